@@ -1,0 +1,63 @@
+"""A budget as people write it: ``0.5x``, ``12ms``, ``40M``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from amc_hw.errors import BudgetError, UsageError
+
+Metric = Literal["latency_ms", "macs", "params"]
+
+_UNITS = {
+    "latency_ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
+    "macs": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+    "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+}
+_EXAMPLES = {"latency_ms": "0.5x or 12ms", "macs": "0.5x or 150M", "params": "0.5x or 2M"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on a metric: a share of the original's (``ratio``) or a value in the metric's unit (``absolute``)."""
+
+    metric: Metric
+    ratio: float | None = None
+    absolute: float | None = None
+
+    def target(self, original: float) -> float:
+        """Return the limit for a network whose original costs ``original``.
+
+        Raises:
+            BudgetError: the limit is not under the original's cost, so there is nothing to compress.
+        """
+        if self.ratio is not None:
+            return self.ratio * original
+        if self.absolute is None or self.absolute >= original:
+            raise BudgetError(
+                f"the original network already costs only {original:.4g} ({self.metric}), "
+                f"within the budget of {self.absolute:.4g}; give a smaller one."
+            )
+        return self.absolute
+
+
+def parse_budget(metric: Metric, text: str) -> Budget:
+    """Read a budget.
+
+    Raises:
+        UsageError: no number with ``x`` or a unit of the metric, or a share that is not between 0 and 1.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    if match is None:
+        raise UsageError(f"the budget '{text}' is no number with a unit; write for example {_EXAMPLES[metric]}.")
+    value, unit = float(match[1]), match[2].lower()
+    if unit == "x":
+        if not 0 < value < 1:
+            raise UsageError(f"the budget '{text}' must be more than 0x and less than 1x of the original.")
+        return Budget(metric, ratio=value)
+    if unit not in _UNITS[metric]:
+        raise UsageError(f"the budget '{text}' has no unit of its metric; write for example {_EXAMPLES[metric]}.")
+    if value <= 0:
+        raise UsageError(f"the budget '{text}' must be more than 0.")
+    return Budget(metric, absolute=value * _UNITS[metric][unit])

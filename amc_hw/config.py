@@ -1,0 +1,113 @@
+"""The settings of one compression, as they stand in a run folder's config.json."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.run_folder import make_folder, read_json, write_json
+
+CONFIG = "config.json"
+_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format"})
+"""What may differ when a run goes on: more episodes, another fine-tuning, a newer library."""
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run does.
+
+    Attributes:
+        model: a name of the zoo, ``torchvision:NAME`` or ``file.py:function``.
+        checkpoint: file of trained weights, or None where the run trains them (the demonstration).
+        data: a data set's name.
+        data_root: its folder, where it needs one.
+        device: a device's name.
+        table: a latency table's file, or None for the default one of the device.
+        metric: what the budget counts.
+        budget: ``0.5x`` or an absolute value with its unit.
+        reward: name of the reward.
+        strategy: name of the search strategy.
+        episodes: policies to score.
+        seed: decides everything that chance plays a part in.
+        multiple: channel counts are multiples of it (finer in narrow groups).
+        lower: smallest keep ratio of a group.
+        epochs: of fine-tuning.
+        command: what was typed.
+        versions: of the libraries.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    model: str
+    checkpoint: str | None = None
+    data: str
+    data_root: str | None = None
+    device: str = "host"
+    table: str | None = None
+    metric: Literal["latency_ms", "macs", "params"] = "latency_ms"
+    budget: str = "0.5x"
+    reward: str = "resource"
+    strategy: str = "ddpg"
+    episodes: Annotated[int, Field(ge=1)] = 200
+    seed: Annotated[int, Field(ge=0)] = 0
+    multiple: Annotated[int, Field(ge=1)] = 8
+    lower: Annotated[float, Field(gt=0, le=1)] = 0.2
+    epochs: Annotated[int, Field(ge=0)] = 20
+    command: str = ""
+    versions: dict[str, str] = {}
+
+
+def make_config(**settings: Any) -> RunConfig:
+    """Check settings and return them with the versions of the libraries; raise UsageError on a bad value."""
+    try:
+        return RunConfig(**settings, versions=library_versions())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+
+
+def open_run(run: Path, config: RunConfig) -> RunConfig:
+    """Begin a run folder, or go on with one that was begun with the same settings.
+
+    Raises:
+        RunFolderError: the folder holds a run of something else, or cannot be written.
+    """
+    path = run / CONFIG
+    if path.exists():
+        before = read_config(run).model_dump()
+        for key, now in config.model_dump().items():
+            if key not in _MAY_CHANGE and before[key] != now:
+                raise RunFolderError(
+                    f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another --run folder."
+                )
+    make_folder(run)
+    write_json(path, config.model_dump())
+    return config
+
+
+def read_config(run: Path) -> RunConfig:
+    """Read a run's settings; raise RunFolderError where they are missing or damaged."""
+    if not run.is_dir():
+        raise RunFolderError(f"the run folder {run} does not exist; make one with: amc-hw search --run {run} ...")
+    document = read_json(run / CONFIG)
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        raise RunFolderError(f"{run / CONFIG} is damaged ({error.errors()[0]['msg']}); choose another run folder.") from error
+
+
+def library_versions() -> Mapping[str, str]:
+    """Return the versions that a result depends on."""
+    versions = {"python": platform.python_version()}
+    for name in ("amc-hw", "torch", "ai-edge-litert", "litert-torch", "numpy", "scikit-learn"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,107 @@
+"""Talks to a profiler program: JSON lines, one process for a whole session, started again once if it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from amc_hw.errors import DeviceError
+
+
+class ProfilerProcess:
+    """A profiler program that answers one request at a time.
+
+    Args:
+        command: the program with its arguments.
+        timeout_s: longest wait for one answer.
+    """
+
+    def __init__(self, command: Sequence[str], timeout_s: float = 600.0) -> None:
+        self._command = list(command)
+        self._timeout_s = timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session
+        self._buffer = b""
+
+    def request(self, **request: Any) -> dict[str, Any]:
+        """Send one request and return its answer.
+
+        A profiler that dies is started again and the request is tried once more.
+
+        Raises:
+            DeviceError: the profiler answered with an error, died twice, or was silent for too long.
+        """
+        for attempt in (1, 2):
+            try:
+                answer = self._ask(request)
+            except (BrokenPipeError, EOFError) as error:
+                self.close()
+                if attempt == 2:
+                    raise DeviceError(
+                        f"the profiler died twice on '{request.get('do')}': {self._last_message()}"
+                    ) from error
+                continue
+            if "error" in answer:
+                raise DeviceError(f"the profiler could not do '{request.get('do')}': {answer['error']}")
+            return answer
+        raise AssertionError("unreachable")
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        process = self._started()
+        if process.stdin is None or process.stdout is None:
+            raise EOFError
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + self._timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(deadline - time.monotonic()):
+                    self.close()
+                    raise DeviceError(
+                        f"the profiler gave no answer to '{request.get('do')}' within {self._timeout_s:.0f} s; "
+                        "is the machine overloaded, or the model very slow?"
+                    )
+                read = os.read(process.stdout.fileno(), 1 << 16)
+                if not read:
+                    raise EOFError
+                self._buffer += read
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._buffer = b""
+            try:
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._messages
+                )
+            except OSError as error:
+                raise DeviceError(f"cannot start the profiler {self._command[0]}: {error.strerror}.") from error
+        return self._process
+
+    def _last_message(self) -> str:
+        self._messages.seek(0)
+        lines = [line for line in self._messages.read().decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else "it said nothing."
+
+    def close(self) -> None:
+        """End the program."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass  # the program is gone already
+        process.kill()
+        process.wait()

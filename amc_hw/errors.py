@@ -1,0 +1,56 @@
+"""Every error that amc-hw raises on purpose: one root, one sentence that names the cure, one exit status."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AmcHwError(Exception):
+    """The work failed; the message is one sentence that names the cure."""
+
+    exit_status = 1
+
+
+class UsageError(AmcHwError):
+    """Wrong use: an unknown name, an impossible value, files that do not belong together."""
+
+    exit_status = 2
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is missing, unreadable or does not fit the model."""
+
+
+class TableError(UsageError):
+    """A latency table is damaged, of an unknown version, or of another device."""
+
+
+class BudgetError(UsageError):
+    """No policy can reach the budget."""
+
+
+class RunFolderError(AmcHwError):
+    """A run folder is missing a file, is damaged, or belongs to another run."""
+
+
+class UnsupportedModelError(AmcHwError):
+    """The model has something that cannot be traced, pruned or exported."""
+
+
+class DeviceError(AmcHwError):
+    """A device cannot be reached, or a measurement on it failed."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return a UsageError that says which names exist and which is nearest.
+
+    Args:
+        kind: what the name is of, for example ``"model"``.
+        name: what the user wrote.
+        known: every name that would have been accepted.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}."
+    return UsageError(f"unknown {kind} '{name}'; {hint}")

@@ -1,0 +1,269 @@
+"""Training and fine-tuning: one resumable loop that keeps the weights that score best on the search split."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amc_hw.data import Data, Part
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.run_folder import write_bytes
+from amc_hw.training import TEACHER_WEIGHT, Settings, average, distillation_loss, parameter_groups, placed
+
+Progress = Callable[[int, int, str], None]
+
+_STATE_FORMAT = 1
+
+
+@dataclass
+class History:
+    """What happened: one entry an epoch; epoch 0 is the network as it came.
+
+    Attributes:
+        start_accuracy: on the search split, before the first epoch.
+        losses: mean training loss of each epoch.
+        accuracies: on the search split, after each epoch.
+        best_epoch: whose weights the model has now, counted from 1; 0 where training never helped.
+        best_accuracy: of those weights, on the search split.
+    """
+
+    start_accuracy: float
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    best_accuracy: float = 0.0
+
+
+def evaluate(
+    model: nn.Module, part: Part, batch_size: int = 128, device: str | torch.device = "cpu"
+) -> float:
+    """Return the top-1 accuracy on a part as a fraction; the model is left as it was."""
+    place = torch.device(device)
+    with placed(model, place):
+        return _accuracy(model, part, place, batch_size)
+
+
+def train(
+    model: nn.Module,
+    data: Data,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int = 128,
+    weight_decay: float = 1e-4,
+    warmup_epochs: float = 1.0,
+    label_smoothing: float = 0.0,
+    teacher: nn.Module | None = None,
+    ema: float | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+    state_path: Path | None = None,
+) -> History:
+    """Train a model in place: SGD with Nesterov momentum, cosine learning rate, augmented images.
+
+    The search split is scored before the first and after every epoch, and the model ends in eval mode with
+    the best weights, also when it is interrupted. On the CPU the same seed gives the same result.
+
+    Args:
+        model: of the data's image and class count; fine-tuning starts from the weights it has.
+        data: `train` is learned, `search` chooses the weights, `test` is not touched.
+        epochs: passes over the training images.
+        lr: the highest learning rate.
+        batch_size: images a step.
+        weight_decay: of the weights; biases and batch norms have none.
+        warmup_epochs: epochs in which the learning rate rises, half of `epochs` at most.
+        label_smoothing: the share of the target that is spread over all classes.
+        teacher: a network whose outputs are learned along with the labels (arXiv:1503.02531).
+        ema: decay a step of the averaged weights, which are then the ones that are scored and kept.
+        seed: of the images' order, their augmentation and dropout.
+        device: where to train; on CUDA in bfloat16 (autocast).
+        progress: is told the steps done, the steps in all, and a line of text.
+        state_path: a file for the state after every epoch; where it exists, training goes on from it to the
+            result of an undisturbed run. It is left there at the end.
+
+    Raises:
+        UsageError: an impossible setting, or a loss that is no longer finite.
+        RunFolderError: the state cannot be written, is damaged, or belongs to another training.
+    """
+    settings = Settings(epochs, lr, batch_size, weight_decay, warmup_epochs, label_smoothing, ema, seed)
+    identity = {
+        **asdict(settings),
+        "data": data.name,
+        "teacher": teacher is not None,
+        "start": _digest(model),
+    }
+    with placed(model, torch.device(device)):
+        run = _Run(model, data, settings, teacher, torch.device(device), progress or _silent)
+        try:
+            if state_path is not None and state_path.exists():
+                run.load(state_path, identity)
+            for epoch in range(run.epochs_done, epochs):
+                run.epoch(epoch)
+                if state_path is not None:
+                    run.save(state_path, identity)
+        finally:
+            model.load_state_dict(run.best)
+            model.eval()
+    return run.history
+
+
+class _Run:
+    """The state of one training; an epoch depends on it and on (seed, epoch) alone, so it can be resumed."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        settings: Settings,
+        teacher: nn.Module | None,
+        device: torch.device,
+        progress: Progress,
+    ):
+        self.model, self.data, self.settings, self.device = model, data, settings, device
+        self.progress = progress
+        self.steps_per_epoch = math.ceil(len(data.train) / settings.batch_size)
+        self.teacher = None
+        if teacher is not None:
+            self.teacher = copy.deepcopy(teacher).to(device).to(memory_format=torch.channels_last).eval()
+        self.averaged = copy.deepcopy(model) if settings.ema else None
+        self.optimizer = torch.optim.SGD(
+            parameter_groups(model, settings.weight_decay), lr=settings.lr, momentum=0.9, nesterov=True
+        )
+        self.best = _copied(model)
+        accuracy = _accuracy(model, data.search, device)
+        self.history = History(start_accuracy=accuracy, best_accuracy=accuracy)
+
+    @property
+    def epochs_done(self) -> int:
+        return len(self.history.losses)
+
+    def epoch(self, epoch: int) -> None:
+        """Train for one epoch, score it, and keep its weights if they are the best (the later of equals)."""
+        candidate = self.model if self.averaged is None else self.averaged
+        loss = self._steps(epoch)
+        accuracy = _accuracy(candidate, self.data.search, self.device)
+        self.history.losses.append(loss)
+        self.history.accuracies.append(accuracy)
+        if accuracy >= self.history.best_accuracy:
+            self.best = _copied(candidate)
+            self.history.best_epoch, self.history.best_accuracy = epoch + 1, accuracy
+
+    def _steps(self, epoch: int) -> float:
+        settings, total = self.settings, self.settings.epochs * self.steps_per_epoch
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        batches = self.data.train.batches(settings.batch_size, True, generator, True, self.device)
+        loss_sum = torch.zeros((), device=self.device)
+        self.model.train()
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(generator.initial_seed())  # dropout draws from the global generator
+            for step, (images, labels) in enumerate(batches, start=epoch * self.steps_per_epoch):
+                for group in self.optimizer.param_groups:
+                    group["lr"] = settings.learning_rate(step, self.steps_per_epoch)
+                loss_sum += len(labels) * self._step(images, labels)
+                if self.averaged is not None:
+                    average(self.averaged, self.model, settings.ema or 0.0, step)
+                self.progress(step + 1, total, self._text(epoch))
+        loss = loss_sum.item() / len(self.data.train)
+        if not math.isfinite(loss):
+            raise UsageError(
+                f"training diverged in epoch {epoch + 1}: the loss is {loss}; choose a learning rate "
+                f"below {settings.lr}."
+            )
+        return loss
+
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.model(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
+            if self.teacher is not None:
+                with torch.no_grad():
+                    target = self.teacher(images)
+                loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _text(self, epoch: int) -> str:
+        accuracy = [self.history.start_accuracy, *self.history.accuracies][-1]
+        return f"epoch {epoch + 1}/{self.settings.epochs}, search split {accuracy:.1%}"
+
+    def save(self, path: Path, identity: dict[str, Any]) -> None:
+        """Write everything that the next epoch depends on."""
+        buffer = io.BytesIO()
+        state = {
+            "format": _STATE_FORMAT,
+            "identity": identity,
+            "history": asdict(self.history),
+            "model": self.model.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+        }
+        torch.save(state, buffer)
+        write_bytes(path, buffer.getvalue())
+
+    def load(self, path: Path, identity: dict[str, Any]) -> None:
+        """Go back to a saved state, which must be of this training."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            found = {"format": state["format"], **state["identity"]}
+        except Exception as error:  # a foreign file makes torch raise almost anything
+            raise RunFolderError(
+                f"{path} is no training state; delete it to train from the start."
+            ) from error
+        expected = {"format": _STATE_FORMAT, **identity}
+        different = [key for key in expected if found.get(key) != expected[key]]
+        if different:
+            raise RunFolderError(
+                f"{path} is the state of another training ({', '.join(different)} differ); "
+                "delete it to train from the start."
+            )
+        self.history = History(**state["history"])
+        self.model.load_state_dict(state["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+
+
+def _accuracy(model: nn.Module, part: Part, device: torch.device, batch_size: int = 128) -> float:
+    """Score a model that is on the device already."""
+    was_training = model.training
+    model.eval()
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    try:
+        with torch.inference_mode():
+            for images, labels in part.batches(batch_size, device=device):
+                right += (model(images).argmax(1) == labels).sum()
+    finally:
+        model.train(was_training)
+    return int(right) / len(part)
+
+
+def _copied(model: nn.Module) -> dict[str, Tensor]:
+    return {key: tensor.clone() for key, tensor in model.state_dict().items()}
+
+
+def _digest(model: nn.Module) -> str:
+    """Return the SHA-256 of the weights, by which a state knows the training that it belongs to."""
+    digest = hashlib.sha256()
+    for key, tensor in model.state_dict().items():
+        digest.update(f"{key} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report to nobody."""

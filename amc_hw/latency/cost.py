@@ -1,0 +1,82 @@
+"""The cost of a policy (latency, MACs or parameters): a sum of terms that each depend on few groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Policy: TypeAlias = Mapping[str, int]
+"""Channels kept for every channel group, in network order."""
+
+Metric: TypeAlias = Literal["latency_ms", "macs", "params"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand: ``value`` maps the channels of ``groups``, in that order, to a cost."""
+
+    groups: tuple[str, ...]
+    value: Callable[[tuple[int, ...]], float]
+
+
+class Cost:
+    """``constant`` plus the sum of the terms; each term's values are computed once per channel counts.
+
+    Sums are exact (``math.fsum``), so a total never depends on the order in which its parts were added:
+    what the bounds allowed is what the finished policy costs.
+
+    Args:
+        metric: what is counted; its unit is milliseconds, MACs or parameters.
+        terms: the summands; they need not be monotone in the channels.
+        constant: the cost of everything that no channel group changes.
+    """
+
+    def __init__(self, metric: Metric, terms: Iterable[Term], constant: float = 0.0) -> None:
+        self.metric: Metric = metric
+        self.terms = tuple(terms)
+        self.constant = constant
+        self._known: list[dict[tuple[int, ...], float]] = [{} for _ in self.terms]
+        touching: dict[str, list[int]] = {}
+        for index, term in enumerate(self.terms):
+            for group in dict.fromkeys(term.groups):
+                touching.setdefault(group, []).append(index)
+        self._touching = {group: tuple(indices) for group, indices in touching.items()}
+
+    def __call__(self, policy: Policy) -> float:
+        """Return the cost of a policy that names every group of the terms."""
+        return math.fsum((*self.values(policy), self.constant))
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that the cost depends on."""
+        return tuple(self._touching)
+
+    def touching(self, group: str) -> tuple[int, ...]:
+        """Return the positions in ``terms`` of those that depend on ``group``."""
+        return self._touching.get(group, ())
+
+    def value(self, index: int, policy: Policy) -> float:
+        """Return what the term at position ``index`` adds for ``policy``."""
+        term, known = self.terms[index], self._known[index]
+        channels = tuple([policy[group] for group in term.groups])
+        found = known.get(channels)
+        if found is None:
+            found = known[channels] = float(term.value(channels))
+        return found
+
+    def values(self, policy: Policy) -> list[float]:
+        """Return what every term adds for ``policy``, in the order of ``terms``."""
+        return [self.value(index, policy) for index in range(len(self.terms))]
+
+
+def format_cost(metric: Metric, value: float) -> str:
+    """Return a cost for people: ``1.31 ms``, ``40.9 M MACs``, ``270 k parameters``."""
+    if metric == "latency_ms":
+        return f"{value:.4g} ms"
+    unit = "MACs" if metric == "macs" else "parameters"
+    for scale, prefix in ((1e9, "G "), (1e6, "M "), (1e3, "k ")):
+        if abs(value) >= scale:
+            return f"{value / scale:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}"

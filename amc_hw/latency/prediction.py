@@ -1,0 +1,174 @@
+"""Latency of a network for any channel counts: the sum of its operators by the table, tied to the clock."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from amc_hw.errors import TableError
+from amc_hw.latency.cost import Cost, Term
+from amc_hw.latency.graph import GraphTemplate
+from amc_hw.latency.operators import Operator
+from amc_hw.latency.surface import Surface
+from amc_hw.latency.table import CalibrationNetwork, LatencyTable, PredictionError
+
+NETWORKS_TO_CALIBRATE = 4
+GRID_LIMIT = 10_000
+"""An operator behind a long concatenation has too many combinations of channels to predict them all at once."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``measured = slope * (sum of operators) + constant_ms``: what running them together costs or saves."""
+
+    slope: float = 1.0
+    constant_ms: float = 0.0
+
+    def __call__(self, operators_ms: float) -> float:
+        """Return the predicted time of the whole network in milliseconds."""
+        return self.slope * operators_ms + self.constant_ms
+
+
+def structure_of(operators: Sequence[Operator]) -> str:
+    """Return a digest of a network's operators but for their channels: all its pruned versions share it."""
+    families = "\n".join(operator.family for operator in operators)
+    return hashlib.sha256(families.encode()).hexdigest()[:12]
+
+
+def fit_calibration(networks: Sequence[CalibrationNetwork]) -> Calibration:
+    """Fit by least squares on relative errors.
+
+    With networks of like size the constant cannot be told from the slope, so it is held at zero unless the
+    smallest and the largest differ by at least half; it is never negative.
+    """
+    if not networks:
+        return Calibration()
+    x = np.array([network.operators_ms for network in networks])
+    y = np.array([network.measured_ms for network in networks])
+    slope = float(np.median(y / x))
+    if len(networks) >= NETWORKS_TO_CALIBRATE and x.max() > 1.5 * x.min():
+        features = np.stack([x, np.ones_like(x)], axis=1) / y[:, None]
+        fitted, *_ = np.linalg.lstsq(features, np.ones_like(y), rcond=None)
+        if fitted[1] > 0 and fitted[0] > 0:
+            return Calibration(float(fitted[0]), float(fitted[1]))
+    return Calibration(slope)
+
+
+def left_out_error(networks: Sequence[CalibrationNetwork]) -> PredictionError:
+    """Return the error on each network when the calibration is fitted on the others."""
+    errors = []
+    for index, network in enumerate(networks):
+        others = [*networks[:index], *networks[index + 1 :]]
+        predicted = fit_calibration(others)(network.operators_ms)
+        errors.append(abs(predicted / network.measured_ms - 1))
+    return PredictionError(networks=len(networks), mean=float(np.mean(errors)), worst=max(errors))
+
+
+class Predictor:
+    """Answers from one table.
+
+    Args:
+        table: the measurements.
+    """
+
+    def __init__(self, table: LatencyTable) -> None:
+        self.table = table
+        self._families = table.families()
+        self._surfaces: dict[str, Surface] = {}
+
+    def surface(self, family: str) -> Surface | None:
+        """The surface of a family, or None where the table has no entry of it."""
+        if family not in self._surfaces and family in self._families:
+            self._surfaces[family] = Surface(self._families[family])
+        return self._surfaces.get(family)
+
+    def operators_ms(self, operators: Sequence[Operator]) -> list[float]:
+        """Return each operator's latency inside a running network, in milliseconds.
+
+        Raises:
+            TableError: the table has no entry of an operator that has a filter.
+        """
+        latencies = np.zeros(len(operators))
+        by_family: dict[str, list[int]] = {}
+        for index, operator in enumerate(operators):
+            by_family.setdefault(operator.family, []).append(index)
+        for family, indices in by_family.items():
+            surface = self.surface(family)
+            if surface is None:
+                if operators[indices[0]].fan_in:
+                    raise TableError(
+                        f"the table has no entry of the operator '{family}'; measure the network with amc-hw profile."
+                    )
+                continue  # fused into its neighbours, or nothing to run: no kernel of its own was ever seen
+            c_in = np.array([operators[i].c_in for i in indices], float)
+            c_out = np.array([operators[i].c_out for i in indices], float)
+            latencies[indices] = surface.predict_us(c_in, c_out) / 1e3
+        return [float(latency) for latency in latencies]
+
+    def calibration(self, structure: str) -> Calibration:
+        """Return the calibration on networks of this structure, or on all networks of the table if there are few."""
+        own = [network for network in self.table.calibration if network.structure == structure]
+        return fit_calibration(own if len(own) >= NETWORKS_TO_CALIBRATE else self.table.calibration)
+
+    def network_ms(self, operators: Sequence[Operator]) -> float:
+        """Return the predicted latency of a whole network in milliseconds."""
+        return self.calibration(structure_of(operators))(sum(self.operators_ms(operators)))
+
+
+def latency_cost(
+    template: GraphTemplate, predictor: Predictor, choices: Mapping[str, Sequence[int]]
+) -> Cost:
+    """Return the predicted latency of a network as a cost in milliseconds, one term for each operator.
+
+    Args:
+        template: the network's operators as functions of the policy.
+        predictor: the table.
+        choices: the channel counts of every group, ascending, the original's last; everything that they can
+            cost is predicted at once here, so that a search only looks it up.
+
+    Raises:
+        TableError: the table has no entry of an operator of the network.
+    """
+    original = {group: counts[-1] for group, counts in choices.items()}
+    operators = template.operators(original)
+    calibration = predictor.calibration(structure_of(operators))
+    constant, terms = calibration.constant_ms, []
+    for index, operator in enumerate(operators):
+        groups = template.groups_of(index)
+        if groups:
+            terms.append(_term(template, predictor, index, groups, choices, calibration.slope))
+        else:
+            constant += calibration.slope * predictor.operators_ms([operator])[0]
+    return Cost("latency_ms", terms, constant)
+
+
+def _term(
+    template: GraphTemplate,
+    predictor: Predictor,
+    index: int,
+    groups: tuple[str, ...],
+    choices: Mapping[str, Sequence[int]],
+    slope: float,
+) -> Term:
+    """One operator's share of the latency; the channel counts of its groups decide it."""
+
+    def operator_at(channels: tuple[int, ...]) -> Operator:
+        return template.operator(index, dict(zip(groups, channels, strict=True)))
+
+    known: dict[tuple[int, ...], float] = {}
+    if math.prod(len(choices[group]) for group in groups) <= GRID_LIMIT:
+        grid = list(itertools.product(*(choices[group] for group in groups)))
+        latencies = predictor.operators_ms([operator_at(channels) for channels in grid])
+        known = dict(zip(grid, latencies, strict=True))
+
+    def value(channels: tuple[int, ...]) -> float:
+        if channels not in known:
+            known[channels] = predictor.operators_ms([operator_at(channels)])[0]
+        return slope * known[channels]
+
+    return Term(groups, value)

@@ -1,0 +1,247 @@
+"""A latency table: what was measured on one device, its file, and the refusal of everything that is not sound.
+
+lookup_tables/README.md documents the format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from amc_hw.errors import TableError
+from amc_hw.run_folder import write_text
+
+FORMAT = 1
+"""History: 1, the first."""
+
+Microseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
+Spread = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(gt=0, lt=1e6, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fingerprint(_Strict):
+    """Everything that must agree before two measurements may be put together.
+
+    Attributes:
+        device: model of the phone, board or machine.
+        processor: system on chip or processor.
+        system: operating system and its version.
+        runtime: inference runtime, for example ``litert``.
+        runtime_version: its version, or the sha256 of its binary.
+        threads: threads of the runtime.
+        cores: processor numbers that the runtime is held to (``0,1``), or ``any``.
+        delegate: ``xnnpack``, ``gpu``, ``nnapi``, an ONNX Runtime provider, or ``none``.
+        dtype: ``float32``, ``int8``, ...
+        batch_size: images for each run.
+    """
+
+    device: str
+    processor: str
+    system: str
+    runtime: str
+    runtime_version: str
+    threads: Annotated[int, Field(ge=1)]
+    cores: str
+    delegate: str
+    dtype: str = "float32"
+    batch_size: Annotated[int, Field(ge=1)] = 1
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """Say which fields differ, as ``field: ours, theirs``; empty when the two belong together."""
+        ours, theirs = self.model_dump(), other.model_dump()
+        return [f"{field}: {ours[field]}, {theirs[field]}" for field in ours if ours[field] != theirs[field]]
+
+
+class Entry(_Strict):
+    """One operator with its channels, measured inside running networks (times in microseconds).
+
+    Attributes:
+        family: the operator but for its channels (`amc_hw.latency.operators.Operator.family`).
+        c_in: input channels.
+        c_out: output channels.
+        count: samples behind the statistics.
+        mean_us: mean; the slowest quarter of each network's runs (interruptions) is left out.
+        median_us: median.
+        p90_us: ninetieth percentile.
+        std_us: standard deviation.
+        unstable: the repeats spread too far, also when measured again.
+    """
+
+    family: str
+    c_in: Annotated[int, Field(ge=1)]
+    c_out: Annotated[int, Field(ge=1)]
+    count: Annotated[int, Field(ge=1)]
+    mean_us: Microseconds
+    median_us: Microseconds
+    p90_us: Microseconds
+    std_us: Spread
+    unstable: bool = False
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What the entry is of."""
+        return (self.family, self.c_in, self.c_out)
+
+    @staticmethod
+    def of(family: str, c_in: int, c_out: int, samples_us: Iterable[float], unstable: bool = False) -> Entry:
+        """Reduce raw samples to an entry."""
+        # The runtime counts whole microseconds, so a kernel may show 0: half the resolution stands for it.
+        samples = np.maximum(np.sort(np.asarray(list(samples_us), float)), 0.5)
+        quiet = samples[: max(1, len(samples) - len(samples) // 4)]
+        return Entry(
+            family=family,
+            c_in=c_in,
+            c_out=c_out,
+            count=len(samples),
+            mean_us=float(quiet.mean()),
+            median_us=float(np.median(samples)),
+            p90_us=float(np.percentile(samples, 90)),
+            std_us=float(samples.std()),
+            unstable=unstable,
+        )
+
+    def joined(self, other: Entry) -> Entry:
+        """Put two measurements of the same operator together, weighted by their samples."""
+        total = self.count + other.count
+        ours, theirs = self.count / total, other.count / total
+        return Entry(
+            family=self.family,
+            c_in=self.c_in,
+            c_out=self.c_out,
+            count=total,
+            mean_us=ours * self.mean_us + theirs * other.mean_us,
+            median_us=ours * self.median_us + theirs * other.median_us,
+            p90_us=ours * self.p90_us + theirs * other.p90_us,
+            std_us=float(np.hypot(self.std_us * ours**0.5, other.std_us * theirs**0.5)),
+            unstable=self.unstable and other.unstable,
+        )
+
+
+class CalibrationNetwork(_Strict):
+    """One whole network: the sum of its operators by the table, and what the clock said (milliseconds)."""
+
+    structure: str
+    model: str
+    operators_ms: Milliseconds
+    measured_ms: Milliseconds
+
+
+class PredictionError(_Strict):
+    """How far predictions were off on networks that were left out of the calibration (fractions)."""
+
+    networks: Annotated[int, Field(ge=1)]
+    mean: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    worst: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class LatencyTable(BaseModel):
+    """Everything measured on one device.
+
+    Attributes:
+        fingerprint: what the measurements belong to.
+        created: when the table was begun, UTC, ISO 8601.
+        method: how it was measured, in a sentence.
+        entries: one for each operator and channel counts.
+        calibration: whole networks that tie the sum of operators to the clock.
+        errors: prediction error by structure of network, from left-out networks.
+        notes: warnings of the measurement (a busy machine), and for imported tables their source.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    fingerprint: Fingerprint
+    created: str
+    method: str
+    entries: list[Entry] = []
+    calibration: list[CalibrationNetwork] = []
+    errors: dict[str, PredictionError] = {}
+    notes: list[str] = []
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Join new entries with those that are there."""
+        known = {entry.key: entry for entry in self.entries}
+        for entry in entries:
+            known[entry.key] = known[entry.key].joined(entry) if entry.key in known else entry
+        self.entries = list(known.values())
+
+    def families(self) -> dict[str, list[Entry]]:
+        """Entries by family."""
+        families: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            families.setdefault(entry.family, []).append(entry)
+        return families
+
+    def require(self, fingerprint: Fingerprint, path: Path) -> None:
+        """Refuse measurements of another device.
+
+        Raises:
+            TableError: a field of the fingerprint differs.
+        """
+        differences = self.fingerprint.differences(fingerprint)
+        if differences:
+            raise TableError(
+                f"{path} was measured on something else ({'; '.join(differences)}); "
+                "name another --table, and the device is measured into that."
+            )
+
+    def save(self, path: Path) -> None:
+        """Write the table in one step; raise RunFolderError where the disk refuses."""
+        document = self.model_dump()
+        entries = document.pop("entries")
+        # One entry a line: people can read it, diff shows what changed, and it stays small.
+        lines = ",\n  ".join(json.dumps(entry, allow_nan=False) for entry in entries)
+        head = json.dumps(document, indent=1, allow_nan=False)
+        write_text(path, f'{head[:-2]},\n "entries": [\n  {lines}\n ]\n}}\n')
+
+
+def load_table(path: Path) -> LatencyTable:
+    """Read a table.
+
+    Raises:
+        TableError: the file is missing, cut short, of an unknown version, or has a missing or impossible value;
+            the message names the place.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise TableError(f"the latency table {path} does not exist; make it with: amc-hw profile") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"cannot read the latency table {path}: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise TableError(f"{path} is cut short or no JSON ({error}); restore it or measure again.") from error
+    return parse_table(document, str(path))
+
+
+def parse_table(document: Any, place: str) -> LatencyTable:
+    """Check a table that was read as JSON; ``place`` names it in errors.
+
+    Raises:
+        TableError: see `load_table`.
+    """
+    if not isinstance(document, dict) or "format" not in document:
+        raise TableError(f"{place} is no latency table (it has no 'format').")
+    if document["format"] != FORMAT:
+        raise TableError(
+            f"{place} has format {document['format']!r}; this version of amc-hw reads format {FORMAT}: update amc-hw."
+        )
+    try:
+        table = LatencyTable.model_validate(document, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise TableError(f"{place} has a bad value at {where}: {first['msg']}; restore it or measure again.") from error
+    keys = [entry.key for entry in table.entries]
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise TableError(f"{place} has the entry {twice} twice; restore it or measure again.")
+    return table

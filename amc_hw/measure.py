@@ -1,0 +1,200 @@
+"""Builds or extends a latency table: runs random networks on a device and reads the time of every kernel."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from amc_hw.devices.base import Device, Kernel
+from amc_hw.latency.align import align
+from amc_hw.latency.graph import GraphTemplate
+from amc_hw.latency.operators import Operator
+from amc_hw.latency.plan import (
+    CALIBRATION_NETWORKS,
+    RUNS,
+    SAMPLES_PER_FAMILY,
+    corner_policies,
+    draw_policy,
+    families_to_measure,
+)
+from amc_hw.latency.prediction import Predictor, left_out_error, structure_of
+from amc_hw.latency.table import CalibrationNetwork, Entry, LatencyTable, load_table
+from amc_hw.policy import Policy
+from amc_hw.run_folder import write_bytes
+
+Progress = Callable[[int, int, str], None]
+
+WARMUP = 2
+UNSTABLE_SPREAD = 0.10
+"""Networks whose middle 80 % of runs spread more than this share of the median are run again, then marked."""
+
+SAVE_EVERY_S = 5.0
+CALIBRATION_PASSES = 3
+CALIBRATION_WARMUP, CALIBRATION_RUNS = 10, 40
+
+METHOD = (
+    "operators timed inside running networks of random channel counts by the runtime's own profiler; "
+    "whole networks timed by the clock tie their sum to reality"
+)
+
+
+def open_table(path: Path, device: Device) -> LatencyTable:
+    """Return the table at ``path``, or a new one for ``device`` where there is none.
+
+    Raises:
+        TableError: the file is damaged, or holds measurements of another device.
+    """
+    fingerprint = device.fingerprint()
+    if path.exists():
+        table = load_table(path)
+        table.require(fingerprint, path)
+        return table
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return LatencyTable(fingerprint=fingerprint, created=created, method=METHOD)
+
+
+def measure_table(
+    device: Device,
+    template: GraphTemplate,
+    choices: Mapping[str, Sequence[int]],
+    model_name: str,
+    path: Path,
+    seed: int,
+    progress: Progress,
+) -> LatencyTable:
+    """Measure what the table at ``path`` lacks for a network, and save it there.
+
+    What the table knows already (from an interrupted run, or from another network) is not measured again.
+
+    Args:
+        device: where to measure.
+        template: the network's operators as functions of the policy.
+        choices: channel counts of every group that a search may choose, ascending, the original's last.
+        model_name: the network's name for people.
+        path: the table's file.
+        seed: decides which networks are drawn.
+        progress: called with (done, total, text).
+
+    Raises:
+        DeviceError: a measurement failed; what was measured before is saved.
+        TableError: see `open_table`.
+    """
+    table = open_table(path, device)
+    random = np.random.default_rng([seed, len(table.entries)])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "network.tflite"
+        try:
+            _measure_operators(device, template, choices, table, file, random, path, progress)
+            _calibrate(device, template, choices, table, file, random, model_name, progress)
+        finally:
+            if table.entries:
+                table.save(path)
+    return table
+
+
+def _measure_operators(
+    device: Device,
+    template: GraphTemplate,
+    choices: Mapping[str, Sequence[int]],
+    table: LatencyTable,
+    file: Path,
+    random: np.random.Generator,
+    path: Path,
+    progress: Progress,
+) -> None:
+    """Run networks until every family of operators was seen often enough."""
+    corners = corner_policies(choices)
+    operators = template.operators(corners[0])
+    saved, done, unsteady = time.monotonic(), 0, 0
+    while families_to_measure(table, operators):
+        policy = corners[done] if done < len(corners) else draw_policy(choices, random)
+        write_bytes(file, template.file(policy, random))
+        kernels, stable = _steady_kernels(device, file)
+        table.add(entries_of(template.operators(policy), kernels, stable))
+        done += 1
+        unsteady += not stable
+        progress(done, max(SAMPLES_PER_FAMILY, done + 1), "measuring operators")
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            table.save(path)
+            saved = time.monotonic()
+    if unsteady * 4 > done:
+        table.notes = [
+            *table.notes,
+            f"{unsteady} of {done} networks stayed unsteady although measured again: "
+            "the machine was busy; measure again when it is quiet.",
+        ]
+
+
+def _steady_kernels(device: Device, file: Path) -> tuple[list[Kernel], bool]:
+    """Time the kernels of a file; once more where the runs spread too far. Tells whether they are steady."""
+    kernels: list[Kernel] = []
+    spread = np.inf
+    for _ in range(2):
+        again = device.time_kernels(file, warmup=WARMUP, runs=RUNS)
+        whole_runs = np.sum([kernel.samples_us for kernel in again], axis=0)
+        low, middle, high = np.percentile(whole_runs, (10, 50, 75))
+        if (high - low) / middle < spread:
+            kernels, spread = again, (high - low) / middle
+        if spread <= UNSTABLE_SPREAD:
+            return kernels, True
+    return kernels, False
+
+
+def entries_of(operators: Sequence[Operator], kernels: Sequence[Kernel], stable: bool = True) -> list[Entry]:
+    """Turn the kernels of one network into entries; an operator's kernels are added up run by run."""
+    samples: dict[int, np.ndarray] = {}
+    for kernel, owner in zip(kernels, align(operators, [kernel.name for kernel in kernels]), strict=True):
+        if owner is not None:
+            own = np.asarray(kernel.samples_us, float)
+            samples[owner] = samples[owner] + own if owner in samples else own
+    table: dict[tuple[str, int, int], Entry] = {}
+    for index, values in samples.items():
+        operator = operators[index]
+        entry = Entry.of(operator.family, operator.c_in, operator.c_out, values, not stable)
+        table[entry.key] = table[entry.key].joined(entry) if entry.key in table else entry
+    return list(table.values())
+
+
+def _calibrate(
+    device: Device,
+    template: GraphTemplate,
+    choices: Mapping[str, Sequence[int]],
+    table: LatencyTable,
+    file: Path,
+    random: np.random.Generator,
+    model_name: str,
+    progress: Progress,
+) -> None:
+    """Time whole networks by the clock, several passes over all of them so that a drift hits each alike."""
+    original = corner_policies(choices)[0]
+    structure = structure_of(template.operators(original))
+    if any(network.structure == structure for network in table.calibration):
+        return
+    policies: list[Policy] = corner_policies(choices)
+    policies += [draw_policy(choices, random) for _ in range(CALIBRATION_NETWORKS - len(policies))]
+    contents = [template.file(policy, random) for policy in policies]
+    means: list[list[float]] = [[] for _ in policies]
+    total = CALIBRATION_PASSES * len(policies)
+    for step in range(total):
+        index = step % len(policies)
+        write_bytes(file, contents[index])
+        samples = device.time_model(file, warmup=CALIBRATION_WARMUP, runs=CALIBRATION_RUNS)
+        means[index].append(float(np.mean(samples)))
+        progress(step + 1, total, "timing whole networks")
+    predictor = Predictor(table)
+    networks = [
+        CalibrationNetwork(
+            structure=structure,
+            model=model_name,
+            operators_ms=sum(predictor.operators_ms(template.operators(policy))),
+            measured_ms=float(np.median(passes)) / 1e3,
+        )
+        for policy, passes in zip(policies, means, strict=True)
+    ]
+    table.calibration = [*table.calibration, *networks]
+    table.errors = {**table.errors, structure: left_out_error(networks)}

@@ -1,0 +1,52 @@
+"""The words that every part shares: a policy, a size that depends on it, and the channel counts to choose from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Policy = Mapping[str, int]
+"""Channels kept for every channel group, in network order."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A size that follows from a policy: ``constant`` + for every group its channels x its width.
+
+    A concatenation has several groups; a flattened feature map has its height x width as width.
+    """
+
+    constant: int
+    groups: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
+
+    def at(self, policy: Policy) -> int:
+        """Return the size under ``policy``."""
+        return self.constant + sum(policy[group] * width for group, width in zip(self.groups, self.widths, strict=True))
+
+    def scaled(self, factor: int) -> Dimension:
+        """Return the dimension ``factor`` times as large."""
+        return Dimension(self.constant * factor, self.groups, tuple(width * factor for width in self.widths))
+
+    def plus(self, constant: int) -> Dimension:
+        """Return the dimension with ``constant`` positions more."""
+        return Dimension(self.constant + constant, self.groups, self.widths)
+
+
+def channel_choices(channels: int, multiple: int = 8, lower: float = 0.2) -> tuple[int, ...]:
+    """Return the channel counts that a search may choose for a group, ascending; the last is ``channels``.
+
+    Counts are multiples of ``multiple``, because that is what kernels are fast at; a group narrower than
+    ``8 * multiple`` gets a finer grid (the largest power of two that still leaves about eight choices).
+
+    Args:
+        channels: the group's channels in the original network.
+        multiple: the coarsest grid.
+        lower: the smallest keep ratio; the smallest choice is not below ``lower * channels``.
+    """
+    step = 1
+    while step * 2 <= min(multiple, channels // 8):
+        step *= 2
+    smallest = max(1, math.ceil(lower * channels / step)) * step
+    return (*range(min(smallest, channels), channels, step), channels)

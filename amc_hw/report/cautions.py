@@ -1,0 +1,79 @@
+"""What makes a run's figures less than what they look like."""
+
+from __future__ import annotations
+
+from amc_hw.report.numbers import milliseconds, signed_percent
+from amc_hw.report.record import Run
+from amc_hw.report.samples import ModelSamples
+from amc_hw.report.verdict import verdict
+from amc_hw.report.verification import BAND
+
+# The samples and the summary are of the same measurement when they agree this closely.
+_SAME = 0.01
+
+
+def cautions(run: Run, samples: list[ModelSamples]) -> list[str]:
+    """Return everything that makes the figures less than what they look like, a sentence each."""
+    return [*_of_the_budget(run), *_of_the_device(run), *_of_the_measurements(run, samples)]
+
+
+def _of_the_budget(run: Run) -> list[str]:
+    summary, found = run.summary, []
+    state = verdict(run).state
+    if state == "missed":
+        found.append("The compressed network is over its budget; search again with a smaller one.")
+    if state == "unverified" or (summary is not None and summary.unverified):
+        found.append(
+            "The budget was not verified on the device: the latency is a prediction until the exported file "
+            "is measured."
+        )
+    return found
+
+
+def _of_the_device(run: Run) -> list[str]:
+    found = []
+    named = any(isinstance(value, str) and "simulat" in value.lower() for value in run.device.values())
+    if run.device.get("simulated") or named:
+        found.append(
+            "The device is simulated: its latencies are made up for trying things out, not measured."
+        )
+    searched = run.summary.device if run.summary else {}
+    benchmarked = run.benchmark.device if run.benchmark else {}
+    if searched and benchmarked and searched != benchmarked:
+        names = sorted(
+            name for name in {*searched, *benchmarked} if searched.get(name) != benchmarked.get(name)
+        )
+        found.append(f"The search and the benchmark ran on devices that differ in: {', '.join(names)}.")
+    return found
+
+
+def _of_the_measurements(run: Run, samples: list[ModelSamples]) -> list[str]:
+    found = []
+    spreads = {sample.name: sample.spread for sample in samples}
+    for model in run.benchmark.models if run.benchmark else ():
+        if model.unstable:
+            spread = spreads.get(model.name)
+            how = f": its repeats differ by {100 * spread:.1f} %" if spread is not None else ""
+            found.append(
+                f"The measurement of “{model.name}” is unstable{how}; let the device cool, leave it "
+                "alone and benchmark again."
+            )
+    summary = run.summary
+    if summary is None:
+        return found
+    for sample in samples:
+        said = {"original": summary.original, "compressed": summary.compressed}.get(sample.name)
+        if said is not None and said.latency_ms and abs(sample.latency_ms / said.latency_ms - 1) > _SAME:
+            found.append(
+                f"The samples of the benchmark give {milliseconds(sample.latency_ms)} for “{sample.name}”, "
+                f"but the summary says {milliseconds(said.latency_ms)}; benchmark again."
+            )
+    compressed = summary.compressed
+    if compressed.latency_ms and compressed.predicted_ms:
+        error = compressed.latency_ms / compressed.predicted_ms - 1
+        if abs(error) > BAND:
+            found.append(
+                f"The measured latency of the compressed network is {signed_percent(error)} off its "
+                "prediction; profile the device again, or check the table."
+            )
+    return found

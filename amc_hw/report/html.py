@@ -1,0 +1,173 @@
+"""One run as a self-contained HTML page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from amc_hw import __version__
+from amc_hw.report import numbers
+from amc_hw.report.cautions import cautions
+from amc_hw.report.charts import finetune_plots, search_plots
+from amc_hw.report.groups import group_bars
+from amc_hw.report.record import Benchmark, Run, read_run
+from amc_hw.report.samples import ModelSamples, model_samples
+from amc_hw.report.table import before_after_rows
+from amc_hw.report.verdict import gauge, verdict
+from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
+from amc_hw.run_folder import write_bytes
+
+
+def write_report(run: Path) -> Path:
+    """Draw ``report.html`` from a run folder alone, complete or half finished, and return its path.
+
+    The same folder gives the same bytes. The page needs no network, no script and no font of its own.
+
+    Raises:
+        RunFolderError: the folder is no run folder, one of its files is damaged (the message names it), or
+            the report cannot be written.
+    """
+    page = run / "report.html"
+    write_page(page, "template.html.jinja", report_context(read_run(run)))
+    return page
+
+
+def write_page(page: Path, template: str, context: Mapping[str, Any]) -> None:
+    """Fill a template of this package and write it in one step; every value is escaped."""
+    environment = Environment(
+        loader=PackageLoader("amc_hw.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        milliseconds=numbers.milliseconds,
+        percent=numbers.percent,
+        points=numbers.points,
+        signed_percent=numbers.signed_percent,
+        fixed=numbers.fixed,
+        duration=numbers.duration,
+        count=numbers.count,
+    )
+    text = environment.get_template(template).render(context, version=__version__)
+    # JSON can hold half a surrogate pair, which no encoding has.
+    write_bytes(page, text.encode("utf-8", errors="replace"))
+
+
+def report_context(run: Run) -> dict[str, Any]:
+    """Return everything that the template shows."""
+    samples = _samples(run.benchmark)
+    verified = verified_rows(run.policy) if run.policy else []
+    budget = run.summary.budget if run.summary else None
+    budget_ms = budget.target if budget and budget.metric == "latency_ms" else None
+    return {
+        "model": run.fact("model"),
+        "data": run.fact("data"),
+        "device_name": run.fact("device"),
+        "verdict": verdict(run),
+        "gauge": gauge(run.summary),
+        "cautions": cautions(run, samples),
+        "rows": before_after_rows(_summary_with_sizes(run)) if run.summary else [],
+        "groups": group_bars(run.policy) if run.policy else [],
+        "search": run.summary.search if run.summary else None,
+        "search_plots": search_plots(run),
+        "verified": verified,
+        "verified_plot": verification_plot(verified, budget_ms) if verified else None,
+        "verified_sentence": verification_sentence(verified) if verified else "",
+        "finetune_plots": finetune_plots(run.finetune.epochs) if run.finetune else [],
+        "samples": samples,
+        "protocol": run.benchmark.protocol if run.benchmark else {},
+        "device": flat(run.device),
+        "command": _command(run.config.get("command")),
+        "settings": flat({key: value for key, value in run.config.items() if key != "command"}),
+        "artifacts": run.summary.artifacts if run.summary else {},
+        "missing": _missing(run),
+    }
+
+
+def flat(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return a document's values as rows of text; a nested key is written with a dot."""
+    rows: list[tuple[str, str]] = []
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            rows += flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", _text(value)))
+    return rows
+
+
+def _text(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return numbers.MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return str(value)
+
+
+def _command(command: Any) -> str:
+    """Return the command with a line for each option, ready for a shell; "" where there is none."""
+    if isinstance(command, str):
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            return command
+    else:
+        words = list(map(str, command)) if isinstance(command, list) else []
+    return " ".join(
+        f"\\\n    {shlex.quote(word)}" if word.startswith("--") else shlex.quote(word) for word in words
+    )
+
+
+def _samples(benchmark: Benchmark | None) -> list[ModelSamples]:
+    return [
+        model_samples(model, "original" if model.name == "original" else "compressed")
+        for model in (benchmark.models if benchmark else ())
+        if model.repeats
+    ]
+
+
+def _summary_with_sizes(run: Run) -> dict[str, Any]:
+    """Return the summary as a document, with the sizes of benchmarked files that lie in the run folder."""
+    document: dict[str, Any] = run.summary.model_dump() if run.summary else {}
+    for model in run.benchmark.models if run.benchmark else ():
+        figures = document.get(model.name) if model.name in ("original", "compressed") else None
+        if figures is None or figures["size_bytes"] is not None or not model.file:
+            continue
+        # Only a plain name lies in the run folder for sure.
+        if model.file == Path(model.file).name and (run.folder / model.file).is_file():
+            figures["size_bytes"] = (run.folder / model.file).stat().st_size
+    return document
+
+
+def _missing(run: Run) -> list[tuple[str, str]]:
+    """Return what the report leaves out, each with the reason."""
+    benchmark, policy = run.benchmark, run.policy
+    return [
+        (name, reason)
+        for name, there, reason in (
+            (
+                "Before and after",
+                run.summary,
+                "summary.json is written at the end, when the policy was proved.",
+            ),
+            ("Channels kept", policy and group_bars(policy), "policy.json holds no channel groups yet."),
+            ("Search", run.episodes, "episodes.jsonl holds no episodes yet."),
+            (
+                "Predicted against measured",
+                policy and verified_rows(policy),
+                "no policy was measured on the device.",
+            ),
+            ("Fine-tuning", run.finetune and run.finetune.epochs, "no epoch was recorded in finetune.json."),
+            ("Benchmark", _samples(benchmark), "benchmark.json holds no samples yet."),
+            ("Device", run.device, "no file names the device."),
+            ("How to reproduce", _command(run.config.get("command")), "config.json names no command."),
+        )
+        if not there
+    ]

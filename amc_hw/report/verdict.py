@@ -1,0 +1,172 @@
+"""What a run came to: a headline, a sentence with the numbers, and the bars below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from amc_hw.report.charts import best_so_far
+from amc_hw.report.numbers import TIMES, fixed, milliseconds, percent, points, ratio, with_unit
+from amc_hw.report.record import Run, Summary
+
+State = Literal["held", "missed", "unverified", "unfinished"]
+
+_LABELS: dict[State, str] = {
+    "held": "Budget held",
+    "missed": "Budget missed",
+    "unverified": "Not verified",
+    "unfinished": "Unfinished",
+}
+_TITLES = {"latency_ms": "Latency", "macs": "MACs", "params": "Parameters", "size_bytes": "File size"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The headline and the sentence below it."""
+
+    state: State
+    headline: str
+    sentence: str
+
+    @property
+    def label(self) -> str:
+        """The verdict in two words."""
+        return _LABELS[self.state]
+
+
+@dataclass(frozen=True)
+class GaugeBar:
+    """One network's bar in the headline's gauge."""
+
+    name: str
+    style: str
+    text: str
+    width: float
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """The budget's metric, original against compressed, with a mark where the budget lies (percent)."""
+
+    title: str
+    bars: tuple[GaugeBar, ...]
+    budget: float
+    budget_text: str
+
+
+def verdict(run: Run) -> Verdict:
+    """Judge the run by the value that counts: the measured one where the budget is a latency."""
+    summary = run.summary
+    if summary is None or summary.budget is None:
+        return _unfinished(run)
+    budget = summary.budget
+    value, how = _value(summary, budget.metric)
+    if value is None:
+        return _unfinished(run)
+    written = with_unit(budget.metric)
+    allowed = f"the budget is {written(budget.target)}"
+    before = summary.original.value(budget.metric)
+    if budget.ratio is not None:
+        allowed += f" ({ratio(budget.ratio)} of the original" + (f", {written(before)})" if before else ")")
+    device = run.fact("device")
+    reached = f"{written(value)}{f' {how}' if how else ''}"
+    if how == "measured" and device:
+        reached += f" on {device}"
+    state: State
+    if value > budget.target:
+        over = fixed(100 * (value / budget.target - 1), 1)
+        state, text = "missed", f"{over} % over: {reached}; {allowed}."
+    elif summary.unverified or how == "predicted":
+        state, text = (
+            "unverified",
+            f"Held by the prediction, not verified on the device: {reached}; {allowed}.",
+        )
+    else:
+        state, text = "held", f"{reached}; {allowed}."
+    return Verdict(state, _headline(summary), text)
+
+
+def _value(summary: Summary, metric: str) -> tuple[float | None, Literal["measured", "predicted", ""]]:
+    """Return the compressed network's value of the metric, and how it is known ("" for what is counted)."""
+    compressed = summary.compressed
+    if metric != "latency_ms":
+        return compressed.value(metric), ""
+    if compressed.latency_ms is None or summary.unverified:
+        return compressed.predicted_ms or compressed.latency_ms, "predicted"
+    return compressed.latency_ms, "measured"
+
+
+def _headline(summary: Summary) -> str:
+    before, after = summary.original, summary.compressed
+    gain = ""
+    if before.latency_ms and after.latency_ms:
+        faster = before.latency_ms / after.latency_ms
+        gain = f"{fixed(faster, 2)}{TIMES} faster" if faster >= 1 else f"{fixed(1 / faster, 2)}{TIMES} slower"
+    elif before.macs and after.macs is not None:
+        gain = f"{ratio(after.macs / before.macs)} of the MACs"
+    return ", ".join(part for part in (gain, _accuracy_change(summary)) if part) or "Compressed"
+
+
+def _accuracy_change(summary: Summary) -> str:
+    before, after = summary.original.accuracy, summary.compressed.accuracy
+    if after is None:
+        return ""
+    if before is None:
+        return f"{percent(after)} top-1"
+    change = points(abs(after - before)).removeprefix("+").removesuffix(" points")
+    if not float(change):
+        return "accuracy unchanged"
+    return f"{change} points {'more' if after > before else 'less'} accurate"
+
+
+def _unfinished(run: Run) -> Verdict:
+    policy = run.policy
+    if policy is not None:
+        known = " and measured at " if policy.measured_ms else ""
+        known += milliseconds(policy.measured_ms) if policy.measured_ms else ""
+        predicted = f", predicted to take {milliseconds(policy.predicted_ms)}" if policy.predicted_ms else ""
+        return Verdict(
+            "unfinished",
+            "A policy is chosen",
+            f"The search has chosen a policy{predicted}{known}; "
+            "its fine-tuning, export or benchmark is still to come.",
+        )
+    if run.episodes:
+        best = best_so_far(run.episodes)[-1]
+        planned = run.config.get("episodes")
+        whole = isinstance(planned, int) and planned == len(run.episodes)
+        of = f" of {planned}" if isinstance(planned, int) and planned > len(run.episodes) else ""
+        return Verdict(
+            "unfinished",
+            "The search is done, its policy not proved yet" if whole else "The search has not ended",
+            f"{len(run.episodes)}{of} episodes are done; the best so far is episode {best.episode} with "
+            f"{percent(best.accuracy)} on the search split before fine-tuning.",
+        )
+    return Verdict(
+        "unfinished", "Nothing was searched yet", "The run folder holds settings only, or measurements."
+    )
+
+
+def gauge(summary: Summary | None) -> Gauge | None:
+    """Return the headline's bars; None where the budget or either network's value is not known."""
+    if summary is None or summary.budget is None:
+        return None
+    metric, target = summary.budget.metric, summary.budget.target
+    original, (compressed, how) = summary.original.value(metric), _value(summary, metric)
+    if original is None or compressed is None:
+        return None
+    written = with_unit(metric)
+    longest = max(original, compressed, target)
+    title = _TITLES.get(metric, metric)
+    if how:
+        title += ", measured" if how == "measured" else ", original measured and compressed predicted"
+    bars = (
+        GaugeBar("Original", "original", written(original), 100 * original / longest),
+        GaugeBar(
+            "Compressed",
+            "missed" if compressed > target else "compressed",
+            written(compressed),
+            100 * compressed / longest,
+        ),
+    )
+    return Gauge(title, bars, 100 * target / longest, f"Budget {written(target)}")

@@ -1,0 +1,93 @@
+"""Reading and writing a run folder's files so that a kill or a full disk loses at most the line under way."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from amc_hw.errors import RunFolderError
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn an OSError while writing ``path`` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder, "
+            "then run the same command again: what was finished is kept."
+        ) from error
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents; raise RunFolderError where that is not allowed."""
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file in one step: readers see the old content or the new one, never half of it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step: readers see the old content or the new one, never half of it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write one JSON document; NaN and infinity are refused, because JSON has none."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; raise RunFolderError that names the file where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path} is missing; run the step that writes it first.") from error
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise RunFolderError(f"{path} is damaged ({error}); delete it and run the same command again.") from error
+
+
+def append_line(path: Path, document: Any) -> None:
+    """Append one JSON line and push it to the disk before returning."""
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(document, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read the JSON lines of a file; a last line cut short by a kill is removed from the file, too."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        documents = [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise RunFolderError(f"{path} is damaged ({error}); delete it to start again.") from error
+    if whole != text:
+        write_text(path, whole)
+    return documents

@@ -1,0 +1,61 @@
+"""The rewards of AMC (arXiv:1802.03494, section 3.3); Error is 1 - accuracy, a fraction in 0..1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amc_hw.errors import unknown_name
+from amc_hw.latency.cost import Metric
+
+# Logarithms are of microseconds (so that fast networks stay above 1), single MACs and single parameters.
+_UNITS_PER_VALUE: dict[Metric, float] = {"latency_ms": 1e3, "macs": 1.0, "params": 1.0}
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward by name; call it with the accuracy (0..1), the cost of the policy and the cost's metric.
+
+    Attributes:
+        name: what users call it.
+        needs_budget: whether it says nothing about the cost, so that only bounds keep the policy cheap.
+        function: accuracy, cost and metric to reward.
+    """
+
+    name: str
+    needs_budget: bool
+    function: Callable[[float, float, Metric], float]
+
+    def __call__(self, accuracy: float, cost: float, metric: Metric) -> float:
+        """Return the reward of an episode."""
+        return self.function(accuracy, cost, metric)
+
+
+def _resource(accuracy: float, cost: float, metric: Metric) -> float:
+    """Return -Error: the action bounds alone keep the budget."""
+    return -(1.0 - accuracy)
+
+
+def _accuracy_guaranteed(accuracy: float, cost: float, metric: Metric) -> float:
+    """Return -Error x log(cost), the cost in microseconds, MACs or parameters.
+
+    The logarithm is not let under 1, so that a smaller error is always worth something.
+    """
+    return -(1.0 - accuracy) * math.log(max(cost * _UNITS_PER_VALUE[metric], math.e))
+
+
+REWARDS = {
+    reward.name: reward
+    for reward in (
+        Reward("resource", needs_budget=True, function=_resource),
+        Reward("accuracy_guaranteed", needs_budget=False, function=_accuracy_guaranteed),
+    )
+}
+
+
+def find_reward(name: str) -> Reward:
+    """Return the reward of that name; raise UsageError with the nearest name where there is none."""
+    if name not in REWARDS:
+        raise unknown_name("reward", name, REWARDS)
+    return REWARDS[name]

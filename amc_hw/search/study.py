@@ -1,0 +1,220 @@
+"""A search from the first episode to the last, logged so that a kill loses at most the episode under way."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.latency.cost import Cost, Policy, format_cost
+from amc_hw.run_folder import append_line, read_lines
+from amc_hw.search.rewards import Reward
+from amc_hw.search.strategies import Result, Strategy
+
+FORMAT = 1  # 1: a first line with the settings, then one line per episode
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One scored policy: a line of ``episodes.jsonl``.
+
+    Attributes:
+        number: counts from 0.
+        policy: channels kept for every group.
+        accuracy: on the search split, 0..1.
+        reward: what the strategy was told.
+        cost: in the unit of the budget's metric.
+        metrics: further costs by name.
+        seconds: from asking for the policy to its score.
+    """
+
+    number: int
+    policy: Policy
+    accuracy: float
+    reward: float
+    cost: float
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Every episode of a study, in order."""
+
+    episodes: tuple[Episode, ...]
+
+    @property
+    def best(self) -> Episode:
+        """The episode with the highest reward; the earliest of equals."""
+        return max(self.episodes, key=lambda episode: episode.reward)
+
+    def top(self, count: int) -> tuple[Episode, ...]:
+        """Return the best episodes with ``count`` different policies (fewer where there are not so many)."""
+        distinct: dict[tuple[tuple[str, int], ...], Episode] = {}
+        for episode in sorted(self.episodes, key=lambda episode: -episode.reward):
+            distinct.setdefault(_key(episode.policy), episode)
+        return tuple(distinct.values())[:count]
+
+
+def run_study(
+    strategy: Strategy,
+    cost: Cost,
+    evaluate: Callable[[Policy], float],
+    reward: Reward,
+    episodes: int,
+    log_path: Path,
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Cost] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> StudyResult:
+    """Run a search, or go on with one where its log ends.
+
+    A log is resumed by telling the fresh strategy the recorded episodes again, so the log is the only state.
+
+    Args:
+        strategy: fresh, built with the same seed and for the same planned episodes as the log's.
+        cost: the budget's cost.
+        evaluate: a policy to its accuracy, 0..1; called once per different policy.
+        reward: what accuracy and cost are worth.
+        episodes: how many to have at the end; a log that already holds more is kept whole.
+        log_path: JSON lines, created where missing; the first line holds the settings.
+        settings: everything the episodes depend on, as plain JSON values; a log made with others is refused.
+        metrics: further costs to record, by the name of their key in the log.
+        progress: told episodes done, episodes in all and the best so far.
+
+    Raises:
+        UsageError: no episodes are asked for, or ``evaluate`` returned no fraction.
+        RunFolderError: the log is damaged, was made with other settings, or does not repeat.
+    """
+    if episodes < 1:
+        raise UsageError(f"a search of {episodes} episodes finds nothing; ask for at least 1.")
+    recorded = _read(log_path, settings)
+    done: list[Episode] = []
+    accuracies: dict[tuple[tuple[str, int], ...], float] = {}
+    total = max(episodes, len(recorded))
+    for number in range(total):
+        started = time.perf_counter()
+        policy = strategy.ask()
+        if number < len(recorded):
+            episode = recorded[number]
+            if (episode.number, _key(episode.policy)) != (number, _key(policy)):
+                raise RunFolderError(
+                    f"episode {number} of {log_path} is not what this search would do (it was made by another "
+                    "version, machine or network); choose another run folder."
+                )
+        else:
+            accuracy = accuracies.get(_key(policy))
+            if accuracy is None:
+                accuracy = _fraction(evaluate(policy))
+            value = cost(policy)
+            episode = Episode(
+                number=number,
+                policy=dict(policy),
+                accuracy=accuracy,
+                reward=reward(accuracy, value, cost.metric),
+                cost=value,
+                metrics={name: extra(policy) for name, extra in (metrics or {}).items()},
+                seconds=time.perf_counter() - started,
+            )
+            append_line(log_path, _to_line(episode))
+        strategy.tell(policy, Result(episode.accuracy, episode.reward, episode.cost))
+        accuracies[_key(policy)] = episode.accuracy
+        done.append(episode)
+        if progress is not None:
+            progress(number + 1, total, _describe(StudyResult(tuple(done)).best, cost))
+    return StudyResult(tuple(done))
+
+
+def read_study(log_path: Path) -> StudyResult:
+    """Read a study's log; raise RunFolderError where it is missing, damaged or of another format."""
+    lines = read_lines(log_path)
+    if not lines:
+        raise RunFolderError(f"{log_path} is missing or empty; run the search first.")
+    return StudyResult(tuple(_episodes(log_path, lines)))
+
+
+def _read(log_path: Path, settings: Mapping[str, Any]) -> list[Episode]:
+    """Return the episodes of a log made with ``settings``; start the log where there is none."""
+    wanted = json.loads(json.dumps(settings))
+    lines = read_lines(log_path)
+    if not lines:
+        append_line(log_path, {"format": FORMAT, "settings": wanted})
+        return []
+    episodes = _episodes(log_path, lines)
+    found = lines[0]["settings"]
+    missing = "nothing"
+    for key in {**found, **wanted}:
+        there, here = found.get(key, missing), wanted.get(key, missing)
+        if there != here:
+            raise RunFolderError(
+                f"{log_path} was made with other settings ({key}: {there} there, {here} now); "
+                "choose another run folder."
+            )
+    return episodes
+
+
+def _episodes(log_path: Path, lines: list[Any]) -> list[Episode]:
+    """Check the first line and turn the others into episodes."""
+    with _damage_named(log_path):
+        if lines[0]["format"] != FORMAT:
+            raise RunFolderError(
+                f"{log_path} has format {lines[0]['format']}, and this version reads format {FORMAT}; "
+                "choose another run folder."
+            )
+        dict(lines[0]["settings"])
+        return [_from_line(dict(line)) for line in lines[1:]]
+
+
+@contextmanager
+def _damage_named(log_path: Path) -> Iterator[None]:
+    """Turn a line without the right keys into one sentence."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(f"{log_path} is no log of a search; choose another run folder.") from error
+
+
+def _to_line(episode: Episode) -> dict[str, Any]:
+    return {
+        "episode": episode.number,
+        "channels": episode.policy,
+        "accuracy": episode.accuracy,
+        "reward": episode.reward,
+        "cost": episode.cost,
+        **episode.metrics,
+        "seconds": episode.seconds,
+    }
+
+
+def _from_line(line: dict[str, Any]) -> Episode:
+    return Episode(
+        number=int(line.pop("episode")),
+        policy={str(group): int(channels) for group, channels in line.pop("channels").items()},
+        accuracy=float(line.pop("accuracy")),
+        reward=float(line.pop("reward")),
+        cost=float(line.pop("cost")),
+        seconds=float(line.pop("seconds")),
+        metrics={name: float(value) for name, value in line.items()},
+    )
+
+
+def _fraction(accuracy: float) -> float:
+    """Return the evaluator's answer, which has to be a fraction (this also refuses NaN)."""
+    if not 0.0 <= accuracy <= 1.0:
+        raise UsageError(f"the evaluation returned {accuracy}; it must return a fraction between 0 and 1.")
+    return float(accuracy)
+
+
+def _key(policy: Policy) -> tuple[tuple[str, int], ...]:
+    return tuple(policy.items())
+
+
+def _describe(best: Episode, cost: Cost) -> str:
+    return (
+        f"best reward {best.reward:.4f}, accuracy {best.accuracy:.2%}, {format_cost(cost.metric, best.cost)}"
+    )

@@ -1,0 +1,188 @@
+"""From the chosen policy to the proof: fine-tune, export, benchmark on the device, evaluate on the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from amc_hw.benchmark import Protocol, Timing, benchmark, write_benchmark
+from amc_hw.budget import parse_budget
+from amc_hw.config import RunConfig
+from amc_hw.data import Part
+from amc_hw.devices.base import Device
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.export import TfliteModel, export_tflite
+from amc_hw.finetune import evaluate, train
+from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.pruning.surgery import shrink
+from amc_hw.run_folder import read_json, write_json
+from amc_hw.stages.search import POLICY
+from amc_hw.stages.subject import Subject
+
+Progress = Callable[[int, int, str], None]
+
+PRUNED, FINETUNED = "pruned.pt", "model.pt"
+SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
+LEARNING_RATE = 0.02
+EVALUATION_BATCH = 50
+
+
+def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
+    """Rebuild the run's compressed network with the weights of one of its files.
+
+    Raises:
+        RunFolderError: the run has no policy or no such weights yet.
+    """
+    policy = read_json(run / POLICY)["channels"]
+    if not (run / weights).exists():
+        raise RunFolderError(f"{run / weights} is missing; run the step that writes it first.")
+    model = shrink(subject.model, subject.network, {group: range(count) for group, count in policy.items()})
+    load_checkpoint(model, run / weights)
+    return model.eval()
+
+
+def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Progress) -> nn.Module:
+    """Fine-tune the pruned network of a run, or go on where that stopped; the weights are kept as model.pt."""
+    model = restore(run, subject, PRUNED)
+    if epochs:
+        history = train(
+            model,
+            subject.data,
+            epochs=epochs,
+            lr=LEARNING_RATE,
+            seed=seed,
+            progress=progress,
+            state_path=run / f"finetune-{epochs}.state",
+        )
+        write_json(
+            run / FINETUNE,
+            {
+                "format": 1,
+                "start_accuracy": history.start_accuracy,
+                "epochs": [
+                    {"epoch": epoch + 1, "train_loss": loss, "search_accuracy": accuracy}
+                    for epoch, (loss, accuracy) in enumerate(zip(history.losses, history.accuracies, strict=True))
+                ],
+            },
+        )
+    save_checkpoint(model, run / FINETUNED)
+    return model
+
+
+def best_weights(run: Path) -> str:
+    """Return the name of the run's furthest weights: fine-tuned, or only pruned."""
+    return FINETUNED if (run / FINETUNED).exists() else PRUNED
+
+
+def export(run: Path, subject: Subject, format_name: str) -> Path:
+    """Write the run's network as ``tflite`` or as a ``torch`` exported program.
+
+    Raises:
+        UsageError: an unknown format.
+        UnsupportedModelError: the network cannot be converted.
+    """
+    model = restore(run, subject, best_weights(run))
+    if format_name == "tflite":
+        path = run / "model.tflite"
+        export_tflite(model, subject.example, path)
+        return path
+    if format_name == "torch":
+        path = run / "model.pt2"
+        program = torch.export.export(model, (subject.example,))
+        torch.export.save(program, path)
+        return path
+    raise UsageError(f"unknown format '{format_name}'; known: tflite, torch.")
+
+
+def evaluate_tflite(file: Path, part: Part, progress: Progress) -> float:
+    """Return the top-1 accuracy of a TFLite file as a fraction.
+
+    Raises:
+        UsageError: the file does not exist, or takes other images than the data set has.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist.")
+    model = TfliteModel(file.read_bytes())
+    correct = done = 0
+    for images, labels in part.batches(EVALUATION_BATCH):
+        expected = tuple(model.input_shape[i] for i in (3, 1, 2)) if len(model.input_shape) == 4 else ()
+        if expected != tuple(images.shape[1:]):
+            raise UsageError(
+                f"{file.name} takes images of (channels, height, width) {expected}, the data has {tuple(images.shape[1:])}."
+            )
+        logits = model(images.numpy())
+        correct += int((np.asarray(logits).reshape(len(images), -1).argmax(1) == labels.numpy()).sum())
+        done += len(images)
+        progress(done, len(part), f"evaluating {file.name}")
+    return correct / len(part)
+
+
+def benchmark_run(run: Path, device: Device, progress: Progress) -> dict[str, Timing]:
+    """Benchmark the compressed file beside the original and keep every sample."""
+    files = {"original": run / "original.tflite", "compressed": run / "model.tflite"}
+    timings = benchmark(device, files, Protocol(), progress)
+    write_benchmark(run / BENCHMARK, device, Protocol(), timings)
+    return timings
+
+
+def summarise(
+    run: Path,
+    config: RunConfig,
+    subject: Subject,
+    device: Device,
+    timings: dict[str, Timing],
+    predicted_original_ms: float,
+    search_seconds: float,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Evaluate both files on the test set, once, and write summary.json."""
+    chosen = read_json(run / POLICY)
+    policy, original = chosen["channels"], subject.network.original
+    budget = parse_budget(config.metric, config.budget)
+    base = {
+        "latency_ms": timings["original"].latency_ms,
+        "macs": subject.network.macs(original),
+        "params": subject.network.params(original),
+    }
+    test = subject.data.test
+    summary = {
+        "format": 1,
+        "model": config.model,
+        "data": config.data,
+        "device": device.fingerprint().model_dump(),
+        "budget": {
+            "metric": config.metric,
+            "target": budget.target(base[config.metric]),
+            "ratio": budget.ratio,
+        },
+        "original": {
+            "accuracy": evaluate_tflite(run / "original.tflite", test, progress),
+            **base,
+            "predicted_ms": predicted_original_ms,
+        },
+        "compressed": {
+            "accuracy_before_finetune": evaluate(restore(run, subject, PRUNED), test),
+            "accuracy": evaluate_tflite(run / "model.tflite", test, progress),
+            "macs": subject.network.macs(policy),
+            "params": subject.network.params(policy),
+            "latency_ms": timings["compressed"].latency_ms,
+            "predicted_ms": chosen["predicted_ms"],
+            "channels": policy,
+        },
+        "search": {
+            "strategy": config.strategy,
+            "episodes": config.episodes,
+            "seconds": search_seconds,
+            "seed": config.seed,
+        },
+        "artifacts": {"tflite": "model.tflite", "original_tflite": "original.tflite", "torch": FINETUNED},
+        "unverified": False,
+    }
+    write_json(run / SUMMARY, summary)
+    return summary
+

@@ -1,0 +1,244 @@
+"""The search of a run: from a trained network to a policy that the device has confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from amc_hw.budget import Budget, parse_budget
+from amc_hw.config import RunConfig
+from amc_hw.data import Part
+from amc_hw.devices.base import Device
+from amc_hw.finetune import evaluate
+from amc_hw.latency.cost import Cost, Term
+from amc_hw.policy import Policy
+from amc_hw.pruning.pruner import Pruner
+from amc_hw.run_folder import write_json
+from amc_hw.search.rewards import find_reward
+from amc_hw.search.space import SearchSpace, Step
+from amc_hw.search.strategies import build_strategy
+from amc_hw.search.study import StudyResult, run_study
+from amc_hw.stages.subject import Subject
+from amc_hw.trace.groups import Network
+
+Progress = Callable[[int, int, str], None]
+
+EPISODES = "episodes.jsonl"
+POLICY = "policy.json"
+CALIBRATION_IMAGES = 640
+LARGEST_MARGIN = 0.03
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a policy costs: predicted latency, MACs and parameters; the budget is on one of them."""
+
+    latency_ms: Cost
+    macs: Cost
+    params: Cost
+
+    def of(self, metric: str) -> Cost:
+        """Return the cost of a metric."""
+        cost: Cost = getattr(self, metric)
+        return cost
+
+
+def network_costs(network: Network, latency: Cost) -> Costs:
+    """Return the costs of a traced network; MACs and parameters are counted layer by layer."""
+    macs = Cost("macs", *_terms([(layer_groups(layer), layer.macs) for layer in network.layers], network.original))
+    params = Cost(
+        "params",
+        [Term(tuple(network.original), lambda counts: network.params(dict(zip(network.original, counts, strict=True))))],
+    )
+    return Costs(latency, macs, params)
+
+
+def layer_groups(layer: Any) -> tuple[str, ...]:
+    """Return the groups that a layer's shape depends on."""
+    return tuple(dict.fromkeys((*layer.c_in.groups, *layer.c_out.groups)))
+
+
+def _terms(
+    counted: list[tuple[tuple[str, ...], Callable[[Policy], float]]], original: Policy
+) -> tuple[list[Term], float]:
+    """Split summands into terms that follow the policy and a constant."""
+    terms, constant = [], 0.0
+    for groups, count in counted:
+        if groups:
+            terms.append(Term(groups, _by_position(groups, count)))
+        else:
+            constant += count(original)
+    return terms, constant
+
+
+def _by_position(groups: tuple[str, ...], count: Callable[[Policy], float]) -> Callable[[tuple[int, ...]], float]:
+    return lambda channels: count(dict(zip(groups, channels, strict=True)))
+
+
+def search_steps(subject: Subject) -> list[Step]:
+    """Return one step for each group, with the features of the first layer that the group feeds.
+
+    They are the paper's (arXiv:1802.03494, section 3.1): output and input channels, height and width of the
+    output, stride and kernel size. A group that feeds no convolution or linear layer is described by the
+    layer that makes it.
+    """
+    steps = []
+    for group in subject.network.groups:
+        fed = [layer for layer in subject.network.layers if group.name in layer.c_in.groups and not layer.depthwise]
+        made = [layer for layer in subject.network.layers if group.name in layer.c_out.groups]
+        layer = (fed or made)[0]
+        original = subject.network.original
+        features = (
+            layer.c_out.at(original),
+            layer.c_in.at(original),
+            layer.out_h,
+            layer.out_w,
+            layer.stride[0],
+            layer.kernel[0],
+        )
+        steps.append(Step(group.name, subject.choices[group.name], tuple(map(float, features))))
+    return steps
+
+
+@dataclass(frozen=True)
+class Search:
+    """A finished search: its episodes, what they were limited by, and the tools to make their networks."""
+
+    study: StudyResult
+    limit: float
+    budget: Budget
+    costs: Costs
+    pruner: Pruner
+
+    @property
+    def cost(self) -> Cost:
+        """The cost that the budget limits."""
+        return self.costs.of(self.budget.metric)
+
+
+def make_pruner(subject: Subject, seed: int) -> Pruner:
+    """Gather the statistics for reconstruction from images of the training split."""
+    images, _ = subject.data.train.first(CALIBRATION_IMAGES, seed)
+    return Pruner(subject.model, subject.network, images)
+
+
+def score_on(part: Part) -> Callable[[nn.Module], float]:
+    """Return the scoring function of a search: top-1 accuracy on a part of the training set."""
+    return lambda model: evaluate(model, part)
+
+
+def search(
+    run: Path,
+    config: RunConfig,
+    subject: Subject,
+    costs: Costs,
+    score: Callable[[nn.Module], float],
+    table_error: float,
+    progress: Progress,
+) -> Search:
+    """Search a policy, or go on where the run's log ends.
+
+    Args:
+        run: the run folder.
+        config: its settings.
+        subject: the network.
+        costs: what policies cost.
+        score: accuracy of a pruned network, 0..1, on images of the training set.
+        table_error: mean prediction error of the latency table, a fraction; a latency budget is searched that
+            much below the target (3 % at most), so that the measurement has room.
+        progress: called with (done, total, text).
+    """
+    budget = parse_budget(config.metric, config.budget)
+    cost, reward = costs.of(config.metric), find_reward(config.reward)
+    margin = min(table_error, LARGEST_MARGIN) if config.metric == "latency_ms" else 0.0
+    target = budget.target(cost(subject.network.original))
+    limit = target * (1 - margin)
+    space = SearchSpace(search_steps(subject), cost, limit if reward.needs_budget else None)
+    progress(0, 1, "gathering statistics for reconstruction")
+    pruner = make_pruner(subject, config.seed)
+    study = run_study(
+        build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes),
+        cost,
+        lambda policy: score(pruner.pruned(policy)),
+        reward,
+        config.episodes,
+        run / EPISODES,
+        settings={
+            "strategy": config.strategy,
+            "reward": config.reward,
+            "seed": config.seed,
+            "episodes": config.episodes,
+            "metric": config.metric,
+            "limit": limit,
+            "lower": config.lower,
+            "multiple": config.multiple,
+        },
+        metrics={"latency_ms": costs.latency_ms, "macs": costs.macs, "params": costs.params},
+        progress=progress,
+    )
+    return Search(study, limit, budget, costs, pruner)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A policy that was built and measured.
+
+    Attributes:
+        channels: the policy.
+        score: accuracy on the search split, before fine-tuning.
+        predicted_ms: by the table.
+        measured_ms: on the device; None where it cannot be measured.
+        original_ms: the original network's, measured beside it.
+        repaired: whether the search's policy was made smaller to fit.
+    """
+
+    channels: Policy
+    score: float
+    predicted_ms: float
+    measured_ms: float | None
+    original_ms: float | None
+    repaired: bool
+
+
+def write_policy(
+    run: Path,
+    subject: Subject,
+    costs: Costs,
+    chosen: Candidate,
+    candidates: list[Candidate],
+    episodes: int,
+) -> None:
+    """Write policy.json: the chosen channels, what each group costs, and every candidate that was measured."""
+    original = subject.network.original
+    write_json(
+        run / POLICY,
+        {
+            "format": 1,
+            "episodes": episodes,
+            "channels": dict(chosen.channels),
+            "original_channels": original,
+            "predicted_ms": chosen.predicted_ms,
+            "measured_ms": chosen.measured_ms,
+            "groups": [
+                {
+                    "name": name,
+                    "original": original[name],
+                    "kept": chosen.channels[name],
+                    "latency_ms_original": group_latency(costs.latency_ms, name, original),
+                    "latency_ms_kept": group_latency(costs.latency_ms, name, chosen.channels),
+                }
+                for name in original
+            ],
+            "unprunable": dict(subject.network.unprunable),
+            "candidates": [asdict(candidate) for candidate in candidates],
+        },
+    )
+
+
+def group_latency(cost: Cost, group: str, policy: Mapping[str, int]) -> float:
+    """Return what the operators that a group touches cost under a policy."""
+    return sum(cost.value(index, policy) for index in cost.touching(group))

@@ -1,0 +1,70 @@
+"""The device's latency table for a network: found, extended where it lacks something, and kept with the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from amc_hw.devices.base import Device
+from amc_hw.latency.cost import Cost
+from amc_hw.latency.graph import GraphTemplate
+from amc_hw.latency.prediction import Predictor, latency_cost, structure_of
+from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
+from amc_hw.lowering import lower
+from amc_hw.measure import measure_table
+from amc_hw.stages.subject import Subject
+
+Progress = Callable[[int, int, str], None]
+TABLE = "table.json"
+
+
+def default_table(device: str, fingerprint: Fingerprint) -> Path:
+    """Return where the table of a device is kept for all runs of this user.
+
+    Each fingerprint has a file of its own, so a new runtime or another thread count begins a new table.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    digest = hashlib.sha256(fingerprint.model_dump_json().encode()).hexdigest()[:8]
+    return cache / "amc-hw" / "tables" / f"{re.sub(r'[^A-Za-z0-9]+', '-', device)}-{digest}.json"
+
+
+def profile(
+    device: Device, subject: Subject, model_name: str, table: Path | None, seed: int, progress: Progress
+) -> tuple[LatencyTable, Path, GraphTemplate]:
+    """Measure what the device's table lacks for a network.
+
+    Returns:
+        The table, its file, and the network's operators as functions of the channel counts.
+    """
+    progress(0, 1, "converting the network")
+    template = lower(subject.model, subject.network, subject.example)
+    path = table or default_table(device.name, device.fingerprint())
+    measured = measure_table(device, template, subject.choices, model_name, path, seed, progress)
+    return measured, path, template
+
+
+def run_cost(
+    run: Path, device: Device, subject: Subject, model_name: str, table: Path | None, seed: int, progress: Progress
+) -> tuple[Cost, GraphTemplate, float]:
+    """Return the predicted latency of the run's network as a cost.
+
+    The table is copied into the run folder and read from there ever after: a search that goes on must see
+    the numbers that it began with.
+
+    Returns:
+        The cost in milliseconds, the network's operators, and the table's mean prediction error (a fraction).
+    """
+    path = run / TABLE
+    if path.exists():
+        progress(0, 1, "converting the network")
+        template, measured = lower(subject.model, subject.network, subject.example), load_table(path)
+        measured.require(device.fingerprint(), path)
+    else:
+        measured, _, template = profile(device, subject, model_name, table, seed, progress)
+        measured.save(path)
+    original = {group: counts[-1] for group, counts in subject.choices.items()}
+    error = measured.errors.get(structure_of(template.operators(original)))
+    return latency_cost(template, Predictor(measured), subject.choices), template, error.mean if error else 0.0

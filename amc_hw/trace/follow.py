@@ -1,0 +1,254 @@
+"""Follow the channels of a network through one forward pass, operator by operator.
+
+A dispatch mode sees every ATen operator and gives its result labels (`labels.py`). Convolutions, linear layers, batch norms and
+PReLUs are seen as a whole, through forward hooks. An operator without a rule keeps all channels it touches: what is not
+understood is left alone, never guessed. (torch-pruning's dependency graph does the same job through autograd nodes; it has no
+rule for channel shuffles and shared layers.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from amc_hw.trace.labels import Labels, compact, first, fixed, varies
+
+# What PyTorch has not tagged as pointwise, without the underscore of the in-place form.
+_POINTWISE = {"copy", "_to_copy", "rsub", "native_dropout", "masked_fill", "hardswish", "mish", "threshold", "_prelu_kernel"}
+_SPATIAL = {
+    *("avg_pool2d", "max_pool2d_with_indices", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
+    *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
+    *("reflection_pad2d", "replication_pad2d"),
+}
+_REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "logsumexp", "linalg_vector_norm"}
+_RESHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
+_MOVES = {"permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "cat", "stack", "flip", "repeat", "roll"}
+_PARTS = {"split", "split_with_sizes", "unbind"}
+_CUTS = {"slice", "select"}
+_NEW = {"empty_like", "zeros_like", "ones_like", "full_like", "new_zeros", "new_empty", "new_full", "new_ones"}
+
+
+@dataclass
+class Call:
+    """One call of a convolution or linear layer: its module and the shape of its output."""
+
+    name: str
+    module: nn.Module
+    shape: torch.Size
+
+
+@dataclass
+class Followed:
+    """What one forward pass told: labels of every side of every leaf, and of bare parameters, and the layers' calls in order."""
+
+    book: Labels = field(default_factory=Labels)
+    sides: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    bare: dict[str, Tensor] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is followed as a whole, and can be cut: plain weights, no parametrization."""
+    if not isinstance(module, nn.Conv2d | nn.Linear | nn.modules.batchnorm._BatchNorm | nn.PReLU):
+        return False
+    return not nn.utils.parametrize.is_parametrized(module) and (
+        isinstance(module, nn.modules.batchnorm._BatchNorm) or isinstance(module._parameters.get("weight"), nn.Parameter)
+    )
+
+
+class _Follower(TorchDispatchMode):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.found = Followed()
+        self._labels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._inside = 0  # how deep in leaves: their operators are not looked at
+        self._path: list[tuple[str, nn.Module]] = []
+        self._hooks: list[RemovableHandle] = []
+        self._state: dict[int, str] = {}
+        for name, module in model.named_modules():
+            self._hooks.append(module.register_forward_pre_hook(self._enter(name)))
+            self._hooks.append(module.register_forward_hook(self._leave(name), with_kwargs=False))
+            if not is_leaf(module):
+                for key, tensor in [*module.named_parameters(name, False), *module.named_buffers(name, False)]:
+                    self._state[id(tensor)] = key
+
+    def remove_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def labels(self, tensor: Tensor) -> Tensor:
+        """Labels of a tensor; those of a bare parameter are given out at its first use."""
+        if tensor not in self._labels:
+            name = self._state.get(id(tensor))
+            if name is None or tensor.numel() <= 1:
+                return fixed(tensor.shape)
+            self.found.bare[name] = self.found.book.fresh(tensor.numel()).reshape(tensor.shape)
+            self._labels[tensor] = self.found.bare[name]
+        found: Tensor = self._labels[tensor]
+        return found
+
+    # Leaves
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, _: Any) -> None:
+            self._path.append((name, module))
+            self._inside += is_leaf(module)
+
+        return hook
+
+    def _leave(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if is_leaf(module):
+                if self._inside == 1:
+                    self._labels[output] = self._leaf(name, module, inputs[0], output)
+                self._inside -= 1
+            self._path.pop()
+
+        return hook
+
+    def _leaf(self, name: str, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+        labels = self.labels(x)
+        book = self.found.book
+        dim = x.dim() - 3 if isinstance(module, nn.Conv2d) else x.dim() - 1 if isinstance(module, nn.Linear) else 1
+        for other in range(x.dim()):
+            if other != dim:
+                labels = book.along(labels, other)
+        entering = first(labels, [d for d in range(x.dim()) if d != dim]).flatten()
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            self.found.calls.append(Call(name, module, output.shape))
+            self._note(name, "in", entering)
+            leaving = self.found.sides.get((name, "out"))
+            if leaving is None:
+                leaving = self._note(name, "out", book.fresh(output.shape[dim]))
+            groups = getattr(module, "groups", 1)
+            if groups > 1:  # a group of the convolution is removed as a whole
+                blocks = torch.cat([entering.view(groups, -1), leaving.view(groups, -1)], 1)
+                book.along(blocks, 1)
+        elif isinstance(module, nn.PReLU) and module.num_parameters == 1:
+            leaving = entering
+        else:
+            leaving = self._note(name, "out", entering)
+        return leaving.view(tuple(-1 if d == dim else 1 for d in range(x.dim()))).expand(output.shape)
+
+    def _note(self, name: str, side: str, labels: Tensor) -> Tensor:
+        known = self.found.sides.setdefault((name, side), labels)
+        self.found.book.join(known, labels)
+        return known
+
+    # Operators
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        if not self._inside:
+            results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+            if results:
+                for tensor, labels in zip(results, self._operator(func, args, kwargs, results), strict=True):
+                    self._labels[tensor] = labels
+        return output
+
+    def _operator(self, func: Any, args: Any, kwargs: Any, results: list[Tensor]) -> Iterable[Tensor]:
+        name = str(func.overloadpacket.__name__)
+        book = self.found.book
+        tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        inputs = [self.labels(tensor) for tensor in tensors]
+        shape = results[0].shape
+        if not inputs or name in _NEW:
+            return [fixed(result.shape) for result in results]
+        if _is_pointwise(func, name):
+            return [book.pointwise(inputs, shape)] * len(results)
+        if name in _RESHAPES:
+            return [book.reshape(inputs[0], shape, self._where())]
+        if name in _SPATIAL:
+            same = book.along(book.along(inputs[0], -1), -2)
+            return [first(same, (-1, -2)).expand(shape)] * len(results)
+        if name in _REDUCTIONS and len(args) > 1 and isinstance(args[1], list) and args[1]:
+            return [self._reduce(inputs[0], args[1], results[0])]
+        if name == "constant_pad_nd":
+            return [self._pad(inputs[0], args[1], results[0])]
+        if name in _CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0) and shape != inputs[0].shape:
+            book.keep(inputs[0], f"{self._where()} takes channels at fixed positions out of its output")
+        if name in _MOVES | _CUTS | _PARTS:
+            moved = tree_flatten(func(*tree_map(self._labels_if_tensor, args), **kwargs))[0]
+            if name in _PARTS:
+                self._parts(name, inputs[0], moved, args, kwargs)
+            return [compact(labels) for labels in moved]
+        unknown = book.fresh(1)
+        for labels in (unknown, *inputs):
+            book.keep(labels, f"its channels go through {name} in {self._where()}, for which there is no rule")
+        return [unknown.reshape((1,) * result.dim()).expand(result.shape) for result in results]
+
+    def _labels_if_tensor(self, value: Any) -> Any:
+        return self.labels(value) if isinstance(value, Tensor) else value
+
+    def _reduce(self, labels: Tensor, dims: list[int], result: Tensor) -> Tensor:
+        if any(varies(labels, dim) for dim in dims):
+            self.found.book.keep(labels, f"{self._where()} reduces over its channels")
+        return first(labels, dims).reshape(result.shape)
+
+    def _pad(self, labels: Tensor, pads: list[int], result: Tensor) -> Tensor:
+        """Constants beside the channels are channels of their own; beside height and width they belong to the channel."""
+        for index in range(len(pads) // 2):
+            dim = labels.dim() - 1 - index
+            before, after = pads[2 * index], pads[2 * index + 1]
+            if varies(labels, dim):
+                if min(before, after) < 0:
+                    self.found.book.keep(labels, f"{self._where()} crops its channels")
+                turned = [0, 0] * index + [before, after]
+                labels = nn.functional.pad(labels, turned)
+            else:
+                shape = (*labels.shape[:dim], result.size(dim), *labels.shape[dim + 1 :])
+                labels = first(labels, [dim]).expand(shape)
+        return compact(labels)
+
+    def _parts(self, name: str, labels: Tensor, parts: list[Tensor], args: Any, kwargs: Any) -> None:
+        """Parts of the channels must stay of equal size, so their channels are joined one to one."""
+        position = 1 if name == "unbind" else 2
+        dim = int(args[position]) if len(args) > position else int(kwargs.get("dim", 0))
+        if len(parts) > 1 and varies(labels, dim):
+            if len({part.shape for part in parts}) > 1:
+                self.found.book.keep(labels, f"{self._where()} splits its channels into unequal parts")
+            else:
+                for part in parts[1:]:
+                    self.found.book.join(parts[0], part)
+
+    def _where(self) -> str:
+        if not self._path or not self._path[-1][0]:
+            return "the network's forward"
+        name, module = self._path[-1]
+        return f"'{name}' ({type(module).__name__})"
+
+
+def _is_pointwise(func: Any, name: str) -> bool:
+    plain = name[:-1] if name.endswith("_") else name
+    if plain in _POINTWISE or torch.Tag.pointwise in func.tags:
+        return True
+    packet = getattr(torch.ops.aten, plain, None) if plain != name else None
+    return packet is not None and any(torch.Tag.pointwise in getattr(packet, o).tags for o in packet.overloads())
+
+
+def follow(model: nn.Module, example_input: Any) -> Followed:
+    """Run ``model(example_input)`` once and return what it tells about the channels; the output's channels are kept.
+
+    Args:
+        model: a copy that may be hooked, in evaluation mode.
+        example_input: what the model takes, a batch of at least one image.
+    """
+    follower = _Follower(model)
+    try:
+        with torch.no_grad(), follower:
+            output = model(example_input)
+    finally:
+        follower.remove_hooks()
+    for tensor in tree_flatten(output)[0]:
+        if isinstance(tensor, Tensor):
+            follower.found.book.keep(follower.labels(tensor), "it is the network's output")
+    return follower.found

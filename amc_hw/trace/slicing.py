@@ -1,0 +1,116 @@
+"""Cut channels out of a network: our own slicing of weights, by the positions that a channel group lists."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+if TYPE_CHECKING:
+    from amc_hw.trace.groups import ChannelGroup, Member
+
+_PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # of batch norms
+
+
+def sliced(module: nn.Module, side: str) -> list[tuple[str, int]]:
+    """Return which tensors of a leaf module, along which axis, follow one of its sides."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        if side == "out":
+            return [("weight", 0)] + ([("bias", 0)] if module.bias is not None else [])
+        return [("weight", 1)] if getattr(module, "groups", 1) == 1 else []
+    if isinstance(module, nn.PReLU):
+        return [("weight", 0)]
+    return [(name, 0) for name in _PER_CHANNEL if getattr(module, name) is not None]
+
+
+def width(module: nn.Module, side: str) -> int:
+    """Return how many channels or features a side of a leaf module has."""
+    if isinstance(module, nn.Conv2d):
+        return module.out_channels if side == "out" else module.in_channels
+    if isinstance(module, nn.Linear):
+        return module.out_features if side == "out" else module.in_features
+    if isinstance(module, nn.PReLU):
+        return module.num_parameters
+    return int(getattr(module, "num_features"))  # noqa: B009 - a batch norm
+
+
+def kept_positions(
+    groups: Iterable[ChannelGroup], kept: Mapping[str, Sequence[int]], size_of: Mapping[tuple[str, str, int], int]
+) -> dict[tuple[str, str, int], NDArray[np.intp]]:
+    """Return for every (module, side, axis) that loses channels the positions that stay, ascending.
+
+    Args:
+        groups: the network's channel groups.
+        kept: the channels that stay, for the groups that lose some.
+        size_of: the width of every (module, side, axis).
+    """
+    masks: dict[tuple[str, str, int], NDArray[np.bool_]] = {}
+    for group in groups:
+        if group.name not in kept or len(kept[group.name]) == group.channels:
+            continue
+        gone = np.ones(group.channels, np.bool_)
+        gone[np.asarray(kept[group.name], np.intp)] = False
+        for member in group.members:
+            key = (member.module, member.side, member.axis)
+            mask = masks.setdefault(key, np.ones(size_of[key], np.bool_))
+            mask[member.positions[gone].ravel()] = False
+    return {key: np.flatnonzero(mask) for key, mask in masks.items()}
+
+
+def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Sequence[int]]) -> nn.Module:
+    """Return a copy of the model in which only the kept channels of every group exist.
+
+    Args:
+        model: the traced model; it is not changed.
+        groups: its channel groups.
+        kept: group name -> the channels that stay; a group that is not named stays whole.
+    """
+    model = copy.deepcopy(model)
+    modules = dict(model.named_modules())
+    size_of = {
+        (member.module, member.side, member.axis): _width(model, modules, member)
+        for group in groups
+        for member in group.members
+    }
+    for (name, side, axis), positions in kept_positions(groups, kept, size_of).items():
+        if name not in modules:
+            parent, _, tensor = name.rpartition(".")
+            _slice(modules[parent], tensor, axis, positions)
+            continue
+        module = modules[name]
+        for tensor, tensor_axis in sliced(module, side):
+            _slice(module, tensor, tensor_axis, positions)
+        if isinstance(module, nn.Conv2d):
+            if side == "out":
+                module.out_channels = len(positions)
+            else:
+                module.groups = 1 if module.groups == 1 else len(positions) // module.weight.shape[1]
+                module.in_channels = len(positions)
+        elif isinstance(module, nn.Linear):
+            setattr(module, "out_features" if side == "out" else "in_features", len(positions))
+        elif isinstance(module, nn.PReLU):
+            module.num_parameters = len(positions)
+        else:
+            setattr(module, "num_features", len(positions))  # noqa: B010 - a batch norm
+    return model
+
+
+def _width(model: nn.Module, modules: Mapping[str, nn.Module], member: Member) -> int:
+    if member.module in modules:
+        return width(modules[member.module], member.side)
+    parent, _, tensor = member.module.rpartition(".")
+    return int(getattr(modules[parent], tensor).shape[member.axis])
+
+
+def _slice(module: nn.Module, name: str, axis: int, positions: NDArray[np.intp]) -> None:
+    tensor = getattr(module, name)
+    part = tensor.detach().index_select(axis, torch.as_tensor(positions, device=tensor.device))
+    if isinstance(tensor, nn.Parameter):
+        setattr(module, name, nn.Parameter(part, requires_grad=tensor.requires_grad))
+    else:
+        setattr(module, name, part)

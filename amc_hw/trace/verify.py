@@ -1,0 +1,133 @@
+"""Prove channel groups: cut half of their channels out, and compare with the original in which these channels are masked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.trace.follow import is_leaf
+from amc_hw.trace.groups import ChannelGroup
+from amc_hw.trace.slicing import cut
+
+_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}  # of the effect that the masking has
+
+
+def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_input: Any) -> dict[str, str]:
+    """Return the groups whose cut network differs from the masked one, or does not run, with the reason.
+
+    All groups are tried at once, in single precision; only where that fails are they halved, in double precision, until those at
+    fault are found.
+
+    Args:
+        model: a copy in evaluation mode; it is not changed.
+        groups: what is to be proven.
+        example_input: the shape of the random input that is used.
+    """
+    if not groups or _Proof(model, example_input, torch.float32).failure(groups) is None:
+        return {}
+    proof = _Proof(model, example_input, torch.float64)
+    failing: dict[str, str] = {}
+
+    def search(some: Sequence[ChannelGroup]) -> None:
+        reason = proof.failure(some) if some else None
+        if reason is None:
+            return
+        if len(some) == 1:
+            failing[some[0].name] = reason
+            return
+        search(some[: len(some) // 2])
+        search(some[len(some) // 2 :])
+
+    search(groups)
+    good = [group for group in groups if group.name not in failing]
+    if failing and good and proof.failure(good) is not None:
+        raise UnsupportedModelError(f"the channels of '{good[0].name}' and later layers cannot be pruned together; exclude it.")
+    return failing
+
+
+class _Proof:
+    def __init__(self, model: nn.Module, example_input: Any, dtype: torch.dtype) -> None:
+        self._generator = torch.Generator().manual_seed(0)
+        self._dtype = dtype
+        self._model = copy.deepcopy(model).to(dtype)
+        self._input = tree_map(self._random, example_input)
+        self._shake()
+        self._original = self._run(self._model)
+
+    def failure(self, groups: Sequence[ChannelGroup]) -> str | None:
+        """Return why these groups cannot be cut together, or None where they can."""
+        kept: dict[str, list[int]] = {}
+        for group in groups:
+            order = torch.randperm(group.channels, generator=torch.Generator().manual_seed(group.channels)).tolist()
+            kept[group.name] = sorted(order[: max(1, group.channels // 2)])
+        masked = self._run(self._masked(groups, kept))
+        try:
+            small = self._run(cut(self._model, groups, kept))
+        except Exception as error:  # whatever a forward raises when a shape does not fit
+            return f"the network does not run without some of its channels ({' '.join(str(error).split())[:120]})"
+        for original, want, have in zip(self._original, masked, small, strict=True):
+            if want.shape != have.shape:
+                return "the network's output has another shape without some of its channels"
+            effect = (original - want).abs().max() if original.shape == want.shape and want.numel() else want.new_tensor(1.0)
+            if want.numel() and not (want - have).abs().max() <= _TOLERANCE[self._dtype] * effect:
+                return "the network computes something else without some of its channels than with them masked"
+        return None
+
+    def _masked(self, groups: Sequence[ChannelGroup], kept: dict[str, list[int]]) -> nn.Module:
+        model = copy.deepcopy(self._model)
+        modules = dict(model.named_modules())
+        for group in groups:
+            gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
+            for member in group.members:
+                module = modules.get(member.module)
+                if member.side == "in" and isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1:
+                    with torch.no_grad():
+                        module.weight[:, torch.as_tensor(member.positions[gone].ravel())] = 0
+        return model
+
+    def _run(self, model: nn.Module) -> list[Tensor]:
+        with torch.no_grad():
+            return [leaf for leaf in tree_flatten(model(self._input))[0] if isinstance(leaf, Tensor)]
+
+    def _random(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        return torch.rand(value.shape, generator=self._generator, dtype=self._dtype).to(value.device)
+
+    def _shake(self) -> None:
+        """Give batch norms the statistics of what enters them, and factors per channel random values: no channel is trivial."""
+
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].transpose(0, 1).flatten(1)
+            scale = x.std(1, unbiased=False).mean() + 1e-3
+            for name, value in (
+                ("running_mean", x.mean(1) + scale * self._uniform(len(x))),
+                ("running_var", scale**2 * (0.5 + self._uniform(len(x)))),
+                ("weight", 0.5 + self._uniform(len(x))),
+                ("bias", self._uniform(len(x))),
+            ):
+                tensor = getattr(module, name)
+                if tensor is not None:
+                    tensor.data.copy_(value)
+
+        inside = {id(p) for m in self._model.modules() if is_leaf(m) for p in m.parameters()}
+        for parameter in self._model.parameters():
+            if id(parameter) not in inside and parameter.numel() == max(parameter.shape, default=0):
+                parameter.data = 0.5 + self._uniform(parameter.numel()).view_as(parameter)
+        norms = [m for m in self._model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        hooks = [norm.register_forward_pre_hook(hook) for norm in norms]
+        try:
+            self._run(self._model)
+        finally:
+            for handle in hooks:
+                handle.remove()
+
+    def _uniform(self, size: int) -> Tensor:
+        return torch.rand(size, generator=self._generator, dtype=self._dtype)

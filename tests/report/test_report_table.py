@@ -1,0 +1,86 @@
+# ruff: noqa: RUF001 -- the report writes true minus signs, dashes and multiplication signs
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amc_hw.report.numbers import count, duration, fixed, milliseconds, points, ratio, size
+from amc_hw.report.table import before_after_rows
+
+
+def test_rows_of_a_finished_run(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    assert before_after_rows(summary) == [
+        ("Top-1 accuracy", "91.73 %", "90.98 %", "−0.75 points"),
+        ("Top-1 before fine-tuning", "91.73 %", "85.30 %", "−6.43 points"),
+        ("Latency, measured", "1.310 ms", "0.645 ms", "0.49×"),
+        ("Latency, predicted", "1.300 ms", "0.646 ms", "0.50×"),
+        ("MACs", "40.9 M", "18.4 M", "0.45×"),
+        ("Parameters", "270 k", "105 k", "0.39×"),
+    ]
+
+
+def test_file_sizes_have_a_row_where_they_are_known() -> None:
+    rows = before_after_rows({"original": {"size_bytes": 1_092_000}, "compressed": {"size_bytes": 431_000}})
+    assert rows == [("File size", "1.09 MB", "431 kB", "0.39×")]
+
+
+def test_what_is_not_known_is_a_dash_or_no_row() -> None:
+    assert before_after_rows({}) == []
+    assert before_after_rows({"original": None, "compressed": {"accuracy": None}}) == []
+    assert before_after_rows(
+        {"original": {"latency_ms": 1.0, "accuracy": 0.9}, "compressed": {"macs": 1.0}}
+    ) == [
+        ("Top-1 accuracy", "90.00 %", "–", "–"),
+        ("Latency, measured", "1.000 ms", "–", "–"),
+        ("MACs", "–", "1", "–"),
+    ]
+
+
+def test_an_original_of_zero_has_no_ratio() -> None:
+    assert before_after_rows({"original": {"macs": 0}, "compressed": {"macs": 5}}) == [
+        ("MACs", "0", "5", "–")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (fixed(-0.001, 2), "0.00"),
+        (fixed(-1.5, 1), "−1.5"),
+        (points(0.0012), "+0.12 points"),
+        (points(0.000001), "0.00 points"),
+        (milliseconds(0.0123), "0.0123 ms"),
+        (milliseconds(12.345), "12.35 ms"),
+        (milliseconds(1234.5), "1234 ms"),
+        (milliseconds(0.0428, scale=1.3), "0.043 ms"),
+        (count(999.6), "1.00 k"),
+        (count(999_999), "1.00 M"),
+        (count(569e6), "569 M"),
+        (count(4.1e12), "4,100 G"),
+        (size(12), "12 B"),
+        (ratio(0.031), "0.031×"),
+        (duration(7.25), "7.25 s"),
+        (duration(252), "4 min 12 s"),
+        (duration(7300), "2 h 1 min"),
+    ],
+)
+def test_numbers_are_written_as_people_read_them(written: str, text: str) -> None:
+    assert written == text
+
+
+@given(st.floats(0, 1e15), st.floats(0, 1e15))
+def test_counts_keep_their_order_and_three_digits(a: float, b: float) -> None:
+    factor = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+    def read(text: str) -> float:
+        number, _, prefix = text.partition(" ")
+        return float(number.replace(",", "")) * factor[prefix]
+
+    assert read(count(a)) == pytest.approx(a, rel=5.1e-3, abs=0.51)
+    if a <= b:
+        assert read(count(a)) <= read(count(b))
