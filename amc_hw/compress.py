@@ -10,26 +10,37 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from amc_hw.config import RunConfig, open_run, read_config
+from amc_hw.budget import parse_budget
+from amc_hw.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
-from amc_hw.errors import RunFolderError
-from amc_hw.finetune import train
+from amc_hw.data import load_data
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.export import TfliteModel
+from amc_hw.finetune import evaluate, train
+from amc_hw.latency.table import LatencyTable
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.report.html import write_report
 from amc_hw.run_folder import read_json
+from amc_hw.search.rewards import find_reward
+from amc_hw.search.strategies import find_strategy
 from amc_hw.search.study import read_study
 from amc_hw.stages import finish
 from amc_hw.stages.search import EPISODES, POLICY, Costs, network_costs, score_on, search, write_policy
-from amc_hw.stages.subject import BASELINE, Subject, load_model_and_data, load_subject
-from amc_hw.stages.table import run_cost
+from amc_hw.stages.subject import (
+    BASELINE,
+    Subject,
+    load_model_and_data,
+    make_subject,
+    trace_subject,
+)
+from amc_hw.stages.table import profile, run_cost
 from amc_hw.stages.verify import verify
 
 Progress = Callable[[int, int, str], None]
 
-DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
-DEMO_TRAINING = {"epochs": 12, "lr": 0.1}
-"""The demonstration trains its own network; every other run brings a checkpoint."""
+DEMO_EPOCHS, DEMO_LEARNING_RATE = 12, 0.1
 
 
 def compress(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
@@ -60,8 +71,7 @@ def search_run(
     run: Path, config: RunConfig, device: Device, progress: Progress
 ) -> tuple[Subject, Costs]:
     """Search a policy and verify it on the device; the run folder then has policy.json and pruned.pt."""
-    config = open_run(run, config)
-    subject = load_subject(config, _baseline(run, config, progress))
+    subject = _begin(run, config, progress)
     latency, _, error = run_cost(
         run, device, subject, config.model, _path(config.table), config.seed, progress
     )
@@ -95,7 +105,69 @@ def open_subject(run: Path) -> tuple[RunConfig, Subject]:
     config = read_config(run)
     if not (run / BASELINE).exists():
         raise RunFolderError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
-    return config, load_subject(config, run / BASELINE)
+    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
+    load_checkpoint(model, run / BASELINE)
+    return config, make_subject(model, data, config.multiple, config.lower)
+
+
+def search_on_device(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
+    """Search a policy, verify it on the device, and return what policy.json holds."""
+    with _device(config.device) as device:
+        search_run(run, config, device, progress)
+    policy: dict[str, Any] = read_json(run / POLICY)
+    return policy
+
+
+def profile_model(
+    model: str,
+    device_name: str,
+    table: Path | None,
+    image_size: int | None,
+    classes: int,
+    seed: int,
+    progress: Progress,
+) -> tuple[LatencyTable, Path]:
+    """Measure what a device's table lacks for a network; its weights do not matter.
+
+    Args:
+        model: the network's name.
+        device_name: the device's name.
+        table: the table's file, or None for the device's default one.
+        image_size: side in pixels, or None for the network's own.
+        classes: outputs of the network.
+        seed: decides which channel counts are measured.
+        progress: called with (done, total, text).
+    """
+    size = image_size or default_image_size(model)
+    network = build_model(model, classes)
+    subject = trace_subject(network, (3, size, size))
+    with _device(device_name) as device:
+        measured, path, _ = profile(device, subject, model, table, seed, progress)
+    return measured, path
+
+
+def evaluate_on_test(
+    file: Path | None, run: Path | None, data: str | None, data_root: Path | None, progress: Progress
+) -> tuple[str, float]:
+    """Return the name and the top-1 accuracy on the test set of a TFLite file, or of a run's network.
+
+    Raises:
+        UsageError: neither or both are named, or a file comes without its data set.
+    """
+    if (file is None) == (run is None):
+        raise UsageError("name either a .tflite file or a --run folder.")
+    if run is not None:
+        _, subject = open_subject(run)
+        part = load_data(data, data_root).test if data else subject.data.test
+        exported = run / "model.tflite"
+        if exported.exists():
+            return str(exported), finish.evaluate_tflite(exported, part, progress)
+        weights = finish.best_weights(run)
+        return str(run / weights), evaluate(finish.restore(run, subject, weights), part)
+    if file is None or data is None:
+        raise UsageError("a file needs its data set: amc-hw evaluate FILE.tflite --data DATA")
+    size = TfliteModel(file.read_bytes()).input_shape[1] if file.is_file() else None
+    return str(file), finish.evaluate_tflite(file, load_data(data, data_root, size).test, progress)
 
 
 def _is_searched(run: Path, config: RunConfig) -> bool:
@@ -104,21 +176,31 @@ def _is_searched(run: Path, config: RunConfig) -> bool:
     return policy.exists() and weights.exists() and read_json(policy).get("episodes") == config.episodes
 
 
-def _baseline(run: Path, config: RunConfig, progress: Progress) -> Path | None:
-    """Return the run's copy of the trained weights; the demonstration trains them."""
-    path = run / BASELINE
-    if path.exists():
-        return path
+def _begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
+    """Check everything that the user named, then begin the run folder or go on with it.
+
+    The folder keeps a copy of the trained weights; the demonstration trains them.
+    """
+    parse_budget(config.metric, config.budget)
+    find_reward(config.reward)
+    find_strategy(config.strategy)
+    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
     if config.checkpoint is not None:
-        model, _ = load_model_and_data(config.model, config.data, config.data_root)
         load_checkpoint(model, Path(config.checkpoint))
-    elif (config.model, config.data) == (DEMO_MODEL, DEMO_DATA):
-        model, data = load_model_and_data(config.model, config.data, None, config.seed)
-        train(model, data, **DEMO_TRAINING, seed=config.seed, progress=progress)
+    elif (config.model, config.data) != (DEMO_MODEL, DEMO_DATA):
+        raise UsageError(
+            f"the trained weights of {config.model} are missing; give --checkpoint FILE, "
+            f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
+        )
+    open_run(run, config)
+    baseline = run / BASELINE
+    if baseline.exists():
+        load_checkpoint(model, baseline)
     else:
-        return None
-    save_checkpoint(model, path)
-    return path
+        if config.checkpoint is None:
+            train(model, data, epochs=DEMO_EPOCHS, lr=DEMO_LEARNING_RATE, seed=config.seed, progress=progress)
+        save_checkpoint(model, baseline)
+    return make_subject(model, data, config.multiple, config.lower)
 
 
 def _path(text: str | None) -> Path | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,9 @@ from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.run_folder import make_folder, read_json, write_json
 
 CONFIG = "config.json"
+DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
+"""The demonstration trains its own network; every other run brings a checkpoint."""
+
 _MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format"})
 """What may differ when a run goes on: more episodes, another fine-tuning, a newer library."""
 
@@ -102,7 +104,7 @@ def read_config(run: Path) -> RunConfig:
         raise RunFolderError(f"{run / CONFIG} is damaged ({error.errors()[0]['msg']}); choose another run folder.") from error
 
 
-def library_versions() -> Mapping[str, str]:
+def library_versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     versions = {"python": platform.python_version()}
     for name in ("amc-hw", "torch", "ai-edge-litert", "litert-torch", "numpy", "scikit-learn"):

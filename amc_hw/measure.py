@@ -175,7 +175,7 @@ def _calibrate(
     structure = structure_of(template.operators(original))
     if any(network.structure == structure for network in table.calibration):
         return
-    policies: list[Policy] = corner_policies(choices)
+    policies: list[Policy] = [*corner_policies(choices)]
     policies += [draw_policy(choices, random) for _ in range(CALIBRATION_NETWORKS - len(policies))]
     contents = [template.file(policy, random) for policy in policies]
     means: list[list[float]] = [[] for _ in policies]

@@ -82,9 +82,9 @@ def read_lines(path: Path) -> list[Any]:
     """Read the JSON lines of a file; a last line cut short by a kill is removed from the file, too."""
     if not path.exists():
         return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
     try:
+        text = path.read_text()
+        whole = text[: text.rfind("\n") + 1]
         documents = [json.loads(line) for line in whole.splitlines()]
     except ValueError as error:
         raise RunFolderError(f"{path} is damaged ({error}); delete it to start again.") from error

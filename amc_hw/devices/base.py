@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from amc_hw.errors import DeviceError
 from amc_hw.latency.table import Fingerprint
+
+
+class NotConnectedError(DeviceError):
+    """The device is known by name, but it is not here now: what needs no measurement can go on without it."""
+
+
+class Times(list[float]):
+    """What a runtime says of the runs of a model.
+
+    One time in us for each run. Where the runtime tells no single runs, this is their mean alone, and what else it
+    tells of them is in ``statistics``.
+
+    Attributes:
+        statistics: figures over the runs by name (``count``, ``min_us`` ...); empty where every run is known.
+        log: the runtime's own words, where it has any.
+    """
+
+    def __init__(self, samples_us: Iterable[float], statistics: Mapping[str, float] | None = None, log: str = "") -> None:
+        super().__init__(samples_us)
+        self.statistics = dict(statistics or {})
+        self.log = log
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel that ran inside a network: its name in the runtime and one time for each run, in us."""
+    """One kernel that ran inside a network: its name in the runtime and one time for each run, in us.
+
+    A runtime that tells no single runs gives their mean, alone.
+    """
 
     name: str
     samples_us: tuple[float, ...]
@@ -34,6 +60,8 @@ class Device(Protocol):
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         """Run a model ``warmup + runs`` times and return the wall-clock time of the last ``runs``, in us.
+
+        `Times` tells what to return where the runtime gives only statistics.
 
         Raises:
             DeviceError: the model did not run, or not as often as asked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -99,9 +100,7 @@ class ProfilerProcess:
             return
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(OSError):  # the program is gone already
                     stream.close()
-                except OSError:
-                    pass  # the program is gone already
         process.kill()
         process.wait()

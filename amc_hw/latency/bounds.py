@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from amc_hw.errors import BudgetError, UsageError
-from amc_hw.latency.cost import Cost, Policy, format_cost
+from amc_hw.latency.cost import Cost, format_cost
+from amc_hw.policy import Policy
 
 
 class Bounds:
@@ -34,14 +35,10 @@ class Bounds:
     def __init__(self, cost: Cost, choices: Mapping[str, tuple[int, ...]], budget: float) -> None:
         for group in cost.groups:
             if group not in choices:
-                raise UsageError(
-                    f"the cost depends on group '{group}', which has no choices; give its channel counts."
-                )
+                raise UsageError(f"the cost depends on group '{group}', which has no choices; give its channel counts.")
         for group, counts in choices.items():
             if not counts or any(low >= high for low, high in itertools.pairwise(counts)):
-                raise UsageError(
-                    f"the choices of group '{group}' are {counts}; give channel counts that ascend."
-                )
+                raise UsageError(f"the choices of group '{group}' are {counts}; give channel counts that ascend.")
         if not (math.isfinite(budget) and budget > 0):
             raise BudgetError(f"a budget of {budget} is no limit; give a positive number.")
         self.cost = cost
@@ -50,9 +47,10 @@ class Bounds:
         self.floor: Policy = MappingProxyType(self._cheapest())
         least = cost(self.floor)
         if not least <= budget:
+            enough = format_cost(cost.metric, least * 1.001)  # so that the rounded number is not too small itself
             raise BudgetError(
-                f"a budget of {format_cost(cost.metric, budget)} cannot be reached; the least that "
-                f"these choices reach is {format_cost(cost.metric, least)}, so give at least that or lower keep ratios."
+                f"a budget of {format_cost(cost.metric, budget)} cannot be reached; the least that these choices "
+                f"reach is {enough}, so give at least that or allow lower keep ratios."
             )
 
     def feasible(self, chosen: Policy, group: str) -> tuple[int, ...]:
@@ -66,9 +64,7 @@ class Bounds:
             Channel counts, ascending, at least one.
         """
         costs = self._costs({**self.floor, **chosen}, group)
-        return tuple(
-            [choice for choice, cost in zip(self.choices[group], costs, strict=True) if cost <= self.budget]
-        )
+        return tuple([choice for choice, cost in zip(self.choices[group], costs, strict=True) if cost <= self.budget])
 
     def _costs(self, policy: dict[str, int], group: str) -> list[float]:
         """Return the cost of ``policy`` with each choice of ``group``: only the terms touching it change."""

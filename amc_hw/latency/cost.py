@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Policy: TypeAlias = Mapping[str, int]
-"""Channels kept for every channel group, in network order."""
+from amc_hw.policy import Policy
 
 Metric: TypeAlias = Literal["latency_ms", "macs", "params"]
 

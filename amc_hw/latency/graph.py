@@ -64,7 +64,8 @@ class TfliteGraph:
         data = self.model.buffers[entry.buffer].data
         if data is None or entry.type not in _DTYPES:
             return None
-        return np.asarray(data, np.uint8).view(_DTYPES[entry.type])
+        value: NDArray[Any] = np.asarray(data, np.uint8).view(_DTYPES[entry.type])
+        return value
 
     def is_constant(self, tensor: int) -> bool:
         """Tell whether a tensor's value is stored in the file."""
@@ -235,7 +236,7 @@ class GraphTemplate:
 
 def _same_tensors(graphs: Sequence[TfliteGraph]) -> set[tuple[int, ...]]:
     """Match the tensors of graphs with the same operators by where they are used; their order may differ."""
-    twins = set()
+    twins: set[tuple[int, ...]] = set()
     for operators in zip(*(graph.subgraph.operators for graph in graphs), strict=True):
         for side in ("inputs", "outputs"):
             twins.update(zip(*([int(t) for t in getattr(o, side)] for o in operators), strict=True))

@@ -46,7 +46,7 @@ class Operator:
             "x".join([*map(str, shape[:-1]), "C"]) if shape else "scalar"
             for shape in (*self.inputs, *self.outputs)
         ]
-        grouped = ()
+        grouped: tuple[str, ...] = ()
         if self.kind in MATMUL_KINDS and self.inputs and self.fan_in % self.c_in:
             grouped = ("grouped",)
         return " ".join([self.kind, ",".join(shapes), *self.attributes, *grouped])

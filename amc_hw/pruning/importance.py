@@ -1,38 +1,110 @@
 """Which channels of a group to keep: rankings by name, most important first.
 
-A ranking is computed once per group and does not depend on the policy: a policy that keeps n channels keeps the first n.
+A ranking is made once for a group and does not depend on the policy: a policy that keeps n channels keeps the first n.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from amc_hw.trace.groups import ChannelGroup
+from amc_hw.errors import unknown_name
+from amc_hw.pruning.least_squares import Reading, elimination_order, with_ridge
+from amc_hw.pruning.patches import Fitted
+from amc_hw.pruning.sites import Site
+from amc_hw.pruning.statistics import Gram
+from amc_hw.trace.network import ChannelGroup
 
 
-def consumers(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> list[tuple[str, nn.Conv2d | nn.Linear, Tensor]]:
-    """Return the layers that read the group's channels: name, module, input positions (channels, k).
+@dataclass(frozen=True)
+class Evidence:
+    """What a ranking may look at.
+
+    Attributes:
+        modules: of the original, by name.
+        grams: of the inputs of its layers; a layer that is too wide has none.
+        sites: of its layers.
+    """
+
+    modules: Mapping[str, nn.Module]
+    grams: Mapping[str, Gram]
+    sites: Mapping[str, Site]
+    _inverses: dict[str, Tensor] = field(default_factory=dict)
+
+    def inverse(self, name: str) -> Tensor:
+        """Return the inverse Gram matrix of a layer with one group; it is made at its first use."""
+        if name not in self._inverses:
+            self._inverses[name] = torch.cholesky_inverse(torch.linalg.cholesky(with_ridge(self.grams[name].matrix))[0])
+        return self._inverses[name]
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A layer that reads a group's channels; ``columns`` (channels, k) of its weights seen as a matrix belong to each."""
+
+    name: str
+    layer: Fitted
+    columns: Tensor
+
+
+def consumers(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> list[Consumer]:
+    """Return the layers that read the group's channels.
 
     Depthwise and grouped convolutions are not among them: they lose whole filters together with their inputs.
     """
     found = []
     for member in group.members:
-        module = modules.get(member.module)
-        if member.side == "in" and isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1:
-            found.append((member.module, module, torch.as_tensor(member.positions)))
+        layer = modules.get(member.module)
+        if member.side == "in" and isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "groups", 1) == 1:
+            area = layer.weight[0, 0].numel()
+            positions = torch.as_tensor(member.positions)
+            columns = (positions[:, :, None] * area + torch.arange(area)).flatten(1)
+            found.append(Consumer(member.module, layer, columns))
     return found
 
 
-def magnitude(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> Tensor:
-    """Rank by the sum of |W| over the weights that read a channel (AMC, section 3.3: channels of the input are pruned)."""
+def magnitude(group: ChannelGroup, evidence: Evidence) -> Tensor:
+    """Rank by the sum of |W| over the weights that read a channel, as AMC does."""
     scores = torch.zeros(group.channels)
-    for _, module, positions in consumers(group, modules):
-        size = module.weight.detach().abs().transpose(0, 1).flatten(1).sum(1).cpu()
-        scores += size[positions].sum(1)
+    for consumer in consumers(group, evidence.modules):
+        size = consumer.layer.weight.detach().flatten(1).abs().sum(0).cpu()
+        scores += size[consumer.columns].sum(1)
     return scores.argsort(descending=True, stable=True)
 
 
-Importance = Callable[[ChannelGroup, Mapping[str, nn.Module]], Tensor]
+def reconstruction(group: ChannelGroup, evidence: Evidence) -> Tensor:
+    """Rank by backward elimination: the error that least squares cannot make up for, over all readers.
+
+    Readers are weighed alike, by their own variance; their outputs by the batch norm that follows. A group with a
+    reader that has no Gram matrix is ranked by magnitude.
+    """
+    readers = consumers(group, evidence.modules)
+    if not readers or any(reader.name not in evidence.grams for reader in readers):
+        return magnitude(group, evidence)
+    return elimination_order(group.channels, [_reading(reader, evidence) for reader in readers])
+
+
+def _reading(reader: Consumer, evidence: Evidence) -> Reading:
+    weights = reader.layer.weight.detach().double().flatten(1)
+    norm = evidence.modules.get(evidence.sites[reader.name].norm or "")
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
+        scale = torch.rsqrt(norm.running_var.double() + norm.eps)
+        weights = weights * (scale if norm.weight is None else scale * norm.weight.detach().double())[:, None]
+    variance = ((weights @ evidence.grams[reader.name].matrix[0]) * weights).sum()
+    index = reader.columns.flatten()
+    inverse = evidence.inverse(reader.name)[index][:, index]
+    return Reading(inverse, weights[:, index] / variance.clamp(min=1e-30).sqrt())
+
+
+Importance = Callable[[ChannelGroup, Evidence], Tensor]
+IMPORTANCES: dict[str, Importance] = {"magnitude": magnitude, "reconstruction": reconstruction}
+
+
+def find_importance(name: str) -> Importance:
+    """Return a ranking by its name; raise UsageError with the nearest name where there is none."""
+    if name not in IMPORTANCES:
+        raise unknown_name("importance", name, IMPORTANCES)
+    return IMPORTANCES[name]

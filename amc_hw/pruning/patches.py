@@ -1,4 +1,4 @@
-"""Rows of a least-squares problem: what one convolution or linear layer sees at sampled output positions."""
+"""The rows of a layer's least-squares problem: what it sees and gives at sampled output positions."""
 
 from __future__ import annotations
 
@@ -6,62 +6,64 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Consumer = nn.Conv2d | nn.Linear
+Fitted = nn.Conv2d | nn.Linear  # layers that can be fitted by least squares
 
 
 class Patches:
-    """The positions of a layer's output that are sampled: the same for every image batch of the same order, so that the rows of
-    the original and of a pruned network belong together.
+    """The sampled output positions of one layer, the same in the original and in every pruned network.
 
     Args:
-        layer: a convolution with one group, or a linear layer.
-        points: positions per image (all of them, where the output has fewer).
+        points: positions per image; all of them, where the output has fewer.
         seed: of the choice.
     """
 
-    def __init__(self, layer: nn.Module, points: int, seed: int) -> None:
-        self._layer = layer
+    def __init__(self, points: int, seed: int) -> None:
         self._points = points
-        self._seed = seed
+        self._generator = torch.Generator().manual_seed(seed)
+        self._chosen = torch.empty(0, points, dtype=torch.int64)
 
-    def rows(self, x: Tensor, start: int) -> Tensor:
-        """Return the inputs (rows, inputs x kernel area) of the sampled positions of images ``start`` .. ``start + len(x)``."""
-        layer = self._layer
+    def inputs(self, layer: Fitted, x: Tensor, start: int = 0) -> Tensor:
+        """Return (rows, groups, inputs of a group x kernel area) for the input of images ``start`` and following."""
         if isinstance(layer, nn.Linear):
-            x = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
-            where = self._choose(len(x), x.shape[1], start)
-            return x[torch.arange(len(x))[:, None], where].flatten(0, 1)
-        assert isinstance(layer, nn.Conv2d)  # noqa: S101 - the only other kind of consumer
-        x = _padded(layer, x)
-        height, width = layer.kernel_size
+            return self._pick(x, start).unsqueeze(1)
+        padding = layer._reversed_padding_repeated_twice
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        x = functional.pad(x, padding, mode=mode).permute(0, 2, 3, 1).contiguous()
+        images, height, width, channels = x.shape
         spans = [d * (k - 1) + 1 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        rows, columns = ((size - span) // s + 1 for size, span, s in zip(x.shape[2:], spans, layer.stride, strict=True))
-        where = self._choose(len(x), rows * columns, start)
-        top = (where // columns * layer.stride[0])[:, :, None, None] + torch.arange(height)[:, None] * layer.dilation[0]
-        left = (where % columns * layer.stride[1])[:, :, None, None] + torch.arange(width) * layer.dilation[1]
-        image = torch.arange(len(x))[:, None, None, None]
-        patches = x.permute(0, 2, 3, 1)[image, top, left]  # images, points, height, width, channels
-        return patches.permute(0, 1, 4, 2, 3).flatten(2).flatten(0, 1)
+        size = ((height - spans[0]) // layer.stride[0] + 1, (width - spans[1]) // layer.stride[1] + 1)
+        of_image, of_row, of_column, of_channel = x.stride()
+        windows = x.as_strided(
+            (images, *size, *layer.kernel_size, channels),
+            (
+                of_image,
+                of_row * layer.stride[0],
+                of_column * layer.stride[1],
+                of_row * layer.dilation[0],
+                of_column * layer.dilation[1],
+                of_channel,
+            ),
+        )
+        where = self._choose(images, size[0] * size[1], start).to(x.device)
+        image = torch.arange(images, device=x.device)[:, None]
+        patches = windows[image, where // size[1], where % size[1]].flatten(0, 1)  # rows, kernel, kernel, channels
+        return patches.flatten(1, 2).transpose(1, 2).reshape(len(patches), layer.groups, -1)
 
-    def outputs(self, y: Tensor, start: int) -> Tensor:
-        """Return the outputs (rows, outputs) at the same positions."""
-        if isinstance(self._layer, nn.Linear):
-            y = y.flatten(1, -2) if y.dim() > 2 else y.unsqueeze(1)
-        else:
-            y = y.flatten(2).transpose(1, 2)
-        where = self._choose(len(y), y.shape[1], start)
-        return y[torch.arange(len(y))[:, None], where].flatten(0, 1)
+    def outputs(self, layer: Fitted, y: Tensor, start: int = 0) -> Tensor:
+        """Return (rows, outputs) of the layer's output, or of a tensor of its shape."""
+        return self._pick(y, start) if isinstance(layer, nn.Linear) else self._pick(y.permute(0, 2, 3, 1), start)
+
+    def _pick(self, x: Tensor, start: int) -> Tensor:
+        """Return the vectors along the last dimension at the sampled positions of the middle dimensions."""
+        x = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
+        image = torch.arange(len(x), device=x.device)[:, None]
+        return x[image, self._choose(len(x), x.shape[1], start).to(x.device)].flatten(0, 1)
 
     def _choose(self, images: int, positions: int, start: int) -> Tensor:
         if positions <= self._points:
             return torch.arange(positions).expand(images, positions)
-        chosen = [
-            torch.randperm(positions, generator=torch.Generator().manual_seed(self._seed + start + image))[: self._points]
-            for image in range(images)
-        ]
-        return torch.stack(chosen)
-
-
-def _padded(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+        missing = start + images - len(self._chosen)
+        if missing > 0:
+            more = torch.randint(1 << 40, (missing, self._points), generator=self._generator)
+            self._chosen = torch.cat([self._chosen, more])
+        return self._chosen[start : start + images] % positions

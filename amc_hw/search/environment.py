@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from amc_hw.latency.cost import Policy
+from amc_hw.policy import Policy
 from amc_hw.search.rewards import Reward
 from amc_hw.search.space import SearchSpace
 
@@ -38,9 +38,7 @@ class CompressionEnv(gymnasium.Env[Array, Array]):
         self.action_space = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
         self.rollout = space.rollout()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start an episode with the original network; the environment itself has no chance in it."""
         super().reset(seed=seed)
         self.rollout = self.space.rollout()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import UsageError
 from amc_hw.latency.bounds import Bounds
-from amc_hw.latency.cost import Cost, Policy
+from amc_hw.latency.cost import Cost
+from amc_hw.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,13 @@ class SearchSpace:
         self.original: Policy = {step.group: step.choices[-1] for step in steps}
         self.original_cost = cost(self.original)
         if not self.original_cost > 0:
-            raise UsageError(
-                f"the original network's {cost.metric} is {self.original_cost}; it must be positive."
-            )
+            raise UsageError(f"the original network's {cost.metric} is {self.original_cost}; it must be positive.")
         values = cost.values(self.original)
         share = [math.fsum(values[i] for i in cost.touching(step.group)) for step in steps]
         rows = [(t, *step.features, share[t]) for t, step in enumerate(steps)]
         self.static = _min_max(np.array(rows, dtype=np.float64))
         self.later_terms = [
-            sorted({i for later in steps[t + 1 :] for i in cost.touching(later.group)})
-            for t in range(len(steps))
+            sorted({i for later in steps[t + 1 :] for i in cost.touching(later.group)}) for t in range(len(steps))
         ]
 
     @property
@@ -114,7 +112,7 @@ class Rollout:
         return np.clip(state, 0.0, 1.0)
 
     def decide(self, action: float) -> float:
-        """Decide the next step: the feasible choice nearest to ratio ``action``; return the executed ratio."""
+        """Decide the next step by the feasible choice nearest to ``action``; return the executed ratio."""
         t = len(self.policy)
         step = self.space.steps[t]
         channels = step.choices[-1]

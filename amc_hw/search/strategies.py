@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import unknown_name
-from amc_hw.latency.cost import Policy
+from amc_hw.policy import Policy
 from amc_hw.search.ddpg import Agent, Hyperparameters
 from amc_hw.search.space import SearchSpace, Step
 
@@ -124,9 +124,7 @@ def _largest_uniform(space: SearchSpace) -> tuple[float, Policy]:
     """
     if space.bounds is None:
         return 1.0, space.original
-    ratios = sorted(
-        {choice / step.choices[-1] for step in space.steps for choice in step.choices}, reverse=True
-    )
+    ratios = sorted({choice / step.choices[-1] for step in space.steps for choice in step.choices}, reverse=True)
     for ratio in ratios:
         policy = {step.group: _at_most(ratio, step) for step in space.steps}
         if space.cost(policy) <= space.bounds.budget:
@@ -160,6 +158,11 @@ def build_strategy(name: str, space: SearchSpace, *, seed: int, episodes: int) -
         seed: where all its chance comes from.
         episodes: how many are planned.
     """
+    return find_strategy(name)(space, seed, episodes)
+
+
+def find_strategy(name: str) -> Callable[[SearchSpace, int, int], Strategy]:
+    """Return the strategy's builder; raise UsageError with the nearest name where there is none."""
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)
-    return STRATEGIES[name](space, seed, episodes)
+    return STRATEGIES[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.latency.cost import Cost, Policy, format_cost
+from amc_hw.latency.cost import Cost, format_cost
+from amc_hw.policy import Policy
 from amc_hw.run_folder import append_line, read_lines
 from amc_hw.search.rewards import Reward
 from amc_hw.search.strategies import Result, Strategy
@@ -102,10 +104,11 @@ def run_study(
         policy = strategy.ask()
         if number < len(recorded):
             episode = recorded[number]
-            if (episode.number, _key(episode.policy)) != (number, _key(policy)):
+            same = (episode.number, _key(episode.policy)) == (number, _key(policy))
+            if not (same and math.isclose(episode.cost, cost(policy), rel_tol=1e-9)):
                 raise RunFolderError(
-                    f"episode {number} of {log_path} is not what this search would do (it was made by another "
-                    "version, machine or network); choose another run folder."
+                    f"episode {number} of {log_path} is not what this search does (the log was made with another "
+                    "network, latency table, machine or version); choose another run folder."
                 )
         else:
             accuracy = accuracies.get(_key(policy))
@@ -131,11 +134,12 @@ def run_study(
 
 
 def read_study(log_path: Path) -> StudyResult:
-    """Read a study's log; raise RunFolderError where it is missing, damaged or of another format."""
+    """Read a study's log; raise RunFolderError where it is missing, empty, damaged or of another format."""
     lines = read_lines(log_path)
-    if not lines:
-        raise RunFolderError(f"{log_path} is missing or empty; run the search first.")
-    return StudyResult(tuple(_episodes(log_path, lines)))
+    episodes = _episodes(log_path, lines) if lines else []
+    if not episodes:
+        raise RunFolderError(f"{log_path} holds no episode; run the search first.")
+    return StudyResult(tuple(episodes))
 
 
 def _read(log_path: Path, settings: Mapping[str, Any]) -> list[Episode]:
@@ -215,6 +219,4 @@ def _key(policy: Policy) -> tuple[tuple[str, int], ...]:
 
 
 def _describe(best: Episode, cost: Cost) -> str:
-    return (
-        f"best reward {best.reward:.4f}, accuracy {best.accuracy:.2%}, {format_cost(cost.metric, best.cost)}"
-    )
+    return f"best reward {best.reward:.4f}, accuracy {best.accuracy:.2%}, {format_cost(cost.metric, best.cost)}"

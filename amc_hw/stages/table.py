@@ -15,7 +15,7 @@ from amc_hw.latency.prediction import Predictor, latency_cost, structure_of
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
 from amc_hw.lowering import lower
 from amc_hw.measure import measure_table
-from amc_hw.stages.subject import Subject
+from amc_hw.stages.subject import Traced
 
 Progress = Callable[[int, int, str], None]
 TABLE = "table.json"
@@ -32,7 +32,7 @@ def default_table(device: str, fingerprint: Fingerprint) -> Path:
 
 
 def profile(
-    device: Device, subject: Subject, model_name: str, table: Path | None, seed: int, progress: Progress
+    device: Device, subject: Traced, model_name: str, table: Path | None, seed: int, progress: Progress
 ) -> tuple[LatencyTable, Path, GraphTemplate]:
     """Measure what the device's table lacks for a network.
 
@@ -47,7 +47,7 @@ def profile(
 
 
 def run_cost(
-    run: Path, device: Device, subject: Subject, model_name: str, table: Path | None, seed: int, progress: Progress
+    run: Path, device: Device, subject: Traced, model_name: str, table: Path | None, seed: int, progress: Progress
 ) -> tuple[Cost, GraphTemplate, float]:
     """Return the predicted latency of the run's network as a cost.
 

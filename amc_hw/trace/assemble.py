@@ -1,171 +1,144 @@
-"""From the labels of a forward pass to channel groups, layers and parameter counts, each group proven."""
+"""From the labels of a forward pass to channel groups, layers and parameter counts."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
-from amc_hw.errors import UnsupportedModelError
-from amc_hw.trace.follow import Followed, follow
-from amc_hw.trace.groups import ChannelGroup, Dimension, Layer, Member, Network
+from amc_hw.policy import Dimension
+from amc_hw.trace.follow import Call, Followed
+from amc_hw.trace.network import ChannelGroup, Layer, Member, Network, Side
 from amc_hw.trace.slicing import sliced
-from amc_hw.trace.verify import failing_groups
 
-_Key = tuple[str, Literal["out", "in"], int]  # module or parameter, side, axis
-
-
-@dataclass
-class _Sides:
-    """The channel of every position of every dimension, and the channels that must stay."""
-
-    channels: dict[_Key, NDArray[np.int64]]
-    producers: list[str]  # layers in the order of their first call
-    reasons: dict[int, str]
+_Key = tuple[str, Side, int]  # module or parameter, side, axis
 
 
-def prove_and_assemble(model: nn.Module, example_input: Any) -> Network:
-    """Do what `amc_hw.trace.groups.trace` promises."""
-    try:
-        model = copy.deepcopy(model).eval()
-    except (RuntimeError, TypeError) as error:
-        raise UnsupportedModelError(
-            f"the model cannot be copied ({_sentence(error)}); give a model whose parameters are leaves."
-        ) from error
-    try:
-        with FlopCounterMode(display=False) as counter:
-            followed = follow(model, example_input)
-    except Exception as error:  # whatever a user's forward raises
-        raise UnsupportedModelError(
-            f"the model does not run on the example input ({type(error).__name__}: {_sentence(error)}); "
-            "give an example of what its forward takes."
-        ) from error
-    sides = _read(followed)
-    groups = _groups(sides)
-    for name, reason in failing_groups(model, groups, example_input).items():
-        root = next(group for group in groups if group.name == name)
-        member = next(member for member in root.members if member.side == "out")
-        channels = sides.channels[member.module, member.side, member.axis][member.positions.ravel()]
-        sides.reasons.update(dict.fromkeys(channels.tolist(), reason))
-    groups = _groups(sides)
-    return _network(model, followed, sides, groups, counter.get_total_flops() // 2, _images(example_input))
+class Assembly:
+    """The channel of every position of every dimension, and the channels that must stay, with their reasons.
 
+    Args:
+        followed: what one forward pass told.
+    """
 
-def _read(followed: Followed) -> _Sides:
-    roots = followed.book.roots()
-    reasons = followed.book.reasons(roots)
-    channels: dict[_Key, NDArray[np.int64]] = {
-        (name, "out" if side == "out" else "in", 0): roots[labels.numpy()] for (name, side), labels in followed.sides.items()
-    }
-    for name, labels in followed.bare.items():
-        whole = roots[labels.numpy()]
-        axes = [a for a in range(whole.ndim) if (whole != np.take(whole, [0], a)).any()]
+    def __init__(self, followed: Followed) -> None:
+        self._calls = followed.calls
+        self._producers = list(dict.fromkeys(call.name for call in followed.calls))
+        roots = followed.book.roots()
+        self._reasons = followed.book.reasons(roots)
+        self._channels: dict[_Key, NDArray[np.int64]] = {
+            (name, side, 0): roots[labels.numpy()] for (name, side), labels in followed.sides.items()
+        }
+        for name, labels in followed.bare.items():
+            self._add_bare(name, roots[labels.numpy()])
+
+    def _add_bare(self, name: str, channels: NDArray[np.int64]) -> None:
+        """Add a parameter outside of the layers, if its channels lie along one axis."""
+        axes = [axis for axis in range(channels.ndim) if (channels != np.take(channels, [0], axis)).any()]
         if len(axes) == 1:
-            channels[name, "out", axes[0]] = np.take(np.moveaxis(whole, axes[0], 0).reshape(whole.shape[axes[0]], -1), 0, 1)
+            first = channels[tuple(slice(None) if axis == axes[0] else 0 for axis in range(channels.ndim))]
+            self._channels[name, "out", axes[0]] = first
         else:
-            for channel in np.unique(whole).tolist():
-                reasons.setdefault(channel, f"the shape of the parameter '{name}' on its way is not understood")
-    producers = list(dict.fromkeys(call.name for call in followed.calls))
-    return _Sides(channels, producers, reasons)
+            self._keep(np.unique(channels).tolist(), f"they meet the parameter '{name}' along no single axis")
+
+    def _keep(self, channels: list[int], reason: str) -> None:
+        for channel in channels:
+            self._reasons.setdefault(channel, reason)
+
+    def keep(self, name: str, reason: str) -> None:
+        """Keep a whole group."""
+        self._keep(self._owners()[name], reason)
+
+    def groups(self) -> list[ChannelGroup]:
+        """Return the channel groups; what cannot be a group of equal channels is kept whole."""
+        while True:
+            owners = self._owners()
+            kept = len(self._reasons)
+            for channels in owners.values():
+                if len(channels) < 2:
+                    self._keep(channels, "all its channels hang together, and none can be removed alone")
+            members: dict[str, list[Member]] = {name: [] for name in owners}
+            for (module, side, axis), channels in self._channels.items():
+                for name, positions in _positions(channels, owners).items():
+                    if positions is None:
+                        self._keep(owners[name], f"'{module}' uses some of its channels more often than others")
+                    else:
+                        members[name].append(Member(module, side, positions, axis))
+            if len(self._reasons) == kept:
+                return [ChannelGroup(name, len(owners[name]), tuple(found)) for name, found in members.items()]
+
+    def _owners(self) -> dict[str, list[int]]:
+        """Return the removable channels by the layer that produces them first; a layer that must keep one keeps all."""
+        changed = True
+        while changed:
+            before = len(self._reasons)
+            for name in self._producers:
+                channels = np.unique(self._channels[name, "out", 0]).tolist()
+                kept = [channel for channel in channels if channel in self._reasons]
+                if kept:
+                    self._keep(channels, self._reasons[kept[0]])
+            changed = len(self._reasons) > before
+        owners: dict[str, list[int]] = {}
+        seen = set(self._reasons)
+        for name in self._producers:
+            new = [channel for channel in dict.fromkeys(self._channels[name, "out", 0].tolist()) if channel not in seen]
+            seen.update(new)
+            if new:
+                owners[name] = new
+        return owners
+
+    def network(self, model: nn.Module, macs: int, images: int) -> Network:
+        """Return the finished description.
+
+        Args:
+            model: the model that was followed.
+            macs: multiply-accumulates of one image, of all that the model does.
+            images: in the batch that was followed.
+        """
+        groups = self.groups()
+        sizes = {key: _dimension(key, len(channels), groups) for key, channels in self._channels.items()}
+        layers = tuple(
+            _layer(call, sizes[call.name, "in", 0], sizes[call.name, "out", 0], images) for call in self._calls
+        )
+        shapes = _shapes(model, sizes)
+        parameters = dict(model.named_parameters())
+        original = {group.name: group.channels for group in groups}
+        return Network(
+            groups=tuple(groups),
+            layers=layers,
+            unprunable=self._unprunable(model),
+            tensors=tuple(map(tuple, shapes.values())),
+            other_params=sum(p.numel() for name, p in parameters.items() if name not in shapes),
+            other_macs=macs - sum(layer.macs(original) for layer in layers),
+        )
+
+    def _unprunable(self, model: nn.Module) -> dict[str, str]:
+        unprunable = {}
+        for name, module in model.named_modules():
+            if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+                continue
+            if name not in self._producers:
+                unprunable[name] = "it is of a kind that is not pruned, or is not called in evaluation mode"
+            elif (channel := int(self._channels[name, "out", 0][0])) in self._reasons:
+                unprunable[name] = self._reasons[channel]
+        return unprunable
 
 
-def _groups(sides: _Sides) -> list[ChannelGroup]:
-    """Name every channel after the first layer that produces it; what cannot be a group of equals is kept whole."""
-    while True:
-        owner = _owners(sides)
-        kept = len(sides.reasons)
-        for channels in owner.values():
-            if len(channels) < 2:
-                sides.reasons.update(dict.fromkeys(channels, "all its channels hang together: none can be removed alone"))
-        members: dict[str, list[Member]] = {name: [] for name in owner}
-        order = [channel for channels in owner.values() for channel in channels]
-        for (module, side, axis), positions in sides.channels.items():
-            for name, found in _positions(positions, owner, order).items():
-                if found is None:
-                    reason = f"'{module}' uses some of its channels more often than others"
-                    sides.reasons.update(dict.fromkeys(owner[name], reason))
-                else:
-                    members[name].append(Member(module, side, found, axis))
-        if len(sides.reasons) == kept:
-            return [ChannelGroup(name, len(owner[name]), tuple(found)) for name, found in members.items()]
-
-
-def _positions(
-    channels: NDArray[np.int64], owner: Mapping[str, list[int]], order: list[int]
-) -> dict[str, NDArray[np.intp] | None]:
+def _positions(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> dict[str, NDArray[np.intp] | None]:
     """Return for every group in a dimension the positions (channels, k), or None where k is not the same for all."""
-    rank = np.full(max(int(channels.max()), max(order, default=0)) + 1, -1)
-    rank[order] = np.arange(len(order))
-    ranks = rank[channels]
     found: dict[str, NDArray[np.intp] | None] = {}
-    start = 0
-    for name, members in owner.items():
-        end = start + len(members)
-        where = np.flatnonzero((ranks >= start) & (ranks < end))
+    for name, members in owners.items():
+        where = np.flatnonzero(np.isin(channels, members))
         if len(where):
-            counts = np.bincount(ranks[where] - start, minlength=len(members))
-            even = bool((counts == counts[0]).all())
-            by_channel = where[np.argsort(ranks[where], kind="stable")]
-            found[name] = by_channel.reshape(len(members), -1) if even else None
-        start = end
+            order = np.argsort(members)
+            rank = order[np.searchsorted(members, channels[where], sorter=order)]
+            counts = np.bincount(rank, minlength=len(members))
+            by_channel = where[np.argsort(rank, kind="stable")]
+            found[name] = by_channel.reshape(len(members), -1) if (counts == counts[0]).all() else None
     return found
-
-
-def _owners(sides: _Sides) -> dict[str, list[int]]:
-    """Return the removable channels by the layer that produces them first; a layer that loses one must keep all."""
-    changed = True
-    while changed:
-        changed = False
-        for name in sides.producers:
-            channels = np.unique(sides.channels[name, "out", 0]).tolist()
-            kept = [channel for channel in channels if channel in sides.reasons]
-            if kept and len(kept) < len(channels):
-                sides.reasons.update(dict.fromkeys(set(channels) - set(kept), sides.reasons[kept[0]]))
-                changed = True
-    owner: dict[str, list[int]] = {}
-    seen: set[int] = set()
-    for name in sides.producers:
-        new = [c for c in dict.fromkeys(sides.channels[name, "out", 0].tolist()) if c not in seen and c not in sides.reasons]
-        seen.update(new)
-        if new:
-            owner[name] = new
-    return owner
-
-
-def _network(
-    model: nn.Module, followed: Followed, sides: _Sides, groups: list[ChannelGroup], macs: int, images: int
-) -> Network:
-    sizes = {key: _dimension(key, len(channels), groups) for key, channels in sides.channels.items()}
-    layers = tuple(
-        _layer(call.name, call.module, call.shape, sizes, images) for call in followed.calls
-    )
-    original = {group.name: group.channels for group in groups}
-    tensors, changing = _tensors(model, sizes)
-    unprunable = {
-        name: sides.reasons[int(sides.channels[name, "out", 0][0])]
-        for name in sides.producers
-        if int(sides.channels[name, "out", 0][0]) in sides.reasons
-    }
-    for name, module in model.named_modules():
-        if name not in sides.producers and isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-            unprunable[name] = "it is of a kind that is not pruned, or not called as a module in evaluation mode"
-    return Network(
-        tuple(groups),
-        layers,
-        unprunable,
-        tensors,
-        sum(p.numel() for p in model.parameters()) - changing,
-        macs // images - sum(layer.macs(original) for layer in layers),
-    )
 
 
 def _dimension(key: _Key, length: int, groups: list[ChannelGroup]) -> Dimension:
@@ -179,37 +152,36 @@ def _dimension(key: _Key, length: int, groups: list[ChannelGroup]) -> Dimension:
     return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
 
 
-def _layer(name: str, module: nn.Module, shape: torch.Size, sizes: Mapping[_Key, Dimension], images: int) -> Layer:
-    c_in, c_out = sizes[name, "in", 0], sizes[name, "out", 0]
+def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
+    module, shape = call.module, call.shape
     if isinstance(module, nn.Conv2d):
-        kernel, stride = (module.kernel_size[0], module.kernel_size[1]), (module.stride[0], module.stride[1])
-        depthwise = module.groups > 1 and module.groups == module.in_channels
-        per_group = module.in_channels // module.groups
-        return Layer(name, "conv", c_in, c_out, kernel, stride, module.groups, depthwise, shape[-2], shape[-1], per_group)
-    rows = math.prod(shape[:-1]) // images
-    return Layer(name, "linear", c_in, c_out, (1, 1), (1, 1), 1, False, rows, 1, c_in.constant)
-
-
-def _tensors(model: nn.Module, sizes: Mapping[_Key, Dimension]) -> tuple[tuple[tuple[Dimension, ...], ...], int]:
-    """Return the shapes of the parameters that policies change, and how many elements they have in the original."""
-    modules = dict(model.named_modules())
-    shapes: dict[str, list[Dimension]] = {}
-    parameters = dict(model.named_parameters())
-    for (name, side, axis), size in sizes.items():
-        if not size.groups:
-            continue
-        places = (
-            [(f"{name}.{tensor}", along) for tensor, along in sliced(modules[name], side)] if name in modules else [(name, axis)]
+        return Layer(
+            name=call.name,
+            kind="conv",
+            c_in=c_in,
+            c_out=c_out,
+            kernel=(module.kernel_size[0], module.kernel_size[1]),
+            stride=(module.stride[0], module.stride[1]),
+            groups=module.groups,
+            depthwise=module.groups > 1 and module.groups == module.in_channels,
+            out_h=shape[-2],
+            out_w=shape[-1],
+            inputs_per_group=module.in_channels // module.groups,
         )
+    rows = math.prod(shape[:-1]) // images
+    return Layer(call.name, "linear", c_in, c_out, (1, 1), (1, 1), 1, False, rows, 1, shape[-1])
+
+
+def _shapes(model: nn.Module, sizes: Mapping[_Key, Dimension]) -> dict[str, list[Dimension]]:
+    """Return the shapes of the parameters that some policy changes."""
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    shapes: dict[str, list[Dimension]] = {}
+    for (name, side, axis), size in sizes.items():
+        places = [(name, axis)]
+        if name in modules:
+            places = [(f"{name}.{tensor}", along) for tensor, along in sliced(modules[name], side)]
         for tensor, along in places:
-            if tensor in parameters:
-                shapes.setdefault(tensor, [Dimension(length) for length in parameters[tensor].shape])[along] = size
-    return tuple(tuple(shape) for shape in shapes.values()), sum(parameters[name].numel() for name in shapes)
-
-
-def _images(example_input: Any) -> int:
-    return int(example_input.shape[0]) if isinstance(example_input, Tensor) else 1
-
-
-def _sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+            if size.groups and tensor in parameters:
+                shape = [Dimension(length) for length in parameters[tensor].shape]
+                shapes.setdefault(tensor, shape)[along] = size
+    return shapes

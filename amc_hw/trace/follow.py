@@ -1,9 +1,8 @@
 """Follow the channels of a network through one forward pass, operator by operator.
 
-A dispatch mode sees every ATen operator and gives its result labels (`labels.py`). Convolutions, linear layers, batch norms and
-PReLUs are seen as a whole, through forward hooks. An operator without a rule keeps all channels it touches: what is not
-understood is left alone, never guessed. (torch-pruning's dependency graph does the same job through autograd nodes; it has no
-rule for channel shuffles and shared layers.)
+A dispatch mode sees every ATen operator and gives its result labels (`labels.py`). Convolutions, linear layers,
+batch norms and PReLUs are seen as a whole, through forward hooks. An operator without a rule keeps all channels it
+touches: what is not understood is left alone, never guessed.
 """
 
 from __future__ import annotations
@@ -20,9 +19,20 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from amc_hw.trace.labels import Labels, compact, first, fixed, varies
+from amc_hw.trace.network import Side
 
 # What PyTorch has not tagged as pointwise, without the underscore of the in-place form.
-_POINTWISE = {"copy", "_to_copy", "rsub", "native_dropout", "masked_fill", "hardswish", "mish", "threshold", "_prelu_kernel"}
+_POINTWISE = {
+    "copy",
+    "_to_copy",
+    "rsub",
+    "native_dropout",
+    "masked_fill",
+    "hardswish",
+    "mish",
+    "threshold",
+    "_prelu_kernel",
+}
 _SPATIAL = {
     *("avg_pool2d", "max_pool2d_with_indices", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
     *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
@@ -47,10 +57,10 @@ class Call:
 
 @dataclass
 class Followed:
-    """What one forward pass told: labels of every side of every leaf, and of bare parameters, and the layers' calls in order."""
+    """What one forward pass told: the labels of every side of every leaf and of bare parameters, and the layers' calls."""
 
     book: Labels = field(default_factory=Labels)
-    sides: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    sides: dict[tuple[str, Side], Tensor] = field(default_factory=dict)
     bare: dict[str, Tensor] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
 
@@ -60,7 +70,8 @@ def is_leaf(module: nn.Module) -> bool:
     if not isinstance(module, nn.Conv2d | nn.Linear | nn.modules.batchnorm._BatchNorm | nn.PReLU):
         return False
     return not nn.utils.parametrize.is_parametrized(module) and (
-        isinstance(module, nn.modules.batchnorm._BatchNorm) or isinstance(module._parameters.get("weight"), nn.Parameter)
+        isinstance(module, nn.modules.batchnorm._BatchNorm)
+        or isinstance(module._parameters.get("weight"), nn.Parameter)
     )
 
 
@@ -138,7 +149,7 @@ class _Follower(TorchDispatchMode):
             leaving = self._note(name, "out", entering)
         return leaving.view(tuple(-1 if d == dim else 1 for d in range(x.dim()))).expand(output.shape)
 
-    def _note(self, name: str, side: str, labels: Tensor) -> Tensor:
+    def _note(self, name: str, side: Side, labels: Tensor) -> Tensor:
         known = self.found.sides.setdefault((name, side), labels)
         self.found.book.join(known, labels)
         return known
@@ -195,7 +206,7 @@ class _Follower(TorchDispatchMode):
         return first(labels, dims).reshape(result.shape)
 
     def _pad(self, labels: Tensor, pads: list[int], result: Tensor) -> Tensor:
-        """Constants beside the channels are channels of their own; beside height and width they belong to the channel."""
+        """Constants beside the channels are channels of their own; around height and width they belong to the channel."""
         for index in range(len(pads) // 2):
             dim = labels.dim() - 1 - index
             before, after = pads[2 * index], pads[2 * index + 1]

@@ -1,8 +1,8 @@
 """Channel labels: numbers that travel with the elements of tensors and say which channel an element belongs to.
 
-A label tensor has the shape of the tensor it describes. Dimensions along which nothing changes (the batch, usually height and
-width) have stride 0, so a label tensor of an activation takes the memory of its channels only. `Labels` is the book of what
-a forward pass told about the labels: which of them are one and the same channel, and which must stay, and why.
+A label tensor has the shape of the tensor it describes. Dimensions along which nothing changes (the batch, usually
+height and width) have stride 0, so that the labels of an activation take the memory of its channels only. `Labels` is
+the book of what a forward pass told: which labels are one and the same channel, and which must stay, and why.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Labels:
 
     def keep(self, labels: Tensor, reason: str) -> None:
         """Note that channels cannot be removed; of several reasons the first is told."""
-        self._kept.append((np.unique(first(labels, [d for d in range(labels.dim()) if not varies(labels, d)]).numpy()), reason))
+        self._kept.append(
+            (np.unique(first(labels, [d for d in range(labels.dim()) if not varies(labels, d)]).numpy()), reason)
+        )
 
     def along(self, labels: Tensor, dim: int) -> Tensor:
         """Note that labels are the same channel all along a dimension, and return them so."""
@@ -82,8 +84,8 @@ class Labels:
     def pointwise(self, operands: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         """Return the labels of an element-wise result of a shape, operands broadcast as in PyTorch.
 
-        Elements that meet belong to one channel. An operand with one value for many channels (an attention map over space)
-        joins nothing and must stay.
+        Elements that meet belong to one channel. An operand with one value for many channels (an attention map over
+        space) joins nothing and must stay.
         """
         size = len(shape)
         operands = [labels.reshape((1,) * (size - labels.dim()) + tuple(labels.shape)) for labels in operands]
@@ -101,8 +103,8 @@ class Labels:
     def reshape(self, labels: Tensor, shape: Sequence[int], where: str) -> Tensor:
         """Return the labels of a reshaped tensor.
 
-        Merged dimensions (a flatten) need no care. Where the channels are split (a channel shuffle, chunks), the same number of
-        channels must remain in every part, so the parts' channels are joined one to one.
+        Merged dimensions (a flatten) need no care. Where the channels are split (a channel shuffle), the same number
+        of channels must remain in every part, so the parts' channels are joined one to one.
         """
         result = labels.reshape(tuple(shape))
         for old, new in _factors(labels.shape, shape):
@@ -117,7 +119,9 @@ class Labels:
     def roots(self) -> NDArray[np.int64]:
         """Return for every label the number of its channel: joined labels have the same number."""
         joined = np.concatenate(self._joined, axis=1) if self._joined else np.zeros((2, 0), np.int64)
-        graph = coo_array((np.ones(joined.shape[1], np.bool_), (joined[0], joined[1])), shape=(self._given, self._given))
+        graph = coo_array(
+            (np.ones(joined.shape[1], np.bool_), (joined[0], joined[1])), shape=(self._given, self._given)
+        )
         return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
     def reasons(self, roots: NDArray[np.int64]) -> dict[int, str]:

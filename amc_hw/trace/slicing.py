@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-if TYPE_CHECKING:
-    from amc_hw.trace.groups import ChannelGroup, Member
+from amc_hw.trace.network import ChannelGroup, Member, Side
+
+_Key = tuple[str, Side, int]  # module or parameter, side, axis
 
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # of batch norms
 
@@ -40,24 +40,25 @@ def width(module: nn.Module, side: str) -> int:
 
 
 def kept_positions(
-    groups: Iterable[ChannelGroup], kept: Mapping[str, Sequence[int]], size_of: Mapping[tuple[str, str, int], int]
-) -> dict[tuple[str, str, int], NDArray[np.intp]]:
+    model: nn.Module, groups: Iterable[ChannelGroup], kept: Mapping[str, Sequence[int]]
+) -> dict[_Key, NDArray[np.intp]]:
     """Return for every (module, side, axis) that loses channels the positions that stay, ascending.
 
     Args:
-        groups: the network's channel groups.
+        model: the traced model.
+        groups: its channel groups.
         kept: the channels that stay, for the groups that lose some.
-        size_of: the width of every (module, side, axis).
     """
-    masks: dict[tuple[str, str, int], NDArray[np.bool_]] = {}
+    modules = dict(model.named_modules())
+    masks: dict[_Key, NDArray[np.bool_]] = {}
     for group in groups:
         if group.name not in kept or len(kept[group.name]) == group.channels:
             continue
         gone = np.ones(group.channels, np.bool_)
         gone[np.asarray(kept[group.name], np.intp)] = False
         for member in group.members:
-            key = (member.module, member.side, member.axis)
-            mask = masks.setdefault(key, np.ones(size_of[key], np.bool_))
+            key: _Key = (member.module, member.side, member.axis)
+            mask = masks.setdefault(key, np.ones(_width(modules, member), np.bool_))
             mask[member.positions[gone].ravel()] = False
     return {key: np.flatnonzero(mask) for key, mask in masks.items()}
 
@@ -72,12 +73,7 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
     """
     model = copy.deepcopy(model)
     modules = dict(model.named_modules())
-    size_of = {
-        (member.module, member.side, member.axis): _width(model, modules, member)
-        for group in groups
-        for member in group.members
-    }
-    for (name, side, axis), positions in kept_positions(groups, kept, size_of).items():
+    for (name, side, axis), positions in kept_positions(model, groups, kept).items():
         if name not in modules:
             parent, _, tensor = name.rpartition(".")
             _slice(modules[parent], tensor, axis, positions)
@@ -100,7 +96,7 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
     return model
 
 
-def _width(model: nn.Module, modules: Mapping[str, nn.Module], member: Member) -> int:
+def _width(modules: Mapping[str, nn.Module], member: Member) -> int:
     if member.module in modules:
         return width(modules[member.module], member.side)
     parent, _, tensor = member.module.rpartition(".")

@@ -1,4 +1,4 @@
-"""Prove channel groups: cut half of their channels out, and compare with the original in which these channels are masked."""
+"""Prove channel groups: cut half of their channels out, and compare with the original in which they are masked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.trace.follow import is_leaf
-from amc_hw.trace.groups import ChannelGroup
+from amc_hw.trace.network import ChannelGroup
 from amc_hw.trace.slicing import cut
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}  # of the effect that the masking has
@@ -22,8 +22,8 @@ _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}  # of the effect that th
 def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_input: Any) -> dict[str, str]:
     """Return the groups whose cut network differs from the masked one, or does not run, with the reason.
 
-    All groups are tried at once, in single precision; only where that fails are they halved, in double precision, until those at
-    fault are found.
+    All groups are tried at once, in single precision; only where that fails are they halved, in double precision,
+    until those at fault are found.
 
     Args:
         model: a copy in evaluation mode; it is not changed.
@@ -48,7 +48,9 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
     search(groups)
     good = [group for group in groups if group.name not in failing]
     if failing and good and proof.failure(good) is not None:
-        raise UnsupportedModelError(f"the channels of '{good[0].name}' and later layers cannot be pruned together; exclude it.")
+        raise UnsupportedModelError(
+            f"the channels of '{good[0].name}' and later layers cannot be pruned together; exclude it."
+        )
     return failing
 
 
@@ -75,7 +77,9 @@ class _Proof:
         for original, want, have in zip(self._original, masked, small, strict=True):
             if want.shape != have.shape:
                 return "the network's output has another shape without some of its channels"
-            effect = (original - want).abs().max() if original.shape == want.shape and want.numel() else want.new_tensor(1.0)
+            effect = (
+                (original - want).abs().max() if original.shape == want.shape and want.numel() else want.new_tensor(1.0)
+            )
             if want.numel() and not (want - have).abs().max() <= _TOLERANCE[self._dtype] * effect:
                 return "the network computes something else without some of its channels than with them masked"
         return None
@@ -87,7 +91,11 @@ class _Proof:
             gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
             for member in group.members:
                 module = modules.get(member.module)
-                if member.side == "in" and isinstance(module, nn.Conv2d | nn.Linear) and getattr(module, "groups", 1) == 1:
+                if (
+                    member.side == "in"
+                    and isinstance(module, nn.Conv2d | nn.Linear)
+                    and getattr(module, "groups", 1) == 1
+                ):
                     with torch.no_grad():
                         module.weight[:, torch.as_tensor(member.positions[gone].ravel())] = 0
         return model
@@ -102,7 +110,10 @@ class _Proof:
         return torch.rand(value.shape, generator=self._generator, dtype=self._dtype).to(value.device)
 
     def _shake(self) -> None:
-        """Give batch norms the statistics of what enters them, and factors per channel random values: no channel is trivial."""
+        """Give batch norms the statistics of what enters them, and factors per channel random values.
+
+        Then no channel is trivial, and no activation grows without bounds.
+        """
 
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0].transpose(0, 1).flatten(1)

@@ -5,7 +5,7 @@ stdout is the hand that holds the phone: one JSON object a line changes what it 
 
     {"authorise": "accept" | "ignore" | "close"}      the answer to "Allow USB debugging?"
     {"drop": {"service": "sync:", "after": 100000, "seconds": null, "away": 1.0}}
-        once: cut the cable when that much has passed in that service, or after that many seconds
+        once: cut the cable when that much has passed in that service, or when it has lasted so many seconds
     {"run": "ps -A"}                                  run a command, without adb
 
 Protocol: AOSP packages/modules/adb/protocol.txt.
@@ -150,6 +150,10 @@ class Connection:
             if self.passed[drop["service"]] >= drop["after"]:
                 self.cut_now()
 
+    def cut_if_open(self, stream: Stream) -> None:
+        if self.phone.drop and not stream.closed.is_set():
+            self.cut_now()
+
     def cut_now(self) -> None:
         away = float(self.phone.drop.get("away") or 0)
         self.phone.drop = {}
@@ -227,7 +231,7 @@ class Connection:
         threading.Thread(target=self.run, args=(run, stream), daemon=True).start()
         drop = self.phone.drop
         if drop and service.startswith(drop["service"]) and drop.get("seconds") is not None:
-            timer = threading.Timer(drop["seconds"], self.cut_now)
+            timer = threading.Timer(drop["seconds"], self.cut_if_open, [stream])
             timer.daemon = True
             timer.start()
 

@@ -19,6 +19,8 @@ from typing import Any
 # The runtime writes to file descriptor 1, too; the original's log has it on stderr.
 LOG = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
+# `ps` shows the name of the file that was pushed, not Python's.
+ctypes.CDLL(None).prctl(15, Path(sys.orig_argv[0]).name.encode()[:15])
 
 import numpy as np  # noqa: E402
 import time_litert  # noqa: E402
@@ -280,8 +282,6 @@ def benchmark(arguments: list[str]) -> None:
 
 
 def main() -> int:
-    # `ps` shows the name of the file that was pushed, not Python's.
-    ctypes.CDLL(None).prctl(15, Path(sys.orig_argv[0]).name.encode()[:15])
     info("STARTING!")
     try:
         benchmark(sys.argv[1:])

@@ -45,7 +45,7 @@ pivot_root . old
 cd /
 umount -l old
 rmdir old
-mount -o remount,ro /
+read_only /
 
 # This shell is the phone's init: it collects orphans, and all processes end with it. As on Android, adbd and
 # what it starts belong to user 2000 ("shell"), without a right over mounts or others' files.

@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +158,7 @@ class LoopbackPhone:
     ) -> None:
         """Break the connection once, and keep it so for `away` seconds.
 
-        That happens when so many bytes have passed in a service ("sync:", "shell", "exec:"), or so many seconds.
+        That happens when so many bytes have passed in a service ("sync:", "shell"), or it has lasted so long.
         """
         self.ask(drop={"service": service, "after": after, "seconds": seconds, "away": away})
 
@@ -240,3 +242,23 @@ def _max_khz() -> list[int]:
     """Return the highest frequency of every processor."""
     count = os.cpu_count() or 1
     return [MAX_LITTLE_KHZ if cpu < count // 2 else MAX_BIG_KHZ for cpu in range(count)]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that happens soon; fail if it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def connected(adb: Any, phone: LoopbackPhone) -> str:
+    """Connect Debian's adb to the phone and return its serial."""
+
+    def is_online() -> bool:
+        adb("disconnect", phone.serial)  # adb's own attempts to come back are many seconds apart
+        adb("connect", phone.serial)
+        return f"{phone.serial}\tdevice" in adb("devices").stdout
+
+    wait_until(is_online)
+    return phone.serial

@@ -1,0 +1,387 @@
+"""The command line: parses, calls, prints, exits. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from amc_hw import __version__
+from amc_hw.config import DEMO_DATA, DEMO_MODEL
+from amc_hw.errors import AmcHwError
+from amc_hw.terminal import print_json, print_table, progress_bar, say
+
+app = typer.Typer(
+    help="Compress a CNN to a latency budget measured on the device it will run on.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+table_app = typer.Typer(help="Look into a latency table.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(table_app, name="table")
+
+# Typer reads these annotations at run time, so they cannot be written X | None for Python 3.10's sake.
+Model = Annotated[
+    str, typer.Option(help="a name of the zoo, torchvision:NAME, or path/to/file.py:function", show_default=True)
+]
+Checkpoint = Annotated[Optional[Path], typer.Option(help="file with the trained weights")]  # noqa: UP045
+DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")]
+DataRoot = Annotated[Optional[Path], typer.Option(help="folder of cifar10 or imagenet")]  # noqa: UP045
+DeviceName = Annotated[str, typer.Option("--device", help="host, or host:threads=2; see: amc-hw devices")]
+TableFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--table", help="latency table to use and extend; by default one for each device in the user's cache"),
+]
+Run = Annotated[Path, typer.Option("--run", help="folder that holds everything about this compression")]
+Seed = Annotated[int, typer.Option(help="decides everything that chance plays a part in", min=0)]
+Latency = Annotated[Optional[str], typer.Option(help="latency budget: 0.5x of the original's, or 12ms")]  # noqa: UP045
+Macs = Annotated[Optional[str], typer.Option(help="budget of multiply-accumulates: 0.5x, or 150M")]  # noqa: UP045
+Params = Annotated[Optional[str], typer.Option(help="budget of parameters: 0.5x, or 2M")]  # noqa: UP045
+Reward = Annotated[
+    str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
+]
+Strategy = Annotated[str, typer.Option(help="ddpg, uniform or random")]
+Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
+Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
+
+
+def _example(text: str) -> str:
+    return f"Example: {text}"
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of a failure")] = False,
+) -> None:
+    if version:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+@app.command(epilog=_example("amc-hw devices"))
+def devices(json: Json = False) -> None:
+    """List what can be measured here, and what is missing for the rest."""
+    from amc_hw.devices.registry import found_devices
+
+    found = found_devices()
+    if json:
+        print_json([{"name": d.name, "description": d.description, "missing": d.missing} for d in found])
+        return
+    rows = [(d.name, d.description, f"missing: {d.missing}" if d.missing else "ready") for d in found]
+    print_table("", ("device", "what it is", "state"), rows)
+
+
+@app.command(epilog=_example("amc-hw train --model resnet20 --data cifar10 --data-root ~/data --epochs 160 --out resnet20.pt"))
+def train(
+    out: Annotated[Path, typer.Option(help="file for the trained weights")],
+    model: Model = DEMO_MODEL,
+    data: DataName = DEMO_DATA,
+    data_root: DataRoot = None,
+    epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 12,
+    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.1,
+    batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 128,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
+    from amc_hw import finetune as training
+    from amc_hw.models.checkpoint import save_checkpoint
+    from amc_hw.stages.subject import load_model_and_data
+
+    network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
+    state = out.with_name(out.name + ".state")
+    with progress_bar() as report:
+        history = training.train(
+            network, loaded, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed, progress=report, state_path=state
+        )
+    save_checkpoint(network, out)
+    state.unlink(missing_ok=True)
+    accuracy = training.evaluate(network, loaded.test)
+    if json:
+        print_json({"checkpoint": str(out), "search_accuracy": history.best_accuracy, "test_accuracy": accuracy})
+    else:
+        say(f"{out}: {accuracy:.2%} of the test set ({history.best_accuracy:.2%} of the search split)")
+
+
+@app.command(epilog=_example("amc-hw profile --device host --model torchvision:mobilenet_v2"))
+def profile(
+    model: Model = DEMO_MODEL,
+    device: DeviceName = "host",
+    table: TableFile = None,
+    image_size: Annotated[
+        Optional[int], typer.Option(help="side of the images in pixels, by default the model's own", min=8)  # noqa: UP045
+    ] = None,
+    classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Build or extend the latency table of a device for a network; nothing it knows is measured again."""
+    from amc_hw.compress import profile_model
+
+    with progress_bar() as report:
+        measured, path = profile_model(model, device, table, image_size, classes, seed, report)
+    errors = {k: e.model_dump() for k, e in measured.errors.items()}
+    if json:
+        print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": measured.notes})
+        return
+    say(f"{path}: {len(measured.entries)} entries of {len(measured.families())} kinds of operators")
+    for network in dict.fromkeys((c.structure, c.model) for c in measured.calibration):
+        error = measured.errors.get(network[0])
+        if error:
+            say(f"{network[1]}: predictions were off by {error.mean:.1%} on average, {error.worst:.1%} at worst")
+    for note in measured.notes:
+        say(f"note: {note}")
+
+
+@table_app.command("show", epilog=_example("amc-hw table show runs/demo/table.json"))
+def table_show(file: Annotated[Path, typer.Argument(help="a latency table")], json: Json = False) -> None:
+    """Print what a latency table holds."""
+    from amc_hw.latency.prediction import Predictor
+    from amc_hw.latency.table import load_table
+
+    loaded = load_table(file)
+    predictor, rows = Predictor(loaded), []
+    for family, entries in sorted(loaded.families().items()):
+        surface = predictor.surface(family)
+        spans = [f"{min(counts)}..{max(counts)}" for counts in ([e.c_in for e in entries], [e.c_out for e in entries])]
+        times = [e.mean_us for e in entries]
+        tile = str(surface.tile) if surface else ""
+        rows.append((family, str(len(entries)), *spans, tile, f"{min(times):.1f}..{max(times):.1f}"))
+    if json:
+        names = ("family", "entries", "c_in", "c_out", "tile", "mean_us")
+        fingerprint = loaded.fingerprint.model_dump()
+        print_json({"fingerprint": fingerprint, "families": [dict(zip(names, row, strict=True)) for row in rows]})
+        return
+    for field, value in loaded.fingerprint.model_dump().items():
+        say(f"{field:16} {value}")
+    print_table("", ("operator", "entries", "c_in", "c_out", "tile", "us"), rows)
+
+
+@app.command(
+    epilog=_example("amc-hw search --model resnet20 --checkpoint r20.pt --data cifar10 --latency 0.6x --run runs/r20")
+)
+def search(
+    run: Run,
+    model: Model = DEMO_MODEL,
+    checkpoint: Checkpoint = None,
+    data: DataName = DEMO_DATA,
+    data_root: DataRoot = None,
+    device: DeviceName = "host",
+    table: TableFile = None,
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    reward: Reward = "resource",
+    strategy: Strategy = "ddpg",
+    episodes: Episodes = 200,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
+    from amc_hw.compress import search_on_device
+
+    config = _config(locals(), epochs=0)
+    with progress_bar() as report:
+        policy = search_on_device(run, config, report)
+    if json:
+        print_json(policy)
+        return
+    rows = [
+        (g["name"], str(g["original"]), str(g["kept"]), f"{g['kept'] / g['original']:.0%}") for g in policy["groups"]
+    ]
+    print_table("", ("channel group", "original", "kept", "ratio"), rows)
+    say(f"predicted {policy['predicted_ms']:.4g} ms, measured {policy['measured_ms']:.4g} ms; policy in {run}/policy.json")
+
+
+@app.command(epilog=_example("amc-hw finetune --run runs/r20 --epochs 30"))
+def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
+    """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
+    from amc_hw.compress import open_subject
+    from amc_hw.finetune import evaluate
+    from amc_hw.stages import finish
+
+    config, subject = open_subject(run)
+    with progress_bar() as report:
+        network = finish.finetune(run, subject, epochs, config.seed, report)
+    accuracy = evaluate(network, subject.data.search)
+    if json:
+        print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})
+    else:
+        say(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split")
+
+
+@app.command(epilog=_example("amc-hw export --run runs/r20 --format tflite"))
+def export(
+    run: Run,
+    format: Annotated[str, typer.Option("--format", help="tflite or torch")] = "tflite",
+    json: Json = False,
+) -> None:
+    """Write a run's network as a file for devices."""
+    from amc_hw.compress import open_subject
+    from amc_hw.stages import finish
+
+    _, subject = open_subject(run)
+    path = finish.export(run, subject, format)
+    if json:
+        print_json({"file": str(path), "bytes": path.stat().st_size})
+    else:
+        say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+@app.command(epilog=_example("amc-hw evaluate runs/r20/model.tflite --data npz:cifar10"))
+def evaluate(
+    file: Annotated[Optional[Path], typer.Argument(help="a .tflite file")] = None,  # noqa: UP045
+    run: Annotated[Optional[Path], typer.Option("--run", help="or a run folder")] = None,  # noqa: UP045
+    data: Annotated[Optional[str], typer.Option(help="data set; by default the run's")] = None,  # noqa: UP045
+    data_root: DataRoot = None,
+    json: Json = False,
+) -> None:
+    """Print the top-1 accuracy on the test set of a TFLite file or of a run's network."""
+    from amc_hw.compress import evaluate_on_test
+
+    with progress_bar() as report:
+        name, accuracy = evaluate_on_test(file, run, data, data_root, report)
+    if json:
+        print_json({"evaluated": name, "accuracy": accuracy})
+    else:
+        say(f"{name}: {accuracy:.2%} of the test set")
+
+
+@app.command(epilog=_example("amc-hw benchmark model.tflite --device host:threads=2"))
+def benchmark(
+    files: Annotated[list[Path], typer.Argument(help="exported files; several are timed in turns")],
+    device: DeviceName = "host",
+    warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = 100,
+    runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = 200,
+    repeats: Annotated[int, typer.Option(help="how often the whole is repeated", min=1)] = 3,
+    out: Annotated[Optional[Path], typer.Option(help="file for every sample, as JSON")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """Time exported files on a device: 3 x (100 warm-up + 200 runs)."""
+    from amc_hw.benchmark import Protocol, write_benchmark
+    from amc_hw.benchmark import benchmark as time_files
+    from amc_hw.devices.registry import open_device
+
+    protocol = Protocol(warmup, runs, repeats)
+    opened = open_device(device)
+    try:
+        with progress_bar() as report:
+            timings = time_files(opened, {str(file): file for file in files}, protocol, report)
+        if out is not None:
+            write_benchmark(out, opened, protocol, timings)
+    finally:
+        opened.close()
+    if json:
+        print_json([timing.document() for timing in timings.values()])
+        return
+    rows = []
+    for timing in timings.values():
+        samples = sorted(sample for repeat in timing.repeats for sample in repeat)
+        p90 = samples[int(len(samples) * 0.9)] / 1e3
+        state = "unstable" if timing.unstable else "steady"
+        means = " ".join(f"{mean:.3f}" for mean in timing.means_ms)
+        rows.append((timing.name, f"{timing.latency_ms:.3f}", means, f"{p90:.3f}", f"{timing.spread:.1%}", state))
+    print_table("", ("file", "ms", "means of the repeats", "p90", "spread", "state"), rows)
+
+
+@app.command(epilog=_example("amc-hw report --run runs/r20"))
+def report(run: Run, json: Json = False) -> None:
+    """Draw report.html from what a run folder holds."""
+    from amc_hw.report.html import write_report
+
+    path = write_report(run)
+    if json:
+        print_json({"report": str(path)})
+    else:
+        say(str(path))
+
+
+@app.command(
+    epilog=_example(
+        "amc-hw compress --model resnet20 --checkpoint r20.pt --data cifar10 --latency 12ms --run runs/r20"
+    )
+)
+def compress(
+    run: Run = Path("runs/demo"),
+    model: Model = DEMO_MODEL,
+    checkpoint: Checkpoint = None,
+    data: DataName = DEMO_DATA,
+    data_root: DataRoot = None,
+    device: DeviceName = "host",
+    table: TableFile = None,
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    reward: Reward = "resource",
+    strategy: Strategy = "ddpg",
+    episodes: Episodes = 100,
+    epochs: Epochs = 10,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
+    from amc_hw.compress import compress as compress_network
+    from amc_hw.report.table import before_after_rows
+
+    config = _config(locals(), epochs=epochs)
+    with progress_bar() as report_progress:
+        summary = compress_network(run, config, report_progress)
+    if json:
+        print_json(summary)
+        return
+    print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
+    say(f"report: {run / 'report.html'}")
+
+
+def _config(options: dict[str, Any], epochs: int) -> Any:
+    """Turn a command's options into the settings of a run."""
+    from amc_hw.config import make_config
+    from amc_hw.errors import UsageError
+
+    budgets = {"latency_ms": options["latency"], "macs": options["macs"], "params": options["params"]}
+    given = [(metric, text) for metric, text in budgets.items() if text is not None]
+    if len(given) > 1:
+        raise UsageError("give one budget: --latency, --macs or --params.")
+    metric, budget = given[0] if given else ("latency_ms", "0.5x")
+    names = ("model", "data", "device", "reward", "strategy", "episodes", "seed")
+    paths = {
+        name: str(options[name].expanduser().resolve()) if options[name] else None
+        for name in ("checkpoint", "data_root", "table")
+    }
+    return make_config(
+        **{name: options[name] for name in names},
+        **paths,
+        metric=metric,
+        budget=budget,
+        epochs=epochs,
+        command=shlex.join(["amc-hw", *sys.argv[1:]]),
+    )
+
+
+def main() -> None:
+    """Run the command line; every failure is one sentence on stderr and an exit status."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app(prog_name="amc-hw")
+    except AmcHwError as error:
+        if debug:
+            raise
+        say(f"error: {error}")
+        sys.exit(error.exit_status)
+    except SystemExit as stop:
+        if stop.code == 130:  # click turned Ctrl-C into it
+            say("stopped; the same command goes on from here.")
+        raise
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        say(f"error: {type(error).__name__}: {error}; run it with amc-hw --debug ... to see where.")
+        sys.exit(1)

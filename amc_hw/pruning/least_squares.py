@@ -1,0 +1,111 @@
+"""Least squares from second moments: a layer's best weights for the inputs that remain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+RIDGE = 1e-4  # of the mean diagonal of the Gram matrix
+
+
+@dataclass
+class Moments:
+    """Mean products of inputs with inputs and with targets, for every group of a convolution.
+
+    Attributes:
+        gram: (groups, inputs, inputs).
+        cross: (groups, inputs, targets of a group).
+        mean_x: (groups, inputs), subtracted before the products; zero where the layer can hold no bias.
+        mean_y: (groups, targets of a group), likewise.
+        rows: number of rows behind the means.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    mean_x: Tensor
+    mean_y: Tensor
+    rows: int
+
+
+def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
+    """Return the moments of rows.
+
+    Args:
+        x: inputs (rows, groups, inputs).
+        y: targets (rows, groups x targets).
+        with_bias: whether the layer can hold a bias.
+    """
+    rows, groups, _ = x.shape
+    x = x.transpose(0, 1)
+    y = y.view(rows, groups, -1).transpose(0, 1)
+    mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
+    if not with_bias:
+        mean_x, mean_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
+    x = x - mean_x
+    gram, cross = x.transpose(1, 2) @ x / rows, x.transpose(1, 2) @ (y - mean_y) / rows
+    return Moments(gram.double(), cross.double(), mean_x.squeeze(1).double(), mean_y.squeeze(1).double(), rows)
+
+
+def with_ridge(gram: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Add a share of the mean diagonal to the diagonal of (groups, inputs, inputs), so that it has an inverse."""
+    size = ridge * gram.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
+    return gram + size[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+
+
+def solve(gram: Tensor, cross: Tensor) -> Tensor:
+    """Return the weights (groups, targets, inputs) that gram @ weights^T = cross asks for."""
+    return torch.cholesky_solve(cross, torch.linalg.cholesky(gram)).transpose(1, 2)
+
+
+@dataclass
+class Reading:
+    """How one layer reads the channels of a group.
+
+    Attributes:
+        inverse: (channels x k, channels x k), the part of the inverse Gram matrix of its inputs that is the channels'.
+        weights: (outputs, channels x k), every output scaled by how much its error counts.
+    """
+
+    inverse: Tensor
+    weights: Tensor
+
+
+def elimination_order(channels: int, readings: Sequence[Reading]) -> Tensor:
+    """Remove channels one by one, each time the one whose loss raises the least-squares error least.
+
+    The error that the removal of a block b of inputs adds is tr(W_b [H_bb]^-1 W_b^T), with H the inverse of the Gram
+    matrix and W the weights fitted so far (Hassibi and Stork 1993, for blocks and with all outputs at once); H and W
+    of what remains follow by block elimination.
+
+    Returns:
+        Channel indices, the one to be removed last first.
+    """
+    readings = [Reading(reading.inverse.clone(), reading.weights.clone()) for reading in readings]
+    alive = list(range(channels))
+    removed: list[int] = []
+    while len(alive) > 1:
+        added = sum(_added_errors(reading, torch.tensor(alive), channels) for reading in readings)
+        channel = alive.pop(int(torch.as_tensor(added).argmin()))
+        removed.append(channel)
+        for reading in readings:
+            _eliminate(reading, channel, channels)
+    return torch.tensor(alive + removed[::-1])
+
+
+def _added_errors(reading: Reading, alive: Tensor, channels: int) -> Tensor:
+    k = len(reading.inverse) // channels
+    blocks = reading.inverse.view(channels, k, channels, k)[alive, :, alive]
+    parts = reading.weights.view(-1, channels, k)[:, alive].permute(1, 2, 0)
+    lower = torch.linalg.cholesky(blocks)
+    return torch.linalg.solve_triangular(lower, parts, upper=False).square().sum((1, 2))
+
+
+def _eliminate(reading: Reading, channel: int, channels: int) -> None:
+    k = len(reading.inverse) // channels
+    block = slice(channel * k, (channel + 1) * k)
+    through = torch.linalg.solve(reading.inverse[block, block], reading.inverse[block])
+    reading.weights -= reading.weights[:, block] @ through
+    reading.inverse -= reading.inverse[:, block] @ through

@@ -1,0 +1,121 @@
+"""Where the results of layers go: the batch norm that follows, and the residual sum that they end in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+@dataclass(frozen=True)
+class Site:
+    """What happens to the result of a layer.
+
+    Attributes:
+        norm: the batch norm that takes it directly, if one does.
+        partner: the number of the operator whose result is added to it (behind the batch norm) and is known before
+            the layer runs: the other side of a residual sum.
+    """
+
+    norm: str | None = None
+    partner: int | None = None
+
+
+class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Numbers the operators of a forward pass, which is the same in a network and its pruned versions.
+
+    Args:
+        wanted: numbers of operators whose results are kept in `results`.
+    """
+
+    def __init__(self, wanted: frozenset[int] = frozenset()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = 0
+        self.stopped = False  # set while work is done that is not the network's
+        self.results: dict[int, Tensor] = {}
+        self._wanted = wanted
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator and note it."""
+        output = func(*args, **(kwargs or {}))
+        if not self.stopped:
+            self.now += 1
+            if self.now in self._wanted:
+                self.results[self.now] = output
+            self.seen(str(func.overloadpacket.__name__), args, output)
+        return output
+
+    def seen(self, name: str, args: Any, output: Any) -> None:
+        """Take note of an operator that has run, as number ``now``."""
+
+
+class _SiteFinder(OperatorClock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms: dict[str, str] = {}
+        self.partners: dict[str, int] = {}
+        self._started: dict[str, int] = {}
+        self._written: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._made: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # by which layer, up to a batch norm
+
+    def start(self, name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: Any) -> None:
+            self._started[name] = self.now
+
+        return hook
+
+    def finish(self, name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
+            self._made[output] = name
+
+        return hook
+
+    def norm(self, name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
+            layer = self._made.get(inputs[0])
+            if layer is not None and layer not in self.norms:
+                self.norms[layer] = name
+                self._made[output] = layer
+
+        return hook
+
+    def seen(self, name: str, args: Any, output: Any) -> None:
+        if name in ("add", "add_") and all(isinstance(arg, Tensor) for arg in args[:2]):
+            for one, other in (args[:2], args[1::-1]):
+                layer, written = self._made.get(one), self._written.get(other)
+                if layer is not None and written is not None and one.shape == other.shape:
+                    if written <= self._started[layer]:
+                        self.partners[layer] = written
+        for tensor in tree_flatten(output)[0]:
+            if isinstance(tensor, Tensor):
+                self._written[tensor] = self.now
+                self._made.pop(tensor, None)
+
+
+def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:
+    """Return the site of every convolution and linear layer, from one forward pass of a model in evaluation mode."""
+    finder = _SiteFinder()
+    hooks = []
+    layers = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            layers[name] = module
+            hooks += [
+                module.register_forward_pre_hook(finder.start(name)),
+                module.register_forward_hook(finder.finish(name)),
+            ]
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            hooks.append(module.register_forward_hook(finder.norm(name)))
+    try:
+        with torch.no_grad(), finder:
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: Site(finder.norms.get(name), finder.partners.get(name)) for name in layers}

@@ -1,0 +1,109 @@
+"""What is gathered once from the original network on calibration images: Gram matrices, and targets for the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from amc_hw.pruning.patches import Fitted, Patches
+from amc_hw.pruning.sites import OperatorClock, Site
+
+
+@dataclass
+class Gram:
+    """The second moments of a layer's inputs, the mean subtracted: (groups, inputs, inputs) and (groups, inputs)."""
+
+    matrix: Tensor
+    mean: Tensor
+
+
+@dataclass
+class Targets:
+    """What a layer gave in the original at its sampled positions (rows, outputs), and the other side of its sum."""
+
+    output: Tensor
+    partner: Tensor | None
+
+
+@contextmanager
+def hooked(hooks: Mapping[nn.Module, Callable[..., None]], *, before: bool) -> Iterator[None]:
+    """Hook modules for the length of a block, before or after their forward."""
+    handles = [
+        module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
+        for module, hook in hooks.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def gather_grams(
+    model: nn.Module, layers: Mapping[str, Fitted], images: Tensor, points: int, batch: int, seed: int
+) -> dict[str, Gram]:
+    """Return the Gram matrix of every layer.
+
+    Args:
+        model: the original, in evaluation mode.
+        layers: of the model, by name.
+        images: (N, C, H, W).
+        points: output positions sampled per image.
+        batch: images per forward pass.
+        seed: of the positions.
+    """
+    products: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
+    rows: dict[str, int] = {}
+    start = 0
+
+    def gather(name: str) -> Callable[..., None]:
+        patches = Patches(points, seed)
+
+        def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+            x = patches.inputs(layer, inputs[0], start).transpose(0, 1)
+            product, total = (x.transpose(1, 2) @ x).double(), x.sum(1).double()
+            products[name] = products[name] + product if name in products else product
+            sums[name] = sums[name] + total if name in sums else total
+            rows[name] = rows.get(name, 0) + x.shape[1]
+
+        return hook
+
+    with torch.no_grad(), hooked({layer: gather(name) for name, layer in layers.items()}, before=True):
+        for start in range(0, len(images), batch):
+            model(images[start : start + batch])
+    grams = {}
+    for name, product in products.items():
+        mean = sums[name] / rows[name]
+        grams[name] = Gram(product / rows[name] - mean[:, :, None] * mean[:, None, :], mean)
+    return grams
+
+
+def gather_targets(
+    model: nn.Module, layers: Mapping[str, Fitted], sites: Mapping[str, Site], images: Tensor, points: int, seed: int
+) -> dict[str, Targets]:
+    """Return the targets of every layer, from one forward pass of all images."""
+    clock = OperatorClock(frozenset(site.partner for site in sites.values() if site.partner is not None))
+    targets: dict[str, Targets] = {}
+
+    def gather(name: str) -> Callable[..., None]:
+        def hook(layer: Any, _: Any, output: Tensor) -> None:
+            clock.stopped = True
+            patches = Patches(points, seed)
+            partner = sites[name].partner
+            targets[name] = Targets(
+                patches.outputs(layer, output),
+                None if partner is None else patches.outputs(layer, clock.results[partner]),
+            )
+            clock.stopped = False
+
+        return hook
+
+    with torch.no_grad(), hooked({layer: gather(name) for name, layer in layers.items()}, before=False), clock:
+        model(images)
+    return targets

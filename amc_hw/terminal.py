@@ -1,0 +1,63 @@
+"""What the command line shows: progress bars with time left on stderr, tables and JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+ReportProgress = Callable[[int, int, str], None]
+
+messages = Console(stderr=True)
+results = Console()
+
+
+@contextmanager
+def progress_bar() -> Iterator[ReportProgress]:
+    """Show a bar for the work under way; a new kind of work (the total changes) gets a new bar."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, transient=True) as bars:
+        task = bars.add_task("starting", total=1)
+        current: list[int] = [1]
+
+        def report(done: int, total: int, text: str) -> None:
+            if total != current[0]:
+                current[0] = total
+                bars.reset(task, total=total)
+            bars.update(task, completed=done, total=total, description=text)
+
+        yield report
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(document, indent=2, allow_nan=False))  # noqa: T201 - rich would wrap long lines
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; every column but the first is right-aligned where it holds numbers."""
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        cells = [row[index] for row in rows]
+        numeric = bool(cells) and all(cell[:1].isdigit() or cell[:1] in "+-−–" for cell in cells if cell)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    results.print(table)
+
+
+def say(text: str) -> None:
+    """Print a line for people on stderr."""
+    messages.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,63 @@
+"""The stand-in for benchmark_model prints what the real one prints, with times that were really measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
+
+FLAGS = "--warmup_runs=5 --warmup_min_secs=0 --num_runs=20 --min_secs=0 --max_secs=100 --num_threads=1"
+FILE = "/data/local/tmp/profile"
+
+
+@pytest.fixture
+def benchmark(phone: Any, small_model: Path) -> Any:
+    """Run the benchmark on the phone with more flags; returns the daemon's answer."""
+    folder = phone.folder / "data/local/tmp"
+    (folder / "benchmark_model").write_bytes(phone.benchmark_model.read_bytes())
+    (folder / "benchmark_model").chmod(0o755)
+    (folder / "small model.tflite").write_bytes(small_model.read_bytes())
+    command = f"cd /data/local/tmp; ./benchmark_model --graph='small model.tflite' {FLAGS}"
+    return lambda flags="": phone.ask(run=f"{command} {flags}")
+
+
+def read(answer: dict[str, Any], profile: str | bytes | None = None) -> BenchmarkLog:
+    assert answer["status"] == 0, answer["stderr"]
+    return parse_log(answer["stdout"], stderr=answer["stderr"], profile=profile, warmup_runs=5, runs=20)
+
+
+def test_whole_network(benchmark: Any) -> None:
+    log = read(benchmark("--use_xnnpack=true"))
+    assert log.warmup is not None
+    assert (log.warmup.count, log.regular.count, log.delegate) == (5, 20, "XNNPACK")
+    assert log.regular.median_us is not None
+    assert log.regular.median_us < 100_000
+
+
+@pytest.mark.parametrize("mode", ["stdout", "csv", "proto"])
+def test_operators_in_every_mode(benchmark: Any, phone: Any, mode: str) -> None:
+    where = "" if mode == "stdout" else f"--op_profiling_output_file={FILE}"
+    answer = benchmark(f"--enable_op_profiling=true --op_profiling_output_mode={mode} {where}")
+    profile = None if mode == "stdout" else (phone.folder / FILE[1:]).read_bytes()
+    log = read(answer, profile.decode() if profile and mode == "csv" else profile)
+    assert [operator.type.split(" (")[0] for operator in log.operators] == ["Convolution", "Mean"]
+    assert 0 < sum(operator.avg_us for operator in log.operators) <= log.inference_avg_us
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ("--use_cpu=true", "does not know the flags '--use_cpu=true'"),
+        ("--use_gpu=true", "ran without GPU"),
+        ("--num_runs=100000 --max_secs=0.2", "of 100000 regular runs"),
+        ("--graph=none.tflite", "Failed to load model none.tflite|Could not open"),
+        ("--num_runs=many", "Failed to parse flag 'num_runs'"),
+    ],
+)
+def test_its_failures_are_the_originals(benchmark: Any, flags: str, reason: str) -> None:
+    answer = benchmark(flags)
+    with pytest.raises(BenchmarkLogError, match=reason):
+        parse_log(answer["stdout"], stderr=answer["stderr"])

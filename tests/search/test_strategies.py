@@ -1,0 +1,131 @@
+"""What every strategy promises, whatever its idea."""
+
+from __future__ import annotations
+
+import pytest
+
+from amc_hw.errors import UsageError
+from amc_hw.search.rewards import find_reward
+from amc_hw.search.space import SearchSpace
+from amc_hw.search.strategies import STRATEGIES, Result, build_strategy
+from amc_hw.search.study import run_study
+
+
+@pytest.fixture(params=sorted(STRATEGIES))
+def name(request) -> str:
+    return request.param
+
+
+def play(name, space, accuracy, seed, episodes, planned=None):
+    strategy = build_strategy(name, space, seed=seed, episodes=planned or episodes)
+    policies = []
+    for _ in range(episodes):
+        policy = dict(strategy.ask())
+        score = accuracy(policy)
+        strategy.tell(policy, Result(score, score - 1, space.cost(policy)))
+        policies.append(policy)
+    return policies
+
+
+def test_the_budget_is_kept_on_200_tables(name, problem) -> None:
+    for seed in range(200):
+        made = problem(seed)
+        for policy in play(name, made.space(), made.accuracy, seed, episodes=2):
+            assert made.cost(policy) <= made.budget
+            assert list(policy) == [step.group for step in made.steps]
+            assert all(policy[step.group] in step.choices for step in made.steps)
+
+
+def test_the_same_seed_gives_the_same_policies(name, problem) -> None:
+    made = problem(1, groups=5)
+    first, again, other = (play(name, made.space(), made.accuracy, seed, episodes=12) for seed in (7, 7, 8))
+    assert first == again
+    assert first != other
+
+
+def test_it_searches_without_a_budget(name, problem) -> None:
+    made = problem(2, groups=5)
+    space = SearchSpace(made.steps, made.cost)
+    policies = play(name, space, made.accuracy, seed=0, episodes=12)
+    assert len({tuple(policy.values()) for policy in policies}) > 3
+
+
+def test_one_group_with_one_choice_is_enough(name, problem) -> None:
+    made = next(made for made in map(problem, range(100)) if [len(step.choices) for step in made.steps] == [1])
+    assert play(name, made.space(), made.accuracy, seed=0, episodes=6) == [made.space().original] * 6
+
+
+@pytest.mark.parametrize("cut", [0.02, 0.31, 0.5, 0.77, 0.995])
+def test_a_search_that_was_killed_goes_on_to_the_same_end(name, problem, tmp_path, cut: float) -> None:
+    made = problem(4, groups=4)
+
+    def search(path, episodes):
+        return run_study(
+            build_strategy(name, made.space(), seed=3, episodes=10),
+            made.cost,
+            made.accuracy,
+            find_reward("resource"),
+            episodes,
+            path,
+            settings={"strategy": name, "seed": 3},
+        )
+
+    whole = search(tmp_path / "whole.jsonl", 10)
+    content = (tmp_path / "whole.jsonl").read_bytes()
+    killed = tmp_path / "killed.jsonl"
+    killed.write_bytes(content[: int(cut * len(content))])
+    resumed = search(killed, 10)
+    assert [(e.number, e.policy, e.accuracy, e.reward) for e in resumed.episodes] == [
+        (e.number, e.policy, e.accuracy, e.reward) for e in whole.episodes
+    ]
+    assert resumed.best.policy == whole.best.policy
+    assert killed.read_text().count("\n") == 11
+
+
+def test_more_episodes_never_give_a_worse_best(name, problem, tmp_path) -> None:
+    made = problem(6, groups=5)
+    best = []
+    for episodes in (1, 4, 8, 16):
+        strategy = build_strategy(name, made.space(), seed=0, episodes=16)
+        study = run_study(
+            strategy,
+            made.cost,
+            made.accuracy,
+            find_reward("resource"),
+            episodes,
+            tmp_path / "log.jsonl",
+            settings={},
+        )
+        assert len(study.episodes) == episodes
+        best.append(study.best.reward)
+    assert best == sorted(best)
+
+
+def test_an_unknown_strategy_names_the_nearest(problem) -> None:
+    with pytest.raises(UsageError, match="did you mean 'random'"):
+        build_strategy("randon", problem(0).space(), seed=0, episodes=1)
+
+
+def test_uniform_begins_with_the_largest_ratio_that_fits(problem) -> None:
+    for seed in range(50):
+        made = problem(seed)
+        first = play("uniform", made.space(), made.accuracy, seed, episodes=1)[0]
+        ratios = {choice / step.choices[-1] for step in made.steps for choice in step.choices}
+        fitting = []
+        for ratio in sorted(ratios):
+            policy = {
+                s.group: max([c for c in s.choices if c / s.choices[-1] <= ratio], default=s.choices[0])
+                for s in made.steps
+            }
+            if made.cost(policy) <= made.budget:
+                fitting.append(policy)
+        assert first == (fitting[-1] if fitting else made.space().bounds.floor)
+
+
+def test_uniform_goes_on_close_to_it(problem) -> None:
+    made = problem(1, groups=5)
+    space = SearchSpace(made.steps, made.cost, budget=0.6 * made.cost(made.space().original))
+    first, *others = play("uniform", space, made.accuracy, seed=0, episodes=30)
+    sizes = {step.group: step.choices[-1] for step in made.steps}
+    distance = [sum(abs(policy[g] - first[g]) / n for g, n in sizes.items()) / len(sizes) for policy in others]
+    assert 0 < sum(distance) / len(distance) < 0.25

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.latency.cost import Cost, Term
+from amc_hw.search.rewards import find_reward
+from amc_hw.search.strategies import build_strategy
+from amc_hw.search.study import read_study, run_study
+
+
+class Search:
+    """A small search whose evaluations are counted."""
+
+    def __init__(self, made, log, name="random", seed=0) -> None:
+        self.made, self.log, self.name, self.seed = made, log, name, seed
+        self.evaluated: list[dict[str, int]] = []
+        self.stop_at: int | None = None
+
+    def evaluate(self, policy):
+        if len(self.evaluated) == self.stop_at:
+            raise KeyboardInterrupt
+        self.evaluated.append(dict(policy))
+        return self.made.accuracy(policy)
+
+    def run(self, episodes, **more):
+        return run_study(
+            build_strategy(self.name, self.made.space(), seed=self.seed, episodes=20),
+            self.made.cost,
+            more.pop("evaluate", self.evaluate),
+            find_reward("resource"),
+            episodes,
+            self.log,
+            settings=more.pop("settings", {"seed": self.seed, "multiple": 8}),
+            **more,
+        )
+
+
+@pytest.fixture
+def search(problem, tmp_path) -> Search:
+    return Search(problem(4, groups=4), tmp_path / "episodes.jsonl")
+
+
+def test_every_episode_is_a_line_after_the_settings(search: Search) -> None:
+    kept = Cost("params", [Term(("g0",), lambda channels: 3.0 * channels[0])])
+    study = search.run(5, metrics={"params": kept})
+    header, *lines = [json.loads(line) for line in search.log.read_text().splitlines()]
+    assert header == {"format": 1, "settings": {"seed": 0, "multiple": 8}}
+    assert [line["episode"] for line in lines] == [0, 1, 2, 3, 4]
+    for line, episode in zip(lines, study.episodes, strict=True):
+        assert set(line) == {"episode", "channels", "accuracy", "reward", "cost", "params", "seconds"}
+        assert line["channels"] == episode.policy
+        assert line["accuracy"] == search.made.accuracy(episode.policy)
+        assert line["reward"] == pytest.approx(line["accuracy"] - 1)
+        assert line["cost"] == search.made.cost(episode.policy) <= search.made.budget
+        assert line["params"] == 3 * episode.policy["g0"]
+        assert line["seconds"] >= 0
+    assert read_study(search.log) == study
+
+
+def test_the_same_policy_is_evaluated_once_even_after_a_resume(problem, tmp_path) -> None:
+    made = next(made for made in map(problem, range(100)) if [len(step.choices) for step in made.steps] == [2])
+    search = Search(made, tmp_path / "log.jsonl")
+    search.run(12)
+    assert len(search.evaluated) <= 2
+    search.run(20)
+    assert len(search.evaluated) == len({tuple(policy.items()) for policy in search.evaluated}) <= 2
+
+
+def test_ctrl_c_loses_only_the_episode_under_way(search: Search) -> None:
+    search.stop_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        search.run(8)
+    assert len(read_study(search.log).episodes) == 3
+    search.stop_at = None
+    study = search.run(8)
+    assert len(study.episodes) == len(search.evaluated) == 8
+
+
+def test_best_and_top_are_by_reward_and_distinct(search: Search) -> None:
+    study = search.run(20)
+    rewards = [episode.reward for episode in study.episodes]
+    assert study.best.reward == max(rewards)
+    assert study.best.number == rewards.index(max(rewards))
+    top = study.top(4)
+    assert top[0] == study.best
+    assert [episode.reward for episode in top] == sorted((e.reward for e in top), reverse=True)
+    assert len({tuple(episode.policy.items()) for episode in top}) == 4
+    distinct = {tuple(episode.policy.items()) for episode in study.episodes}
+    assert len(study.top(1000)) == len(distinct)
+
+
+def test_progress_tells_the_best_so_far(search: Search) -> None:
+    told = []
+    study = search.run(6, progress=lambda done, total, text: told.append((done, total, text)))
+    assert [(done, total) for done, total, _ in told] == [(i, 6) for i in range(1, 7)]
+    assert f"accuracy {study.best.accuracy:.2%}" in told[-1][2]
+    assert " ms" in told[-1][2]
+
+
+def test_a_log_that_holds_more_is_kept_whole(search: Search) -> None:
+    longer = search.run(9)
+    assert search.run(2) == longer
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"seed": 1, "multiple": 8}, "seed: 0 there, 1 now"),
+        ({"seed": 0}, "multiple: 8 there, nothing now"),
+        ({"seed": 0, "multiple": 8, "limit": 2.5}, "limit: nothing there, 2.5 now"),
+    ],
+)
+def test_a_log_of_other_settings_is_refused_and_left_alone(search: Search, settings, words: str) -> None:
+    search.run(3)
+    before = search.log.read_bytes()
+    with pytest.raises(RunFolderError, match=words) as refusal:
+        search.run(3, settings=settings)
+    assert "choose another run folder" in str(refusal.value)
+    assert search.log.read_bytes() == before
+
+
+def test_settings_are_compared_as_json(search: Search) -> None:
+    search.run(2, settings={"sizes": (1, 2), "nested": {"a": None}})
+    search.run(3, settings={"sizes": [1, 2], "nested": {"a": None}})
+    assert len(read_study(search.log).episodes) == 3
+
+
+def test_a_log_that_does_not_repeat_is_refused(search: Search) -> None:
+    search.run(3)
+    search.seed = 1
+    with pytest.raises(RunFolderError, match=r"episode 0 of .* choose another run folder"):
+        search.run(5, settings={"seed": 0, "multiple": 8})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"episode": 0}\n',
+        '{"format": 1}\n',
+        "[]\n",
+        "3\n",
+        '{"format": 2, "settings": {}}\n',
+        '{"format": 1, "settings": {"seed": 0, "multiple": 8}}\n{"episode": 0, "channels": 3}\n',
+        '{"format": 1, "settings": {"seed": 0, "multiple": 8}}\nnull\n',
+        '{"format": 1, "settings": [1, 2]}\n',
+    ],
+)
+def test_what_is_no_log_is_refused_in_a_sentence(search: Search, content: str) -> None:
+    search.log.write_text(content)
+    with pytest.raises(RunFolderError, match="run folder"):
+        search.run(3)
+    with pytest.raises(RunFolderError, match="run folder"):
+        read_study(search.log)
+
+
+@pytest.mark.parametrize("content", [None, "", '{"format": 1, "settings": {}}\n'])
+def test_reading_a_study_without_an_episode_says_what_to_run(tmp_path, content: str | None) -> None:
+    log = tmp_path / "episodes.jsonl"
+    if content is not None:
+        log.write_text(content)
+    with pytest.raises(RunFolderError, match="run the search first"):
+        read_study(log)
+
+
+def test_a_log_of_another_table_is_refused(search: Search) -> None:
+    search.run(3)
+    lines = search.log.read_text().splitlines()
+    line = json.loads(lines[2])
+    lines[2] = json.dumps({**line, "cost": line["cost"] * 1.01})
+    search.log.write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunFolderError, match=r"episode 1 of .* latency table.* choose another run folder"):
+        search.run(5)
+
+
+@pytest.mark.parametrize("answer", [91.7, -0.1, float("nan")])
+def test_an_evaluation_that_is_no_fraction_is_refused(search: Search, answer: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        search.run(1, evaluate=lambda policy: answer)
+
+
+def test_no_episodes_are_refused(search: Search) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        search.run(0)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.export import export_tflite, output_difference, to_tflite
+from amc_hw.latency.graph import GraphTemplate, TfliteGraph
+from amc_hw.latency.plan import draw_policy
+from amc_hw.lowering import telling_policies
+from amc_hw.policy import Dimension
+from amc_hw.pruning.surgery import shrink
+from amc_hw.stages.subject import Traced
+
+
+def test_template_knows_the_operators_of_any_pruned_network(traced: Traced, template: GraphTemplate) -> None:
+    policy = draw_policy(traced.choices, np.random.default_rng(5))
+    small = shrink(traced.model, traced.network, {group: range(count) for group, count in policy.items()})
+    exported = TfliteGraph(to_tflite(small, traced.example)).operators()
+    assert template.operators(policy) == exported
+    assert [template.operator(index, policy) for index in range(len(exported))] == exported
+
+
+def test_written_file_has_those_operators_and_runs(traced: Traced, template: GraphTemplate) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    policy = draw_policy(traced.choices, np.random.default_rng(6))
+    content = template.file(policy, np.random.default_rng(0))
+    assert TfliteGraph(content).operators() == template.operators(policy)
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    assert np.isfinite(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])).all()
+
+
+def test_macs_of_the_file_are_those_of_the_trace(traced: Traced, template: GraphTemplate) -> None:
+    for seed in range(5):
+        policy = draw_policy(traced.choices, np.random.default_rng(seed))
+        assert sum(operator.macs for operator in template.operators(policy)) == traced.network.macs(policy)
+
+
+def test_writing_leaves_the_template_as_it_was(traced: Traced, template: GraphTemplate) -> None:
+    before = template.operators(traced.network.original)
+    template.file({group: counts[0] for group, counts in traced.choices.items()}, np.random.default_rng(0))
+    assert template.operators(traced.network.original) == before
+
+
+def test_exported_file_computes_the_same_with_channels_last_and_no_transpose(traced: Traced, tmp_path) -> None:
+    images = torch.randn(1, 1, 32, 32)
+    export_tflite(traced.model, images, tmp_path / "m.tflite")
+    content = (tmp_path / "m.tflite").read_bytes()
+    assert output_difference(traced.model, content, images) < 1e-4
+    graph = TfliteGraph(content)
+    assert graph.operators()[0].inputs[0][1:] in ((32, 32, 1), (34, 34, 1))
+    assert "TRANSPOSE" not in graph.kinds
+
+
+def test_other_networks_graph_is_refused(traced: Traced) -> None:
+    other = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 900, 10)).eval()
+    contents = [to_tflite(model, traced.example) for model in (traced.model, other)]
+    with pytest.raises(UnsupportedModelError, match="changes its operators"):
+        GraphTemplate(contents[0], {}, [(contents[1], {})], [])
+
+
+def test_many_narrow_groups_are_told_apart_by_two_variants() -> None:
+    original = {f"g{i}": 8 for i in range(20)}
+    dimensions = [Dimension(0, (group,), (1,)) for group in original]
+    policies = telling_policies(original, dimensions)
+    assert len(policies) == 2
+    assert len({tuple(dimension.at(policy) for policy in policies) for dimension in dimensions}) == 20

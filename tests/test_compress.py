@@ -1,0 +1,125 @@
+"""The whole way on a tiny network, measured on this machine, and what survives a kill."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from commands import TINY, amc_hw, start_amc_hw
+
+
+@pytest.fixture(scope="module")
+def run(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        status = amc_hw(
+            *("compress", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),
+            *("--episodes", 12, "--epochs", 2, "--run", folder),
+        )
+    assert status == 0
+    return folder
+
+
+def test_budget_is_held_on_the_device(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    chosen = json.loads((run / "policy.json").read_text())
+    assert chosen["candidates"][-1]["measured_ms"] <= 0.6 * chosen["candidates"][-1]["original_ms"]
+    assert summary["compressed"]["latency_ms"] < summary["original"]["latency_ms"]
+    assert summary["compressed"]["macs"] < summary["original"]["macs"]
+    assert summary["budget"] == {"metric": "latency_ms", "ratio": 0.6, "target": pytest.approx(0.6 * summary["original"]["latency_ms"])}
+    assert summary["unverified"] is False
+
+
+def test_folder_has_everything(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {
+        *("config.json", "table.json", "episodes.jsonl", "policy.json", "pruned.pt", "model.pt", "model.tflite"),
+        *("original.tflite", "benchmark.json", "summary.json", "report.html", "baseline.pt"),
+    } <= names
+    benchmark = json.loads((run / "benchmark.json").read_text())
+    assert [len(repeat["samples_us"]) for model in benchmark["models"] for repeat in model["repeats"]] == [200] * 6
+    page = (run / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert f"{json.loads((run / 'summary.json').read_text())['compressed']['accuracy']:.2%}".rstrip("%") in page
+
+
+def test_same_command_again_repeats_nothing(run: Path, checkpoint: Path) -> None:
+    before = {name: (run / name).read_bytes() for name in ("episodes.jsonl", "policy.json", "pruned.pt")}
+    assert amc_hw("evaluate", "--run", run) == 0
+    assert amc_hw("export", "--run", run, "--format", "torch") == 0
+    assert amc_hw("finetune", "--run", run, "--epochs", 2) == 0
+    assert amc_hw("report", "--run", run, "--json") == 0
+    assert before == {name: (run / name).read_bytes() for name in before}
+
+
+def test_exported_program_and_file_agree(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert amc_hw("evaluate", run / "model.tflite", "--data", "digits", "--json") == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["accuracy"] == json.loads((run / "summary.json").read_text())["compressed"]["accuracy"]
+
+
+def test_run_of_another_model_is_refused_and_kept(run: Path, checkpoint: Path, capsys) -> None:
+    before = (run / "config.json").read_bytes()
+    status = amc_hw(
+        *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.4x"),
+        *("--episodes", 12, "--run", run),
+    )
+    assert status != 0
+    assert "0.6x" in capsys.readouterr().err
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_killed_search_ends_with_the_policy_of_the_undisturbed_one(
+    run: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    (killed / "table.json").write_bytes((run / "table.json").read_bytes())
+    command = (
+        *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),
+        *("--episodes", 12, "--run", killed),
+    )
+    pause = random.Random(0)
+    for _ in range(2):
+        process = start_amc_hw(*command)
+        log, deadline = killed / "episodes.jsonl", time.monotonic() + 60
+        lines = log.read_text().count("\n") if log.exists() else 0
+        while time.monotonic() < deadline and process.poll() is None:
+            if log.exists() and log.read_text().count("\n") > lines + pause.randint(1, 4):
+                break
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert amc_hw(*command) == 0
+
+    def episodes(folder: Path) -> list[tuple[dict[str, int], float]]:
+        lines = (folder / "episodes.jsonl").read_text().splitlines()[1:]
+        return [(json.loads(line)["channels"], json.loads(line)["accuracy"]) for line in lines]
+
+    assert episodes(killed) == episodes(run)
+
+
+def test_interrupt_says_how_to_go_on(checkpoint: Path, tmp_path: Path) -> None:
+    process = start_amc_hw(
+        *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),
+        *("--episodes", 500, "--run", tmp_path / "run"),
+    )
+    log = tmp_path / "run" / "episodes.jsonl"
+    deadline = time.monotonic() + 90
+    while not (log.exists() and log.read_text().count("\n") > 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    try:
+        _, messages = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert process.returncode == 130
+    assert b"goes on from here" in messages
+    assert b"Traceback" not in messages

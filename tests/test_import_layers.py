@@ -1,0 +1,76 @@
+"""Who may import whom: layers look downward only, and some parts never load torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = (
+    {"cli", "terminal"},
+    {"compress", "stages", "report", "benchmark", "export", "lowering", "measure", "finetune", "training", "search"},
+    {"pruning", "devices"},
+    {"latency", "trace", "models", "data", "data_sources"},
+    {"run_folder", "config", "budget", "policy", "errors", "shipped"},
+)
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+FILES = sorted((ROOT / "amc_hw").rglob("*.py"))
+
+
+def part_of(module: str) -> str | None:
+    """The first name below amc_hw, or None for the package itself and for other packages."""
+    names = module.split(".")
+    return names[1] if names[0] == "amc_hw" and len(names) > 1 else None
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_downward(file: Path) -> None:
+    module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    own = part_of(module)
+    if own is None or own == "__init__":
+        return
+    assert own in RANK, f"{own} has no layer; give it one here"
+    for name in imports(file):
+        other = part_of(name)
+        if other is not None and other in RANK:
+            assert RANK[own] <= RANK[other], f"{module} imports {name} from a layer above"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "profilers").glob("*.py")), ids=lambda file: file.name)
+def test_profilers_stand_alone(file: Path) -> None:
+    assert not [name for name in imports(file) if name.startswith("amc_hw")]
+
+
+@pytest.mark.parametrize("package", ["latency", "devices"])
+def test_never_import_torch(package: str) -> None:
+    modules = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in (ROOT / "amc_hw" / package).rglob("*.py")
+        if file.name != "__init__.py"
+    ]
+    script = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_search_sees_no_device() -> None:
+    for file in (ROOT / "amc_hw" / "search").glob("*.py"):
+        assert not [name for name in imports(file) if part_of(name) == "devices"], file
+
+
+def test_help_needs_no_heavy_library() -> None:
+    script = "import sys, amc_hw.cli\nsys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'litert_torch')))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
