@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
 from amc_hw.errors import BudgetError, UsageError
-
-Metric = Literal["latency_ms", "macs", "params"]
+from amc_hw.policy import Metric
 
 _UNITS = {
     "latency_ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},

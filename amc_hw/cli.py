@@ -122,7 +122,7 @@ def profile(
     json: Json = False,
 ) -> None:
     """Build or extend the latency table of a device for a network; nothing it knows is measured again."""
-    from amc_hw.compress import profile_model
+    from amc_hw.pipeline import profile_model
 
     with progress_bar() as report:
         measured, path = profile_model(model, device, table, image_size, classes, seed, report)
@@ -184,7 +184,7 @@ def search(
     json: Json = False,
 ) -> None:
     """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
-    from amc_hw.compress import search_on_device
+    from amc_hw.pipeline import search_on_device
 
     config = _config(locals(), epochs=0)
     with progress_bar() as report:
@@ -202,8 +202,8 @@ def search(
 @app.command(epilog=_example("amc-hw finetune --run runs/r20 --epochs 30"))
 def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
     """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
-    from amc_hw.compress import open_subject
     from amc_hw.finetune import evaluate
+    from amc_hw.pipeline import open_subject
     from amc_hw.stages import finish
 
     config, subject = open_subject(run)
@@ -223,7 +223,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a run's network as a file for devices."""
-    from amc_hw.compress import open_subject
+    from amc_hw.pipeline import open_subject
     from amc_hw.stages import finish
 
     _, subject = open_subject(run)
@@ -243,7 +243,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Print the top-1 accuracy on the test set of a TFLite file or of a run's network."""
-    from amc_hw.compress import evaluate_on_test
+    from amc_hw.pipeline import evaluate_on_test
 
     with progress_bar() as report:
         name, accuracy = evaluate_on_test(file, run, data, data_root, report)
@@ -326,7 +326,7 @@ def compress(
     json: Json = False,
 ) -> None:
     """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
-    from amc_hw.compress import compress as compress_network
+    from amc_hw.pipeline import compress as compress_network
     from amc_hw.report.table import before_after_rows
 
     config = _config(locals(), epochs=epochs)

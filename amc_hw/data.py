@@ -148,9 +148,7 @@ def _source(name: str, root: Path | None, size: int) -> Source:
         return data_sources.cifar10(root)
     if name == "imagenet":
         if root is None:
-            raise UsageError(
-                "imagenet cannot be downloaded; name the folder of train and val as --data-root."
-            )
+            raise UsageError("imagenet cannot be downloaded; name the folder of train and val as --data-root.")
         return data_sources.image_folder(root, size)
     if kind == "imagefolder" and folder:
         return data_sources.image_folder(Path(folder), size)

@@ -115,7 +115,7 @@ def cifar10(root: Path | None) -> Source:
     """Read torchvision's layout, cifar-10-batches-py in `root`, after a download where that is missing."""
     from torchvision.datasets import CIFAR10
 
-    folder = root or Path.home() / ".cache" / "amc-hw"
+    folder = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amc-hw" / "data"
     try:
         # torchvision unpickles these files only after it found their MD5 sums right.
         sets = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
@@ -152,9 +152,7 @@ def image_folder(folder: Path, size: int) -> Source:
 
 def npz(folder: Path) -> Source:
     """Read train.npz and test.npz, each with images (N, H, W, C), uint8, and integer labels (N,)."""
-    (pixels, labels), (test_pixels, test_labels) = (
-        _read_npz(folder / f"{part}.npz") for part in ("train", "test")
-    )
+    (pixels, labels), (test_pixels, test_labels) = (_read_npz(folder / f"{part}.npz") for part in ("train", "test"))
     if pixels.shape[1:] != test_pixels.shape[1:]:
         shapes = " and ".join("x".join(map(str, each.shape[1:])) for each in (pixels, test_pixels))
         raise UsageError(f"{folder}: the images of train.npz and test.npz differ in shape, {shapes}.")

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,25 @@ from amc_hw.run_folder import write_bytes
 from amc_hw.training import TEACHER_WEIGHT, Settings, average, distillation_loss, parameter_groups, placed
 
 Progress = Callable[[int, int, str], None]
+
+
+class Demonstration(TypedDict):
+    """Arguments of `train` that suit the built-in demonstration."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+    weight_decay: float
+    warmup_epochs: float
+
+
+def demo_settings() -> Demonstration:
+    """Return what takes ``mobilenet_v1_cifar_0.5`` to 98 % or more on the digits.
+
+    Small batches, because the training set is small: with 128 images a step there are too few steps to learn in.
+    """
+    return {"epochs": 14, "lr": 0.05, "batch_size": 32, "weight_decay": 1e-3, "warmup_epochs": 1.0}
+
 
 _STATE_FORMAT = 1
 
@@ -44,9 +63,7 @@ class History:
     best_accuracy: float = 0.0
 
 
-def evaluate(
-    model: nn.Module, part: Part, batch_size: int = 128, device: str | torch.device = "cpu"
-) -> float:
+def evaluate(model: nn.Module, part: Part, batch_size: int = 128, device: str | torch.device = "cpu") -> float:
     """Return the top-1 accuracy on a part as a fraction; the model is left as it was."""
     place = torch.device(device)
     with placed(model, place):
@@ -220,9 +237,7 @@ class _Run:
             state = torch.load(path, map_location=self.device, weights_only=True)
             found = {"format": state["format"], **state["identity"]}
         except Exception as error:  # a foreign file makes torch raise almost anything
-            raise RunFolderError(
-                f"{path} is no training state; delete it to train from the start."
-            ) from error
+            raise RunFolderError(f"{path} is no training state; delete it to train from the start.") from error
         expected = {"format": _STATE_FORMAT, **identity}
         different = [key for key in expected if found.get(key) != expected[key]]
         if different:

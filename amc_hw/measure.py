@@ -16,8 +16,7 @@ from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.plan import (
     CALIBRATION_NETWORKS,
-    RUNS,
-    SAMPLES_PER_FAMILY,
+    Effort,
     corner_policies,
     draw_policy,
     families_to_measure,
@@ -29,13 +28,10 @@ from amc_hw.run_folder import write_bytes
 
 Progress = Callable[[int, int, str], None]
 
-WARMUP = 2
 UNSTABLE_SPREAD = 0.10
 """Networks whose middle 80 % of runs spread more than this share of the median are run again, then marked."""
 
 SAVE_EVERY_S = 5.0
-CALIBRATION_PASSES = 3
-CALIBRATION_WARMUP, CALIBRATION_RUNS = 10, 40
 
 METHOD = (
     "operators timed inside running networks of random channel counts by the runtime's own profiler; "
@@ -92,6 +88,8 @@ def measure_table(
             _measure_operators(device, template, choices, table, file, random, path, progress)
             _calibrate(device, template, choices, table, file, random, model_name, progress)
         finally:
+            notes = getattr(device, "notes", [])  # what a device could not tell of its own state
+            table.notes = [*table.notes, *(note for note in notes if note not in table.notes)]
             if table.entries:
                 table.save(path)
     return table
@@ -110,15 +108,16 @@ def _measure_operators(
     """Run networks until every family of operators was seen often enough."""
     corners = corner_policies(choices)
     operators = template.operators(corners[0])
+    effort = _effort(device)
     saved, done, unsteady = time.monotonic(), 0, 0
-    while families_to_measure(table, operators):
+    while families_to_measure(table, operators, effort):
         policy = corners[done] if done < len(corners) else draw_policy(choices, random)
         write_bytes(file, template.file(policy, random))
-        kernels, stable = _steady_kernels(device, file)
+        kernels, stable = _steady_kernels(device, file, effort)
         table.add(entries_of(template.operators(policy), kernels, stable))
         done += 1
         unsteady += not stable
-        progress(done, max(SAMPLES_PER_FAMILY, done + 1), "measuring operators")
+        progress(done, max(effort.networks, done + 1), "measuring operators")
         if time.monotonic() - saved > SAVE_EVERY_S:
             table.save(path)
             saved = time.monotonic()
@@ -130,12 +129,18 @@ def _measure_operators(
         ]
 
 
-def _steady_kernels(device: Device, file: Path) -> tuple[list[Kernel], bool]:
+def _effort(device: Device) -> Effort:
+    """Return what a device asks for, if it asks for anything of its own."""
+    effort = getattr(device, "effort", None)
+    return effort if isinstance(effort, Effort) else Effort()
+
+
+def _steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Kernel], bool]:
     """Time the kernels of a file; once more where the runs spread too far. Tells whether they are steady."""
     kernels: list[Kernel] = []
     spread = np.inf
     for _ in range(2):
-        again = device.time_kernels(file, warmup=WARMUP, runs=RUNS)
+        again = device.time_kernels(file, warmup=effort.warmup, runs=effort.runs)
         whole_runs = np.sum([kernel.samples_us for kernel in again], axis=0)
         low, middle, high = np.percentile(whole_runs, (10, 50, 75))
         if (high - low) / middle < spread:
@@ -179,11 +184,12 @@ def _calibrate(
     policies += [draw_policy(choices, random) for _ in range(CALIBRATION_NETWORKS - len(policies))]
     contents = [template.file(policy, random) for policy in policies]
     means: list[list[float]] = [[] for _ in policies]
-    total = CALIBRATION_PASSES * len(policies)
+    effort = _effort(device)
+    total = effort.passes * len(policies)
     for step in range(total):
         index = step % len(policies)
         write_bytes(file, contents[index])
-        samples = device.time_model(file, warmup=CALIBRATION_WARMUP, runs=CALIBRATION_RUNS)
+        samples = device.time_model(file, warmup=effort.calibration_warmup, runs=effort.calibration_runs)
         means[index].append(float(np.mean(samples)))
         progress(step + 1, total, "timing whole networks")
     predictor = Predictor(table)

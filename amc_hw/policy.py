@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-Policy = Mapping[str, int]
+Policy: TypeAlias = Mapping[str, int]
 """Channels kept for every channel group, in network order."""
+
+Metric: TypeAlias = Literal["latency_ms", "macs", "params"]
+"""What a budget counts; the unit is milliseconds, MACs or parameters."""
 
 
 @dataclass(frozen=True)

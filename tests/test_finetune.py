@@ -161,9 +161,7 @@ def test_divergence_is_reported(data: Data) -> None:
     assert same(weights(model), before)
 
 
-@pytest.mark.parametrize(
-    "change", [{"lr": 0.2}, {"epochs": 9}, {"seed": 4}, {"ema": 0.5}, {"teacher": small_net(1)}]
-)
+@pytest.mark.parametrize("change", [{"lr": 0.2}, {"epochs": 9}, {"seed": 4}, {"ema": 0.5}, {"teacher": small_net(1)}])
 def test_a_state_of_another_training_is_refused(data: Data, tmp_path: Path, change: dict) -> None:
     settings = {"epochs": 1, "state_path": tmp_path / "state.pt"}
     run(small_net(), data, **settings)
@@ -219,9 +217,7 @@ def test_distillation_loss_is_least_for_the_teachers_outputs() -> None:
     logits = target.clone().requires_grad_()
     assert distillation_loss(logits, target + 3).item() == pytest.approx(0, abs=1e-5)
     other = torch.randn(6, 10)
-    expected = 16 * nn.functional.kl_div(
-        (other / 4).log_softmax(1), (target / 4).softmax(1), reduction="batchmean"
-    )
+    expected = 16 * nn.functional.kl_div((other / 4).log_softmax(1), (target / 4).softmax(1), reduction="batchmean")
     assert distillation_loss(other, target).item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"cli", "terminal"},
-    {"compress", "stages", "report", "benchmark", "export", "lowering", "measure", "finetune", "training", "search"},
+    {"cli", "terminal", "api"},
+    {"pipeline", "stages", "report", "benchmark", "export", "lowering", "measure", "finetune", "training", "search"},
     {"pruning", "devices"},
     {"latency", "trace", "models", "data", "data_sources"},
     {"run_folder", "config", "budget", "policy", "errors", "shipped"},

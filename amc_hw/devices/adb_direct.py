@@ -22,9 +22,15 @@ from amc_hw.devices.adb import ConnectionLostError, Guard, Limits, Output, PushE
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.errors import DeviceError
 
+try:
+    from usb1 import USBError  # type: ignore[import-not-found]
+except ImportError:  # the library for USB is an extra of its own
+    USBError = OSError
+
 _SHELL = b"shell,v2,raw"
 _LOST = (
     OSError,
+    USBError,
     exceptions.AdbConnectionError,
     exceptions.AdbTimeoutError,
     exceptions.InvalidChecksumError,
@@ -254,4 +260,6 @@ def _key() -> Any:
             write_public_keyfile(str(path), f"{path}.pub")
         return PythonRSASigner.FromRSAKeyPath(str(path))
     except (OSError, ValueError) as error:
-        raise DeviceError(f"cannot read or make the adb key {path}: {error}; move it away and run this again.") from error
+        raise DeviceError(
+            f"cannot read or make the adb key {path}: {error}; move it away and try again."
+        ) from error

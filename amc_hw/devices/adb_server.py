@@ -8,11 +8,12 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adbutils import AdbClient
-from adbutils.errors import AdbError, AdbTimeout
+from adbutils import AdbClient  # type: ignore[import-untyped]
+from adbutils.errors import AdbError, AdbTimeout  # type: ignore[import-untyped]
 
 from amc_hw.devices.adb import ConnectionLostError, Guard, Limits, Output, PushError
 from amc_hw.devices.base import NotConnectedError
@@ -56,11 +57,35 @@ def start_server() -> bool:
     return is_server_running()
 
 
-def listed(limits: Limits) -> dict[str, tuple[str, str]]:
-    """Return the server's phones: serial -> (state, model)."""
+@dataclass(frozen=True)
+class Attached:
+    """A phone that an adb server shows.
+
+    Attributes:
+        serial: its serial.
+        state: adb's word for its state, ``device`` when it is ready.
+        model: its name for people, "" where it does not tell.
+        codename: Android's name of the device, "" where it does not tell.
+    """
+
+    serial: str
+    state: str
+    model: str
+    codename: str
+
+    @property
+    def cure(self) -> str:
+        """What to do about its state, "" where it is ready."""
+        return "" if self.state == "device" else CURES.get(self.state, "see: adb devices")
+
+
+def listed(limits: Limits) -> list[Attached]:
+    """Return the server's phones."""
     with _losses("the adb server"):
         found = _client(limits).list(extended=True)
-    return {phone.serial: (phone.state, phone.tags.get("model", "").replace("_", " ")) for phone in found}
+    return [
+        Attached(p.serial, p.state, p.tags.get("model", "").replace("_", " "), p.tags.get("device", "")) for p in found
+    ]
 
 
 class ServerAdb:
@@ -81,13 +106,11 @@ class ServerAdb:
         self._require_ready()
 
     def _require_ready(self) -> None:
-        state, _ = listed(self._limits).get(self.serial, ("", ""))
-        if state == "device":
-            return
-        if not state:
+        phone = next((phone for phone in listed(self._limits) if phone.serial == self.serial), None)
+        if phone is None:
             raise NotConnectedError(f"the adb server has no phone {self.serial}; plug it in, and see: adb devices")
-        cure = CURES.get(state, "see: adb devices")
-        raise NotConnectedError(f"the phone {self.serial} is {state}; {cure}.")
+        if phone.cure:
+            raise NotConnectedError(f"the phone {self.serial} is {phone.state}; {phone.cure}.")
 
     def reconnect(self) -> None:
         """See `Adb.reconnect`; a phone on a cable comes back by itself."""
@@ -116,7 +139,7 @@ class ServerAdb:
                 if not data:
                     raise DeviceError(f"the phone {self.serial} could not be prepared: {said!r}.")
                 said += data
-        return stream
+        return _OpenStream(stream)
 
     def push(self, file: Path, path: str) -> None:
         """See `Adb.push`."""
@@ -132,14 +155,27 @@ class ServerAdb:
         """See `Adb.pull`."""
         with _losses(self.serial):
             try:
-                return self._client.device(self.serial).sync.read_bytes(path)
+                content: bytes = self._client.device(self.serial).sync.read_bytes(path)
             except AdbError as error:
                 if len(error.args) < 2:
                     raise
                 raise DeviceError(f"cannot read {path} on the phone {self.serial}: {error.args[0]}.") from error
+        return content
 
     def close(self) -> None:
         """See `Adb.close`; the server keeps the phone."""
+
+
+class _OpenStream:
+    """A service that stays open beside others."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """Close the connection; the phone then ends the service."""
+        with contextlib.suppress(OSError):
+            self._connection.close()
 
 
 def _client(limits: Limits) -> Any:

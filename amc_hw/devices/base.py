@@ -28,7 +28,9 @@ class Times(list[float]):
         log: the runtime's own words, where it has any.
     """
 
-    def __init__(self, samples_us: Iterable[float], statistics: Mapping[str, float] | None = None, log: str = "") -> None:
+    def __init__(
+        self, samples_us: Iterable[float], statistics: Mapping[str, float] | None = None, log: str = ""
+    ) -> None:
         super().__init__(samples_us)
         self.statistics = dict(statistics or {})
         self.log = log

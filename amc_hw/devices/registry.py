@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amc_hw.devices.base import Device
+from amc_hw.devices.android_names import KIND, found_phones, is_phone, open_phone
+from amc_hw.devices.base import Device, NotConnectedError
+from amc_hw.devices.devices_file import named_phones
 from amc_hw.devices.host import HostDevice
 from amc_hw.errors import UsageError, unknown_name
 
@@ -22,16 +24,36 @@ class Found:
 
 
 def open_device(name: str) -> Device:
-    """Open a device: ``host``, or ``host:threads=2``.
+    """Open a device: ``host``, ``host:threads=2``, ``android:SERIAL``, ``android:HOST:PORT``, ``pixel1`` ...
 
     Raises:
         UsageError: there is no such device, or an option it does not have.
+        NotConnectedError: the device is known by name, but it is not here now.
         DeviceError: the device is there but cannot be used.
     """
     kind, _, options = name.partition(":")
-    if kind not in _KINDS:
-        raise unknown_name("device", kind, _KINDS)
+    if is_phone(name):
+        return open_phone(name)
+    _require_kind(kind)
     return _KINDS[kind](**_options(name, options))
+
+
+def is_connected(name: str) -> bool:
+    """Tell whether a device can be measured now; raise UsageError where there is none of that name.
+
+    Raises:
+        DeviceError: the device is there but cannot be used.
+    """
+    try:
+        open_device(name).close()
+    except NotConnectedError:
+        return False
+    return True
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in _KINDS:
+        raise unknown_name("device", kind, (*_KINDS, KIND, *named_phones()))
 
 
 def _options(name: str, text: str) -> dict[str, int]:
@@ -52,4 +74,5 @@ def found_devices() -> list[Found]:
     from importlib.util import find_spec
 
     missing = "" if find_spec("ai_edge_litert") else "LiteRT: pip install ai-edge-litert"
-    return [Found("host", "this machine's processor with LiteRT (XNNPACK)", missing)]
+    phones = [Found(phone.name, phone.description, phone.missing) for phone in found_phones()]
+    return [Found("host", "this machine's processor with LiteRT (XNNPACK)", missing), *phones]

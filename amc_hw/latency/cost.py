@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
-from amc_hw.policy import Policy
-
-Metric: TypeAlias = Literal["latency_ms", "macs", "params"]
+from amc_hw.policy import Metric, Policy
 
 
 @dataclass(frozen=True)

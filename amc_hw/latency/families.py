@@ -14,7 +14,9 @@ from functools import lru_cache
 
 from amc_hw.latency.operators import MATMUL_KINDS
 
-FAMILY = re.compile(r"[A-Z][A-Z0-9_]* (?:scalar|(?:[0-9]{1,9}x)*C)(?:,(?:scalar|(?:[0-9]{1,9}x)*C))*(?: [^ \s=]+(?:=\S+)?)*")
+FAMILY = re.compile(
+    r"[A-Z][A-Z0-9_]* (?:scalar|(?:[0-9]{1,9}x)*C)(?:,(?:scalar|(?:[0-9]{1,9}x)*C))*(?: [^\s=]+(?:=\S+)?)*"
+)
 """What `amc_hw.latency.operators.Operator.family` can be."""
 
 _CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
@@ -74,7 +76,7 @@ def sizes(family: str, c_in: int, c_out: int) -> Sizes:
     """
     kind, shapes, attributes = _parts(work_of(family))
     named = dict(a.split("=", 1) for a in attributes if "=" in a)
-    outputs = _positions(shapes[-1]) * (c_out if kind != "GLOBAL_POOL" else 1)
+    outputs = (_batch(shapes[0]) if kind == "GLOBAL_POOL" else _positions(shapes[-1])) * c_out
     window = math.prod(int(side) for side in re.findall(r"[0-9]+", named.get("k", "1")))
     if kind in _CONVOLUTIONS:
         stride = int(named.get("s", "1"))
@@ -102,5 +104,5 @@ def _positions(shape: str) -> int:
 
 
 def _batch(shape: str) -> int:
-    sizes_ = shape.split("x")
-    return int(sizes_[0]) if len(sizes_) > 1 else 1
+    first = shape.split("x")[0]
+    return int(first) if first.isdigit() else 1

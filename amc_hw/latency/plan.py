@@ -8,29 +8,51 @@ networks cover the surface of every family at once; docs/latency-tables.md has t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import LatencyTable
 
-SAMPLES_PER_FAMILY = 64
-"""Networks (times their operators of the family) after which more of them no longer lower the error."""
-
-RUNS = 8
-"""Runs of each network with the profiler on; the slowest quarter is left out."""
-
 CALIBRATION_NETWORKS = 12
 
 
-def families_to_measure(table: LatencyTable, operators: Sequence[Operator]) -> set[str]:
+@dataclass(frozen=True)
+class Effort:
+    """How much of a device's time its latency table may take; the defaults are for a computer.
+
+    A device on which every network is dear (pushed, and run in a process of its own) asks for fewer and longer ones.
+
+    Attributes:
+        networks: networks (times their operators of a family) after which more of them no longer lower the error.
+        warmup: runs of each network that do not count.
+        runs: runs of each network with the profiler on; the slowest quarter is left out.
+        samples: times that the device then tells of each kernel: one for each run, or only their mean.
+        passes: times that every network of the calibration is run.
+        calibration_warmup: their runs that do not count.
+        calibration_runs: their runs that do.
+    """
+
+    networks: int = 64
+    warmup: int = 2
+    runs: int = 8
+    samples: int = 8
+    passes: int = 3
+    calibration_warmup: int = 10
+    calibration_runs: int = 40
+
+
+def families_to_measure(
+    table: LatencyTable, operators: Sequence[Operator], effort: Effort = Effort()
+) -> set[str]:
     """Return the families of a network that the table does not know well enough, where a kernel is sure to run."""
     known = table.families()
-    samples = {family: sum(entry.count for entry in entries) // RUNS for family, entries in known.items()}
+    samples = {family: sum(entry.count for entry in entries) // effort.samples for family, entries in known.items()}
     return {
         operator.family
         for operator in operators
-        if operator.fan_in and samples.get(operator.family, 0) < SAMPLES_PER_FAMILY
+        if operator.fan_in and samples.get(operator.family, 0) < effort.networks
     }
 
 

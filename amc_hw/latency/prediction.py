@@ -12,12 +12,15 @@ import numpy as np
 
 from amc_hw.errors import TableError
 from amc_hw.latency.cost import Cost, Term
+from amc_hw.latency.extrapolation import Extrapolation
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.surface import Surface
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable, PredictionError
 
 NETWORKS_TO_CALIBRATE = 4
+ENTRIES_FOR_SURFACE = 16
+"""Channel counts of a family from which its own surface says more than all operators of the kind together."""
 GRID_LIMIT = 10_000
 """An operator behind a long concatenation has too many combinations of channels to predict them all at once."""
 
@@ -72,6 +75,8 @@ def left_out_error(networks: Sequence[CalibrationNetwork]) -> PredictionError:
 class Predictor:
     """Answers from one table.
 
+    A family with many entries is predicted by its own surface, every other operator from those of its kind.
+
     Args:
         table: the measurements.
     """
@@ -80,10 +85,18 @@ class Predictor:
         self.table = table
         self._families = table.families()
         self._surfaces: dict[str, Surface] = {}
+        self._extrapolation: Extrapolation | None = None
+
+    @property
+    def extrapolation(self) -> Extrapolation:
+        """What the table says of operators that it has few measurements of, or none."""
+        if self._extrapolation is None:
+            self._extrapolation = Extrapolation(self.table.entries)
+        return self._extrapolation
 
     def surface(self, family: str) -> Surface | None:
-        """The surface of a family, or None where the table has no entry of it."""
-        if family not in self._surfaces and family in self._families:
+        """The surface of a family, or None where the table has too few entries for one."""
+        if family not in self._surfaces and len(self._families.get(family, ())) >= ENTRIES_FOR_SURFACE:
             self._surfaces[family] = Surface(self._families[family])
         return self._surfaces.get(family)
 
@@ -91,24 +104,36 @@ class Predictor:
         """Return each operator's latency inside a running network, in milliseconds.
 
         Raises:
-            TableError: the table has no entry of an operator that has a filter.
+            TableError: the table has no entry of the kind of an operator that has a filter.
         """
         latencies = np.zeros(len(operators))
         by_family: dict[str, list[int]] = {}
         for index, operator in enumerate(operators):
             by_family.setdefault(operator.family, []).append(index)
         for family, indices in by_family.items():
-            surface = self.surface(family)
-            if surface is None:
-                if operators[indices[0]].fan_in:
-                    raise TableError(
-                        f"the table has no entry of the operator '{family}'; measure the network with amc-hw profile."
-                    )
-                continue  # fused into its neighbours, or nothing to run: no kernel of its own was ever seen
             c_in = np.array([operators[i].c_in for i in indices], float)
             c_out = np.array([operators[i].c_out for i in indices], float)
-            latencies[indices] = surface.predict_us(c_in, c_out) / 1e3
+            if surface := self.surface(family):
+                latencies[indices] = surface.predict_us(c_in, c_out) / 1e3
+            elif self.answers(operators[indices[0]]):
+                latencies[indices] = self.extrapolation.predict_us(family, c_in, c_out) / 1e3
+            elif operators[indices[0]].fan_in:
+                raise TableError(
+                    f"the table has no entry of operators like '{family}'; measure the network with amc-hw profile."
+                )
         return [float(latency) for latency in latencies]
+
+    def answers(self, operator: Operator) -> bool:
+        """Tell whether the table has a time for an operator; 0 stands for those it has none of.
+
+        A delegate fuses operators without a filter into their neighbours, so that only those have a time that
+        were seen to run. Without a delegate every operator runs, and one of its kind tells of another.
+        """
+        if operator.family in self._families:
+            return True
+        if operator.fan_in or self.table.fingerprint.delegate == "none":
+            return self.extrapolation.knows(operator.family)
+        return False
 
     def calibration(self, structure: str) -> Calibration:
         """Return the calibration on networks of this structure, or on all networks of the table if there are few."""

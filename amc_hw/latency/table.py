@@ -136,11 +136,19 @@ class CalibrationNetwork(_Strict):
 
 
 class PredictionError(_Strict):
-    """How far predictions were off on networks that were left out of the calibration (fractions)."""
+    """How far predictions were off on networks that were left out of the calibration (fractions).
+
+    Attributes:
+        networks: how many, each left out in turn.
+        mean: of the absolute errors.
+        worst: largest absolute error.
+        left_out: signed error of each network by its name, in tables made from logs.
+    """
 
     networks: Annotated[int, Field(ge=1)]
     mean: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     worst: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    left_out: dict[str, Annotated[float, Field(ge=-1, allow_inf_nan=False)]] = {}
 
 
 class LatencyTable(BaseModel):

@@ -69,9 +69,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     items = content.items() if isinstance(content, Mapping) else ()
     tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(
-            f"{path} holds no tensors by name; save some with torch.save(model.state_dict(), path)."
-        )
+        raise CheckpointError(f"{path} holds no tensors by name; save some with torch.save(model.state_dict(), path).")
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     return tensors

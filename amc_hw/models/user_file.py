@@ -63,7 +63,5 @@ def _module(path: Path) -> ModuleType:
         del sys.modules[module_name]
         if isinstance(error, SyntaxError):
             raise UsageError(f"{path}, line {error.lineno}: {error.msg}; correct the file.") from error
-        raise UsageError(
-            f"{path} does not run ({type(error).__name__}: {error}); correct the file."
-        ) from error
+        raise UsageError(f"{path} does not run ({type(error).__name__}: {error}); correct the file.") from error
     return module

@@ -56,6 +56,7 @@ def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Prog
             epochs=epochs,
             lr=LEARNING_RATE,
             seed=seed,
+            teacher=subject.model,
             progress=progress,
             state_path=run / f"finetune-{epochs}.state",
         )
@@ -140,12 +141,15 @@ def summarise(
     search_seconds: float,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Evaluate both files on the test set, once, and write summary.json."""
+    """Evaluate both files on the test set, once, and write summary.json.
+
+    Without timings the summary is marked unverified, and a share of the original's latency is of its prediction.
+    """
     chosen = read_json(run / POLICY)
     policy, original = chosen["channels"], subject.network.original
     budget = parse_budget(config.metric, config.budget)
     base = {
-        "latency_ms": timings["original"].latency_ms,
+        "latency_ms": timings["original"].latency_ms if timings else None,
         "macs": subject.network.macs(original),
         "params": subject.network.params(original),
     }
@@ -157,7 +161,7 @@ def summarise(
         "device": device.fingerprint().model_dump(),
         "budget": {
             "metric": config.metric,
-            "target": budget.target(base[config.metric]),
+            "target": budget.target(base[config.metric] or predicted_original_ms),
             "ratio": budget.ratio,
         },
         "original": {
@@ -170,7 +174,7 @@ def summarise(
             "accuracy": evaluate_tflite(run / "model.tflite", test, progress),
             "macs": subject.network.macs(policy),
             "params": subject.network.params(policy),
-            "latency_ms": timings["compressed"].latency_ms,
+            "latency_ms": timings["compressed"].latency_ms if timings else None,
             "predicted_ms": chosen["predicted_ms"],
             "channels": policy,
         },
@@ -181,7 +185,7 @@ def summarise(
             "seed": config.seed,
         },
         "artifacts": {"tflite": "model.tflite", "original_tflite": "original.tflite", "torch": FINETUNED},
-        "unverified": False,
+        "unverified": not timings,
     }
     write_json(run / SUMMARY, summary)
     return summary

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.data import Part
-from amc_hw.devices.base import Device
 from amc_hw.finetune import evaluate
 from amc_hw.latency.cost import Cost, Term
-from amc_hw.policy import Policy
+from amc_hw.policy import Dimension, Policy
+from amc_hw.pruning.folding import folded
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.run_folder import write_json
 from amc_hw.search.rewards import find_reward
@@ -30,6 +30,7 @@ Progress = Callable[[int, int, str], None]
 EPISODES = "episodes.jsonl"
 POLICY = "policy.json"
 CALIBRATION_IMAGES = 640
+SCORING_BATCH = 250
 LARGEST_MARGIN = 0.03
 
 
@@ -49,21 +50,24 @@ class Costs:
 
 def network_costs(network: Network, latency: Cost) -> Costs:
     """Return the costs of a traced network; MACs and parameters are counted layer by layer."""
-    macs = Cost("macs", *_terms([(layer_groups(layer), layer.macs) for layer in network.layers], network.original))
-    params = Cost(
-        "params",
-        [Term(tuple(network.original), lambda counts: network.params(dict(zip(network.original, counts, strict=True))))],
-    )
-    return Costs(latency, macs, params)
+    layers = [(_groups((layer.c_in, layer.c_out)), layer.macs) for layer in network.layers]
+    terms, constant = _terms(layers, network.original)
+    macs = Cost("macs", terms, constant + network.other_macs)
+    counted = [(_groups(shape), _elements(shape)) for shape in network.tensors]
+    terms, constant = _terms(counted, network.original)
+    return Costs(latency, macs, Cost("params", terms, constant + network.other_params))
 
 
-def layer_groups(layer: Any) -> tuple[str, ...]:
-    """Return the groups that a layer's shape depends on."""
-    return tuple(dict.fromkeys((*layer.c_in.groups, *layer.c_out.groups)))
+def _groups(shape: tuple[Dimension, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(group for dimension in shape for group in dimension.groups))
+
+
+def _elements(shape: tuple[Dimension, ...]) -> Callable[[Policy], float]:
+    return lambda policy: math.prod(dimension.at(policy) for dimension in shape)
 
 
 def _terms(
-    counted: list[tuple[tuple[str, ...], Callable[[Policy], float]]], original: Policy
+    counted: Sequence[tuple[tuple[str, ...], Callable[[Policy], float]]], original: Policy
 ) -> tuple[list[Term], float]:
     """Split summands into terms that follow the policy and a constant."""
     terms, constant = [], 0.0
@@ -128,7 +132,7 @@ def make_pruner(subject: Subject, seed: int) -> Pruner:
 
 def score_on(part: Part) -> Callable[[nn.Module], float]:
     """Return the scoring function of a search: top-1 accuracy on a part of the training set."""
-    return lambda model: evaluate(model, part)
+    return lambda model: evaluate(folded(model), part, SCORING_BATCH)
 
 
 def search(
@@ -174,6 +178,7 @@ def search(
             "episodes": config.episodes,
             "metric": config.metric,
             "limit": limit,
+            "original": cost(subject.network.original),
             "lower": config.lower,
             "multiple": config.multiple,
         },
@@ -211,8 +216,12 @@ def write_policy(
     chosen: Candidate,
     candidates: list[Candidate],
     episodes: int,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Write policy.json: the chosen channels, what each group costs, and every candidate that was measured."""
+    """Write policy.json: the chosen channels, what each group costs, and every candidate that was measured.
+
+    A policy that was not measured is marked ``unverified``; ``warnings`` say what else its reader should know.
+    """
     original = subject.network.original
     write_json(
         run / POLICY,
@@ -223,6 +232,8 @@ def write_policy(
             "original_channels": original,
             "predicted_ms": chosen.predicted_ms,
             "measured_ms": chosen.measured_ms,
+            "unverified": chosen.measured_ms is None,
+            "warnings": list(warnings),
             "groups": [
                 {
                     "name": name,

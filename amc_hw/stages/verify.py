@@ -62,10 +62,7 @@ def verify(
     Raises:
         BudgetError: not even the smallest policies keep the budget on the device.
     """
-    original_file = run / "original.tflite"
-    if not original_file.exists():
-        progress(0, 1, "exporting the original")
-        export_tflite(subject.model, subject.example, original_file)
+    export_original(run, subject, progress)
     latency, limited = search.costs.latency_ms, search.budget.metric == "latency_ms"
     target = search.budget.target(search.cost(subject.network.original))
     candidates: list[Candidate] = []
@@ -73,7 +70,7 @@ def verify(
     tried: list[Policy] = []
     for attempt in range(CANDIDATES + REPAIRS):
         fits = target / off * (HEADROOM if limited and attempt else 1.0)
-        policy, repaired = _next_policy(search, subject.choices, tried, fits, attempt < CANDIDATES)
+        policy, repaired = next_policy(search, subject.choices, tried, fits, attempt < CANDIDATES)
         tried.append(policy)
         progress(attempt, CANDIDATES + REPAIRS, f"measuring candidate {attempt + 1}")
         model = search.pruner.pruned(policy)
@@ -102,6 +99,14 @@ def verify(
     )
 
 
+def export_original(run: Path, subject: Subject, progress: Progress) -> None:
+    """Keep the original's exported file in the run folder."""
+    file = run / "original.tflite"
+    if not file.exists():
+        progress(0, 1, "exporting the original")
+        export_tflite(subject.model, subject.example, file)
+
+
 def measure(run: Path, subject: Subject, model: nn.Module, device: Device) -> dict[str, Timing]:
     """Export a pruned network and time it beside the original."""
     file = run / "candidate.tflite"
@@ -116,7 +121,7 @@ def _silent(done: int, total: int, text: str) -> None:
     """Report nothing."""
 
 
-def _next_policy(
+def next_policy(
     search: Search, choices: dict[str, tuple[int, ...]], tried: list[Policy], limit: float, may_pass_over: bool
 ) -> tuple[Policy, bool]:
     """Return the best policy of the search that is predicted to fit, or the best one made smaller."""

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from amc_hw.budget import parse_budget
 from amc_hw.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
-from amc_hw.devices.base import Device
-from amc_hw.devices.registry import open_device
 from amc_hw.data import load_data
+from amc_hw.devices.base import Device
+from amc_hw.devices.table_only import TableOnly, open_or_predict
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.export import TfliteModel
 from amc_hw.finetune import evaluate, train
@@ -36,6 +38,7 @@ from amc_hw.stages.subject import (
     trace_subject,
 )
 from amc_hw.stages.table import profile, run_cost
+from amc_hw.stages.unverified import cautions, trust_in_table
 from amc_hw.stages.verify import verify
 
 Progress = Callable[[int, int, str], None]
@@ -57,44 +60,79 @@ def compress(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]
     Raises:
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
-    with _device(config.device) as device:
-        subject, costs = search_run(run, config, device, progress)
-        finish.finetune(run, subject, config.epochs, config.seed, progress)
-        progress(0, 1, "exporting the compressed network")
-        finish.export(run, subject, "tflite")
-        summary = prove(run, config, subject, costs, device, progress)
+    with _device(config.device, _path(config.table)) as device:
+        subject = _begin(run, config, progress)
+        return compress_subject(run, config, subject, device, score_on(subject.data.search), progress)
+
+
+def compress_subject(
+    run: Path,
+    config: RunConfig,
+    subject: Subject,
+    device: Device,
+    score: Callable[[nn.Module], float],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Compress a network that is loaded already; see `compress`.
+
+    Args:
+        run: the run folder, begun with ``config``.
+        config: the settings.
+        subject: the network.
+        device: where the budget must hold.
+        score: what the search maximises, 0..1, on images of the training set.
+        progress: called with (done, total, text).
+    """
+    costs = search_subject(run, config, subject, device, score, progress)
+    finish.finetune(run, subject, config.epochs, config.seed, progress)
+    progress(0, 1, "exporting the compressed network")
+    finish.export(run, subject, "tflite")
+    summary = prove(run, config, subject, costs, device, progress)
     write_report(run)
     return summary
 
 
-def search_run(
-    run: Path, config: RunConfig, device: Device, progress: Progress
-) -> tuple[Subject, Costs]:
-    """Search a policy and verify it on the device; the run folder then has policy.json and pruned.pt."""
-    subject = _begin(run, config, progress)
-    latency, _, error = run_cost(
+def search_subject(
+    run: Path,
+    config: RunConfig,
+    subject: Subject,
+    device: Device,
+    score: Callable[[nn.Module], float],
+    progress: Progress,
+) -> Costs:
+    """Search a policy and verify it on the device; the run folder then has policy.json and pruned.pt.
+
+    Where the device is known by its table only, nothing is verified, and policy.json says so.
+    """
+    latency, template, error = run_cost(
         run, device, subject, config.model, _path(config.table), config.seed, progress
     )
     costs = network_costs(subject.network, latency)
     if _is_searched(run, config):
-        return subject, costs
-    score = score_on(subject.data.search)
+        return costs
     found = search(run, config, subject, costs, score, error, progress)
-    verified = verify(run, subject, found, device, score, progress)
+    if isinstance(device, TableOnly):
+        verified = trust_in_table(run, subject, found, score, progress)
+        told = cautions(run, subject, template)
+    else:
+        verified, told = verify(run, subject, found, device, score, progress), []
     for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK, "model.tflite"):
         (run / stale).unlink(missing_ok=True)
     for state in run.glob("finetune-*.state"):
         state.unlink()
     save_checkpoint(verified.model, run / finish.PRUNED)
-    write_policy(run, subject, costs, verified.chosen, verified.candidates, config.episodes)
-    return subject, costs
+    write_policy(run, subject, costs, verified.chosen, verified.candidates, config.episodes, told)
+    return costs
 
 
 def prove(
     run: Path, config: RunConfig, subject: Subject, costs: Costs, device: Device, progress: Progress
 ) -> dict[str, Any]:
-    """Benchmark and evaluate the exported network beside the original, and write summary.json."""
-    timings = finish.benchmark_run(run, device, progress)
+    """Benchmark and evaluate the exported network beside the original, and write summary.json.
+
+    A device that is known by its table only runs nothing: the summary has predictions and is marked unverified.
+    """
+    timings = {} if isinstance(device, TableOnly) else finish.benchmark_run(run, device, progress)
     seconds = sum(episode.seconds for episode in read_study(run / EPISODES).episodes)
     predicted = costs.latency_ms(subject.network.original)
     return finish.summarise(run, config, subject, device, timings, predicted, seconds, progress)
@@ -112,8 +150,9 @@ def open_subject(run: Path) -> tuple[RunConfig, Subject]:
 
 def search_on_device(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
     """Search a policy, verify it on the device, and return what policy.json holds."""
-    with _device(config.device) as device:
-        search_run(run, config, device, progress)
+    with _device(config.device, _path(config.table)) as device:
+        subject = _begin(run, config, progress)
+        search_subject(run, config, subject, device, score_on(subject.data.search), progress)
     policy: dict[str, Any] = read_json(run / POLICY)
     return policy
 
@@ -208,8 +247,8 @@ def _path(text: str | None) -> Path | None:
 
 
 @contextlib.contextmanager
-def _device(name: str) -> Iterator[Device]:
-    device = open_device(name)
+def _device(name: str, table: Path | None = None) -> Iterator[Device]:
+    device = open_or_predict(name, table)
     try:
         yield device
     finally:

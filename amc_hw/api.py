@@ -1,0 +1,117 @@
+"""The Python interface: compress a network of one's own, with one's own data and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from amc_hw.config import make_config, open_run
+from amc_hw.data import Data, load_data
+from amc_hw.devices.registry import open_device
+from amc_hw.errors import UsageError
+from amc_hw.models.checkpoint import save_checkpoint
+from amc_hw.pipeline import compress_subject
+from amc_hw.stages.finish import best_weights, restore
+from amc_hw.stages.search import score_on
+from amc_hw.stages.subject import BASELINE, make_subject
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What came out.
+
+    Attributes:
+        model: the compressed network, fine-tuned, in evaluation mode.
+        summary: accuracy, latency, MACs and parameters before and after; what summary.json holds.
+        run: the run folder, with model.tflite and report.html.
+    """
+
+    model: nn.Module
+    summary: dict[str, Any]
+    run: Path
+
+
+def compress(
+    model: nn.Module,
+    example_input: Tensor,
+    *,
+    data: Data | str,
+    device: str = "host",
+    latency: str | None = None,
+    macs: str | None = None,
+    params: str | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    run: Path | str = "runs/compress",
+    strategy: str = "ddpg",
+    episodes: int = 200,
+    epochs: int = 20,
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Compressed:
+    """Compress a trained network to a budget that is proven on the device.
+
+    Args:
+        model: trained; it is not changed, but for being put into evaluation mode.
+        example_input: a batch of images (N, C, H, W) as the network takes them.
+        data: a data set, or its name as on the command line.
+        device: a device's name.
+        latency: ``"0.5x"`` or ``"12ms"``; with no budget at all, ``"0.5x"``.
+        macs: instead, a budget of multiply-accumulates (``"150M"``).
+        params: instead, a budget of parameters (``"2M"``).
+        evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
+            accuracy on the split of the training set.
+        run: the run folder; the same call goes on where it was stopped.
+        strategy: name of the search strategy.
+        episodes: policies to score.
+        epochs: of fine-tuning.
+        seed: decides everything that chance plays a part in.
+        progress: called with (done, total, text).
+
+    Raises:
+        AmcHwError: see `amc_hw.pipeline.compress`.
+    """
+    loaded = load_data(data) if isinstance(data, str) else data
+    if tuple(example_input.shape[1:]) != tuple(loaded.image_size):
+        raise UsageError(
+            f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
+            f"{tuple(loaded.image_size)}."
+        )
+    budgets = [
+        (metric, text)
+        for metric, text in (("latency_ms", latency), ("macs", macs), ("params", params))
+        if text is not None
+    ] or [("latency_ms", "0.5x")]
+    if len(budgets) > 1:
+        raise UsageError("give one budget: latency, macs or params.")
+    metric, budget = budgets[0]
+    config = make_config(
+        model=type(model).__name__,
+        data=loaded.name,
+        device=device,
+        metric=metric,
+        budget=budget,
+        strategy=strategy,
+        episodes=episodes,
+        epochs=epochs,
+        seed=seed,
+    )
+    folder = Path(run)
+    subject = make_subject(model, loaded, config.multiple, config.lower)
+    opened = open_device(device)
+    try:
+        open_run(folder, config)
+        if not (folder / BASELINE).exists():
+            save_checkpoint(model, folder / BASELINE)
+        score = evaluate or score_on(loaded.search)
+        summary = compress_subject(folder, config, subject, opened, score, progress or _silent)
+    finally:
+        opened.close()
+    return Compressed(restore(folder, subject, best_weights(folder)), summary, folder)
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report nothing."""

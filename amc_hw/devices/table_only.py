@@ -1,0 +1,67 @@
+"""A device that is known by its latency table alone: it can be predicted for, and nothing can be verified on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amc_hw.devices.base import Device, Kernel
+from amc_hw.devices.registry import open_device
+from amc_hw.errors import DeviceError, UsageError
+from amc_hw.latency.shipped_tables import shipped_table
+from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
+
+
+class TableOnly:
+    """A device out of reach.
+
+    Args:
+        name: the device's name.
+        path: its table.
+
+    Raises:
+        TableError: the table is damaged.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.table: LatencyTable = load_table(path)
+
+    def fingerprint(self) -> Fingerprint:
+        """Tell what the table's measurements belong to."""
+        return self.table.fingerprint
+
+    def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+        """Refuse; see `Device.time_model`."""
+        raise self.refusal()
+
+    def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
+        """Refuse; see `Device.time_kernels`."""
+        raise self.refusal()
+
+    def close(self) -> None:
+        """Do nothing: nothing was opened."""
+
+    def refusal(self) -> DeviceError:
+        """Return the error for whatever would have to run on the device."""
+        return DeviceError(f"'{self.name}' is known by its latency table only; connect the device to measure on it.")
+
+
+def open_or_predict(name: str, table: Path | None = None) -> Device:
+    """Open a device, or where it is not in reach the table of it.
+
+    Args:
+        name: the device's name.
+        table: a table's file. It stands for a device out of reach if it is called like the device
+            (``mypixel.json`` for ``mypixel``); without it, the shipped table of that name does.
+
+    Raises:
+        UsageError: there is no device and no table of that name.
+        DeviceError: the device cannot be used, and there is no table of it.
+    """
+    known = table if table is not None and table.is_file() and table.stem == name else shipped_table(name)
+    try:
+        return open_device(name)
+    except (DeviceError, UsageError):
+        if known is None:
+            raise
+        return TableOnly(name, known)

@@ -1,0 +1,109 @@
+"""How far a prediction can be trusted: what of a network a table has measured, and what it only infers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amc_hw.latency.operators import Operator
+from amc_hw.latency.prediction import Predictor, structure_of
+
+COPY_FREE = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
+"""Operators that move nothing, so that a table without them misses no time."""
+
+WIDE_REACH = 1.5
+"""Channel counts this far outside of the measured ones are worth a word."""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Operators of one kind whose shape the table does not have.
+
+    Attributes:
+        kind: of the operators.
+        operators: how many of the network's.
+        share: of the predicted time of all operators.
+        reach: how far beyond the measured sizes the furthest lies, 1 inside.
+        error: mean error on shapes that were left out (a fraction), None where there is only one shape.
+    """
+
+    kind: str
+    operators: int
+    share: float
+    reach: float
+    error: float | None
+
+    def sentence(self) -> str:
+        """Say it."""
+        beyond = "within the measured sizes" if self.reach <= 1 else f"up to {self.reach:.1f}x beyond the measured sizes"
+        off = "" if self.error is None else f"; such predictions were off by {self.error:.0%} on average"
+        return (
+            f"{self.operators} {self.kind} operators ({self.share:.0%} of the time) have shapes that were never measured: "
+            f"they are predicted from others of the kind, {beyond}{off}."
+        )
+
+
+def inferred(predictor: Predictor, operators: Sequence[Operator]) -> list[Inferred]:
+    """Return what the table infers of a network's operators, one value for each kind, the costliest first."""
+    times = predictor.operators_ms(operators)
+    total = sum(times) or 1.0
+    model, found = predictor.extrapolation, []
+    unseen = [
+        (operator, time)
+        for operator, time in zip(operators, times, strict=True)
+        if predictor.answers(operator) and not model.measured(operator.family)
+    ]
+    for kind in dict.fromkeys(operator.kind for operator, _ in unseen):
+        own = [(operator, time) for operator, time in unseen if operator.kind == kind]
+        found.append(
+            Inferred(
+                kind,
+                len(own),
+                sum(time for _, time in own) / total,
+                max(model.reach(operator.family, operator.c_in, operator.c_out) for operator, _ in own),
+                model.error(own[0][0].family),
+            )
+        )
+    return sorted(found, key=lambda kind: -kind.share)
+
+
+def warnings(
+    predictor: Predictor, operators: Sequence[Operator], smallest: Sequence[Operator] = ()
+) -> list[str]:
+    """Return what someone who relies on a prediction should know, one sentence each; none for a measured network.
+
+    Args:
+        predictor: the table.
+        operators: the original network's.
+        smallest: the same operators with the fewest channels that are asked for.
+
+    Raises:
+        TableError: the table has no entry of the kind of an operator that has a filter.
+    """
+    structure = structure_of(operators)
+    if any(network.structure == structure for network in predictor.table.calibration):
+        sentences = []
+    else:
+        sentences = [kind.sentence() for kind in inferred(predictor, operators)]
+        missing = Counter(o.kind for o in operators if not predictor.answers(o) and o.kind not in COPY_FREE)
+        if missing:
+            names = ", ".join(f"{count} {kind}" for kind, count in missing.items())
+            sentences.append(f"the table has no time for {names}: they count as 0 ms, as if they were fused.")
+    reach = max((channel_reach(predictor, operator) for operator in (*operators, *smallest)), default=1.0)
+    if reach > WIDE_REACH:
+        sentences.append(f"channel counts are asked for up to {reach:.1f}x outside of the measured ones.")
+    return sentences
+
+
+def channel_reach(predictor: Predictor, operator: Operator) -> float:
+    """Return the factor by which an operator's channels lie outside of those measured for its shape, 1 inside."""
+    measured = predictor.extrapolation.measured(operator.family)
+    factors = [1.0]
+    for asked, known in (
+        (operator.c_in, [entry.c_in for entry in measured]),
+        (operator.c_out, [entry.c_out for entry in measured]),
+    ):
+        if known:
+            factors += [asked / max(known), min(known) / asked]
+    return max(factors)

@@ -1,0 +1,162 @@
+"""Holds a latency table against its device: random networks are predicted, built, measured and compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from amc_hw.devices.base import Device
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.export import export_tflite
+from amc_hw.latency.graph import GraphTemplate, TfliteGraph
+from amc_hw.latency.prediction import Predictor
+from amc_hw.policy import Policy
+from amc_hw.pruning.surgery import shrink
+from amc_hw.run_folder import write_bytes
+from amc_hw.stages.subject import Traced
+from amc_hw.stages.table import profile
+
+Progress = Callable[[int, int, str], None]
+
+REPEATS, WARMUP, RUNS = 3, 20, 60
+LOWEST_RATIO = 0.2
+
+
+@dataclass(frozen=True)
+class CheckedNetwork:
+    """One network; ``measured_ms`` is the median over the repeats of each repeat's mean."""
+
+    channels: dict[str, int]
+    predicted_ms: float
+    measured_ms: float
+    spread: float
+
+    @property
+    def error(self) -> float:
+        """Signed error of the prediction, a fraction of the measurement."""
+        return self.predicted_ms / self.measured_ms - 1
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """How well a table predicts networks that it was not made from."""
+
+    table: Path
+    networks: tuple[CheckedNetwork, ...]
+
+    @property
+    def mean_error(self) -> float:
+        """Mean absolute error."""
+        return float(np.mean([abs(network.error) for network in self.networks]))
+
+    @property
+    def worst_error(self) -> float:
+        """Largest absolute error."""
+        return max(abs(network.error) for network in self.networks)
+
+    @property
+    def bias(self) -> float:
+        """Mean signed error: what a better calibration would take away."""
+        return float(np.mean([network.error for network in self.networks]))
+
+    @property
+    def rank_correlation(self) -> float | None:
+        """Spearman's, of predicted and measured latency; None where all are alike."""
+        predicted = [network.predicted_ms for network in self.networks]
+        measured = [network.measured_ms for network in self.networks]
+        if len(set(predicted)) < 2 or len(set(measured)) < 2:
+            return None
+        return float(spearmanr(predicted, measured).statistic)
+
+
+def draw_ratios(choices: Mapping[str, Sequence[int]], random: np.random.Generator) -> dict[str, int]:
+    """Draw a network: every group keeps a share of its channels uniform in 0.2..1, to the nearest choice."""
+    policy = {}
+    for group, counts in choices.items():
+        wanted = random.uniform(LOWEST_RATIO, 1) * counts[-1]
+        policy[group] = int(min(counts, key=lambda count: abs(count - wanted)))
+    return policy
+
+
+def check_table(
+    device: Device,
+    subject: Traced,
+    model_name: str,
+    table: Path | None,
+    networks: int,
+    seed: int,
+    export_all: bool,
+    progress: Progress,
+) -> TableCheck:
+    """Measure random pruned networks beside their prediction; what the table lacks is measured first.
+
+    The first network is exported as ``amc-hw export`` does it, and its operators are held against those of the
+    file that stands in for it: written from the original's graph, in milliseconds, with random weights.
+
+    Args:
+        device: where to measure.
+        subject: the traced network.
+        model_name: its name for people.
+        table: the table's file, or None for the device's default one.
+        networks: how many to draw.
+        seed: decides which; the table's own networks are drawn from other streams.
+        export_all: export every network instead (some seconds each).
+        progress: called with (done, total, text).
+
+    Raises:
+        DeviceError: a measurement failed, or the device is not in reach.
+        UnsupportedModelError: the exported network has other operators than the written file.
+    """
+    measured, path, template = profile(device, subject, model_name, table, seed, progress)
+    predictor, random = Predictor(measured), np.random.default_rng([seed, networks, 3])
+    policies = [draw_ratios(subject.choices, random) for _ in range(networks)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for index, policy in enumerate(policies):
+            progress(index, networks, "writing networks")
+            file = Path(folder) / f"{index}.tflite"
+            if index == 0 or export_all:
+                _export(subject, template, policy, file)
+            if not export_all:
+                write_bytes(file, template.file(policy, random))
+            files.append(file)
+        means = _interleaved(device, files, progress)
+    return TableCheck(
+        path,
+        tuple(
+            CheckedNetwork(
+                channels=dict(policy),
+                predicted_ms=predictor.network_ms(template.operators(policy)),
+                measured_ms=float(np.median(repeats)),
+                spread=(max(repeats) - min(repeats)) / float(np.median(repeats)),
+            )
+            for policy, repeats in zip(policies, means, strict=True)
+        ),
+    )
+
+
+def _export(subject: Traced, template: GraphTemplate, policy: Policy, file: Path) -> None:
+    """Export a pruned network, and hold its operators against the template's."""
+    kept = {group: range(channels) for group, channels in policy.items()}
+    export_tflite(shrink(subject.model, subject.network, kept), subject.example, file)
+    if TfliteGraph(file.read_bytes()).operators() != template.operators(policy):
+        raise UnsupportedModelError(
+            "the exported network has other operators than its prediction is made of; this is a fault of amc-hw: report it."
+        )
+
+
+def _interleaved(device: Device, files: Sequence[Path], progress: Progress) -> list[list[float]]:
+    """Time all files, several passes over all of them, so that a drift hits each alike; means in milliseconds."""
+    means: list[list[float]] = [[] for _ in files]
+    total = REPEATS * len(files)
+    for step in range(total):
+        index = step % len(files)
+        progress(step, total, "measuring networks")
+        samples = device.time_model(files[index], warmup=WARMUP, runs=RUNS)
+        means[index].append(float(np.mean(samples)) / 1e3)
+    return means

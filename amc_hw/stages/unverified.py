@@ -1,0 +1,56 @@
+"""The end of a search for a device that is not in reach: the table's word stands, and the run says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from amc_hw.latency.graph import GraphTemplate
+from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.table import load_table
+from amc_hw.latency.trust import warnings
+from amc_hw.stages.search import Candidate, Search
+from amc_hw.stages.subject import Subject
+from amc_hw.stages.table import TABLE
+from amc_hw.stages.verify import Progress, Verified, export_original, next_policy
+
+NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table, and nothing was verified on it."
+
+
+def trust_in_table(
+    run: Path, subject: Subject, search: Search, score: Callable[[nn.Module], float], progress: Progress
+) -> Verified:
+    """Choose the best policy that keeps its budget by the table alone; it has no measured latency.
+
+    Args:
+        run: the run folder; the original's exported file is kept there.
+        subject: the network.
+        search: the finished search.
+        score: accuracy of a pruned network on the search split.
+        progress: called with (done, total, text).
+
+    Raises:
+        BudgetError: not even the smallest channel counts are predicted to keep the budget.
+    """
+    export_original(run, subject, progress)
+    policy, repaired = next_policy(search, subject.choices, [], search.limit, may_pass_over=True)
+    model = search.pruner.pruned(policy)
+    chosen = Candidate(
+        channels=dict(policy),
+        score=score(model),
+        predicted_ms=search.costs.latency_ms(policy),
+        measured_ms=None,
+        original_ms=None,
+        repaired=repaired,
+    )
+    return Verified(model, chosen, [chosen])
+
+
+def cautions(run: Path, subject: Subject, template: GraphTemplate) -> list[str]:
+    """Return what someone should know who relies on the run's table, one sentence each."""
+    largest = {group: counts[-1] for group, counts in subject.choices.items()}
+    smallest = {group: counts[0] for group, counts in subject.choices.items()}
+    predictor = Predictor(load_table(run / TABLE))
+    return [NOT_VERIFIED, *warnings(predictor, template.operators(largest), template.operators(smallest))]
