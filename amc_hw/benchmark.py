@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from amc_hw.devices.base import Device
+from amc_hw.devices.base import Device, Times
 from amc_hw.errors import UsageError
-from amc_hw.run_folder import write_json
+from amc_hw.run_folder import write_json, write_text
 
 Progress = Callable[[int, int, str], None]
 
@@ -35,11 +36,11 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Timing:
-    """One file's samples in microseconds, one list for each repeat."""
+    """One file's samples in microseconds, one list for each repeat; `Times` where the device gives only their mean."""
 
     name: str
     file: str
-    repeats: tuple[tuple[float, ...], ...]
+    repeats: tuple[Sequence[float], ...]
 
     @property
     def means_ms(self) -> list[float]:
@@ -61,6 +62,13 @@ class Timing:
         """Whether the repeats disagree too much to be trusted."""
         return self.spread > UNSTABLE_SPREAD
 
+    @property
+    def p90_ms(self) -> float | None:
+        """Ninetieth percentile of all runs in milliseconds; None where the device does not tell single runs."""
+        if any(isinstance(repeat, Times) and repeat.statistics for repeat in self.repeats):
+            return None
+        return float(np.percentile([sample for repeat in self.repeats for sample in repeat], 90)) / 1e3
+
     def document(self) -> dict[str, Any]:
         """Return what benchmark.json keeps."""
         return {
@@ -69,8 +77,13 @@ class Timing:
             "latency_ms": self.latency_ms,
             "spread": self.spread,
             "unstable": self.unstable,
-            "repeats": [{"samples_us": list(samples)} for samples in self.repeats],
+            "repeats": [_repeat_document(repeat) for repeat in self.repeats],
         }
+
+
+def _repeat_document(repeat: Sequence[float]) -> dict[str, Any]:
+    statistics = repeat.statistics if isinstance(repeat, Times) else {}
+    return {"samples_us": list(repeat), **({"statistics": statistics} if statistics else {})}
 
 
 def benchmark(
@@ -104,18 +117,22 @@ def benchmark(
 def _rounds(
     device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress
 ) -> dict[str, Timing]:
-    samples: dict[str, list[tuple[float, ...]]] = {name: [] for name in files}
+    samples: dict[str, list[Sequence[float]]] = {name: [] for name in files}
     total = protocol.repeats * len(files)
     for repeat in range(protocol.repeats):
         for name, file in files.items():
             progress(sum(map(len, samples.values())), total, f"{name}, repeat {repeat + 1} of {protocol.repeats}")
-            samples[name].append(tuple(device.time_model(file, warmup=protocol.warmup, runs=protocol.runs)))
+            samples[name].append(device.time_model(file, warmup=protocol.warmup, runs=protocol.runs))
     progress(total, total, "timed")
     return {name: Timing(name, files[name].name, tuple(repeats)) for name, repeats in samples.items()}
 
 
 def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Mapping[str, Timing]) -> None:
-    """Write every sample to ``path`` as JSON; raise RunFolderError where the disk refuses."""
+    """Write every sample to ``path`` as JSON, and logs into the folder ``logs`` beside it.
+
+    Raises:
+        RunFolderError: the disk refuses.
+    """
     write_json(
         path,
         {
@@ -125,3 +142,19 @@ def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Map
             "models": [timing.document() for timing in timings.values()],
         },
     )
+    write_logs(path.parent / "logs", timings)
+
+
+def write_logs(folder: Path, timings: Mapping[str, Timing]) -> list[Path]:
+    """Write what the device's runtime said, one file for each repeat, and return the files.
+
+    Devices whose runtime has no words of its own give none. Raises RunFolderError where the disk refuses.
+    """
+    written = []
+    for timing in timings.values():
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", timing.name.removesuffix(".tflite")).strip("_") or "model"
+        for number, repeat in enumerate(timing.repeats, start=1):
+            if isinstance(repeat, Times) and repeat.log:
+                written.append(folder / f"{stem}-{number}.log")
+                write_text(written[-1], repeat.log)
+    return written

@@ -10,8 +10,28 @@ from typing import Annotated, Any, Optional
 import typer
 
 from amc_hw import __version__
+from amc_hw.cli_table import app as table_app
 from amc_hw.config import DEMO_DATA, DEMO_MODEL
 from amc_hw.errors import AmcHwError
+from amc_hw.options import (
+    Checkpoint,
+    DataName,
+    DataRoot,
+    DeviceName,
+    Episodes,
+    Epochs,
+    Json,
+    Latency,
+    Macs,
+    Model,
+    Params,
+    Reward,
+    Run,
+    Seed,
+    Strategy,
+    TableFile,
+    example,
+)
 from amc_hw.terminal import print_json, print_table, progress_bar, say
 
 app = typer.Typer(
@@ -21,38 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-table_app = typer.Typer(help="Look into a latency table.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(table_app, name="table")
-
-# Typer reads these annotations at run time, so they cannot be written X | None for Python 3.10's sake.
-Model = Annotated[
-    str, typer.Option(help="a name of the zoo, torchvision:NAME, or path/to/file.py:function", show_default=True)
-]
-Checkpoint = Annotated[Optional[Path], typer.Option(help="file with the trained weights")]  # noqa: UP045
-DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")]
-DataRoot = Annotated[Optional[Path], typer.Option(help="folder of cifar10 or imagenet")]  # noqa: UP045
-DeviceName = Annotated[str, typer.Option("--device", help="host, or host:threads=2; see: amc-hw devices")]
-TableFile = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--table", help="latency table to use and extend; by default one for each device in the user's cache"),
-]
-Run = Annotated[Path, typer.Option("--run", help="folder that holds everything about this compression")]
-Seed = Annotated[int, typer.Option(help="decides everything that chance plays a part in", min=0)]
-Latency = Annotated[Optional[str], typer.Option(help="latency budget: 0.5x of the original's, or 12ms")]  # noqa: UP045
-Macs = Annotated[Optional[str], typer.Option(help="budget of multiply-accumulates: 0.5x, or 150M")]  # noqa: UP045
-Params = Annotated[Optional[str], typer.Option(help="budget of parameters: 0.5x, or 2M")]  # noqa: UP045
-Reward = Annotated[
-    str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
-]
-Strategy = Annotated[str, typer.Option(help="ddpg, uniform or random")]
-Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
-Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
-
-
-def _example(text: str) -> str:
-    return f"Example: {text}"
-
 
 @app.callback(invoke_without_command=True)
 def _root(
@@ -64,11 +53,24 @@ def _root(
         raise typer.Exit
 
 
-@app.command(epilog=_example("amc-hw devices"))
-def devices(json: Json = False) -> None:
+@app.command(epilog=example("amc-hw devices"))
+def devices(
+    clean: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="DEVICE", help="remove everything that amc-hw ever put on a phone: android, pixel1 ..."),
+    ] = None,
+    json: Json = False,
+) -> None:
     """List what can be measured here, and what is missing for the rest."""
-    from amc_hw.devices.registry import found_devices
+    from amc_hw.devices.registry import clean_device, found_devices
 
+    if clean is not None:
+        clean_device(clean)
+        if json:
+            print_json({"cleaned": clean})
+        else:
+            say(f"{clean}: nothing of amc-hw is left there")
+        return
     found = found_devices()
     if json:
         print_json([{"name": d.name, "description": d.description, "missing": d.missing} for d in found])
@@ -77,7 +79,7 @@ def devices(json: Json = False) -> None:
     print_table("", ("device", "what it is", "state"), rows)
 
 
-@app.command(epilog=_example("amc-hw train --model resnet20 --data cifar10 --data-root ~/data --epochs 160 --out resnet20.pt"))
+@app.command(epilog=example("amc-hw train --model resnet20 --data cifar10 --data-root ~/data --epochs 160 --out resnet20.pt"))
 def train(
     out: Annotated[Path, typer.Option(help="file for the trained weights")],
     model: Model = DEMO_MODEL,
@@ -109,7 +111,7 @@ def train(
         say(f"{out}: {accuracy:.2%} of the test set ({history.best_accuracy:.2%} of the search split)")
 
 
-@app.command(epilog=_example("amc-hw profile --device host --model torchvision:mobilenet_v2"))
+@app.command(epilog=example("amc-hw profile --device host --model torchvision:mobilenet_v2"))
 def profile(
     model: Model = DEMO_MODEL,
     device: DeviceName = "host",
@@ -139,32 +141,8 @@ def profile(
         say(f"note: {note}")
 
 
-@table_app.command("show", epilog=_example("amc-hw table show runs/demo/table.json"))
-def table_show(file: Annotated[Path, typer.Argument(help="a latency table")], json: Json = False) -> None:
-    """Print what a latency table holds."""
-    from amc_hw.latency.prediction import Predictor
-    from amc_hw.latency.table import load_table
-
-    loaded = load_table(file)
-    predictor, rows = Predictor(loaded), []
-    for family, entries in sorted(loaded.families().items()):
-        surface = predictor.surface(family)
-        spans = [f"{min(counts)}..{max(counts)}" for counts in ([e.c_in for e in entries], [e.c_out for e in entries])]
-        times = [e.mean_us for e in entries]
-        tile = str(surface.tile) if surface else ""
-        rows.append((family, str(len(entries)), *spans, tile, f"{min(times):.1f}..{max(times):.1f}"))
-    if json:
-        names = ("family", "entries", "c_in", "c_out", "tile", "mean_us")
-        fingerprint = loaded.fingerprint.model_dump()
-        print_json({"fingerprint": fingerprint, "families": [dict(zip(names, row, strict=True)) for row in rows]})
-        return
-    for field, value in loaded.fingerprint.model_dump().items():
-        say(f"{field:16} {value}")
-    print_table("", ("operator", "entries", "c_in", "c_out", "tile", "us"), rows)
-
-
 @app.command(
-    epilog=_example("amc-hw search --model resnet20 --checkpoint r20.pt --data cifar10 --latency 0.6x --run runs/r20")
+    epilog=example("amc-hw search --model resnet20 --checkpoint r20.pt --data cifar10 --latency 0.6x --run runs/r20")
 )
 def search(
     run: Run,
@@ -196,10 +174,13 @@ def search(
         (g["name"], str(g["original"]), str(g["kept"]), f"{g['kept'] / g['original']:.0%}") for g in policy["groups"]
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
-    say(f"predicted {policy['predicted_ms']:.4g} ms, measured {policy['measured_ms']:.4g} ms; policy in {run}/policy.json")
+    measured = "not measured" if policy["unverified"] else f"measured {policy['measured_ms']:.4g} ms"
+    say(f"predicted {policy['predicted_ms']:.4g} ms, {measured}; policy in {run}/policy.json")
+    for warning in policy["warnings"]:
+        say(f"warning: {warning}")
 
 
-@app.command(epilog=_example("amc-hw finetune --run runs/r20 --epochs 30"))
+@app.command(epilog=example("amc-hw finetune --run runs/r20 --epochs 30"))
 def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
     """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
     from amc_hw.finetune import evaluate
@@ -216,7 +197,7 @@ def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
         say(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split")
 
 
-@app.command(epilog=_example("amc-hw export --run runs/r20 --format tflite"))
+@app.command(epilog=example("amc-hw export --run runs/r20 --format tflite"))
 def export(
     run: Run,
     format: Annotated[str, typer.Option("--format", help="tflite or torch")] = "tflite",
@@ -234,7 +215,7 @@ def export(
         say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
-@app.command(epilog=_example("amc-hw evaluate runs/r20/model.tflite --data npz:cifar10"))
+@app.command(epilog=example("amc-hw evaluate runs/r20/model.tflite --data npz:cifar10"))
 def evaluate(
     file: Annotated[Optional[Path], typer.Argument(help="a .tflite file")] = None,  # noqa: UP045
     run: Annotated[Optional[Path], typer.Option("--run", help="or a run folder")] = None,  # noqa: UP045
@@ -253,18 +234,18 @@ def evaluate(
         say(f"{name}: {accuracy:.2%} of the test set")
 
 
-@app.command(epilog=_example("amc-hw benchmark model.tflite --device host:threads=2"))
+@app.command(epilog=example("amc-hw benchmark model.tflite --device host:threads=2"))
 def benchmark(
     files: Annotated[list[Path], typer.Argument(help="exported files; several are timed in turns")],
     device: DeviceName = "host",
     warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = 100,
     runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = 200,
     repeats: Annotated[int, typer.Option(help="how often the whole is repeated", min=1)] = 3,
-    out: Annotated[Optional[Path], typer.Option(help="file for every sample, as JSON")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="file for every sample, as JSON; logs go beside it")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
     """Time exported files on a device: 3 x (100 warm-up + 200 runs)."""
-    from amc_hw.benchmark import Protocol, write_benchmark
+    from amc_hw.benchmark import Protocol, write_benchmark, write_logs
     from amc_hw.benchmark import benchmark as time_files
     from amc_hw.devices.registry import open_device
 
@@ -275,6 +256,8 @@ def benchmark(
             timings = time_files(opened, {str(file): file for file in files}, protocol, report)
         if out is not None:
             write_benchmark(out, opened, protocol, timings)
+        elif logs := write_logs(Path("benchmark-logs"), timings):
+            say(f"logs: {logs[0].parent}")
     finally:
         opened.close()
     if json:
@@ -282,15 +265,14 @@ def benchmark(
         return
     rows = []
     for timing in timings.values():
-        samples = sorted(sample for repeat in timing.repeats for sample in repeat)
-        p90 = samples[int(len(samples) * 0.9)] / 1e3
+        p90 = "" if timing.p90_ms is None else f"{timing.p90_ms:.3f}"
         state = "unstable" if timing.unstable else "steady"
         means = " ".join(f"{mean:.3f}" for mean in timing.means_ms)
-        rows.append((timing.name, f"{timing.latency_ms:.3f}", means, f"{p90:.3f}", f"{timing.spread:.1%}", state))
+        rows.append((timing.name, f"{timing.latency_ms:.3f}", means, p90, f"{timing.spread:.1%}", state))
     print_table("", ("file", "ms", "means of the repeats", "p90", "spread", "state"), rows)
 
 
-@app.command(epilog=_example("amc-hw report --run runs/r20"))
+@app.command(epilog=example("amc-hw report --run runs/r20"))
 def report(run: Run, json: Json = False) -> None:
     """Draw report.html from what a run folder holds."""
     from amc_hw.report.html import write_report
@@ -303,7 +285,7 @@ def report(run: Run, json: Json = False) -> None:
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "amc-hw compress --model resnet20 --checkpoint r20.pt --data cifar10 --latency 12ms --run runs/r20"
     )
 )
@@ -336,6 +318,8 @@ def compress(
         print_json(summary)
         return
     print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
+    if summary["unverified"]:
+        say("warning: the device is not in reach; the latencies are predicted by its table, nothing was verified on it.")
     say(f"report: {run / 'report.html'}")
 
 

@@ -29,6 +29,7 @@ from amc_hw.search.rewards import find_reward
 from amc_hw.search.strategies import find_strategy
 from amc_hw.search.study import read_study
 from amc_hw.stages import finish
+from amc_hw.stages.check import TableCheck, check_table
 from amc_hw.stages.search import EPISODES, POLICY, Costs, network_costs, score_on, search, write_policy
 from amc_hw.stages.subject import (
     BASELINE,
@@ -183,6 +184,24 @@ def profile_model(
     with _device(device_name) as device:
         measured, path, _ = profile(device, subject, model, table, seed, progress)
     return measured, path
+
+
+def check_predictions(
+    model: str,
+    device_name: str,
+    table: Path | None,
+    image_size: int | None,
+    classes: int,
+    networks: int,
+    seed: int,
+    export_all: bool,
+    progress: Progress,
+) -> TableCheck:
+    """Measure random pruned networks beside their predictions; see `amc_hw.stages.check.check_table`."""
+    size = image_size or default_image_size(model)
+    with _device(device_name) as device:
+        subject = trace_subject(build_model(model, classes), (3, size, size))
+        return check_table(device, subject, model, table, networks, seed, export_all, progress)
 
 
 def evaluate_on_test(

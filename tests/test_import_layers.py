@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"cli", "terminal", "api"},
+    {"cli", "cli_table", "options", "terminal", "api"},
     {"pipeline", "stages", "report", "benchmark", "export", "lowering", "measure", "finetune", "training", "search"},
     {"pruning", "devices"},
     {"latency", "trace", "models", "data", "data_sources"},

@@ -51,6 +51,22 @@ def is_connected(name: str) -> bool:
     return True
 
 
+def clean_device(name: str) -> None:
+    """Remove everything that amc-hw put on a device.
+
+    Raises:
+        UsageError: there is no such device, or nothing is ever put on it.
+        DeviceError: it is not here, or refuses.
+    """
+    if not is_phone(name):
+        raise UsageError(f"nothing is put on the device '{name}'; only phones are cleaned: android, android:SERIAL ...")
+    phone = open_phone(name)
+    try:
+        phone.clean()
+    finally:
+        phone.close()
+
+
 def _require_kind(kind: str) -> None:
     if kind not in _KINDS:
         raise unknown_name("device", kind, (*_KINDS, KIND, *named_phones()))

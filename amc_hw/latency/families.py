@@ -14,11 +14,10 @@ from functools import lru_cache
 
 from amc_hw.latency.operators import MATMUL_KINDS
 
-FAMILY = re.compile(
-    r"[A-Z][A-Z0-9_]* (?:scalar|(?:[0-9]{1,9}x)*C)(?:,(?:scalar|(?:[0-9]{1,9}x)*C))*(?: [^\s=]+(?:=\S+)?)*"
+_FAMILY = re.compile(
+    r"[A-Z][A-Z0-9_]{0,60} (?:scalar|(?:[0-9]{1,9}x){0,8}C)(?:,(?:scalar|(?:[0-9]{1,9}x){0,8}C)){0,999}"
+    r"(?: [a-z_]{1,20}(?:=[a-z0-9_.-]{1,20})?){0,20}"
 )
-"""What `amc_hw.latency.operators.Operator.family` can be."""
-
 _CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 _CLIPS = frozenset({"act=relu", "act=relu6", "act=relu_n1_to_1"})
 """Activations that kernels apply as a clip of the result, which they do anyway."""
@@ -36,6 +35,11 @@ class Sizes:
     def features(self) -> tuple[int, int, int, int]:
         """Return the four numbers in a fixed order."""
         return (self.macs, self.inputs, self.outputs, self.weights)
+
+
+def is_family(text: str) -> bool:
+    """Tell whether a text can be an `amc_hw.latency.operators.Operator.family`."""
+    return _FAMILY.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -79,7 +83,7 @@ def sizes(family: str, c_in: int, c_out: int) -> Sizes:
     outputs = (_batch(shapes[0]) if kind == "GLOBAL_POOL" else _positions(shapes[-1])) * c_out
     window = math.prod(int(side) for side in re.findall(r"[0-9]+", named.get("k", "1")))
     if kind in _CONVOLUTIONS:
-        stride = int(named.get("s", "1"))
+        stride = int(named["s"]) if named.get("s", "").isdigit() else 1
         inputs = _positions(shapes[-1]) * stride**2 * c_in
     else:
         inputs = sum(_positions(shape) * c_in for shape in (shapes[:-1] or shapes))

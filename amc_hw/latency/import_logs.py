@@ -96,9 +96,7 @@ def import_logs(networks: Sequence[LoggedNetwork], fingerprint: Fingerprint, sou
     if len(networks) > 1:
         left_out = {n.name: _left_out_error(n, [o for o in networks if o is not n], fingerprint) for n in networks}
         sizes = [abs(error) for error in left_out.values()]
-        error = PredictionError(
-            networks=len(networks), mean=float(np.mean(sizes)), worst=max(sizes), left_out=left_out
-        )
+        error = PredictionError(networks=len(networks), mean=float(np.mean(sizes)), worst=max(sizes), left_out=left_out)
         table.errors = {network.structure: error for network in table.calibration}
     return table
 

@@ -52,7 +52,9 @@ def logged_networks(
         BenchmarkLogError: a log is damaged; the message names the file.
     """
     if profiles and len(profiles) != len(logs):
-        raise UsageError(f"there are {len(profiles)} --profile files for {len(logs)} logs; give one for each, in order.")
+        raise UsageError(
+            f"there are {len(profiles)} --profile files for {len(logs)} logs; give one for each, in order."
+        )
     networks = _networks(model, channels)
     runs: dict[tuple[str, bool], list[BenchmarkLog]] = {}
     for index, file in enumerate(logs):
@@ -61,6 +63,18 @@ def logged_networks(
         key = (_variant(file, list(networks)), any(operator.type == "SOFTMAX" for operator in log.operators))
         runs.setdefault(key, []).append(log)
     return [LoggedNetwork(name, networks[name](own[0]), own) for (name, _), own in runs.items()]
+
+
+def delegate_of(networks: Sequence[LoggedNetwork]) -> str:
+    """Return what the logs say has executed the networks, in small letters; ``none`` where they name nothing.
+
+    Raises:
+        UsageError: they do not agree.
+    """
+    found = {log.delegate.lower() if log.delegate else "none" for network in networks for log in network.logs}
+    if len(found) != 1:
+        raise UsageError(f"the logs are of different delegates ({', '.join(sorted(found))}); make a table of each.")
+    return found.pop()
 
 
 def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
@@ -86,7 +100,9 @@ def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
         raise UsageError(f"{channels} is no JSON file of channels ({error}).") from error
     for name, variant in described.models.items():
         if len(variant.blocks) != len(described.strides):
-            raise UsageError(f"{channels}: {name} has {len(variant.blocks)} blocks for {len(described.strides)} strides.")
+            raise UsageError(
+                f"{channels}: {name} has {len(variant.blocks)} blocks for {len(described.strides)} strides."
+            )
     return {
         name: _mobilenet_v1((variant.stem, *variant.blocks), described.strides)
         for name, variant in described.models.items()

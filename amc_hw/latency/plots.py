@@ -94,12 +94,17 @@ def plot_prediction(predicted_ms: Sequence[float], measured_ms: Sequence[float],
     _save(figure, file)
 
 
+def check_ending(file: Path) -> None:
+    """Raise UsageError where a plot's file is neither PNG nor SVG: before the measurement, not after it."""
+    if file.suffix.lower() not in (".png", ".svg"):
+        raise UsageError(f"a plot is written as .png or .svg, not as '{file.name}'.")
+
+
 def _figure(file: Path) -> Figure:
     # Matplotlib takes a second to import, which no other command should pay.
     from matplotlib.figure import Figure
 
-    if file.suffix.lower() not in (".png", ".svg"):
-        raise UsageError(f"a plot is written as .png or .svg, not as '{file.name}'.")
+    check_ending(file)
     return Figure(figsize=(7, 4.5), layout="constrained")
 
 

@@ -145,9 +145,7 @@ class Predictor:
         return self.calibration(structure_of(operators))(sum(self.operators_ms(operators)))
 
 
-def latency_cost(
-    template: GraphTemplate, predictor: Predictor, choices: Mapping[str, Sequence[int]]
-) -> Cost:
+def latency_cost(template: GraphTemplate, predictor: Predictor, choices: Mapping[str, Sequence[int]]) -> Cost:
     """Return the predicted latency of a network as a cost in milliseconds, one term for each operator.
 
     Args:

@@ -6,14 +6,16 @@ lookup_tables/README.md documents the format.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from amc_hw.errors import TableError
+from amc_hw.latency.families import is_family
 from amc_hw.run_folder import write_text
 
 FORMAT = 1
@@ -22,6 +24,9 @@ FORMAT = 1
 Microseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 Spread = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(gt=0, lt=1e6, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1e3, allow_inf_nan=False)]
+Channels = Annotated[int, Field(ge=1, lt=10**6)]
+Count = Annotated[int, Field(ge=1, lt=10**9)]
 
 
 class _Strict(BaseModel):
@@ -49,11 +54,11 @@ class Fingerprint(_Strict):
     system: str
     runtime: str
     runtime_version: str
-    threads: Annotated[int, Field(ge=1)]
+    threads: Count
     cores: str
     delegate: str
     dtype: str = "float32"
-    batch_size: Annotated[int, Field(ge=1)] = 1
+    batch_size: Count = 1
 
     def differences(self, other: Fingerprint) -> list[str]:
         """Say which fields differ, as ``field: ours, theirs``; empty when the two belong together."""
@@ -77,14 +82,22 @@ class Entry(_Strict):
     """
 
     family: str
-    c_in: Annotated[int, Field(ge=1)]
-    c_out: Annotated[int, Field(ge=1)]
-    count: Annotated[int, Field(ge=1)]
+    c_in: Channels
+    c_out: Channels
+    count: Count
     mean_us: Microseconds
     median_us: Microseconds
     p90_us: Microseconds
     std_us: Spread
     unstable: bool = False
+
+    @model_validator(mode="after")
+    def _possible(self) -> Entry:
+        if not is_family(self.family):
+            raise ValueError(f"'{self.family[:80]}' is no operator")
+        if self.median_us > self.p90_us * (1 + 1e-9):
+            raise ValueError("the median is over the ninetieth percentile")
+        return self
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -110,9 +123,16 @@ class Entry(_Strict):
         )
 
     def joined(self, other: Entry) -> Entry:
-        """Put two measurements of the same operator together, weighted by their samples."""
+        """Put two measurements of the same operator together, weighted by their samples.
+
+        A steady measurement replaces an unstable one.
+        """
+        if self.unstable != other.unstable:
+            return other if self.unstable else self
         total = self.count + other.count
         ours, theirs = self.count / total, other.count / total
+        # The spread of both together: within each, and between their means.
+        apart = (self.mean_us - other.mean_us) * (ours * theirs) ** 0.5
         return Entry(
             family=self.family,
             c_in=self.c_in,
@@ -121,8 +141,8 @@ class Entry(_Strict):
             mean_us=ours * self.mean_us + theirs * other.mean_us,
             median_us=ours * self.median_us + theirs * other.median_us,
             p90_us=ours * self.p90_us + theirs * other.p90_us,
-            std_us=float(np.hypot(self.std_us * ours**0.5, other.std_us * theirs**0.5)),
-            unstable=self.unstable and other.unstable,
+            std_us=math.hypot(self.std_us * ours**0.5, other.std_us * theirs**0.5, apart),
+            unstable=self.unstable,
         )
 
 
@@ -145,10 +165,10 @@ class PredictionError(_Strict):
         left_out: signed error of each network by its name, in tables made from logs.
     """
 
-    networks: Annotated[int, Field(ge=1)]
-    mean: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    worst: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    left_out: dict[str, Annotated[float, Field(ge=-1, allow_inf_nan=False)]] = {}
+    networks: Count
+    mean: Fraction
+    worst: Fraction
+    left_out: dict[str, Annotated[float, Field(gt=-1, lt=1e3, allow_inf_nan=False)]] = {}
 
 
 class LatencyTable(BaseModel):
@@ -220,7 +240,7 @@ def load_table(path: Path) -> LatencyTable:
             the message names the place.
     """
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TableError(f"the latency table {path} does not exist; make it with: amc-hw profile") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -238,7 +258,7 @@ def parse_table(document: Any, place: str) -> LatencyTable:
     """
     if not isinstance(document, dict) or "format" not in document:
         raise TableError(f"{place} is no latency table (it has no 'format').")
-    if document["format"] != FORMAT:
+    if type(document["format"]) is not int or document["format"] != FORMAT:
         raise TableError(
             f"{place} has format {document['format']!r}; this version of amc-hw reads format {FORMAT}: update amc-hw."
         )
@@ -248,8 +268,9 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise TableError(f"{place} has a bad value at {where}: {first['msg']}; restore it or measure again.") from error
-    keys = [entry.key for entry in table.entries]
-    if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise TableError(f"{place} has the entry {twice} twice; restore it or measure again.")
+    seen: set[tuple[str, int, int]] = set()
+    for entry in table.entries:
+        if entry.key in seen:
+            raise TableError(f"{place} has the entry {entry.key} twice; restore it or measure again.")
+        seen.add(entry.key)
     return table

@@ -36,7 +36,9 @@ class Inferred:
 
     def sentence(self) -> str:
         """Say it."""
-        beyond = "within the measured sizes" if self.reach <= 1 else f"up to {self.reach:.1f}x beyond the measured sizes"
+        beyond = (
+            "within the measured sizes" if self.reach <= 1 else f"up to {self.reach:.1f}x beyond the measured sizes"
+        )
         off = "" if self.error is None else f"; such predictions were off by {self.error:.0%} on average"
         return (
             f"{self.operators} {self.kind} operators ({self.share:.0%} of the time) have shapes that were never measured: "
@@ -68,9 +70,7 @@ def inferred(predictor: Predictor, operators: Sequence[Operator]) -> list[Inferr
     return sorted(found, key=lambda kind: -kind.share)
 
 
-def warnings(
-    predictor: Predictor, operators: Sequence[Operator], smallest: Sequence[Operator] = ()
-) -> list[str]:
+def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequence[Operator] = ()) -> list[str]:
     """Return what someone who relies on a prediction should know, one sentence each; none for a measured network.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -58,7 +59,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}; check the path, or train one first.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file makes torch raise almost anything
         raise CheckpointError(
             f"{path} is no checkpoint of plain tensors; save one with torch.save(model.state_dict(), path)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,16 +17,23 @@ def resnet(depth: int, num_classes: int, in_channels: int = 3, *, residual: bool
 
 
 class PadShortcut(nn.Module):
-    """Option A: every second pixel, and zero channels around the input's; it has no parameters."""
+    """Option A: every second pixel, and zero channels around the input's; it has no parameters.
 
-    def __init__(self, before: int, after: int):
+    It is written as a convolution with fixed weights, because that is one fast operator on every device;
+    slicing and padding are several slow ones (a tenth of ResNet-20's latency with LiteRT on a CPU).
+    """
+
+    fixed: Tensor
+
+    def __init__(self, channels: int, before: int, after: int):
         super().__init__()
-        self.before = before
-        self.after = after
+        fixed = torch.zeros(before + channels + after, channels, 1, 1)
+        fixed[before + torch.arange(channels), torch.arange(channels)] = 1.0
+        self.register_buffer("fixed", fixed, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, before + C + after, H / 2, W / 2)."""
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.before, self.after))
+        return F.conv2d(x, self.fixed, stride=2)
 
 
 class BasicBlock(nn.Module):
@@ -40,7 +48,7 @@ class BasicBlock(nn.Module):
         self.residual = residual
         added = c_out - c_in
         downsamples = residual and stride > 1
-        self.shortcut = PadShortcut(added // 2, added - added // 2) if downsamples else nn.Identity()
+        self.shortcut = PadShortcut(c_in, added // 2, added - added // 2) if downsamples else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""

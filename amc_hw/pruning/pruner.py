@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.pruning.importance import Evidence, consumers, find_importance
-from amc_hw.pruning.reconstruction import Refit, fit_to_inputs
+from amc_hw.pruning.reconstruction import Refit, fit_to_original, write
 from amc_hw.pruning.sites import find_sites
 from amc_hw.pruning.statistics import gather_grams, gather_targets
 from amc_hw.pruning.surgery import shrink
@@ -64,7 +64,11 @@ class Pruner:
                     area = layer.weight[0, 0].numel()
                     columns = (ins[:, None] * area + torch.arange(area)).flatten()
                     o = torch.arange(layer.weight.shape[0]) if outs is None else outs
-                    fit_to_inputs(layer, modules[name], modules.get(self._sites[name].norm or ""), self._grams[name], columns, o)
+                    w, bb = fit_to_original(layer, self._grams[name], columns, o)
+                    if self._what == "none":
+                        write(modules[name], modules.get(self._sites[name].norm or ""), w, bb)
+                    else:
+                        modules[name].weight.data.copy_(w.view_as(modules[name].weight))
                     gram = gram[:, columns][:, :, columns]
                 else:
                     gs = ins.view(modules[name].groups, -1)[:, 0] // (layer.in_channels // layer.groups)

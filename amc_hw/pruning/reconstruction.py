@@ -20,31 +20,32 @@ from amc_hw.pruning.sites import OperatorClock, Site
 from amc_hw.pruning.statistics import Gram, Targets, hooked
 
 
-def fit_to_inputs(old: Fitted, new: Fitted, norm: Any, gram: Gram, columns: Tensor, outputs: Tensor) -> None:
+def fit_to_original(layer: Fitted, gram: Gram, columns: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Fit a layer with the inputs of the original: X'Y = G W^T, so that its Gram matrix is all that is needed.
 
     Args:
-        old: the layer of the original (one group).
-        new: the pruned layer, whose weights are replaced.
-        norm: the batch norm behind it, which takes the bias where the layer has none, or None.
-        gram: of the inputs of the original.
+        layer: of the original, with one group.
+        gram: of its inputs.
         columns: the inputs that remain.
         outputs: the outputs that remain.
+
+    Returns:
+        Weights (outputs, inputs) and bias (outputs).
     """
-    weights = old.weight.detach().double().flatten(1)[outputs]
+    weights = layer.weight.detach().double().flatten(1)[outputs]
     inner = with_ridge(gram.matrix[:, columns][:, :, columns])
     fitted = solve(inner, gram.matrix[:, columns] @ weights.T)[0]
-    shift = weights @ gram.mean[0] - fitted @ gram.mean[0, columns]
-    _write(new, norm, fitted, shift)
+    bias = weights @ gram.mean[0] - fitted @ gram.mean[0, columns]
+    return fitted, bias if layer.bias is None else bias + layer.bias.detach().double()[outputs]
 
 
-def _write(layer: Fitted, norm: Any, weights: Tensor, shift: Tensor) -> None:
-    """Replace the weights, and add to the bias."""
+def write(layer: Fitted, norm: Any, weights: Tensor, bias: Tensor) -> None:
+    """Give a layer new weights and a bias; where it can hold none, the batch norm behind it takes it, if there is one."""
     layer.weight.data.copy_(weights.reshape(layer.weight.shape))
     if layer.bias is not None:
-        layer.bias.data.add_(shift.flatten())
-    elif norm is not None and norm.running_mean is not None:
-        norm.running_mean.data.sub_(shift.flatten())
+        layer.bias.data.copy_(bias.flatten())
+    elif norm is not None:
+        norm.running_mean.data.sub_(bias.flatten())
 
 
 class Refit:
@@ -124,10 +125,7 @@ class Refit:
         left = found.cross - found.gram @ before.transpose(1, 2)
         change = solve(with_ridge(found.gram + strength * gram), left)
         weights = before + change
-        shift = found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2)
-        if layer.bias is not None:
-            shift = shift.flatten() - layer.bias.double()
-        _write(layer, norm, weights, shift)
+        write(layer, norm, weights, found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2))
 
 
 def _scale(norm: Any, error: Tensor) -> Tensor:

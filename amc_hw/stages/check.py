@@ -146,7 +146,7 @@ def _export(subject: Traced, template: GraphTemplate, policy: Policy, file: Path
     export_tflite(shrink(subject.model, subject.network, kept), subject.example, file)
     if TfliteGraph(file.read_bytes()).operators() != template.operators(policy):
         raise UnsupportedModelError(
-            "the exported network has other operators than its prediction is made of; this is a fault of amc-hw: report it."
+            "the exported network has other operators than its prediction is made of: this is a fault of amc-hw."
         )
 
 

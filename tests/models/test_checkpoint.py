@@ -73,7 +73,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         load_checkpoint(small_net(), tmp_path)
     path.write_bytes(pickle.dumps({"weight": [1, 2]}))
-    with pytest.raises(CheckpointError, match="plain tensors|no tensors"):
+    with pytest.raises(CheckpointError, match=r"plain tensors|no tensors"):
         load_checkpoint(small_net(), path)
     torch.save(small_net(), path)  # a whole module is code, which is not run
     with pytest.raises(CheckpointError, match="plain tensors"):

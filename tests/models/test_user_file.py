@@ -82,7 +82,7 @@ def test_wrong_files(tmp_path: Path, content: str, message: str) -> None:
     before = set(sys.modules)
     with pytest.raises(UsageError, match=message):
         build_model(f"{path}:net", 5)
-    if "x = 1\n" != content:
+    if content != "x = 1\n":
         assert set(sys.modules) == before
 
 

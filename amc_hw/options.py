@@ -1,0 +1,38 @@
+"""Options that several commands share, and how their help says them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+# Typer reads these annotations at run time, so they cannot be written X | None for Python 3.10's sake.
+Model = Annotated[
+    str, typer.Option(help="a name of the zoo, torchvision:NAME, or path/to/file.py:function", show_default=True)
+]
+Checkpoint = Annotated[Optional[Path], typer.Option(help="file with the trained weights")]  # noqa: UP045
+DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")]
+DataRoot = Annotated[Optional[Path], typer.Option(help="folder of cifar10 or imagenet")]  # noqa: UP045
+DeviceName = Annotated[str, typer.Option("--device", help="host, pixel1, android:SERIAL ...; see: amc-hw devices")]
+TableFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--table", help="latency table to use and extend; by default one for each device in the user's cache"),
+]
+Run = Annotated[Path, typer.Option("--run", help="folder that holds everything about this compression")]
+Seed = Annotated[int, typer.Option(help="decides everything that chance plays a part in", min=0)]
+Latency = Annotated[Optional[str], typer.Option(help="latency budget: 0.5x of the original's, or 12ms")]  # noqa: UP045
+Macs = Annotated[Optional[str], typer.Option(help="budget of multiply-accumulates: 0.5x, or 150M")]  # noqa: UP045
+Params = Annotated[Optional[str], typer.Option(help="budget of parameters: 0.5x, or 2M")]  # noqa: UP045
+Reward = Annotated[
+    str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
+]
+Strategy = Annotated[str, typer.Option(help="ddpg, uniform or random")]
+Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
+Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
+
+
+def example(text: str) -> str:
+    """Return an example of a command for the end of its help."""
+    return f"Example: {text}"
