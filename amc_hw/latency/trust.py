@@ -15,6 +15,9 @@ COPY_FREE = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 WIDE_REACH = 1.5
 """Channel counts this far outside of the measured ones are worth a word."""
 
+SMALL_SHARE = 0.01
+"""Operators with less of the time cannot put a prediction wrong."""
+
 
 @dataclass(frozen=True)
 class Inferred:
@@ -41,8 +44,8 @@ class Inferred:
         )
         off = "" if self.error is None else f"; such predictions were off by {self.error:.0%} on average"
         return (
-            f"{self.operators} {self.kind} operators ({self.share:.0%} of the time) have shapes that were never measured: "
-            f"they are predicted from others of the kind, {beyond}{off}."
+            f"{self.operators} {self.kind} operators ({self.share:.0%} of the time) have shapes that were never "
+            f"measured: they are predicted from others of the kind, {beyond}{off}."
         )
 
 
@@ -81,19 +84,30 @@ def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequ
     Raises:
         TableError: the table has no entry of the kind of an operator that has a filter.
     """
-    structure = structure_of(operators)
-    if any(network.structure == structure for network in predictor.table.calibration):
-        sentences = []
-    else:
+    sentences = []
+    if all(network.structure != structure_of(operators) for network in predictor.table.calibration):
         sentences = [kind.sentence() for kind in inferred(predictor, operators)]
         missing = Counter(o.kind for o in operators if not predictor.answers(o) and o.kind not in COPY_FREE)
         if missing:
             names = ", ".join(f"{count} {kind}" for kind, count in missing.items())
-            sentences.append(f"the table has no time for {names}: they count as 0 ms, as if they were fused.")
-    reach = max((channel_reach(predictor, operator) for operator in (*operators, *smallest)), default=1.0)
-    if reach > WIDE_REACH:
-        sentences.append(f"channel counts are asked for up to {reach:.1f}x outside of the measured ones.")
+            sentences.append(
+                f"the table has no time for {names}: they count as 0 ms, which is true where they are fused."
+            )
+    reach, furthest = max((_furthest(predictor, network) for network in (operators, smallest)), key=lambda far: far[0])
+    if furthest is not None and reach > WIDE_REACH:
+        sentences.append(
+            f"some channel counts lie outside of the measured ones, up to {reach:.1f}x "
+            f"({furthest.c_in} to {furthest.c_out} channels in a {furthest.kind})."
+        )
     return sentences
+
+
+def _furthest(predictor: Predictor, operators: Sequence[Operator]) -> tuple[float, Operator | None]:
+    """Return the operator whose channels lie furthest outside of the measured ones, of those that cost something."""
+    times = predictor.operators_ms(operators)
+    costly = [o for o, time in zip(operators, times, strict=True) if time > SMALL_SHARE * sum(times)]
+    reaches = [channel_reach(predictor, operator) for operator in costly]
+    return max(zip(reaches, costly, strict=True), key=lambda far: far[0], default=(1.0, None))
 
 
 def channel_reach(predictor: Predictor, operator: Operator) -> float:

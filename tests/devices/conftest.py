@@ -32,6 +32,9 @@ echo "INFO: Inference timings in us: Init: 7, First inference: 9, Warmup (avg): 
 """
 """What benchmark_model prints after 100 + 200 runs, as shell."""
 
+HANG = "mkfifo /data/hang; read -r _ <>/data/hang"
+"""Waits for ever without a child process, as benchmark_model has none."""
+
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +49,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fake_benchmark(tmp_path: Path) -> Callable[[str], Path]:
-    """Make a benchmark_model of a few lines of shell, in which LOG prints what the real one would."""
+    """Make a benchmark_model of a few lines of shell, in which LOG prints what the real one would and HANG hangs."""
 
     def make(script: str) -> Path:
         file = tmp_path / "fake benchmark_model"
         # toybox's `timeout` makes mistakes about programs that end at once.
-        file.write_text(f"#!/system/bin/sh\nsleep 0.1\n{script.replace('LOG', LOG)}\n")
+        file.write_text(f"#!/system/bin/sh\nsleep 0.1\n{script.replace('LOG', LOG).replace('HANG', HANG)}\n")
         return file
 
     return make

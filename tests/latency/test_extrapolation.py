@@ -38,7 +38,14 @@ def operator(side: int, c_in: int, c_out: int) -> Operator:
 
 def table(entries: list[Entry], delegate: str = "none") -> LatencyTable:
     fingerprint = Fingerprint(
-        device="d", processor="p", system="s", runtime="r", runtime_version="1", threads=1, cores="any", delegate=delegate
+        device="d",
+        processor="p",
+        system="s",
+        runtime="r",
+        runtime_version="1",
+        threads=1,
+        cores="any",
+        delegate=delegate,
     )
     return LatencyTable(fingerprint=fingerprint, created="2026-01-01T00:00:00+00:00", method="m", entries=entries)
 
@@ -62,9 +69,7 @@ def test_what_was_measured_is_answered_as_measured(measured: list[Entry]) -> Non
     predictor = Predictor(table([*measured, odd]))
     assert predictor.operators_ms([operator(16, 40, 40)])[0] == pytest.approx(odd.mean_us / 1e3)
     # ... and its neighbours in that shape are slower, too, the more so the nearer they are
-    slower = [
-        predictor.operators_ms([operator(16, c, c)])[0] * 1e3 / formula_us(16, c, c) for c in (41, 48, 63)
-    ]
+    slower = [predictor.operators_ms([operator(16, c, c)])[0] * 1e3 / formula_us(16, c, c) for c in (41, 48, 63)]
     assert slower[0] > slower[1] > 1
 
 
@@ -82,7 +87,7 @@ def test_warnings_say_what_is_inferred_and_what_is_missing(measured: list[Entry]
     assert warnings(predictor, [known]) == []
     (kind,) = inferred(predictor, [known, foreign])
     assert (kind.kind, kind.operators) == ("CONV_2D", 1)
-    assert kind.reach > 1.5
+    assert kind.reach > 1
     assert kind.share > 0.5
     told = warnings(predictor, [known, foreign, add])
     assert len(told) == 2

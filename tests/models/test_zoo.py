@@ -6,7 +6,6 @@ from torch import nn
 
 from amc_hw.errors import UsageError
 from amc_hw.models.mobilenet import mobilenet_v1, mobilenet_v2
-from amc_hw.models.resnet import PadShortcut
 from amc_hw.models.zoo import build_model, default_image_size
 
 # Without the leading 3, from AMC's published MobileNetV1 (50 % of the MACs) and V2 (70 %).
@@ -89,11 +88,11 @@ def test_the_seed_decides_the_weights_and_nothing_else() -> None:
 
 
 def test_option_a_shortcut_puts_the_input_in_the_middle() -> None:
-    x = torch.arange(2 * 4 * 4.0).reshape(1, 2, 4, 4)
-    y = PadShortcut(1, 2)(x)
-    assert y.shape == (1, 5, 2, 2)
-    assert torch.equal(y[:, 1:3], x[:, :, ::2, ::2])
-    assert y[:, [0, 3, 4]].count_nonzero() == 0
+    x = torch.randn(2, 16, 8, 8)
+    y = build_model("resnet20", 10).layer2[0].shortcut(x)
+    assert y.shape == (2, 32, 4, 4)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert y[:, :8].count_nonzero() == y[:, 24:].count_nonzero() == 0
 
 
 def test_a_plain_network_has_no_shortcut() -> None:

@@ -1,0 +1,72 @@
+"""What every device must do, whatever it is; a new device is one more line in `DEVICES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from amc_hw.devices.base import Device
+from amc_hw.errors import AmcHwError
+from amc_hw.latency.align import align
+from amc_hw.latency.graph import TfliteGraph
+from amc_hw.latency.table import Fingerprint
+
+
+def host(request: pytest.FixtureRequest) -> Device:
+    from amc_hw.devices.registry import open_device
+
+    return open_device("host")
+
+
+def loopback_phone(request: pytest.FixtureRequest) -> Device:
+    phone = request.getfixturevalue("phone")
+    device: Device = request.getfixturevalue("open_android")(phone)
+    return device
+
+
+DEVICES: dict[str, Callable[[pytest.FixtureRequest], Device]] = {"host": host, "loopback phone": loopback_phone}
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    opened = DEVICES[request.param](request)
+    yield opened
+    opened.close()
+
+
+def test_device(device: Any, small_model: Path, tmp_path: Path) -> None:
+    """One test, because starting a device is what takes the time."""
+    fingerprint = device.fingerprint()
+    assert isinstance(fingerprint, Fingerprint)
+    assert fingerprint == device.fingerprint()
+    assert all(str(value) for value in fingerprint.model_dump().values())
+    assert device.name
+
+    times = device.time_model(small_model, warmup=3, runs=20)
+    statistics = getattr(times, "statistics", {})
+    # Every run, or their mean alone with how many they were.
+    assert len(times) == 20 or (len(times) == 1 and statistics["count"] == 20)
+    assert all(0 < time < 1e6 for time in times)
+
+    operators = TfliteGraph(small_model.read_bytes()).operators()
+    kernels = device.time_kernels(small_model, warmup=2, runs=8)
+    owners = align(operators, [kernel.name for kernel in kernels])
+    assert set(owners) == {0, 1}
+    assert len({len(kernel.samples_us) for kernel in kernels}) == 1
+    assert all(sample >= 0 for kernel in kernels for sample in kernel.samples_us)
+    assert 0 < sum(kernel.median_us for kernel in kernels) < 3 * np.mean(times) + 100
+
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"\0" * 8 + small_model.read_bytes()[8:200])
+    with pytest.raises(AmcHwError) as failure:
+        device.time_model(broken, warmup=1, runs=1)
+    assert len(str(failure.value)) > 20
+    again = device.time_model(small_model, warmup=1, runs=5)  # one failure does not end the session
+    assert again
+
+    device.close()
+    device.close()  # twice does no harm
