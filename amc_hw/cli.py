@@ -79,15 +79,16 @@ def devices(
     print_table("", ("device", "what it is", "state"), rows)
 
 
-@app.command(epilog=example("amc-hw train --model resnet20 --data cifar10 --data-root ~/data --epochs 160 --out resnet20.pt"))
+@app.command(epilog=example("amc-hw train --model resnet20 --data cifar10 --data-root ~/data --epochs 160 --lr 0.1 --batch-size 128 --out r20.pt"))
 def train(
     out: Annotated[Path, typer.Option(help="file for the trained weights")],
     model: Model = DEMO_MODEL,
     data: DataName = DEMO_DATA,
     data_root: DataRoot = None,
-    epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 12,
-    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.1,
-    batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 128,
+    epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 14,
+    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
+    weight_decay: Annotated[float, typer.Option(help="of the weights; biases and batch norms have none", min=0)] = 1e-3,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -100,7 +101,15 @@ def train(
     state = out.with_name(out.name + ".state")
     with progress_bar() as report:
         history = training.train(
-            network, loaded, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed, progress=report, state_path=state
+            network,
+            loaded,
+            epochs=epochs,
+            lr=lr,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            seed=seed,
+            progress=report,
+            state_path=state,
         )
     save_checkpoint(network, out)
     state.unlink(missing_ok=True)

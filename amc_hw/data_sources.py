@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from amc_hw.cache import cache_folder
 from amc_hw.errors import UsageError
 
 
@@ -115,7 +116,7 @@ def cifar10(root: Path | None) -> Source:
     """Read torchvision's layout, cifar-10-batches-py in `root`, after a download where that is missing."""
     from torchvision.datasets import CIFAR10
 
-    folder = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amc-hw" / "data"
+    folder = root or cache_folder("data")
     try:
         # torchvision unpickles these files only after it found their MD5 sums right.
         sets = [CIFAR10(folder, train=train, download=True) for train in (True, False)]

@@ -19,7 +19,7 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.table_only import TableOnly, open_or_predict
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.export import TfliteModel
-from amc_hw.finetune import evaluate, train
+from amc_hw.finetune import demo_settings, evaluate, train
 from amc_hw.latency.table import LatencyTable
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
@@ -43,8 +43,6 @@ from amc_hw.stages.unverified import cautions, trust_in_table
 from amc_hw.stages.verify import verify
 
 Progress = Callable[[int, int, str], None]
-
-DEMO_EPOCHS, DEMO_LEARNING_RATE = 12, 0.1
 
 
 def compress(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
@@ -256,7 +254,7 @@ def _begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
         load_checkpoint(model, baseline)
     else:
         if config.checkpoint is None:
-            train(model, data, epochs=DEMO_EPOCHS, lr=DEMO_LEARNING_RATE, seed=config.seed, progress=progress)
+            train(model, data, **demo_settings(), seed=config.seed, progress=progress)
         save_checkpoint(model, baseline)
     return make_subject(model, data, config.multiple, config.lower)
 

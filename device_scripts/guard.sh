@@ -12,6 +12,8 @@ leave() {
     [ "$owner" = "$token" ] && sh "$scripts/clean.sh" "$folder"
 }
 
+# First the name, so that an older guard that is leaving lets us be; cleaning removes it.
+echo "$token" >"$folder/session" || exit 1
 sh "$scripts/clean.sh" "$folder"
 echo "$token" >"$folder/session" || exit 1
 mkdir -p "$folder/models" || exit 1

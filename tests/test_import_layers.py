@@ -16,7 +16,7 @@ LAYERS = (
     {"pipeline", "stages", "report", "benchmark", "export", "lowering", "measure", "finetune", "training", "search"},
     {"pruning", "devices"},
     {"latency", "trace", "models", "data", "data_sources"},
-    {"run_folder", "config", "budget", "policy", "errors", "shipped"},
+    {"run_folder", "config", "budget", "policy", "cache", "errors", "shipped"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 FILES = sorted((ROOT / "amc_hw").rglob("*.py"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shlex
@@ -153,9 +154,11 @@ class AndroidSession:
             raise DeviceError(f"cannot remove {FOLDER} on the phone {self.adb.serial}: {done.stderr.strip()}")
 
     def close(self) -> None:
-        """Leave the phone: its guard cleans up there."""
+        """Leave the phone as it was found; where the connection is broken, its guard does that by itself."""
         guard, self._guard = self._guard, None
         if guard is not None:
+            with contextlib.suppress(DeviceError):
+                self.script("clean.sh")
             guard.close()
         self.adb.close()
 

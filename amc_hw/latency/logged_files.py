@@ -58,10 +58,11 @@ def logged_networks(
     networks = _networks(model, channels)
     runs: dict[tuple[str, bool], list[BenchmarkLog]] = {}
     for index, file in enumerate(logs):
+        name = _variant(file, list(networks))
         log = _read_log(file, profiles[index] if profiles else None)
         # Benchmarked graphs are exported with the probabilities or without them.
-        key = (_variant(file, list(networks)), any(operator.type == "SOFTMAX" for operator in log.operators))
-        runs.setdefault(key, []).append(log)
+        has_softmax = any(operator.type == "SOFTMAX" for operator in log.operators)
+        runs.setdefault((name, has_softmax), []).append(log)
     return [LoggedNetwork(name, networks[name](own[0]), own) for (name, _), own in runs.items()]
 
 

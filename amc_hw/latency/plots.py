@@ -53,7 +53,7 @@ def plot_layer(predictor: Predictor, family: str, file: Path) -> None:
     c_in, c_out = (np.array([getattr(e, side) for e in entries], float) for side in ("c_in", "c_out"))
     times = np.array([entry.mean_us for entry in entries])
     tied = bool(np.all(c_in == c_out))  # depthwise and pointwise operators keep their channels
-    points = axes.scatter(c_out, times, c=None if tied else c_in, s=14, cmap="viridis", label="measured", zorder=3)
+    points = axes.scatter(c_out, times, c=c_in, s=14, cmap="viridis", zorder=3)
     if not tied and np.ptp(c_in):
         figure.colorbar(points, ax=axes, label="input channels")
     grid = np.arange(c_out.min(), c_out.max() + 1)

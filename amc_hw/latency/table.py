@@ -268,6 +268,8 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise TableError(f"{place} has a bad value at {where}: {first['msg']}; restore it or measure again.") from error
+    except UnicodeError as error:
+        raise TableError(f"{place} holds text that is no Unicode; restore it or measure again.") from error
     seen: set[tuple[str, int, int]] = set()
     for entry in table.entries:
         if entry.key in seen:

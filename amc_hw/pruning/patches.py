@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,15 +14,18 @@ Fitted = nn.Conv2d | nn.Linear  # layers that can be fitted by least squares
 class Patches:
     """The sampled output positions of one layer, the same in the original and in every pruned network.
 
+    Every layer has positions of its own: where the layer before was fitted, its error is smaller than elsewhere.
+
     Args:
         points: positions per image; all of them, where the output has fewer.
-        seed: of the choice.
+        seed: of the choice, with the layer's name.
+        name: of the layer.
     """
 
-    def __init__(self, points: int, seed: int) -> None:
+    def __init__(self, points: int, seed: int, name: str) -> None:
         self._points = points
-        self._generator = torch.Generator().manual_seed(seed)
-        self._chosen = torch.empty(0, points, dtype=torch.int64)
+        self._generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+        self._chosen = torch.empty(0, points)
 
     def inputs(self, layer: Fitted, x: Tensor, start: int = 0) -> Tensor:
         """Return (rows, groups, inputs of a group x kernel area) for the input of images ``start`` and following."""
@@ -64,6 +69,7 @@ class Patches:
             return torch.arange(positions).expand(images, positions)
         missing = start + images - len(self._chosen)
         if missing > 0:
-            more = torch.randint(1 << 40, (missing, self._points), generator=self._generator)
-            self._chosen = torch.cat([self._chosen, more])
-        return self._chosen[start : start + images] % positions
+            self._chosen = torch.cat([self._chosen, torch.rand(missing, self._points, generator=self._generator)])
+        # One position in each of as many equal stretches of the map as there are points.
+        spread = (torch.arange(self._points) + self._chosen[start : start + images]) * (positions / self._points)
+        return spread.long().clamp(max=positions - 1)

@@ -109,7 +109,7 @@ class Refit:
     def _fit(
         self, name: str, layer: Fitted, norm: Any, x: Tensor, partner: Tensor | None, kept: Tensor | None, gram: Tensor
     ) -> None:
-        patches = Patches(self._points, self._seed)
+        patches = Patches(self._points, self._seed, name)
         known = self._targets[name]
         rows = patches.inputs(layer, x)
         kept = torch.arange(known.output.shape[1]) if kept is None else kept

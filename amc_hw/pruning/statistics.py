@@ -63,7 +63,7 @@ def gather_grams(
     start = 0
 
     def gather(name: str) -> Callable[..., None]:
-        patches = Patches(points, seed)
+        patches = Patches(points, seed, name)
 
         def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
             x = patches.inputs(layer, inputs[0], start).transpose(0, 1)
@@ -94,7 +94,7 @@ def gather_targets(
     def gather(name: str) -> Callable[..., None]:
         def hook(layer: Any, _: Any, output: Tensor) -> None:
             clock.stopped = True
-            patches = Patches(points, seed)
+            patches = Patches(points, seed, name)
             partner = sites[name].partner
             targets[name] = Targets(
                 patches.outputs(layer, output),

@@ -30,7 +30,6 @@ Progress = Callable[[int, int, str], None]
 EPISODES = "episodes.jsonl"
 POLICY = "policy.json"
 CALIBRATION_IMAGES = 640
-SCORING_BATCH = 250
 LARGEST_MARGIN = 0.03
 
 
@@ -132,7 +131,7 @@ def make_pruner(subject: Subject, seed: int) -> Pruner:
 
 def score_on(part: Part) -> Callable[[nn.Module], float]:
     """Return the scoring function of a search: top-1 accuracy on a part of the training set."""
-    return lambda model: evaluate(folded(model), part, SCORING_BATCH)
+    return lambda model: evaluate(folded(model), part)
 
 
 def search(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from amc_hw.cache import cache_folder
 from amc_hw.devices.base import Device
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.latency.cost import Cost
@@ -27,9 +27,8 @@ def default_table(device: str, fingerprint: Fingerprint) -> Path:
 
     Each fingerprint has a file of its own, so a new runtime or another thread count begins a new table.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(fingerprint.model_dump_json().encode()).hexdigest()[:8]
-    return cache / "amc-hw" / "tables" / f"{re.sub(r'[^A-Za-z0-9]+', '-', device)}-{digest}.json"
+    return cache_folder("tables") / f"{re.sub(r'[^A-Za-z0-9]+', '-', device)}-{digest}.json"
 
 
 def profile(

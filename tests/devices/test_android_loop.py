@@ -1,0 +1,103 @@
+"""The loop with a phone in it: profile, search, verify, fine-tune, export, benchmark; and a table through lost cables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import TINY, amc_hw
+from loopback_phone import wait_until
+
+from amc_hw.devices.adb import ConnectionLostError
+from amc_hw.devices.android import AndroidDevice
+from amc_hw.devices.registry import is_connected
+from amc_hw.latency.benchmark_log import parse_log
+from amc_hw.latency.plan import CALIBRATION_NETWORKS, Effort
+from amc_hw.latency.table import load_table
+from amc_hw.lowering import lower
+from amc_hw.measure import measure_table
+from amc_hw.models.zoo import build_model
+from amc_hw.stages import verify
+from amc_hw.stages.subject import Traced, trace_subject
+
+QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, passes=1, calibration_warmup=1, calibration_runs=10)
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """No progress bar."""
+
+
+def test_profile_takes_at_most_forty_starts() -> None:
+    effort = AndroidDevice.effort
+    assert effort.networks + effort.passes * CALIBRATION_NETWORKS <= 40
+
+
+def test_compress_on_the_phone(
+    phone: Any, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMC_HW_BENCHMARK_MODEL", str(phone.benchmark_model))
+    monkeypatch.setattr(AndroidDevice, "effort", QUICK)
+    monkeypatch.setattr(verify, "QUICK", verify.Protocol(warmup=5, runs=20, repeats=1))
+    run, table = tmp_path / "my run", tmp_path / "table.json"
+    device = ("--device", f"android:{phone.serial}", "--table", table)
+    assert amc_hw("profile", "--model", TINY, "--image-size", 28, "--classes", 10, *device[:2]) == 0
+    assert phone.processes() == []
+    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.6x", "--episodes", 10)
+    assert amc_hw("compress", *task, "--epochs", 1, "--run", run, *device) == 0
+    assert "sha256:" in load_table(table).fingerprint.runtime_version
+
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["device"]["device"] == "amc-hw tests Loopback Phone"
+    assert summary["compressed"]["macs"] <= 0.6 * summary["original"]["macs"]
+    assert (run / "report.html").exists()
+    models = json.loads((run / "benchmark.json").read_text())["models"]
+    for model in models:
+        for number, repeat in enumerate(model["repeats"], start=1):
+            log = parse_log((run / "logs" / f"{model['name']}-{number}.log").read_text(), warmup_runs=100, runs=200)
+            assert [log.regular.avg_us] == repeat["samples_us"]
+            assert repeat["statistics"]["count"] == 200
+
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    assert amc_hw("benchmark", run / "model.tflite", *device[:2], "--runs", 20, "--repeats", 2, "--json") == 0
+    assert [len(m["repeats"]) for m in json.loads(capsys.readouterr().out)] == [2]
+    assert len(list((tmp_path / "benchmark-logs").iterdir())) == 2
+    wait_until(lambda: phone.processes() == [])
+    assert sorted(phone.run("ls /data/local/tmp").split()) == ["amc-hw"]
+
+
+@pytest.fixture(scope="module")
+def subject() -> Traced:
+    return trace_subject(build_model(TINY, 10, 1), (1, 28, 28))
+
+
+def test_profile_goes_on_after_a_lost_cable(
+    phone: Any, open_android: Any, subject: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AndroidDevice, "effort", QUICK)
+    template, path = lower(subject.model, subject.network, subject.example), tmp_path / "table.json"
+    device = open_android(phone, reconnect_s=0.5)
+    said: list[int] = []
+
+    def pull_the_cable(done: int, total: int, text: str) -> None:
+        said.append(done)
+        if len(said) == 1:
+            phone.cut_cable("shell", seconds=0.3, away=0.1)  # it comes back by itself
+        if len(said) == 3:
+            phone.cut_cable("shell", seconds=0.3, away=4.0)
+
+    with pytest.raises(ConnectionLostError, match="run the same command again: what was measured is kept"):
+        measure_table(device, template, subject.choices, "tiny", path, 0, pull_the_cable)
+    kept = {entry.key for entry in load_table(path).entries}
+    assert len(kept) >= 3
+    device.close()
+    wait_until(lambda: phone.processes() == [])
+
+    wait_until(lambda: is_connected(f"android:{phone.serial}"))
+    again = open_android(phone)
+    table = measure_table(again, template, subject.choices, "tiny", path, 0, silent)
+    assert kept <= {entry.key for entry in table.entries}
+    assert len(table.calibration) == CALIBRATION_NETWORKS
+    assert again.traffic.starts == 2 + CALIBRATION_NETWORKS  # three of the five networks were known

@@ -1,0 +1,49 @@
+"""The Python interface: a network and a metric of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TinyNet
+from torch import nn
+
+import amc_hw
+from amc_hw.data import load_data
+from amc_hw.errors import UsageError
+from amc_hw.finetune import evaluate, train
+
+
+def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, data = TinyNet(), load_data("digits")
+    train(model, data, epochs=4, lr=0.05, batch_size=32)
+    scored: list[int] = []
+
+    def metric(candidate: nn.Module) -> float:
+        scored.append(sum(p.numel() for p in candidate.parameters()))
+        return evaluate(candidate, data.search)
+
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    images, _ = data.search.first(4, seed=0)
+    result = amc_hw.compress(
+        model, images[:1], data=data, macs="0.5x", evaluate=metric, run=tmp_path / "run", episodes=6, epochs=1
+    )
+    assert result.summary["compressed"]["macs"] <= 0.5 * result.summary["original"]["macs"]
+    assert len(set(scored)) > 1
+    assert result.model(images).shape == (4, 10)
+    assert (result.run / "model.tflite").exists()
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_wrong_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="example input"):
+        amc_hw.compress(TinyNet(), torch.zeros(1, 3, 32, 32), data="digits", run=tmp_path / "run")
+    with pytest.raises(UsageError, match="one budget"):
+        amc_hw.compress(TinyNet(), torch.zeros(1, 1, 32, 32), data="digits", macs="0.5x", latency="0.5x")
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="compres"):
+        amc_hw.compres  # noqa: B018
