@@ -29,7 +29,14 @@ from amc_hw.run_folder import write_bytes
 Progress = Callable[[int, int, str], None]
 
 UNSTABLE_SPREAD = 0.10
-"""Networks whose middle 80 % of runs spread more than this share of the median are run again, then marked."""
+"""Networks whose 10th to 75th percentile (entries leave out the slowest quarter) spans more than this share of the
+median are run again, then marked."""
+
+UNSTEADY_PASSES = 0.05
+"""Networks whose passes by the clock differ by more than this share of their median were not timed in peace."""
+
+MOST_NETWORKS = 3
+"""Times the planned networks after which a machine that never gets quiet is measured no more."""
 
 SAVE_EVERY_S = 5.0
 
@@ -110,7 +117,7 @@ def _measure_operators(
     operators = template.operators(corners[0])
     effort = _effort(device)
     saved, done, unsteady = time.monotonic(), 0, 0
-    while families_to_measure(table, operators, effort):
+    while done < MOST_NETWORKS * effort.networks and families_to_measure(table, operators, effort):
         policy = corners[done] if done < len(corners) else draw_policy(choices, random)
         write_bytes(file, template.file(policy, random))
         kernels, stable = _steady_kernels(device, file, effort)
@@ -122,11 +129,17 @@ def _measure_operators(
             table.save(path)
             saved = time.monotonic()
     if unsteady * 4 > done:
-        table.notes = [
-            *table.notes,
+        _note(
+            table,
             f"{unsteady} of {done} networks stayed unsteady although measured again: "
             "the machine was busy; measure again when it is quiet.",
-        ]
+        )
+
+
+def _note(table: LatencyTable, sentence: str) -> None:
+    """Add a sentence to the table's notes, once."""
+    if sentence not in table.notes:
+        table.notes = [*table.notes, sentence]
 
 
 def _effort(device: Device) -> Effort:
@@ -192,6 +205,13 @@ def _calibrate(
         samples = device.time_model(file, warmup=effort.calibration_warmup, runs=effort.calibration_runs)
         means[index].append(float(np.mean(samples)))
         progress(step + 1, total, "timing whole networks")
+    unsteady = sum((max(passes) - min(passes)) / np.median(passes) > UNSTEADY_PASSES for passes in means)
+    if unsteady * 4 > len(means):
+        _note(
+            table,
+            f"the passes over {unsteady} of {len(means)} whole networks of {model_name} disagree: "
+            "the machine was busy; measure again when it is quiet.",
+        )
     predictor = Predictor(table)
     networks = [
         CalibrationNetwork(

@@ -71,9 +71,11 @@ class Extrapolation:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._kinds: dict[str, list[Entry]] = {}
         self._works: dict[str, list[Entry]] = {}
+        self._families: dict[str, list[Entry]] = {}
         for entry in entries:
             self._kinds.setdefault(kind_of(entry.family), []).append(entry)
             self._works.setdefault(work_of(entry.family), []).append(entry)
+            self._families.setdefault(entry.family, []).append(entry)
         self._regressions: dict[str, Regression] = {}
         self._errors: dict[str, float] = {}
 
@@ -82,8 +84,8 @@ class Extrapolation:
         return kind_of(family) in self._kinds
 
     def measured(self, family: str) -> Sequence[Entry]:
-        """Return the entries that do the same work as the family's operators, channel counts aside."""
-        return self._works.get(work_of(family), ())
+        """Return the family's entries, or where it has none those of families that do the same work."""
+        return self._families.get(family) or self._works.get(work_of(family), ())
 
     def predict_us(self, family: str, c_in: Floats, c_out: Floats) -> Floats:
         """Return the latency in microseconds for arrays of channel counts of a family whose kind is known."""

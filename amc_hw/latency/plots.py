@@ -27,7 +27,8 @@ def find_family(predictor: Predictor, part: str) -> str:
         UsageError: none does, or several do.
     """
     families = sorted(predictor.table.families())
-    found = [family for family in families if part == family] or [family for family in families if part in family]
+    exact = [family for family in families if family == part]
+    found = exact or [f for f in families if f.startswith(part)] or [f for f in families if part in f]
     if len(found) != 1:
         shown = "; ".join((found or families)[:4])
         what = "several layers fit" if found else "no layer of the table fits"

@@ -39,13 +39,17 @@ class Strategy(Protocol):
 
 
 class DdpgStrategy:
-    """AMC's search (arXiv:1802.03494): random episodes, then learning from every one that follows."""
+    """AMC's search (arXiv:1802.03494): random episodes, then learning from every one that follows.
+
+    The first of the random episodes is the uniform policy, so that no search ends with less than that.
+    """
 
     def __init__(self, space: SearchSpace, seed: int, parameters: Hyperparameters) -> None:
         self.space = space
         self.parameters = parameters
         self.agent = Agent(space.state_size, len(space.steps), seed, parameters)
         self.episode = 0
+        _, self.uniform = _largest_uniform(space)
         self.states: list[NDArray[np.float32]] = []
         self.executed: list[float] = []
 
@@ -54,10 +58,15 @@ class DdpgStrategy:
         rollout = self.space.rollout()
         self.states, self.executed = [rollout.state()], []
         while not rollout.done:
-            action = self.agent.act(self.states[-1], self.episode)
-            self.executed.append(rollout.decide(action))
+            self.executed.append(rollout.decide(self._action()))
             self.states.append(rollout.state())
         return rollout.policy
+
+    def _action(self) -> float:
+        step = len(self.executed)
+        if self.episode == 0:
+            return self.uniform[self.space.steps[step].group] / self.space.steps[step].choices[-1]
+        return self.agent.act(self.states[-1], self.episode)
 
     def tell(self, policy: Policy, result: Result) -> None:
         """Remember the episode and, after the warm-up, learn."""
