@@ -18,6 +18,7 @@ from amc_hw.latency.plan import (
     CALIBRATION_NETWORKS,
     Effort,
     corner_policies,
+    clocked_runs,
     draw_policy,
     families_to_measure,
 )
@@ -197,12 +198,14 @@ def _calibrate(
     policies += [draw_policy(choices, random) for _ in range(CALIBRATION_NETWORKS - len(policies))]
     contents = [template.file(policy, random) for policy in policies]
     means: list[list[float]] = [[] for _ in policies]
-    effort = _effort(device)
+    effort, predictor = _effort(device), Predictor(table)
+    sums_ms = [sum(predictor.operators_ms(template.operators(policy))) for policy in policies]
     total = effort.passes * len(policies)
     for step in range(total):
         index = step % len(policies)
         write_bytes(file, contents[index])
-        samples = device.time_model(file, warmup=effort.calibration_warmup, runs=effort.calibration_runs)
+        runs = effort.calibration_runs or clocked_runs(sums_ms[index])
+        samples = device.time_model(file, warmup=effort.calibration_warmup, runs=runs)
         means[index].append(float(np.mean(samples)))
         progress(step + 1, total, "timing whole networks")
     unsteady = sum((max(passes) - min(passes)) / np.median(passes) > UNSTEADY_PASSES for passes in means)
@@ -212,15 +215,14 @@ def _calibrate(
             f"the passes over {unsteady} of {len(means)} whole networks of {model_name} disagree: "
             "the machine was busy; measure again when it is quiet.",
         )
-    predictor = Predictor(table)
     networks = [
         CalibrationNetwork(
             structure=structure,
             model=model_name,
-            operators_ms=sum(predictor.operators_ms(template.operators(policy))),
+            operators_ms=operators_ms,
             measured_ms=float(np.median(passes)) / 1e3,
         )
-        for policy, passes in zip(policies, means, strict=True)
+        for operators_ms, passes in zip(sums_ms, means, strict=True)
     ]
     table.calibration = [*table.calibration, *networks]
     table.errors = {**table.errors, structure: left_out_error(networks)}

@@ -85,7 +85,7 @@ class Extrapolation:
 
     def measured(self, family: str) -> Sequence[Entry]:
         """Return the family's entries, or where it has none those of families that do the same work."""
-        return self._families.get(family) or self._works.get(work_of(family), ())
+        return self._families.get(family, []) or self._works.get(work_of(family), [])
 
     def predict_us(self, family: str, c_in: Floats, c_out: Floats) -> Floats:
         """Return the latency in microseconds for arrays of channel counts of a family whose kind is known."""

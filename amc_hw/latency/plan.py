@@ -31,7 +31,7 @@ class Effort:
         samples: times that the device then tells of each kernel: one for each run, or only their mean.
         passes: times that every network of the calibration is run.
         calibration_warmup: their runs that do not count.
-        calibration_runs: their runs that do.
+        calibration_runs: their runs that do; 0 for as many as fit into a fifth of a second.
     """
 
     networks: int = 64
@@ -40,7 +40,12 @@ class Effort:
     samples: int = 8
     passes: int = 3
     calibration_warmup: int = 10
-    calibration_runs: int = 40
+    calibration_runs: int = 0
+
+
+def clocked_runs(latency_ms: float) -> int:
+    """Return how often a whole network runs under the clock: for a fifth of a second, 8 to 200 times."""
+    return round(min(200.0, max(8.0, 200.0 / latency_ms)))
 
 
 def families_to_measure(

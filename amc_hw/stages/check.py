@@ -14,6 +14,7 @@ from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.export import export_tflite
 from amc_hw.latency.graph import GraphTemplate, TfliteGraph
+from amc_hw.latency.plan import clocked_runs
 from amc_hw.latency.prediction import Predictor
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
@@ -23,7 +24,7 @@ from amc_hw.stages.table import profile
 
 Progress = Callable[[int, int, str], None]
 
-REPEATS, WARMUP, RUNS = 3, 20, 60
+REPEATS, WARMUP = 3, 10
 LOWEST_RATIO = 0.2
 
 
@@ -125,17 +126,18 @@ def check_table(
             if not export_all:
                 write_bytes(file, template.file(policy, random))
             files.append(file)
-        means = _interleaved(device, files, progress)
+        predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
+        means = _interleaved(device, files, predicted, progress)
     return TableCheck(
         path,
         tuple(
             CheckedNetwork(
                 channels=dict(policy),
-                predicted_ms=predictor.network_ms(template.operators(policy)),
+                predicted_ms=predicted_ms,
                 measured_ms=float(np.median(repeats)),
                 spread=(max(repeats) - min(repeats)) / float(np.median(repeats)),
             )
-            for policy, repeats in zip(policies, means, strict=True)
+            for policy, predicted_ms, repeats in zip(policies, predicted, means, strict=True)
         ),
     )
 
@@ -150,13 +152,15 @@ def _export(subject: Traced, template: GraphTemplate, policy: Policy, file: Path
         )
 
 
-def _interleaved(device: Device, files: Sequence[Path], progress: Progress) -> list[list[float]]:
+def _interleaved(
+    device: Device, files: Sequence[Path], predicted: Sequence[float], progress: Progress
+) -> list[list[float]]:
     """Time all files, several passes over all of them, so that a drift hits each alike; means in milliseconds."""
     means: list[list[float]] = [[] for _ in files]
     total = REPEATS * len(files)
     for step in range(total):
         index = step % len(files)
         progress(step, total, "measuring networks")
-        samples = device.time_model(files[index], warmup=WARMUP, runs=RUNS)
+        samples = device.time_model(files[index], warmup=WARMUP, runs=clocked_runs(predicted[index]))
         means[index].append(float(np.mean(samples)) / 1e3)
     return means

@@ -42,8 +42,6 @@ def test_compress_on_the_phone(
     monkeypatch.setattr(verify, "QUICK", verify.Protocol(warmup=5, runs=20, repeats=1))
     run, table = tmp_path / "my run", tmp_path / "table.json"
     device = ("--device", f"android:{phone.serial}", "--table", table)
-    assert amc_hw("profile", "--model", TINY, "--image-size", 28, "--classes", 10, *device[:2]) == 0
-    assert phone.processes() == []
     task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.6x", "--episodes", 10)
     assert amc_hw("compress", *task, "--epochs", 1, "--run", run, *device) == 0
     assert "sha256:" in load_table(table).fingerprint.runtime_version

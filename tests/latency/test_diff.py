@@ -29,7 +29,9 @@ def test_ratios_are_second_over_first_by_kind() -> None:
     found = diff(first, second)
     assert found.fields == ("threads: 1, 2",)
     ratios = {r.kind: r for r in found.ratios}
-    assert (ratios["CONV_2D"].median, ratios["CONV_2D"].lowest, ratios["CONV_2D"].highest) == pytest.approx((0.6, 0.5, 0.8))
+    assert (ratios["CONV_2D"].median, ratios["CONV_2D"].lowest, ratios["CONV_2D"].highest) == pytest.approx(
+        (0.6, 0.5, 0.8)
+    )
     assert ratios["ADD"].median == 2.0
     assert (ratios["all"].entries, found.exact) == (4, 4)
     assert found.only_second == ("MEAN 1x8x8xC,1xC",)

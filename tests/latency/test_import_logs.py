@@ -18,7 +18,14 @@ from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import Fingerprint
 
 PHONE = Fingerprint(
-    device="phone", processor="p", system="s", runtime="tflite", runtime_version="1", threads=1, cores="0", delegate="none"
+    device="phone",
+    processor="p",
+    system="s",
+    runtime="tflite",
+    runtime_version="1",
+    threads=1,
+    cores="0",
+    delegate="none",
 )
 NARROW = [round(c * 0.75) for c in CHANNELS]
 ODD = [24, 48, 96, 80, 192, 200, 328, 352, 368, 360, 328, 400, 736, 752]

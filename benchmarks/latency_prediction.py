@@ -1,0 +1,90 @@
+"""How well latency tables predict networks that they were not made from: builds each table, then checks it.
+
+Every table is built from nothing; then 30 random channel choices are predicted, written as TFLite, measured
+(median over 3 interleaved repeats of each repeat's mean) and compared. The machine should be quiet.
+
+usage: python benchmarks/latency_prediction.py [--threads 1 2] [--models NAME ...] [--networks 30] [--seed 1000] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from amc_hw.devices.host import HostDevice
+from amc_hw.latency.table import load_table
+from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.stages.check import check_table
+from amc_hw.stages.subject import trace_subject
+from amc_hw.stages.table import profile
+
+MODELS = (
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "torchvision:resnet18",
+    "torchvision:resnet50",
+    "torchvision:mobilenet_v3_small",
+    "resnet20",
+    "resnet56",
+)
+COLUMNS = ("model", "threads", "mean %", "worst %", "bias %", "rank", "table s", "of it converting s", "entries")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--networks", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|" + "---|" * len(COLUMNS), flush=True)
+    for threads in options.threads:
+        for name in options.models:
+            row = measure(name, threads, options.networks, options.seed)
+            print("| " + " | ".join(map(str, row.values())) + " |", flush=True)
+            if options.out:
+                with options.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+
+
+def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, object]:
+    size = default_image_size(name)
+    subject = trace_subject(build_model(name, 10 if size == 32 else 1000), (3, size, size))
+    device = HostDevice(threads)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path, converting = Path(folder) / "table.json", [0.0]
+            started = time.perf_counter()
+
+            def watch(done: int, total: int, text: str) -> None:
+                if text.startswith("measuring") and not converting[0]:
+                    converting[0] = time.perf_counter() - started
+
+            profile(device, subject, name, path, 0, watch)
+            seconds = time.perf_counter() - started
+            entries = len(load_table(path).entries)
+            checked = check_table(device, subject, name, path, networks, seed, False, lambda *_: None)
+    finally:
+        device.close()
+    rank = checked.rank_correlation
+    return {
+        "model": name,
+        "threads": threads,
+        "mean": f"{checked.mean_error:.1%}".rstrip("%"),
+        "worst": f"{checked.worst_error:.1%}".rstrip("%"),
+        "bias": f"{checked.bias:+.1%}".rstrip("%"),
+        "rank": f"{rank:.3f}" if rank is not None else "",
+        "table_s": f"{seconds:.0f}",
+        "converting_s": f"{converting[0]:.0f}",
+        "entries": entries,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
