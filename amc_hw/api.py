@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from amc_hw.config import make_config, open_run
 from amc_hw.data import Data, load_data
-from amc_hw.devices.registry import open_device
+from amc_hw.devices.table_only import open_or_predict
 from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline import compress_subject
@@ -101,7 +101,7 @@ def compress(
     )
     folder = Path(run)
     subject = make_subject(model, loaded, config.multiple, config.lower)
-    opened = open_device(device)
+    opened = open_or_predict(device)
     try:
         open_run(folder, config)
         if not (folder / BASELINE).exists():

@@ -86,9 +86,7 @@ def _repeat_document(repeat: Sequence[float]) -> dict[str, Any]:
     return {"samples_us": list(repeat), **({"statistics": statistics} if statistics else {})}
 
 
-def benchmark(
-    device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress
-) -> dict[str, Timing]:
+def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
 
     A set of repeats that disagrees is measured once more, and the steadier set is kept.
@@ -114,9 +112,7 @@ def benchmark(
     return timings
 
 
-def _rounds(
-    device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress
-) -> dict[str, Timing]:
+def _rounds(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     samples: dict[str, list[Sequence[float]]] = {name: [] for name in files}
     total = protocol.repeats * len(files)
     for repeat in range(protocol.repeats):

@@ -43,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(table_app, name="table")
 
+
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
@@ -79,7 +80,9 @@ def devices(
     print_table("", ("device", "what it is", "state"), rows)
 
 
-@app.command(epilog=example("amc-hw train --model resnet20 --data cifar10 --data-root ~/data --epochs 160 --lr 0.1 --batch-size 128 --out r20.pt"))
+@app.command(
+    epilog=example("amc-hw train --model resnet20 --data cifar10 --epochs 160 --lr 0.1 --batch-size 128 --out r20.pt")
+)
 def train(
     out: Annotated[Path, typer.Option(help="file for the trained weights")],
     model: Model = DEMO_MODEL,
@@ -294,9 +297,7 @@ def report(run: Run, json: Json = False) -> None:
 
 
 @app.command(
-    epilog=example(
-        "amc-hw compress --model resnet20 --checkpoint r20.pt --data cifar10 --latency 12ms --run runs/r20"
-    )
+    epilog=example("amc-hw compress --model resnet20 --checkpoint r20.pt --data cifar10 --latency 12ms --run runs/r20")
 )
 def compress(
     run: Run = Path("runs/demo"),
@@ -328,7 +329,7 @@ def compress(
         return
     print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
     if summary["unverified"]:
-        say("warning: the device is not in reach; the latencies are predicted by its table, nothing was verified on it.")
+        say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
     say(f"report: {run / 'report.html'}")
 
 

@@ -99,6 +99,7 @@ def check(
         print_json(
             {
                 "table": str(found.table),
+                "notes": list(found.notes),
                 "model": model,
                 "device": device,
                 "seed": seed,
@@ -117,8 +118,11 @@ def check(
     print_table("", ("network", "predicted ms", "measured ms", "error", "spread"), rows)
     rank = "none" if found.rank_correlation is None else f"{found.rank_correlation:.4f}"
     say(
-        f"mean error {found.mean_error:.2%}, worst {found.worst_error:.2%}, bias {found.bias:+.2%}, rank correlation {rank}"
+        f"mean error {found.mean_error:.2%}, worst {found.worst_error:.2%}, bias {found.bias:+.2%}, "
+        f"rank correlation {rank}"
     )
+    for note in found.notes:
+        say(f"note of the table: {note}")
     if plot is not None:
         say(f"plot: {plot}")
 
@@ -126,15 +130,13 @@ def check(
 @app.command(
     "import",
     epilog=example(
-        "amc-hw table import logs/*.txt --model mobilenet_v1 --channels logs/channels.json --device-name 'Google Pixel 1'"
-        " --out pixel1.json"
+        "amc-hw table import logs/*.txt --model mobilenet_v1 --channels logs/channels.json "
+        "--device-name 'Google Pixel 1' --out pixel1.json"
     ),
 )
 def import_(
     logs: Annotated[list[Path], typer.Argument(help="what benchmark_model printed, a file for each run")],
-    model: Annotated[
-        str, typer.Option(help="the network that was run: a .tflite file, or mobilenet_v1 (TensorFlow's)")
-    ],
+    model: Annotated[str, typer.Option(help="what was run: a .tflite file, or mobilenet_v1 (TensorFlow's)")],
     device_name: Annotated[str, typer.Option(help="model of the phone, board or machine")],
     out: Out,
     channels: Annotated[
@@ -147,9 +149,7 @@ def import_(
     ] = None,
     processor: Annotated[str, typer.Option(help="system on chip or processor")] = "not said",
     system: Annotated[str, typer.Option(help="operating system and version")] = "not said",
-    runtime_version: Annotated[
-        str, typer.Option(help="version of TensorFlow Lite or the binary's sha256")
-    ] = "not said",
+    runtime_version: Annotated[str, typer.Option(help="TensorFlow Lite's, or its binary's sha256")] = "not said",
     threads: Annotated[int, typer.Option(help="threads of the runtime", min=1)] = 1,
     cores: Annotated[str, typer.Option(help="processor numbers that it was held to")] = "not said",
     delegate: Annotated[str, typer.Option(help="what ran the network; by default what the logs say, or none")] = "",

@@ -101,7 +101,8 @@ def read_config(run: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
-        raise RunFolderError(f"{run / CONFIG} is damaged ({error.errors()[0]['msg']}); choose another run folder.") from error
+        fault = error.errors()[0]["msg"]
+        raise RunFolderError(f"{run / CONFIG} is damaged ({fault}); choose another run folder.") from error
 
 
 def library_versions() -> dict[str, str]:

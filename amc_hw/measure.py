@@ -17,8 +17,8 @@ from amc_hw.latency.operators import Operator
 from amc_hw.latency.plan import (
     CALIBRATION_NETWORKS,
     Effort,
-    corner_policies,
     clocked_runs,
+    corner_policies,
     draw_policy,
     families_to_measure,
 )

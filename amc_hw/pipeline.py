@@ -103,9 +103,7 @@ def search_subject(
 
     Where the device is known by its table only, nothing is verified, and policy.json says so.
     """
-    latency, template, error = run_cost(
-        run, device, subject, config.model, _path(config.table), config.seed, progress
-    )
+    latency, template, error = run_cost(run, device, subject, config.model, _path(config.table), config.seed, progress)
     costs = network_costs(subject.network, latency)
     if _is_searched(run, config):
         return costs

@@ -50,8 +50,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """Print a table; every column but the first is right-aligned where it holds numbers."""
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        cells = [row[index] for row in rows]
-        numeric = bool(cells) and all(cell[:1].isdigit() or cell[:1] in "+-−–" for cell in cells if cell)
+        starts = [row[index][0] for row in rows if row[index]]
+        numeric = bool(starts) and all(start.isdigit() or start in "+-\N{MINUS SIGN}\N{EN DASH}" for start in starts)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)

@@ -3,7 +3,8 @@
 Every table is built from nothing; then 30 random channel choices are predicted, written as TFLite, measured
 (median over 3 interleaved repeats of each repeat's mean) and compared. The machine should be quiet.
 
-usage: python benchmarks/latency_prediction.py [--threads 1 2] [--models NAME ...] [--networks 30] [--seed 1000] [--out FILE]
+usage: python benchmarks/latency_prediction.py [--threads 1 2] [--models NAME ...] [--networks 30] [--seed 1000]
+                                               [--out FILE]
 """
 
 from __future__ import annotations

@@ -228,9 +228,7 @@ def kernels_of_runs(events: list[Event], runs: int) -> tuple[list[dict[str, obje
     names = [name for name, _ in invocations[0]] if invocations else []
     if len(invocations) != runs or any([name for name, _ in run] != names for run in invocations):
         raise RuntimeError("the runtime's profiler did not report the same kernels in every run")
-    kernels = [
-        {"name": name, "samples_us": [run[i][1] for run in invocations]} for i, name in enumerate(names)
-    ]
+    kernels = [{"name": name, "samples_us": [run[i][1] for run in invocations]} for i, name in enumerate(names)]
     return kernels, totals
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from commands import TINY, amc_hw
 
-COMMANDS = ("devices", "train", "profile", "search", "finetune", "export", "evaluate", "benchmark", "report", "compress")
+COMMANDS = (
+    *("devices", "train", "profile", "search", "finetune", "export", "evaluate", "benchmark", "report", "compress"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -260,6 +260,4 @@ def _key() -> Any:
             write_public_keyfile(str(path), f"{path}.pub")
         return PythonRSASigner.FromRSAKeyPath(str(path))
     except (OSError, ValueError) as error:
-        raise DeviceError(
-            f"cannot read or make the adb key {path}: {error}; move it away and try again."
-        ) from error
+        raise DeviceError(f"cannot read or make the adb key {path}: {error}; move it away and try again.") from error

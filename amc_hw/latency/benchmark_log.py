@@ -32,12 +32,8 @@ _OPTIONAL = ("Init", "First inference")
 _INITIALIZED = re.compile(r"Initialized session in ([^\s]+?)(m?s)\.?")
 _UNCONSUMED = re.compile(r".*Unconsumed cmdline flags: *(.*)")
 _REQUESTED = re.compile(r"Use (gpu|nnapi|hexagon|xnnpack)( ?): \[(?:1|true)\]", re.IGNORECASE)
-_APPLIED = re.compile(
-    r"(?:Explicitly a|A)pplied (\w+) delegate(?:, and the model graph will be (\w+) executed.*|\.)?"
-)
-_NOT_EXECUTED = re.compile(
-    r"Though (\w+) delegate is explicitly applied, the model graph will not be executed.*"
-)
+_APPLIED = re.compile(r"(?:Explicitly a|A)pplied (\w+) delegate(?:, and the model graph will be (\w+) executed.*|\.)?")
+_NOT_EXECUTED = re.compile(r"Though (\w+) delegate is explicitly applied, the model graph will not be executed.*")
 _UNSUPPORTED = re.compile(r"(\w+) acceleration is unsupported on this platform.*")
 _DEFAULT = re.compile(r"Created TensorFlow Lite (XNNPACK) delegate for CPU\.")
 _PROFILE_FILE = re.compile(r"(?:Op profiling output file\.|CSV File to export profiling data to): \[(.+)\]")
@@ -102,14 +98,10 @@ def parse_log(
     _refuse_failures(raw, errors)
     delegate, problems = _delegate(lines + contents(stderr))
     phases = _phases(lines, errors)
-    for (requested, phase), asked, name in zip(
-        phases, (warmup_runs, runs), ("warm-up", "regular"), strict=True
-    ):
+    for (requested, phase), asked, name in zip(phases, (warmup_runs, runs), ("warm-up", "regular"), strict=True):
         made, due = phase.count if phase else 0, max(requested, asked or 0)
         if made < due:
-            raise BenchmarkLogError(
-                f"only {made} of {due} {name} runs were made; raise --max_secs and run again."
-            )
+            raise BenchmarkLogError(f"only {made} of {due} {name} runs were made; raise --max_secs and run again.")
     warmup, regular = phases[0][1], phases[1][1]
     if regular is None:
         raise BenchmarkLogError("the log has no regular run; ask for some with --num_runs and run again.")
@@ -174,9 +166,7 @@ def _delegate(lines: Sequence[str]) -> tuple[str | None, list[str]]:
     for name, space in requested.items():
         if name not in (known.upper() for known in applied):
             if not space:
-                raise BenchmarkLogError(
-                    f"the log does not say that {name} was applied; give stdout and stderr whole."
-                )
+                raise BenchmarkLogError(f"the log does not say that {name} was applied; give stdout and stderr whole.")
             # The 2018 form ("Use nnapi : [1]") never says what became of the request.
             applied.append(name)
             problems.append(f"{name} was asked for; this old log does not say whether it was used")
@@ -216,9 +206,7 @@ def _summary(lines: Sequence[str], errors: Sequence[str]) -> tuple[dict[str, str
     (line, pairs), *_ = found.items()
     summary = {name: value for name, _, value in (pair.partition(": ") for pair in pairs.split(", "))}
     wanted = (_WARMUP, _INFERENCE, *((name,) for name in _OPTIONAL))
-    if len(summary) != len(pairs.split(", ")) or not summary.keys() <= {
-        name for names in wanted for name in names
-    }:
+    if len(summary) != len(pairs.split(", ")) or not summary.keys() <= {name for names in wanted for name in names}:
         raise damaged(line, "unknown or repeated names")
     if any(len(summary.keys() & set(names)) != 1 for names in (_WARMUP, _INFERENCE)):
         raise damaged(line, "no single warm-up and inference time")
@@ -255,9 +243,7 @@ def _operators(
         if "Enable op profiling: [1]" not in lines:
             return (), []
         if file is None or profile is not None:
-            raise BenchmarkLogError(
-                "operators were profiled, but their table is missing; keep the whole output."
-            )
+            raise BenchmarkLogError("operators were profiled, but their table is missing; keep the whole output.")
         return (), [f"the operators' times are in {file}, which was not given"]
     both = regular.count + (warmup.count if warmup else 0)
     if found.runs not in (regular.count, both):

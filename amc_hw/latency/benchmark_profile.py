@@ -138,9 +138,7 @@ def _closing_lines(lines: Sequence[str], start: int) -> tuple[str, int]:
             break
         elif _TITLE.fullmatch(line):
             break
-    raise BenchmarkLogError(
-        "the op table's end ('Timings', 'nodes observed') is missing; take the log again."
-    )
+    raise BenchmarkLogError("the op table's end ('Timings', 'nodes observed') is missing; take the log again.")
 
 
 def _operators(rows: list[dict[str, str]], total_us: float, runs: int) -> Profile:
@@ -163,9 +161,7 @@ def _operators(rows: list[dict[str, str]], total_us: float, runs: int) -> Profil
         start = number(row["start"], line) * 1000 if "start" in row else None
         operators.append(OperatorTime(row["node type"], row["name"], round(avg_us * calls, 6), calls, start))
     if not operators:
-        raise BenchmarkLogError(
-            "the op profile has no operator that runs in every inference; take the log again."
-        )
+        raise BenchmarkLogError("the op profile has no operator that runs in every inference; take the log again.")
     sum_us = sum(operator.avg_us for operator in operators) + unseen_us
     if not close(sum_us, total_us) and abs(sum_us - total_us) > 0.01 * total_us + len(rows):
         raise BenchmarkLogError(
@@ -219,9 +215,7 @@ def read_profile_proto(data: bytes) -> Profile:
         operators.append(OperatorTime(_text(op.node_type), _text(op.name), avg_us, op.times_called))
         runs = max(runs, times.count // op.times_called)
     if not operators:
-        raise BenchmarkLogError(
-            "the op profile has no operator that runs in every inference; fetch the file again."
-        )
+        raise BenchmarkLogError("the op profile has no operator that runs in every inference; fetch the file again.")
     return Profile(tuple(operators), runs, tuple(problems))
 
 

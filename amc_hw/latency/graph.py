@@ -215,9 +215,8 @@ class GraphTemplate:
                 if index in self._sizes:
                     tensor.shape = np.asarray(shape, np.int32)
                     if self.graph.constant(index) is not None:
-                        count = math.prod(shape)
-                        scale = np.float32(math.sqrt(2 / max(1, count // shape[0]))) if len(shape) > 1 else np.float32(0.01)
-                        values = np.resize(pool * scale, count)
+                        fan_in = math.prod(shape[1:]) if len(shape) > 1 else 2e4
+                        values = np.resize(pool * np.float32(math.sqrt(2 / fan_in)), math.prod(shape))
                         model.buffers[tensor.buffer].data = values.view(np.uint8)
                 if index in self._constants:
                     values = np.array(_values(self.graph.constant(index)))

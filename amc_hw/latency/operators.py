@@ -43,8 +43,7 @@ class Operator:
     def family(self) -> str:
         """Everything but the channel counts: operators of one family share one latency surface."""
         shapes = [
-            "x".join([*map(str, shape[:-1]), "C"]) if shape else "scalar"
-            for shape in (*self.inputs, *self.outputs)
+            "x".join([*map(str, shape[:-1]), "C"]) if shape else "scalar" for shape in (*self.inputs, *self.outputs)
         ]
         grouped: tuple[str, ...] = ()
         if self.kind in MATMUL_KINDS and self.inputs and self.fan_in % self.c_in:

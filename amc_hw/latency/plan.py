@@ -48,9 +48,7 @@ def clocked_runs(latency_ms: float) -> int:
     return round(min(200.0, max(8.0, 200.0 / latency_ms)))
 
 
-def families_to_measure(
-    table: LatencyTable, operators: Sequence[Operator], effort: Effort = Effort()
-) -> set[str]:
+def families_to_measure(table: LatencyTable, operators: Sequence[Operator], effort: Effort = Effort()) -> set[str]:
     """Return the families of a network that the table does not know well enough, where a kernel is sure to run."""
     known = table.families()
     samples = {family: sum(entry.count for entry in entries) // effort.samples for family, entries in known.items()}

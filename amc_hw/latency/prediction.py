@@ -75,7 +75,8 @@ def left_out_error(networks: Sequence[CalibrationNetwork]) -> PredictionError:
 class Predictor:
     """Answers from one table.
 
-    A family with many entries is predicted by its own surface, every other operator from those of its kind.
+    A family with many entries is predicted by its own surface. Of a family with few, what was measured is
+    taken as it is, and the rest is predicted from all operators of the kind.
 
     Args:
         table: the measurements.
@@ -116,7 +117,13 @@ class Predictor:
             if surface := self.surface(family):
                 latencies[indices] = surface.predict_us(c_in, c_out) / 1e3
             elif self.answers(operators[indices[0]]):
-                latencies[indices] = self.extrapolation.predict_us(family, c_in, c_out) / 1e3
+                measured = {entry.key[1:]: entry.mean_us for entry in self._families.get(family, ())}
+                asked = [(operators[i].c_in, operators[i].c_out) for i in indices]
+                known = np.array([measured.get(channels, 0.0) for channels in asked])
+                if not known.all():
+                    inferred = self.extrapolation.predict_us(family, c_in, c_out)
+                    known = np.where(known > 0, known, inferred)
+                latencies[indices] = known / 1e3
             elif operators[indices[0]].fan_in:
                 raise TableError(
                     f"the table has no entry of operators like '{family}'; measure the network with amc-hw profile."

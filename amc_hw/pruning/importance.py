@@ -43,7 +43,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Consumer:
-    """A layer that reads a group's channels; ``columns`` (channels, k) of its weights seen as a matrix belong to each."""
+    """A layer that reads a group's channels, and the columns (channels, k) of its weights that belong to each."""
 
     name: str
     layer: Fitted

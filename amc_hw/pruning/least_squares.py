@@ -46,7 +46,12 @@ def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
         mean_x, mean_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
     x = x - mean_x
     gram, cross = x.transpose(1, 2) @ x / rows, x.transpose(1, 2) @ (y - mean_y) / rows
-    return Moments(gram.double(), cross.double(), mean_x.squeeze(1).double(), mean_y.squeeze(1).double(), rows)
+    return Moments(on_cpu(gram), on_cpu(cross), on_cpu(mean_x[:, 0]), on_cpu(mean_y[:, 0]), rows)
+
+
+def on_cpu(tensor: Tensor) -> Tensor:
+    """Bring a small matrix to where it is solved: to the CPU, in double precision."""
+    return tensor.cpu().double()
 
 
 def with_ridge(gram: Tensor, ridge: float = RIDGE) -> Tensor:
@@ -100,7 +105,8 @@ def _added_errors(reading: Reading, alive: Tensor, channels: int) -> Tensor:
     blocks = reading.inverse.view(channels, k, channels, k)[alive, :, alive]
     parts = reading.weights.view(-1, channels, k)[:, alive].permute(1, 2, 0)
     lower = torch.linalg.cholesky(blocks)
-    return torch.linalg.solve_triangular(lower, parts, upper=False).square().sum((1, 2))
+    solved: Tensor = torch.linalg.solve_triangular(lower, parts, upper=False)
+    return solved.square().sum((1, 2))
 
 
 def _eliminate(reading: Reading, channel: int, channels: int) -> None:

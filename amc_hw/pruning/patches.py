@@ -12,7 +12,7 @@ Fitted = nn.Conv2d | nn.Linear  # layers that can be fitted by least squares
 
 
 class Patches:
-    """The sampled output positions of one layer, the same in the original and in every pruned network.
+    """The sampled output positions of one layer, the same for all batches, in the original and in pruned networks.
 
     Every layer has positions of its own: where the layer before was fitted, its error is smaller than elsewhere.
 
@@ -24,13 +24,12 @@ class Patches:
 
     def __init__(self, points: int, seed: int, name: str) -> None:
         self._points = points
-        self._generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-        self._chosen = torch.empty(0, points)
+        self._seed = zlib.crc32(f"{seed} {name}".encode())
 
-    def inputs(self, layer: Fitted, x: Tensor, start: int = 0) -> Tensor:
-        """Return (rows, groups, inputs of a group x kernel area) for the input of images ``start`` and following."""
+    def inputs(self, layer: Fitted, x: Tensor) -> Tensor:
+        """Return (rows, groups, inputs of a group x kernel area) for the layer's input."""
         if isinstance(layer, nn.Linear):
-            return self._pick(x, start).unsqueeze(1)
+            return self._pick(x).unsqueeze(1)
         padding = layer._reversed_padding_repeated_twice
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
         x = functional.pad(x, padding, mode=mode).permute(0, 2, 3, 1).contiguous()
@@ -49,27 +48,24 @@ class Patches:
                 of_channel,
             ),
         )
-        where = self._choose(images, size[0] * size[1], start).to(x.device)
+        where = self._choose(images, size[0] * size[1]).to(x.device)
         image = torch.arange(images, device=x.device)[:, None]
         patches = windows[image, where // size[1], where % size[1]].flatten(0, 1)  # rows, kernel, kernel, channels
         return patches.flatten(1, 2).transpose(1, 2).reshape(len(patches), layer.groups, -1)
 
-    def outputs(self, layer: Fitted, y: Tensor, start: int = 0) -> Tensor:
+    def outputs(self, layer: Fitted, y: Tensor) -> Tensor:
         """Return (rows, outputs) of the layer's output, or of a tensor of its shape."""
-        return self._pick(y, start) if isinstance(layer, nn.Linear) else self._pick(y.permute(0, 2, 3, 1), start)
+        return self._pick(y) if isinstance(layer, nn.Linear) else self._pick(y.permute(0, 2, 3, 1))
 
-    def _pick(self, x: Tensor, start: int) -> Tensor:
+    def _pick(self, x: Tensor) -> Tensor:
         """Return the vectors along the last dimension at the sampled positions of the middle dimensions."""
         x = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
         image = torch.arange(len(x), device=x.device)[:, None]
-        return x[image, self._choose(len(x), x.shape[1], start).to(x.device)].flatten(0, 1)
+        return x[image, self._choose(len(x), x.shape[1]).to(x.device)].flatten(0, 1)
 
-    def _choose(self, images: int, positions: int, start: int) -> Tensor:
+    def _choose(self, images: int, positions: int) -> Tensor:
         if positions <= self._points:
             return torch.arange(positions).expand(images, positions)
-        missing = start + images - len(self._chosen)
-        if missing > 0:
-            self._chosen = torch.cat([self._chosen, torch.rand(missing, self._points, generator=self._generator)])
         # One position in each of as many equal stretches of the map as there are points.
-        spread = (torch.arange(self._points) + self._chosen[start : start + images]) * (positions / self._points)
-        return spread.long().clamp(max=positions - 1)
+        chosen = torch.rand(images, self._points, generator=torch.Generator().manual_seed(self._seed))
+        return ((torch.arange(self._points) + chosen) * (positions / self._points)).long().clamp(max=positions - 1)

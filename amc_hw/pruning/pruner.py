@@ -3,80 +3,158 @@
 from __future__ import annotations
 
 import copy
-import math
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from amc_hw.pruning.importance import Evidence, consumers, find_importance
-from amc_hw.pruning.reconstruction import Refit, fit_to_original, write
+from amc_hw.errors import UsageError
+from amc_hw.policy import Policy
+from amc_hw.pruning.importance import Evidence, find_importance
+from amc_hw.pruning.patches import Fitted
+from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
 from amc_hw.pruning.sites import find_sites
 from amc_hw.pruning.statistics import gather_grams, gather_targets
 from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.network import Network
 from amc_hw.trace.slicing import kept_positions
-from amc_hw.policy import Policy
 
-_WIDEST = 2600  # inputs x kernel area of a group, above which a layer's Gram matrix would not pay
-_POINTS = 48  # output positions sampled per image
+Reconstruction = Literal["none", "original", "sequential"]
+
+WIDEST = 4608  # inputs x kernel area (512 x 3 x 3) above which a layer's Gram matrix is not worth its memory
+BATCH = 64
+QUICK_MACS = 14e9  # of the calibration images' forward pass through the original, where a policy has about a second
+LEAST_IMAGES = 16
+THOROUGH_BYTES = 2**30  # of activations and targets in a thorough fit
+PRIOR = {"quick": 10.0, "thorough": 1.0}
 
 
 class Pruner:
-    def __init__(self, model, network, calibration, *, importance="reconstruction", images=128, points=48, prior=1.0, refit="all", seed=0, batch=64):
+    """Shrinks a model to policies; the same policy always gives the same network.
+
+    Args:
+        model: the model that ``network`` was traced from; it is not changed.
+        network: its trace.
+        calibration: training images (N, C, H, W) as the model takes them; some hundreds.
+        importance: which channels are kept, a name of `amc_hw.pruning.importance`.
+        reconstruction: "none" leaves the weights as they are; "original" fits every layer that lost inputs to the
+            original's inputs, from Gram matrices alone; "sequential" fits to the inputs of the network as pruned
+            so far, and to residual sums.
+        points: output positions sampled per image and layer.
+        seed: of the positions.
+
+    Attributes:
+        not_reconstructed: layers that keep their sliced weights, with the reason.
+
+    Raises:
+        UsageError: an unknown importance, or no calibration images.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        network: Network,
+        calibration: Tensor,
+        *,
+        importance: str = "reconstruction",
+        reconstruction: Reconstruction = "sequential",
+        points: int = 48,
+        seed: int = 0,
+    ) -> None:
+        if not len(calibration):
+            raise UsageError("reconstruction needs calibration images; give some hundreds of training images.")
+        rank = find_importance(importance)
         self._model = copy.deepcopy(model).eval()
         self._network = network
+        self._reconstruction = reconstruction
+        self._points = points
         self._seed = seed
         self._modules = dict(self._model.named_modules())
-        names = [layer.name for layer in network.layers]
-        self._layers = {n: self._modules[n] for n in names if names.count(n) == 1 and self._modules[n].weight[0].numel() <= _WIDEST}
-        self._sites = find_sites(self._model, calibration[:1])
-        self._grams = gather_grams(self._model, self._layers, calibration, _POINTS, batch, seed)
-        self._evidence = Evidence(self._modules, self._grams, self._sites)
-        rank = find_importance(importance)
-        self._order = {group.name: rank(group, self._evidence) for group in network.groups}
-        self._readers = {reader.name for group in network.groups for reader in consumers(group, self._modules)}
-        self.setup(calibration, images, points, prior, refit)
+        self._layers, self.not_reconstructed = self._choose_layers()
+        self._images = calibration.to(next(self._model.parameters()).device)
+        self._sites = find_sites(self._model, self._images[:1])
+        self._grams = gather_grams(
+            self._model, self._layers, self._sites, torch.split(self._images, BATCH), points, seed
+        )
+        evidence = Evidence(self._modules, self._grams, self._sites)
+        self._order = {group.name: rank(group, evidence).tolist() for group in network.groups}
+        self._refits: dict[str, Refit] = {}
 
-    def setup(self, calibration, images, points, prior, refit):
-        self._what = refit
-        images = calibration[:images]
-        t = gather_targets(self._model, self._layers, self._sites, images, points, self._seed)
-        self._refit = Refit(self._sites, t, images, points, self._seed, prior)
+    def _choose_layers(self) -> tuple[dict[str, Fitted], dict[str, str]]:
+        """Return the layers that can be fitted, in the order of their calls, and why the others cannot."""
+        names = [layer.name for layer in self._network.layers]
+        chosen: dict[str, Fitted] = {}
+        left: dict[str, str] = {}
+        for name in dict.fromkeys(names):
+            layer = self._modules[name]
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            if names.count(name) > 1:
+                left[name] = "it is called more than once"
+            elif layer.weight[0].numel() > WIDEST:
+                left[name] = f"it has {layer.weight[0].numel()} inputs x kernel area, more than {WIDEST}"
+            else:
+                chosen[name] = layer
+        return chosen, left
 
     def kept(self, policy: Policy) -> dict[str, list[int]]:
-        return {name: sorted(self._order[name][:count].tolist()) for name, count in policy.items()}
+        """Return the channels that a policy keeps, ascending, for every group that it names."""
+        return {name: sorted(self._order[name][:count]) for name, count in policy.items() if name in self._order}
 
-    def pruned(self, policy: Policy) -> nn.Module:
+    def pruned(self, policy: Policy, *, thorough: bool = False) -> nn.Module:
+        """Return a new, smaller, reconstructed network in evaluation mode.
+
+        Args:
+            policy: channels kept for every group.
+            thorough: fit every layer, to as many images as memory allows, instead of what takes about a second.
+        """
         kept = self.kept(policy)
-        small = shrink(self._model, self._network, kept)
+        small = shrink(self._model, self._network, {**dict.fromkeys(policy, range(0)), **kept})
+        remains = self._remains(kept)
+        lossy = [name for name in self._layers if remains[name].inputs is not None]
+        if self._reconstruction == "none" or not lossy:
+            return small
         modules = dict(small.named_modules())
-        stay = {(m, s): torch.as_tensor(p) for (m, s, _), p in kept_positions(self._model, self._network.groups, kept).items()}
-        grams = {}
-        first = None
-        names = []
-        for i, (name, layer) in enumerate(self._layers.items()):
-            gram = self._grams[name].matrix
-            ins = stay.get((name, "in")); outs = stay.get((name, "out"))
-            if ins is not None:
-                first = i if first is None else first
-                if len(gram) == 1:
-                    area = layer.weight[0, 0].numel()
-                    columns = (ins[:, None] * area + torch.arange(area)).flatten()
-                    o = torch.arange(layer.weight.shape[0]) if outs is None else outs
-                    w, bb = fit_to_original(layer, self._grams[name], columns, o)
-                    if self._what == "none":
-                        write(modules[name], modules.get(self._sites[name].norm or ""), w, bb)
-                    else:
-                        modules[name].weight.data.copy_(w.view_as(modules[name].weight))
-                    gram = gram[:, columns][:, :, columns]
+        for name in lossy:
+            layer, new = self._layers[name], modules[name]
+            if len(self._grams[name].matrix) == 1:
+                weights, bias = fit_to_original(layer, self._grams[name], remains[name])
+                if self._reconstruction == "original":
+                    write(new, modules.get(self._sites[name].norm or ""), weights, bias)
                 else:
-                    gs = ins.view(modules[name].groups, -1)[:, 0] // (layer.in_channels // layer.groups)
-                    gram = gram[gs]
-            grams[name] = gram
-            if first is not None and (self._what == "all" or ins is not None and len(gram) == 1 or name == list(self._layers)[-1]):
-                names.append(name)
-        outputs = {m: p for (m, s), p in stay.items() if s == "out"}
-        if self._what != "none":
-            self._refit.run(small, names, outputs, grams)
+                    new.weight.data.copy_(weights.view_as(new.weight))
+        if self._reconstruction == "sequential":
+            after = list(self._layers)[list(self._layers).index(lossy[0]) :]
+            names = [name for name in after if thorough or self._is_quick(name, remains[name])]
+            grams = {name: remains[name].gram(self._layers[name], self._grams[name]) for name in names}
+            self._refit("thorough" if thorough else "quick").run(small, names, remains, grams)
         return small
+
+    def _is_quick(self, name: str, remains: Remains) -> bool:
+        """Whether a layer is fitted where there is little time: it lost inputs, or has few rows."""
+        layer = self._layers[name]
+        return isinstance(layer, nn.Linear) or (remains.inputs is not None and layer.groups == 1)
+
+    def _remains(self, kept: dict[str, list[int]]) -> dict[str, Remains]:
+        remains = {name: Remains() for name in self._layers}
+        for (name, side, _), positions in kept_positions(self._model, self._network.groups, kept).items():
+            if name in remains:
+                setattr(remains[name], "inputs" if side == "in" else "outputs", torch.as_tensor(positions))
+        return remains
+
+    def _refit(self, how: Literal["quick", "thorough"]) -> Refit:
+        if how not in self._refits:
+            images = self._images[: self._quick_images() if how == "quick" else self._thorough_images()]
+            targets = gather_targets(self._model, self._layers, self._sites, images, self._points, self._seed)
+            self._refits[how] = Refit(self._sites, targets, images, self._points, self._seed, PRIOR[how])
+        return self._refits[how]
+
+    def _quick_images(self) -> int:
+        return max(LEAST_IMAGES, int(QUICK_MACS / self._network.macs(self._network.original)))
+
+    def _thorough_images(self) -> int:
+        """Return how many images fit: their targets, and the largest activation with its inputs and copies."""
+        sizes = [(layer.c_out.at(self._network.original), layer.out_h * layer.out_w) for layer in self._network.layers]
+        activations = 6 * max(channels * area for channels, area in sizes)
+        targets = 2 * sum(channels * min(area, self._points) for channels, area in sizes)
+        return max(LEAST_IMAGES, THOROUGH_BYTES // (4 * (activations + targets)))

@@ -1,14 +1,15 @@
 """Reconstruction: the weights that remain are fitted so that every layer gives again what it gave in the original.
 
-Least-squares reconstruction of a pruned layer is He et al. (arXiv:1707.06168) as AMC uses it (arXiv:1802.03494, section 3.3).
-Here it goes further in three ways. The inputs are those of the network as pruned so far, so that a layer corrects
-the errors before it. In a residual network the target is the sum: the layer also corrects the error that the shortcut brings.
-And layers that lose no input (the first of a block, the classifier) are fitted, too, where there is time.
+Least-squares reconstruction of a pruned layer is He et al.'s (arXiv:1707.06168), as AMC uses it (arXiv:1802.03494).
+Here it goes further in three ways. The inputs are those of the network as pruned so far, so that a layer corrects the
+errors made before it. In a residual network the target is the sum: the layer also corrects the error that the shortcut
+brings. And layers that lose no input (the first of a block, the classifier) are fitted, too, where there is time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,35 +18,60 @@ from torch import Tensor, nn
 from amc_hw.pruning.least_squares import moments, solve, with_ridge
 from amc_hw.pruning.patches import Fitted, Patches
 from amc_hw.pruning.sites import OperatorClock, Site
-from amc_hw.pruning.statistics import Gram, Targets, hooked
+from amc_hw.pruning.statistics import Gram, Targets, holds_bias, hooked
 
 
-def fit_to_original(layer: Fitted, gram: Gram, columns: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit a layer with the inputs of the original: X'Y = G W^T, so that its Gram matrix is all that is needed.
+@dataclass
+class Remains:
+    """What remains of one layer: positions of inputs and of outputs, None where nothing is lost."""
+
+    inputs: Tensor | None = None
+    outputs: Tensor | None = None
+
+    def gram(self, layer: Fitted, gram: Gram) -> Tensor:
+        """Return the Gram matrix (groups, inputs, inputs) of the inputs that remain, for a layer of the original."""
+        if self.inputs is None:
+            return gram.matrix
+        if len(gram.matrix) > 1:
+            return gram.matrix[self.inputs[:: layer.weight.shape[1]] // layer.weight.shape[1]]
+        columns = self.columns(layer)
+        return gram.matrix[:, columns][:, :, columns]
+
+    def columns(self, layer: Fitted) -> Tensor:
+        """Return which columns of the weights, seen as a matrix, remain in a layer with one group."""
+        area = layer.weight[0, 0].numel()
+        inputs = torch.arange(layer.weight.shape[1]) if self.inputs is None else self.inputs
+        return (inputs[:, None] * area + torch.arange(area)).flatten()
+
+
+def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor, Tensor]:
+    """Fit a layer to the inputs of the original: X'Y = G W^T, so that its Gram matrix is all that is needed.
 
     Args:
         layer: of the original, with one group.
         gram: of its inputs.
-        columns: the inputs that remain.
-        outputs: the outputs that remain.
+        remains: which inputs and outputs remain.
 
     Returns:
-        Weights (outputs, inputs) and bias (outputs).
+        Weights (outputs, inputs x kernel area) and bias (outputs).
     """
-    weights = layer.weight.detach().double().flatten(1)[outputs]
-    inner = with_ridge(gram.matrix[:, columns][:, :, columns])
-    fitted = solve(inner, gram.matrix[:, columns] @ weights.T)[0]
-    bias = weights @ gram.mean[0] - fitted @ gram.mean[0, columns]
-    return fitted, bias if layer.bias is None else bias + layer.bias.detach().double()[outputs]
+    columns = remains.columns(layer)
+    weights, bias = layer.weight.detach().cpu().double().flatten(1), torch.zeros(len(layer.weight), dtype=torch.float64)
+    if layer.bias is not None:
+        bias = layer.bias.detach().cpu().double()
+    if remains.outputs is not None:
+        weights, bias = weights[remains.outputs], bias[remains.outputs]
+    fitted = solve(with_ridge(remains.gram(layer, gram)), gram.matrix[:, columns] @ weights.T)[0]
+    return fitted, bias + weights @ gram.mean[0] - fitted @ gram.mean[0, columns]
 
 
 def write(layer: Fitted, norm: Any, weights: Tensor, bias: Tensor) -> None:
-    """Give a layer new weights and a bias; where it can hold none, the batch norm behind it takes it, if there is one."""
+    """Replace a layer's weights and bias; where it has none, the batch norm behind it takes the bias into its mean."""
     layer.weight.data.copy_(weights.reshape(layer.weight.shape))
     if layer.bias is not None:
         layer.bias.data.copy_(bias.flatten())
     elif norm is not None:
-        norm.running_mean.data.sub_(bias.flatten())
+        norm.running_mean.data.sub_(bias.flatten().to(norm.running_mean.device))
 
 
 class Refit:
@@ -57,7 +83,7 @@ class Refit:
         images: (N, C, H, W).
         points: output positions sampled per image.
         seed: of the positions.
-        prior: see `run`.
+        prior: how many rows per unknown of the original the weights before the fit count for.
     """
 
     def __init__(
@@ -76,61 +102,62 @@ class Refit:
         self._seed = seed
         self._prior = prior
 
-    def run(self, small: nn.Module, names: list[str], outputs: Mapping[str, Tensor], grams: Mapping[str, Tensor]) -> None:
-        """Fit layers in place.
-
-        Their present weights are the prior: of them the fit moves away only as far as the rows tell. The prior counts
-        as much as ``prior`` rows per unknown of the original.
+    def run(
+        self, small: nn.Module, names: Sequence[str], remains: Mapping[str, Remains], grams: Mapping[str, Tensor]
+    ) -> None:
+        """Fit layers in place; from their present weights they move only as far as the rows can tell.
 
         Args:
             small: the pruned network, in evaluation mode.
             names: the layers to be fitted.
-            outputs: for layers that lost outputs the indices that remain.
-            grams: for every layer the Gram matrix (groups, inputs, inputs) of its remaining inputs in the original.
+            remains: what remains of them.
+            grams: the Gram matrices of their remaining inputs in the original.
         """
         modules = dict(small.named_modules())
-        wanted = {name: self._sites[name].partner for name in names}
-        clock = OperatorClock(frozenset(partner for partner in wanted.values() if partner is not None))
+        partners = {name: self._sites[name].partner for name in names}
+        clock = OperatorClock(frozenset(partner for partner in partners.values() if partner is not None))
 
-        def fit(name: str) -> Any:
+        def fit(name: str) -> Callable[..., None]:
             def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
                 clock.stopped = True
+                partner = clock.results.get(partners[name] or 0)
                 norm = modules.get(self._sites[name].norm or "")
-                partner = None if wanted[name] is None else clock.results.get(wanted[name])
-                self._fit(name, layer, norm, inputs[0], partner, outputs.get(name), grams[name])
+                rows = Patches(self._points, self._seed, name)
+                target = self._target(name, layer, norm, rows, partner, remains[name])
+                weights, bias = self._solve(name, layer, rows.inputs(layer, inputs[0]), target, grams[name])
+                write(layer, norm, weights, bias)
                 clock.stopped = False
 
             return hook
 
-        hooks = {modules[name]: fit(name) for name in names}
-        with torch.no_grad(), hooked(hooks, before=True), clock:
+        with torch.no_grad(), hooked({modules[name]: fit(name) for name in names}, before=True), clock:
             small(self._images)
 
-    def _fit(
-        self, name: str, layer: Fitted, norm: Any, x: Tensor, partner: Tensor | None, kept: Tensor | None, gram: Tensor
-    ) -> None:
-        patches = Patches(self._points, self._seed, name)
-        known = self._targets[name]
-        rows = patches.inputs(layer, x)
-        kept = torch.arange(known.output.shape[1]) if kept is None else kept
-        target = known.output[:, kept]
-        if partner is not None and known.partner is not None:
-            error = known.partner[:, kept] - patches.outputs(layer, partner)
-            target = target + error / _scale(norm, error)
-        holds_bias = layer.bias is not None or norm is not None
-        found = moments(rows, target, holds_bias)
-        groups = len(found.gram)
-        before = layer.weight.detach().double().reshape(groups, -1, found.gram.shape[1])
-        strength = self._prior * found.gram.shape[1] / found.rows
-        left = found.cross - found.gram @ before.transpose(1, 2)
-        change = solve(with_ridge(found.gram + strength * gram), left)
-        weights = before + change
-        write(layer, norm, weights, found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2))
+    def _target(
+        self, name: str, layer: Fitted, norm: Any, rows: Patches, partner: Tensor | None, remains: Remains
+    ) -> Tensor:
+        """Return what the layer should give: the original's output, and what the other side of its sum lacks."""
+        targets = self._targets[name]
+        outputs = slice(None) if remains.outputs is None else remains.outputs
+        target = targets.output[:, outputs]
+        if partner is None or targets.partner is None:
+            return target
+        missing = targets.partner[:, outputs] - rows.outputs(layer, partner)
+        return target + missing / _scale(norm, missing)
+
+    def _solve(self, name: str, layer: Fitted, x: Tensor, target: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+        found = moments(x, target, holds_bias(layer, self._sites[name]))
+        groups, inputs, _ = found.gram.shape
+        before = layer.weight.detach().cpu().double().reshape(groups, -1, inputs)
+        error = found.cross - found.gram @ before.transpose(1, 2)
+        strength = self._prior * inputs / found.rows
+        weights = before + solve(with_ridge(found.gram + strength * gram), error)
+        return weights, found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2)
 
 
-def _scale(norm: Any, error: Tensor) -> Tensor:
+def _scale(norm: Any, like: Tensor) -> Tensor:
     """Return what a batch norm multiplies each channel with; infinity, where that is next to nothing."""
     if norm is None:
-        return torch.ones(error.shape[1])
+        return torch.ones_like(like[0])
     scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
     return torch.where(scale.abs() > 1e-3 * scale.abs().max(), scale, torch.inf)

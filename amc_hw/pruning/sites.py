@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ class Site:
     """What happens to the result of a layer.
 
     Attributes:
-        norm: the batch norm that takes it directly, if one does.
+        norm: the batch norm that takes it directly and nothing else, if one does.
         partner: the number of the operator whose result is added to it (behind the batch norm) and is known before
             the layer runs: the other side of a residual sum.
     """
@@ -59,10 +59,12 @@ class _SiteFinder(OperatorClock):
     def __init__(self) -> None:
         super().__init__()
         self.norms: dict[str, str] = {}
+        self.norm_calls: dict[str, int] = {}
         self.partners: dict[str, int] = {}
         self._started: dict[str, int] = {}
-        self._written: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-        self._made: WeakTensorKeyDictionary = WeakTensorKeyDictionary()  # by which layer, up to a batch norm
+        self._written: MutableMapping[Tensor, int] = WeakTensorKeyDictionary()
+        # By which layer a tensor was made, directly or with a batch norm behind it.
+        self._made: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
 
     def start(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: Any) -> None:
@@ -78,8 +80,9 @@ class _SiteFinder(OperatorClock):
 
     def norm(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.norm_calls[name] = self.norm_calls.get(name, 0) + 1
             layer = self._made.get(inputs[0])
-            if layer is not None and layer not in self.norms:
+            if layer is not None:
                 self.norms[layer] = name
                 self._made[output] = layer
 
@@ -89,9 +92,10 @@ class _SiteFinder(OperatorClock):
         if name in ("add", "add_") and all(isinstance(arg, Tensor) for arg in args[:2]):
             for one, other in (args[:2], args[1::-1]):
                 layer, written = self._made.get(one), self._written.get(other)
-                if layer is not None and written is not None and one.shape == other.shape:
-                    if written <= self._started[layer]:
-                        self.partners[layer] = written
+                if layer is None or written is None or one.shape != other.shape:
+                    continue
+                if written <= self._started[layer]:
+                    self.partners[layer] = written
         for tensor in tree_flatten(output)[0]:
             if isinstance(tensor, Tensor):
                 self._written[tensor] = self.now
@@ -118,4 +122,9 @@ def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: Site(finder.norms.get(name), finder.partners.get(name)) for name in layers}
+    sites = {}
+    for name in layers:
+        norm = finder.norms.get(name)
+        shared = norm is not None and finder.norm_calls[norm] > 1
+        sites[name] = Site() if shared else Site(norm, finder.partners.get(name))
+    return sites

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amc_hw.pruning.least_squares import on_cpu
 from amc_hw.pruning.patches import Fitted, Patches
 from amc_hw.pruning.sites import OperatorClock, Site
 
 
 @dataclass
 class Gram:
-    """The second moments of a layer's inputs, the mean subtracted: (groups, inputs, inputs) and (groups, inputs)."""
+    """The second moments of a layer's inputs: (groups, inputs, inputs), about the mean (groups, inputs).
+
+    The mean is zero where the layer can hold no bias, neither itself nor in the batch norm behind it.
+    """
 
     matrix: Tensor
     mean: Tensor
@@ -44,30 +48,39 @@ def hooked(hooks: Mapping[nn.Module, Callable[..., None]], *, before: bool) -> I
             handle.remove()
 
 
+def holds_bias(layer: Fitted, site: Site) -> bool:
+    """Whether a layer's result can be shifted."""
+    return layer.bias is not None or site.norm is not None
+
+
 def gather_grams(
-    model: nn.Module, layers: Mapping[str, Fitted], images: Tensor, points: int, batch: int, seed: int
+    model: nn.Module,
+    layers: Mapping[str, Fitted],
+    sites: Mapping[str, Site],
+    batches: Iterable[Tensor],
+    points: int,
+    seed: int,
 ) -> dict[str, Gram]:
     """Return the Gram matrix of every layer.
 
     Args:
         model: the original, in evaluation mode.
         layers: of the model, by name.
-        images: (N, C, H, W).
+        sites: of the layers.
+        batches: images (N, C, H, W).
         points: output positions sampled per image.
-        batch: images per forward pass.
         seed: of the positions.
     """
     products: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
     rows: dict[str, int] = {}
-    start = 0
 
     def gather(name: str) -> Callable[..., None]:
         patches = Patches(points, seed, name)
 
         def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-            x = patches.inputs(layer, inputs[0], start).transpose(0, 1)
-            product, total = (x.transpose(1, 2) @ x).double(), x.sum(1).double()
+            x = patches.inputs(layer, inputs[0]).transpose(0, 1)
+            product, total = on_cpu(x.transpose(1, 2) @ x), on_cpu(x.sum(1))
             products[name] = products[name] + product if name in products else product
             sums[name] = sums[name] + total if name in sums else total
             rows[name] = rows.get(name, 0) + x.shape[1]
@@ -75,11 +88,13 @@ def gather_grams(
         return hook
 
     with torch.no_grad(), hooked({layer: gather(name) for name, layer in layers.items()}, before=True):
-        for start in range(0, len(images), batch):
-            model(images[start : start + batch])
+        for images in batches:
+            model(images)
     grams = {}
     for name, product in products.items():
         mean = sums[name] / rows[name]
+        if not holds_bias(layers[name], sites[name]):
+            mean = torch.zeros_like(mean)
         grams[name] = Gram(product / rows[name] - mean[:, :, None] * mean[:, None, :], mean)
     return grams
 

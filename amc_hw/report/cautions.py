@@ -34,15 +34,11 @@ def _of_the_device(run: Run) -> list[str]:
     found = []
     named = any(isinstance(value, str) and "simulat" in value.lower() for value in run.device.values())
     if run.device.get("simulated") or named:
-        found.append(
-            "The device is simulated: its latencies are made up for trying things out, not measured."
-        )
+        found.append("The device is simulated: its latencies are made up for trying things out, not measured.")
     searched = run.summary.device if run.summary else {}
     benchmarked = run.benchmark.device if run.benchmark else {}
     if searched and benchmarked and searched != benchmarked:
-        names = sorted(
-            name for name in {*searched, *benchmarked} if searched.get(name) != benchmarked.get(name)
-        )
+        names = sorted(name for name in {*searched, *benchmarked} if searched.get(name) != benchmarked.get(name))
         found.append(f"The search and the benchmark ran on devices that differ in: {', '.join(names)}.")
     return found
 

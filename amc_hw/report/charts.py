@@ -55,9 +55,7 @@ def _episode_plot(run: Run, title: str, unit: str, values: list[float]) -> Plot:
 
 
 def _episode_text(episode: Episode) -> str:
-    text = (
-        f"Episode {episode.episode}: reward {fixed(episode.reward, 4)}, accuracy {percent(episode.accuracy)}"
-    )
+    text = f"Episode {episode.episode}: reward {fixed(episode.reward, 4)}, accuracy {percent(episode.accuracy)}"
     return text if episode.latency_ms is None else f"{text}, {milliseconds(episode.latency_ms)} predicted"
 
 

@@ -129,15 +129,11 @@ def _row(number: int, run: Run, on_front: bool) -> ComparedRun:
 def _pareto_plot(rows: list[ComparedRun], front: list[int]) -> Plot:
     """Draw the finished runs by strategy, their originals as squares, and the front as a staircase."""
     points = {row.number: _reached(row.compressed) for row in rows}
-    originals = sorted(
-        {_reached(row.original) for row in rows if row.original.latency_ms and row.original.accuracy}
-    )
+    originals = sorted({_reached(row.original) for row in rows if row.original.latency_ms and row.original.accuracy})
     every = [*points.values(), *originals]
     x = linear_axis("measured latency, ms", [latency for latency, _ in every])
     y = linear_axis("top-1 on the test set, %", [accuracy for _, accuracy in every])
-    shades = (
-        Shade("front", line_path(x, y, [points[number] for number in front], step=True), "Pareto front"),
-    )
+    shades = (Shade("front", line_path(x, y, [points[number] for number in front], step=True), "Pareto front"),)
     return Plot(
         title="Accuracy against latency",
         summary=f"{len(rows)} runs; {len(front)} of them on the Pareto front.",
@@ -154,9 +150,7 @@ def _reached(figures: Figures) -> tuple[float, float]:
     return figures.latency_ms or 0.0, 100 * (figures.accuracy or 0.0)
 
 
-def _strategy_marks(
-    x: Axis, y: Axis, rows: list[ComparedRun], points: dict[int, tuple[float, float]]
-) -> list[Marks]:
+def _strategy_marks(x: Axis, y: Axis, rows: list[ComparedRun], points: dict[int, tuple[float, float]]) -> list[Marks]:
     strategies = list(dict.fromkeys(row.strategy for row in rows))
     series = []
     for index, strategy in enumerate(strategies):

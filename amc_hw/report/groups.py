@@ -28,9 +28,7 @@ def group_bars(policy: ChosenPolicy) -> list[GroupBar]:
         for name, channels in policy.original_channels.items()
         if channels > 0
     ]
-    known = [
-        value for group in groups for value in (group.latency_ms_original, group.latency_ms_kept) if value
-    ]
+    known = [value for group in groups for value in (group.latency_ms_original, group.latency_ms_kept) if value]
     longest = max(known, default=1.0)
     return [_group_bar(group, longest) for group in groups]
 
@@ -41,6 +39,4 @@ def _group_bar(group: Group, longest: float) -> GroupBar:
     if before is None or after is None:
         return bar
     text = f"{milliseconds(before, longest).removesuffix(' ms')} → {milliseconds(after, longest)}"
-    return GroupBar(
-        bar.name, bar.original, bar.kept, bar.share, text, 100 * before / longest, 100 * after / longest
-    )
+    return GroupBar(bar.name, bar.original, bar.kept, bar.share, text, 100 * before / longest, 100 * after / longest)

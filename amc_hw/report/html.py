@@ -120,9 +120,7 @@ def _command(command: Any) -> str:
             return command
     else:
         words = list(map(str, command)) if isinstance(command, list) else []
-    return " ".join(
-        f"\\\n    {shlex.quote(word)}" if word.startswith("--") else shlex.quote(word) for word in words
-    )
+    return " ".join(f"\\\n    {shlex.quote(word)}" if word.startswith("--") else shlex.quote(word) for word in words)
 
 
 def _samples(benchmark: Benchmark | None) -> list[ModelSamples]:

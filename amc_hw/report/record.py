@@ -259,11 +259,7 @@ def _checked(path: Path, kind: type[_Model], document: Any, where: str = "") -> 
 
 
 def _damaged(path: Path, reason: str) -> RunFolderError:
-    cure = (
-        "remove that line"
-        if reason.startswith("line ")
-        else "delete it and run the step that writes it again"
-    )
+    cure = "remove that line" if reason.startswith("line ") else "delete it and run the step that writes it again"
     return RunFolderError(f"{path} is damaged ({reason}); {cure}.")
 
 

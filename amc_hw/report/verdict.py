@@ -128,8 +128,7 @@ def _unfinished(run: Run) -> Verdict:
         return Verdict(
             "unfinished",
             "A policy is chosen",
-            f"The search has chosen a policy{predicted}{known}; "
-            "its fine-tuning, export or benchmark is still to come.",
+            f"The search has chosen a policy{predicted}{known}; its fine-tuning, export or benchmark is still to come.",
         )
     if run.episodes:
         best = best_so_far(run.episodes)[-1]
@@ -142,9 +141,7 @@ def _unfinished(run: Run) -> Verdict:
             f"{len(run.episodes)}{of} episodes are done; the best so far is episode {best.episode} with "
             f"{percent(best.accuracy)} on the search split before fine-tuning.",
         )
-    return Verdict(
-        "unfinished", "Nothing was searched yet", "The run folder holds settings only, or measurements."
-    )
+    return Verdict("unfinished", "Nothing was searched yet", "The run folder holds settings only, or measurements.")
 
 
 def gauge(summary: Summary | None) -> Gauge | None:

@@ -35,9 +35,7 @@ def verified_rows(policy: ChosenPolicy) -> list[VerifiedRow]:
     candidates = list(policy.candidates)
     if all(candidate.channels != policy.channels for candidate in candidates):
         candidates.append(
-            Candidate(
-                channels=policy.channels, predicted_ms=policy.predicted_ms, measured_ms=policy.measured_ms
-            )
+            Candidate(channels=policy.channels, predicted_ms=policy.predicted_ms, measured_ms=policy.measured_ms)
         )
     return [
         VerifiedRow(

@@ -48,6 +48,7 @@ class TableCheck:
     """How well a table predicts networks that it was not made from."""
 
     table: Path
+    notes: tuple[str, ...]
     networks: tuple[CheckedNetwork, ...]
 
     @property
@@ -130,6 +131,7 @@ def check_table(
         means = _interleaved(device, files, predicted, progress)
     return TableCheck(
         path,
+        tuple(measured.notes),
         tuple(
             CheckedNetwork(
                 channels=dict(policy),

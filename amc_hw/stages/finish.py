@@ -114,7 +114,8 @@ def evaluate_tflite(file: Path, part: Part, progress: Progress) -> float:
         expected = tuple(model.input_shape[i] for i in (3, 1, 2)) if len(model.input_shape) == 4 else ()
         if expected != tuple(images.shape[1:]):
             raise UsageError(
-                f"{file.name} takes images of (channels, height, width) {expected}, the data has {tuple(images.shape[1:])}."
+                f"{file.name} takes images of (channels, height, width) {expected}, "
+                f"the data has {tuple(images.shape[1:])}."
             )
         logits = model(images.numpy())
         correct += int((np.asarray(logits).reshape(len(images), -1).argmax(1) == labels.numpy()).sum())
@@ -189,4 +190,3 @@ def summarise(
     }
     write_json(run / SUMMARY, summary)
     return summary
-

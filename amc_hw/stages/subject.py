@@ -53,9 +53,7 @@ def make_subject(model: nn.Module, data: Data, multiple: int = 8, lower: float =
     return Subject(traced.model, traced.example, traced.network, traced.choices, data)
 
 
-def trace_subject(
-    model: nn.Module, image_size: tuple[int, int, int], multiple: int = 8, lower: float = 0.2
-) -> Traced:
+def trace_subject(model: nn.Module, image_size: tuple[int, int, int], multiple: int = 8, lower: float = 0.2) -> Traced:
     """Trace a network for images of a size.
 
     Args:

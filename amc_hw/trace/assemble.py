@@ -61,8 +61,8 @@ class Assembly:
                 if len(channels) < 2:
                     self._keep(channels, "all its channels hang together, and none can be removed alone")
             members: dict[str, list[Member]] = {name: [] for name in owners}
-            for (module, side, axis), channels in self._channels.items():
-                for name, positions in _positions(channels, owners).items():
+            for (module, side, axis), dimension in self._channels.items():
+                for name, positions in _positions(dimension, owners).items():
                     if positions is None:
                         self._keep(owners[name], f"'{module}' uses some of its channels more often than others")
                     else:

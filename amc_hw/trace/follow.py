@@ -57,7 +57,7 @@ class Call:
 
 @dataclass
 class Followed:
-    """What one forward pass told: the labels of every side of every leaf and of bare parameters, and the layers' calls."""
+    """What one forward pass told: labels of every side of every leaf and of bare parameters, and the layers' calls."""
 
     book: Labels = field(default_factory=Labels)
     sides: dict[tuple[str, Side], Tensor] = field(default_factory=dict)
@@ -75,9 +75,9 @@ def is_leaf(module: nn.Module) -> bool:
     )
 
 
-class _Follower(TorchDispatchMode):
+class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found = Followed()
         self._labels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._inside = 0  # how deep in leaves: their operators are not looked at
@@ -206,7 +206,7 @@ class _Follower(TorchDispatchMode):
         return first(labels, dims).reshape(result.shape)
 
     def _pad(self, labels: Tensor, pads: list[int], result: Tensor) -> Tensor:
-        """Constants beside the channels are channels of their own; around height and width they belong to the channel."""
+        """Constants beside the channels are channels of their own; those around the map belong to the channel."""
         for index in range(len(pads) // 2):
             dim = labels.dim() - 1 - index
             before, after = pads[2 * index], pads[2 * index + 1]

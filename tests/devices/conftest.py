@@ -73,9 +73,7 @@ def open_android(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]
 
         def open_phone(phone: Any, binary: Path | None = None, *, sleep: Any = None, **limits: float) -> AndroidDevice:
             waits = Limits(**{"authorise_s": 1.0, "reconnect_s": 10.0, "run_s": 20.0, "cool_poll_s": 0.05, **limits})
-            settings = PhoneSettings(
-                address=("127.0.0.1", phone.port), benchmark_model=binary or phone.benchmark_model
-            )
+            settings = PhoneSettings(address=("127.0.0.1", phone.port), benchmark_model=binary or phone.benchmark_model)
             more = {"sleep": sleep} if sleep else {}
             device = AndroidDevice(f"android:{phone.serial}", connect(settings, waits), settings, waits, **more)
             stack.callback(device.close)

@@ -238,7 +238,8 @@ def test_interrupted(phone: Any, open_android: Any, fake_benchmark: Any, model: 
 def test_leftovers_of_a_crash_are_ended_and_nothing_else(
     phone: Any, open_android: Any, fake_benchmark: Any, model: Path
 ) -> None:
-    phone.run(f"mkdir -p /{FOLDER}; echo 3 >/{FOLDER}/stay_on.saved; mkfifo /data/hang; echo 'read -r _ <>/data/hang' >/{FOLDER}/left")
+    phone.run(f"mkdir -p /{FOLDER}; echo 3 >/{FOLDER}/stay_on.saved; mkfifo /data/hang")
+    phone.run(f"echo 'read -r _ <>/data/hang' >/{FOLDER}/left")
     phone.run(f"setsid sh /{FOLDER}/left >/dev/null 2>&1 &")
     phone.run("setsid sleep 77 >/dev/null 2>&1 &")
     wait_until(lambda: any("left" in line for line in phone.processes()))
@@ -261,7 +262,7 @@ def test_a_sleeping_phone_goes_back_to_sleep(phone: Any, open_android: Any, fake
     assert phone.run(STAY_ON) == "null\n"
 
 
-@pytest.mark.parametrize("name", ["with space.tflite", "it's \"quoted\".tflite", "$(touch HERE) `id` ;x.tflite"])
+@pytest.mark.parametrize("name", ["with space.tflite", 'it\'s "quoted".tflite', "$(touch HERE) `id` ;x.tflite"])
 def test_odd_file_names(
     phone: Any, open_android: Any, fake_benchmark: Any, tmp_path: Path, model: Path, name: str
 ) -> None:

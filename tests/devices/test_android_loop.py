@@ -1,4 +1,4 @@
-"""The loop with a phone in it: profile, search, verify, fine-tune, export, benchmark; and a table through lost cables."""
+"""The loop with a phone in it, from the profile to the benchmark; and a table through lost cables."""
 
 from __future__ import annotations
 

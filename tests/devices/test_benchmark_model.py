@@ -44,7 +44,7 @@ def test_what_is_named_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_downloads_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     official = tmp_path / "android_aarch64_benchmark_model"
     monkeypatch.setattr(benchmark_model, "URL", tmp_path.as_uri() + "/{file}")
-    with pytest.raises(DeviceError, match="cannot download .* AMC_HW_BENCHMARK_MODEL=FILE"):
+    with pytest.raises(DeviceError, match=r"cannot download .* AMC_HW_BENCHMARK_MODEL=FILE"):
         find_binary("arm64-v8a", None)
     official.write_bytes(b"<html>")
     with pytest.raises(DeviceError, match="is no program"):

@@ -23,9 +23,7 @@ LOADING = [("ModifyGraphWithDelegate", "ModifyGraphWithDelegate/0", 14842, 1)]
 LINE = "=" * 30
 
 
-def table(
-    runs: int, operators: list = OPERATORS, *, start: bool = False, csv: bool = False, at: str = ""
-) -> str:
+def table(runs: int, operators: list = OPERATORS, *, start: bool = False, csv: bool = False, at: str = "") -> str:
     """The op profile of a set of runs: `Run Order`, `Top by Computation Time`, types, totals."""
     titles = ["node type", "start", "first", "avg_ms", "%", "cdf%", "mem KB", "times called", "name"]
     if not start:
@@ -269,9 +267,7 @@ def test_every_truncation_is_refused_or_leaves_the_values(form: str) -> None:
 
 
 ODD_NUMBERS = ["nan", "-nan", "inf", "1e999", "0", "-0", "9" * 400, "٣", "1_0", "", "0x10", "1e-7"]
-NUMBERS = (
-    st.integers(-5, 100_000).map(str) | st.floats(0, 1e4).map("{:.3f}".format) | st.sampled_from(ODD_NUMBERS)
-)
+NUMBERS = st.integers(-5, 100_000).map(str) | st.floats(0, 1e4).map("{:.3f}".format) | st.sampled_from(ODD_NUMBERS)
 KINDS = st.sampled_from(["drop", "double", "swap", "move", "byte", "number", "cut"])
 CHANGE = st.tuples(KINDS, st.floats(0, 1, exclude_max=True), st.integers(0, 255), NUMBERS)
 

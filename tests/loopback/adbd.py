@@ -133,9 +133,7 @@ class Connection:
         self.passed: dict[str, int] = {}
 
     def send(self, command: int, first: int, second: int, data: bytes = b"") -> None:
-        header = struct.pack(
-            "<6I", command, first, second, len(data), sum(data) & 0xFFFFFFFF, command ^ 0xFFFFFFFF
-        )
+        header = struct.pack("<6I", command, first, second, len(data), sum(data) & 0xFFFFFFFF, command ^ 0xFFFFFFFF)
         try:
             with self.lock:
                 self.peer.sendall(header + data)

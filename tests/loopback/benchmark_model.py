@@ -119,9 +119,7 @@ class PlainModel:
             resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         threads = max(1, flags["num_threads"])
         started = time.perf_counter_ns()
-        self.interpreter = Interpreter(
-            flags["graph"], num_threads=threads, experimental_op_resolver_type=resolver
-        )
+        self.interpreter = Interpreter(flags["graph"], num_threads=threads, experimental_op_resolver_type=resolver)
         loaded = time.perf_counter_ns()
         self.interpreter.allocate_tensors()
         self.setup_us = [(loaded - started) // 1000, (time.perf_counter_ns() - loaded) // 1000]

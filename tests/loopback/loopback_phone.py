@@ -60,9 +60,7 @@ PYTHON_FOLDERS = [sys.base_prefix, *PACKAGES]
 
 def why_not() -> str | None:
     """Say what this machine lacks for a loopback phone, or None."""
-    missing = [
-        tool for tool in ("mksh", "toybox", "unshare", "pivot_root") if not shutil.which(tool, path=TOOLS)
-    ]
+    missing = [tool for tool in ("mksh", "toybox", "unshare", "pivot_root") if not shutil.which(tool, path=TOOLS)]
     if missing:
         return f"a loopback phone needs {', '.join(missing)}: apt-get install mksh toybox util-linux mount"
     probe = subprocess.run(["unshare", "-Urmpf", "mount", "-t", "proc", "proc", "/proc"], capture_output=True)
@@ -80,9 +78,7 @@ class LoopbackPhone:
         properties: what replaces some of `PROPERTIES`.
     """
 
-    def __init__(
-        self, folder: Path, *, data_bytes: int = 0, properties: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, data_bytes: int = 0, properties: dict[str, str] | None = None) -> None:
         self.folder = folder.resolve()
         self.data_bytes = data_bytes
         self.port = 0
@@ -212,9 +208,7 @@ class LoopbackPhone:
         binaries.mkdir()
         for tool, name in (("mksh", "sh"), ("toybox", "toybox")):
             shutil.copy(os.path.realpath(str(shutil.which(tool, path=TOOLS))), binaries / name)
-        applets = subprocess.run(
-            [binaries / "toybox"], capture_output=True, text=True, check=True
-        ).stdout.split()
+        applets = subprocess.run([binaries / "toybox"], capture_output=True, text=True, check=True).stdout.split()
         for applet in applets:
             (binaries / applet).symlink_to("toybox")
         for file in (HERE / "system_bin").iterdir():

@@ -16,9 +16,7 @@ class Stat:
 
     def deviation(self) -> int:
         average = self.average()
-        return int(
-            (sum(value * value for value in self.values) / len(self.values) - average * average) ** 0.5
-        )
+        return int((sum(value * value for value in self.values) / len(self.values) - average * average) ** 0.5)
 
     def percentile(self, percent: int) -> int:
         return sorted(self.values)[len(self.values) * percent // 100] if self.values else 0
@@ -36,9 +34,7 @@ class Stat:
                 f"max={max(values)} avg={self.average():g} std={self.deviation()}"
             )
         if percentiles:
-            text += "".join(
-                f" {name}={self.percentile(p)}" for name, p in (("p5", 5), ("median", 50), ("p95", 95))
-            )
+            text += "".join(f" {name}={self.percentile(p)}" for name, p in (("p5", 5), ("median", 50), ("p95", 95)))
         return text
 
 
@@ -104,11 +100,7 @@ class Profile:
             shares = [100 * sum(times.values) / total, 100 * cumulated / total]
             called = str(len(times.values) // len(self.totals.values))
             if csv:
-                texts = (
-                    [f"{number:g}" for number in numbers]
-                    + [f"{share:g}%" for share in shares]
-                    + ["0", called]
-                )
+                texts = [f"{number:g}" for number in numbers] + [f"{share:g}%" for share in shares] + ["0", called]
                 lines.append(", ".join([operator.kind, *texts, operator.name.replace(",", "\t")]))
             else:
                 texts = [f"{number:.3f}" for number in numbers] + [f"{share:.3f}%" for share in shares]
@@ -119,9 +111,7 @@ class Profile:
         line, runs = "=" * 30, len(self.totals.values)
         lines = [f"Number of nodes executed: {len(self.operators)}", f"{line} Summary by node type {line}"]
         names = ("[Node type]", "[count]", "[avg ms]", "[avg %]", "[cdf %]", "[mem KB]", "[times called]")
-        lines.append(
-            "node type, count, avg_ms, avg %, cdf %, mem KB, times called" if csv else "\t" + "\t".join(names)
-        )
+        lines.append("node type, count, avg_ms, avg %, cdf %, mem KB, times called" if csv else "\t" + "\t".join(names))
         kinds: dict[str, list[Operator]] = {}
         for operator in self.ordered():
             kinds.setdefault(operator.kind, []).append(operator)
@@ -141,9 +131,7 @@ class Profile:
         graph = message.subgraph_profiles.add(subgraph_index=0)  # type: ignore[attr-defined]
         for operator in self.ordered():
             values = operator.elapsed_us.values
-            entry = graph.per_op_profiles.add(
-                node_type=operator.kind, name=operator.name, run_order=operator.order
-            )
+            entry = graph.per_op_profiles.add(node_type=operator.kind, name=operator.name, run_order=operator.order)
             entry.times_called = len(values) // len(self.totals.values)
             times = entry.inference_microseconds
             times.first, times.last, times.sum, times.count = values[0], values[-1], sum(values), len(values)

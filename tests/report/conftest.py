@@ -80,9 +80,7 @@ def synthetic_run(
                 "channels": kept if number == 1 else {**kept, "conv1": 4 + number},
                 "score": round(0.861 - 0.004 * number, 4),
                 "predicted_ms": predicted,
-                "measured_ms": measured
-                if number == 1
-                else predicted * (1 + (0.031, 0, -0.018, 0.009, 0.057)[number]),
+                "measured_ms": measured if number == 1 else predicted * (1 + (0.031, 0, -0.018, 0.009, 0.057)[number]),
                 "repaired": number == 4,
             }
         )
@@ -130,9 +128,7 @@ def synthetic_run(
         for drift in (0.997, 1.0, 1.004):
             samples = latency * 1000 * rng.lognormal(0, 0.012, 200)
             samples[rng.integers(0, 200, 3)] *= 1.25
-            repeats.append(
-                {"samples_us": np.round(samples * drift * latency * 1000 / samples.mean(), 3).tolist()}
-            )
+            repeats.append({"samples_us": np.round(samples * drift * latency * 1000 / samples.mean(), 3).tolist()})
         benchmark_models.append(
             {
                 "name": name,

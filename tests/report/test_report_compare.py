@@ -28,9 +28,7 @@ def text_of(page: Path) -> str:
     return " ".join(" ".join(words).split())
 
 
-def test_several_runs_share_a_table_and_a_front(
-    make_run: Callable[..., Path], edit: Edit, tmp_path: Path
-) -> None:
+def test_several_runs_share_a_table_and_a_front(make_run: Callable[..., Path], edit: Edit, tmp_path: Path) -> None:
     runs = [
         make_run("small", ratio=0.3, accuracy=0.88),
         make_run("middle", ratio=0.5, accuracy=0.91),
@@ -69,9 +67,7 @@ def test_runs_on_other_devices_or_data_are_kept_apart(
     assert "are kept apart" in text_of(page)
 
 
-def test_runs_that_were_not_verified_are_in_no_plot(
-    make_run: Callable[..., Path], edit: Edit, tmp_path: Path
-) -> None:
+def test_runs_that_were_not_verified_are_in_no_plot(make_run: Callable[..., Path], edit: Edit, tmp_path: Path) -> None:
     run = make_run("one")
     edit(run / "summary.json", lambda summary: summary.update(unverified=True))
     assert "no plot yet" in text_of(compare_report([run], tmp_path / "compare.html"))
@@ -97,9 +93,7 @@ def test_the_front_is_what_no_other_point_beats(cloud: dict[int, tuple[float, fl
     known = {key: point for key, point in cloud.items() if point is not None}
 
     def beaten(point: tuple[float, float]) -> bool:
-        return any(
-            other != point and other[0] <= point[0] and other[1] >= point[1] for other in known.values()
-        )
+        return any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in known.values())
 
     assert {known[key] for key in front} == {point for point in known.values() if not beaten(point)}
     assert [known[key][0] for key in front] == sorted(known[key][0] for key in front)

@@ -131,11 +131,7 @@ def test_strings_from_files_are_text_and_nothing_else(run: Path) -> None:
 
     for name in ("config", "policy", "summary", "benchmark"):
         document = json.loads((run / f"{name}.json").read_text())
-        parts = {
-            key: document.pop(key)
-            for key in ("channels", "original_channels", "candidates")
-            if key in document
-        }
+        parts = {key: document.pop(key) for key in ("channels", "original_channels", "candidates") if key in document}
         metric = document.get("budget", {}).get("metric")
         document = poisoned(document) | parts
         document.pop(EVIL)

@@ -32,9 +32,7 @@ def test_file_sizes_have_a_row_where_they_are_known() -> None:
 def test_what_is_not_known_is_a_dash_or_no_row() -> None:
     assert before_after_rows({}) == []
     assert before_after_rows({"original": None, "compressed": {"accuracy": None}}) == []
-    assert before_after_rows(
-        {"original": {"latency_ms": 1.0, "accuracy": 0.9}, "compressed": {"macs": 1.0}}
-    ) == [
+    assert before_after_rows({"original": {"latency_ms": 1.0, "accuracy": 0.9}, "compressed": {"macs": 1.0}}) == [
         ("Top-1 accuracy", "90.00 %", "–", "–"),
         ("Latency, measured", "1.000 ms", "–", "–"),
         ("MACs", "–", "1", "–"),
@@ -42,9 +40,7 @@ def test_what_is_not_known_is_a_dash_or_no_row() -> None:
 
 
 def test_an_original_of_zero_has_no_ratio() -> None:
-    assert before_after_rows({"original": {"macs": 0}, "compressed": {"macs": 5}}) == [
-        ("MACs", "0", "5", "–")
-    ]
+    assert before_after_rows({"original": {"macs": 0}, "compressed": {"macs": 5}}) == [("MACs", "0", "5", "–")]
 
 
 @pytest.mark.parametrize(

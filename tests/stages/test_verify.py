@@ -10,7 +10,7 @@ from simulated_device import SimulatedDevice, microseconds
 
 from amc_hw.budget import parse_budget
 from amc_hw.errors import BudgetError
-from amc_hw.latency.cost import Cost
+from amc_hw.latency.cost import Cost, Term
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.plan import draw_policy
 from amc_hw.policy import Policy
@@ -19,7 +19,6 @@ from amc_hw.search.study import Episode, StudyResult
 from amc_hw.stages.search import Search, network_costs
 from amc_hw.stages.subject import Traced
 from amc_hw.stages.verify import repair, verify
-from amc_hw.latency.cost import Term
 
 
 class Cutter:

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amc_hw.config import make_config, open_run, read_config
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.run_folder import append_line, read_json, read_lines, write_json, write_text
+
+
+@given(cut=st.integers(0, 60))
+def test_a_line_cut_by_a_kill_is_dropped_and_only_that(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    for number in range(5):
+        append_line(path, {"n": number})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    kept = read_lines(path)
+    assert kept == [{"n": number} for number in range(whole[:cut].count(b"\n"))]
+    append_line(path, {"n": 99})
+    assert read_lines(path) == [*kept, {"n": 99}]
+
+
+def test_damage_inside_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b'{"n": 1}\nnonsense\n{"n": 2}\n')
+    with pytest.raises(RunFolderError, match="damaged"):
+        read_lines(tmp_path / "log.jsonl")
+    (tmp_path / "log.jsonl").write_bytes(b'{"n": "\xff"}\n')
+    with pytest.raises(RunFolderError, match="damaged"):
+        read_lines(tmp_path / "log.jsonl")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"old": True})
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        write_text(path, "new")
+    assert read_json(path) == {"old": True}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = make_config(model="resnet20", data="digits")
+    open_run(run, config)
+    assert read_config(run) == config
+    open_run(run, make_config(model="resnet20", data="digits", episodes=500, epochs=1))
+    with pytest.raises(RunFolderError, match="'resnet20', not 'resnet56'"):
+        open_run(run, make_config(model="resnet56", data="digits"))
+    with pytest.raises(UsageError, match="episodes"):
+        make_config(model="resnet20", data="digits", episodes=0)
+    with pytest.raises(RunFolderError, match="does not exist"):
+        read_config(tmp_path / "nowhere")
