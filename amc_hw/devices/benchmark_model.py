@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from amc_hw.cache import cache_folder
 from amc_hw.devices.adb import Output
 from amc_hw.errors import DeviceError, UsageError, unknown_name
 from amc_hw.latency.benchmark_log import BenchmarkLog, parse_log
@@ -55,8 +56,7 @@ def find_binary(abi: str, given: Path | None) -> Path:
             raise UsageError(f"the benchmark_model {named} does not exist.")
         _require_architecture(named, abi)
         return named
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = cache / "amc-hw" / "benchmark_model" / abi / "benchmark_model"
+    kept = cache_folder("benchmark_model") / abi / "benchmark_model"
     if not kept.exists():
         write_bytes(kept, _download(abi))
     _require_architecture(kept, abi)

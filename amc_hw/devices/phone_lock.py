@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import IO
 
+from amc_hw.cache import cache_folder
 from amc_hw.errors import DeviceError
 
 
@@ -26,7 +25,7 @@ class PhoneLock:
             import fcntl
         except ImportError:  # Windows has no such locks
             return
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amc-hw" / "locks"
+        cache = cache_folder("locks")
         try:
             cache.mkdir(parents=True, exist_ok=True)
             self._file = (cache / re.sub(r"[^A-Za-z0-9.-]", "_", phone)).open("w")
