@@ -89,8 +89,8 @@ def reconstruction(group: ChannelGroup, evidence: Evidence) -> Tensor:
 
 def _reading(reader: Consumer, evidence: Evidence) -> Reading:
     weights = reader.layer.weight.detach().double().flatten(1)
-    norm = evidence.modules.get(evidence.sites[reader.name].norm or "")
-    if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
+    norm = evidence.sites[reader.name].norm_of(evidence.modules)
+    if norm is not None:
         scale = torch.rsqrt(norm.running_var.double() + norm.eps)
         weights = weights * (scale if norm.weight is None else scale * norm.weight.detach().double())[:, None]
     variance = ((weights @ evidence.grams[reader.name].matrix[0]) * weights).sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.network import Network
 from amc_hw.trace.slicing import kept_positions
 
-Reconstruction = Literal["none", "original", "sequential"]
+Reconstruction = Literal["none", "original", "sequential", "residual"]
 
 WIDEST = 4608  # inputs x kernel area (512 x 3 x 3) above which a layer's Gram matrix is not worth its memory
 BATCH = 64
@@ -38,8 +39,8 @@ class Pruner:
         calibration: training images (N, C, H, W) as the model takes them; some hundreds.
         importance: which channels are kept, a name of `amc_hw.pruning.importance`.
         reconstruction: "none" leaves the weights as they are; "original" fits every layer that lost inputs to the
-            original's inputs, from Gram matrices alone; "sequential" fits to the inputs of the network as pruned
-            so far, and to residual sums.
+            original's inputs, from Gram matrices alone; "sequential" then fits to the inputs of the network as pruned
+            so far; "residual" does so with residual sums as targets.
         points: output positions sampled per image and layer.
         seed: of the positions.
 
@@ -57,7 +58,7 @@ class Pruner:
         calibration: Tensor,
         *,
         importance: str = "reconstruction",
-        reconstruction: Reconstruction = "sequential",
+        reconstruction: Reconstruction = "residual",
         points: int = 48,
         seed: int = 0,
     ) -> None:
@@ -120,10 +121,10 @@ class Pruner:
             if len(self._grams[name].matrix) == 1:
                 weights, bias = fit_to_original(layer, self._grams[name], remains[name])
                 if self._reconstruction == "original":
-                    write(new, modules.get(self._sites[name].norm or ""), weights, bias)
+                    write(new, self._sites[name].norm_of(modules), weights, bias)
                 else:
                     new.weight.data.copy_(weights.view_as(new.weight))
-        if self._reconstruction == "sequential":
+        if self._reconstruction in ("sequential", "residual"):
             after = list(self._layers)[list(self._layers).index(lossy[0]) :]
             names = [name for name in after if thorough or self._is_quick(name, remains[name])]
             grams = {name: remains[name].gram(self._layers[name], self._grams[name]) for name in names}
@@ -145,8 +146,11 @@ class Pruner:
     def _refit(self, how: Literal["quick", "thorough"]) -> Refit:
         if how not in self._refits:
             images = self._images[: self._quick_images() if how == "quick" else self._thorough_images()]
-            targets = gather_targets(self._model, self._layers, self._sites, images, self._points, self._seed)
-            self._refits[how] = Refit(self._sites, targets, images, self._points, self._seed, PRIOR[how])
+            sites = self._sites
+            if self._reconstruction == "sequential":
+                sites = {name: replace(site, partner=None) for name, site in sites.items()}
+            targets = gather_targets(self._model, self._layers, sites, images, self._points, self._seed)
+            self._refits[how] = Refit(sites, targets, images, self._points, self._seed, PRIOR[how])
         return self._refits[how]
 
     def _quick_images(self) -> int:

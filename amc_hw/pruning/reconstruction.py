@@ -121,7 +121,7 @@ class Refit:
             def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
                 clock.stopped = True
                 partner = clock.results.get(partners[name] or 0)
-                norm = modules.get(self._sites[name].norm or "")
+                norm = self._sites[name].norm_of(modules)
                 rows = Patches(self._points, self._seed, name)
                 target = self._target(name, layer, norm, rows, partner, remains[name])
                 weights, bias = self._solve(name, layer, rows.inputs(layer, inputs[0]), target, grams[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,10 @@ class Site:
 
     norm: str | None = None
     partner: int | None = None
+
+    def norm_of(self, modules: Mapping[str, nn.Module]) -> Any:
+        """Return the batch norm out of a network's modules, or None."""
+        return None if self.norm is None else modules[self.norm]
 
 
 class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -55,7 +59,7 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Take note of an operator that has run, as number ``now``."""
 
 
-class _SiteFinder(OperatorClock):
+class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()
         self.norms: dict[str, str] = {}
@@ -114,7 +118,7 @@ def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:
                 module.register_forward_pre_hook(finder.start(name)),
                 module.register_forward_hook(finder.finish(name)),
             ]
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             hooks.append(module.register_forward_hook(finder.norm(name)))
     try:
         with torch.no_grad(), finder:

@@ -73,7 +73,7 @@ def verify(
         policy, repaired = next_policy(search, subject.choices, tried, fits, attempt < CANDIDATES)
         tried.append(policy)
         progress(attempt, CANDIDATES + REPAIRS, f"measuring candidate {attempt + 1}")
-        model = search.pruner.pruned(policy)
+        model = search.pruner.pruned(policy, thorough=True)
         timings = measure(run, subject, model, device)
         original_ms, measured_ms = timings["original"].latency_ms, timings["candidate"].latency_ms
         known = {tuple(e.policy.items()): e.accuracy for e in search.study.episodes}

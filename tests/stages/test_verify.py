@@ -27,7 +27,7 @@ class Cutter:
     def __init__(self, traced: Traced) -> None:
         self.traced = traced
 
-    def pruned(self, policy: Policy):
+    def pruned(self, policy: Policy, thorough: bool = False):
         kept = {group: range(count) for group, count in policy.items()}
         return shrink(self.traced.model, self.traced.network, kept)
 

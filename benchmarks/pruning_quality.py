@@ -1,0 +1,121 @@
+"""Accuracy before fine-tuning when all channels inside the residual blocks are halved, method by method.
+
+    python benchmarks/pruning_quality.py --model resnet56 --checkpoint resnet56.th --data-root CIFAR10_NPZ
+
+`--data-root` is a folder with train.npz and test.npz. Seconds are those of one CPU core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from amc_hw.data import Data, load_data
+from amc_hw.finetune import evaluate
+from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.models.zoo import build_model
+from amc_hw.pruning.importance import consumers
+from amc_hw.pruning.patches import Patches
+from amc_hw.pruning.pruner import Pruner
+from amc_hw.pruning.statistics import hooked
+from amc_hw.trace.groups import Network, trace
+
+POINTS = 48
+
+# name: importance, reconstruction, thorough, batch norms re-estimated
+METHODS = {
+    "magnitude, no reconstruction": ("magnitude", "none", False, False),
+    "magnitude, inputs of the original": ("magnitude", "original", False, False),
+    "magnitude, inputs as pruned so far": ("magnitude", "sequential", True, False),
+    "elimination, no reconstruction": ("reconstruction", "none", False, False),
+    "elimination, inputs of the original": ("reconstruction", "original", False, False),
+    "elimination, inputs as pruned so far": ("reconstruction", "sequential", True, False),
+    "elimination, residual sums, quick": ("reconstruction", "residual", False, False),
+    "elimination, residual sums": ("reconstruction", "residual", True, False),
+    "elimination, residual sums, batch norms": ("reconstruction", "residual", True, True),
+}
+
+
+def halved(network: Network) -> dict[str, int]:
+    return {name: channels // 2 for name, channels in network.original.items()}
+
+
+def reestimate(model: nn.Module, images: Tensor) -> None:
+    """Replace the statistics of batch norms by those of some images, all at once."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        model(images)
+    model.eval()
+
+
+def fresh_fit_seconds(model: nn.Module, network: Network, kept: dict[str, list[int]], images: Tensor) -> float:
+    """Seconds of a new least-squares fit of every pruned layer from its rows, as AMC's official code does."""
+    modules = dict(model.named_modules())
+    readers = {reader.name: (group, reader) for group in network.groups for reader in consumers(group, modules)}
+    rows: dict[str, Tensor] = {}
+
+    def gather(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+            rows[name] = Patches(POINTS, 0, name).inputs(layer, inputs[0])[:, 0]
+
+        return hook
+
+    with torch.no_grad(), hooked({modules[name]: gather(name) for name in readers}, before=True):
+        model(images)
+    start = time.process_time()
+    for name, (group, reader) in readers.items():
+        y = rows[name] @ reader.layer.weight.detach().flatten(1).T
+        torch.linalg.lstsq(rows[name][:, reader.columns[kept[group.name]].flatten()], y)
+    return time.process_time() - start
+
+
+def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
+    calibration, _ = data.train.first(images, 0)
+    scored = data.test if part == "test" else data.search
+    network = trace(model, calibration[:1])
+    policy = halved(network)
+    print(f"original {100 * evaluate(model, scored):.2f} %, {network.macs(network.original) / 1e6:.1f} M MACs")
+    print(f"halved   {network.macs(policy) / 1e6:.1f} M MACs, {len(calibration)} calibration images")
+    for name, (importance, reconstruction, thorough, norms) in METHODS.items():
+        start = time.process_time()
+        pruner = Pruner(
+            model, network, calibration, importance=importance, reconstruction=reconstruction, points=POINTS
+        )
+        pruner.pruned(policy, thorough=thorough)  # gathers the targets
+        middle = time.process_time()
+        small = pruner.pruned(policy, thorough=thorough)
+        end = time.process_time()
+        if norms:
+            reestimate(small, calibration)
+        accuracy = 100 * evaluate(small, scored)
+        print(f"{name:42} {accuracy:6.2f} %  {middle - start:6.1f} s once  {end - middle:6.2f} s a policy", flush=True)
+    seconds = fresh_fit_seconds(model, network, pruner.kept(policy), calibration)
+    print(f"a fresh least-squares fit of every layer   {seconds:.2f} s a policy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet56")
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=640, help="calibration images")
+    parser.add_argument("--part", choices=["search", "test"], default="test", help="what is scored")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    data = load_data(f"npz:{arguments.data_root}")
+    model = build_model(arguments.model, data.num_classes, data.image_size[0])
+    load_checkpoint(model, arguments.checkpoint)
+    measure(model.eval(), data, arguments.part, arguments.images)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amc_hw.pruning.sites import OperatorClock, Site, find_sites
+
+
+class Block(nn.Module):
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.conv1 = nn.Conv2d(4, 4, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.conv2 = nn.Conv2d(4, 4, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x), inplace=self.inplace)
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=self.inplace)))
+        if self.inplace:
+            y += x
+        else:
+            y = x + y
+        return y
+
+
+class Downsampled(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        one = self.bn1(self.conv1(x))
+        return one + self.bn2(self.conv2(x))
+
+
+def test_the_norm_and_the_other_side_of_the_sum_are_found() -> None:
+    for inplace in (False, True):
+        sites = find_sites(Block(inplace).eval(), torch.zeros(1, 3, 5, 5))
+        assert sites["stem"] == Site()
+        assert sites["conv1"] == Site("bn1", None)
+        assert sites["conv2"].norm == "bn2"
+        assert sites["conv2"].partner is not None
+
+
+def test_of_two_layers_in_a_sum_the_later_one_corrects() -> None:
+    sites = find_sites(Downsampled(False).eval(), torch.zeros(1, 3, 5, 5))
+    assert sites["conv1"].partner is None
+    assert sites["conv2"].partner is not None
+
+
+def test_the_clock_keeps_the_partner_of_a_narrower_network() -> None:
+    model = Block(True).eval()
+    partner = find_sites(model, torch.zeros(1, 3, 5, 5))["conv2"].partner
+    assert partner is not None
+    model.conv1 = nn.Conv2d(4, 2, 1, bias=False)
+    model.bn1 = nn.BatchNorm2d(2).eval()
+    model.conv2 = nn.Conv2d(2, 4, 1, bias=False)
+    x = torch.randn(1, 3, 5, 5)
+    with torch.no_grad(), OperatorClock(frozenset({partner})) as clock:
+        model(x)
+    torch.testing.assert_close(clock.results[partner], F.relu(model.stem(x)))
+
+
+def test_a_norm_that_serves_two_layers_takes_no_bias() -> None:
+    class Twice(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn1(self.conv2(self.bn1(self.conv1(self.stem(x)))))
+
+    sites = find_sites(Twice(False).eval(), torch.zeros(1, 3, 5, 5))
+    assert sites["conv1"].norm is None
+    assert sites["conv2"].norm is None

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from amc_hw.errors import UsageError
+from amc_hw.pruning.surgery import shrink
+from amc_hw.trace.groups import trace
+
+
+@pytest.fixture
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.PReLU(8),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 6, 1),
+        nn.Flatten(),
+        nn.Linear(6 * 16, 5),
+    ).eval()
+
+
+def test_weights_are_sliced_and_attributes_follow(model: nn.Sequential) -> None:
+    network = trace(model, torch.zeros(1, 3, 8, 8))
+    small = shrink(model, network, {"0": [1, 4, 5], "4": [0, 5]})
+    conv, norm, act, depthwise, project, _, linear = small
+    assert torch.equal(conv.weight, model[0].weight[[1, 4, 5]])
+    assert torch.equal(norm.running_var, model[1].running_var[[1, 4, 5]])
+    assert torch.equal(project.weight, model[4].weight[[0, 5]][:, [1, 4, 5]])
+    assert torch.equal(linear.weight, model[6].weight.view(5, 6, 16)[:, [0, 5]].flatten(1))
+    assert (conv.out_channels, norm.num_features, act.num_parameters) == (3, 3, 3)
+    assert (depthwise.in_channels, depthwise.out_channels, depthwise.groups) == (3, 3, 3)
+    assert (project.in_channels, project.out_channels) == (3, 2)
+    assert (linear.in_features, linear.out_features) == (32, 5)
+    assert small(torch.zeros(1, 3, 8, 8)).shape == (1, 5)
+
+
+def test_the_original_is_left_as_it_was(model: nn.Sequential) -> None:
+    network = trace(model, torch.zeros(1, 3, 8, 8))
+    before = copy.deepcopy(model.state_dict())
+    small = shrink(model, network, {"0": [0]})
+    for parameter in small.parameters():
+        parameter.data.zero_()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_the_order_of_the_kept_channels_does_not_matter(model: nn.Sequential) -> None:
+    network = trace(model, torch.zeros(1, 3, 8, 8))
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(
+        shrink(model, network, {"0": [5, 1]})(x), shrink(model, network, {"0": range(1, 6, 4)})(x)
+    )
+
+
+def test_frozen_weights_stay_frozen_and_trainable_ones_trainable(model: nn.Sequential) -> None:
+    network = trace(model, torch.zeros(1, 3, 8, 8))
+    model[0].weight.requires_grad_(False)
+    small = shrink(model, network, {"0": [0, 1]})
+    assert not small[0].weight.requires_grad
+    assert small[4].weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"), [({"0": []}, "must stay"), ({"0": [8]}, "must stay"), ({"9": [0]}, "unknown")]
+)
+def test_wrong_channels_are_refused(model: nn.Sequential, kept: dict[str, list[int]], message: str) -> None:
+    network = trace(model, torch.zeros(1, 3, 8, 8))
+    with pytest.raises(UsageError, match=message):
+        shrink(model, network, kept)

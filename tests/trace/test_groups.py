@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.trace.groups import Network, trace
+from amc_hw.trace.slicing import cut
+
+EXAMPLE = torch.zeros(1, 3, 8, 8)
+
+
+def conv_bn(c_in: int, c_out: int, kernel: int = 3, groups: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(c_out),
+        nn.ReLU(True),
+    )
+
+
+class Net(nn.Module):
+    """A net whose forward is given as a function of itself and the image."""
+
+    def __init__(self, forward: Any, **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = forward
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def chain() -> nn.Module:
+    return nn.Sequential(conv_bn(3, 16), conv_bn(16, 12), nn.Flatten(), nn.Linear(12 * 64, 10))
+
+
+def concatenation() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.last(torch.cat([net.one(x), net.two(x), x], 1)).mean((2, 3))
+
+    return Net(forward, one=conv_bn(3, 8), two=conv_bn(3, 12), last=nn.Conv2d(23, 5, 1))
+
+
+def residual() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        x += net.inner2(net.inner1(x))
+        return net.head(x.mean((2, 3)))
+
+    return Net(forward, stem=conv_bn(3, 16), inner1=conv_bn(16, 8), inner2=conv_bn(8, 16), head=nn.Linear(16, 4))
+
+
+def squeeze_excite() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.depthwise(net.expand(x))
+        gate = net.up(F.relu(net.down(F.adaptive_avg_pool2d(x, 1)))).sigmoid()
+        return net.project(x * gate).flatten(2).mean(2)
+
+    return Net(
+        forward,
+        expand=conv_bn(3, 16),
+        depthwise=conv_bn(16, 16, groups=16),
+        down=nn.Conv2d(16, 4, 1),
+        up=nn.Conv2d(4, 16, 1),
+        project=nn.Conv2d(16, 6, 1),
+    )
+
+
+def grouped() -> nn.Module:
+    return nn.Sequential(conv_bn(3, 16), conv_bn(16, 32, groups=4), nn.Conv2d(32, 5, 1), nn.Flatten())
+
+
+def shared() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.twice(net.twice(net.stem(x)))
+        return net.head(x.mean((2, 3)))
+
+    return Net(forward, stem=conv_bn(3, 12), twice=nn.Conv2d(12, 12, 3, padding=1), head=nn.Linear(12, 4))
+
+
+def shuffled() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        one, two = x.chunk(2, 1)
+        return net.head(torch.cat([two, net.side(one)], 1)).mean((2, 3))
+
+    return Net(forward, stem=conv_bn(3, 32), side=conv_bn(16, 8), head=nn.Conv2d(24, 5, 1))
+
+
+def prelu_and_parameters() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.act(net.stem(x)) * net.scale
+        return net.head(x.permute(0, 2, 3, 1)).mean((1, 2))
+
+    net = Net(forward, stem=nn.Conv2d(3, 12, 3), act=nn.PReLU(12), head=nn.Linear(12, 4))
+    net.scale = nn.Parameter(torch.rand(12, 1, 1))
+    return net
+
+
+def shortcut_by_padding() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        x = F.relu(net.outer(net.inner(x)) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4)))
+        return net.head(x.mean((2, 3)))
+
+    inner = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+    return Net(forward, stem=conv_bn(3, 8), inner=inner, outer=conv_bn(16, 16), head=nn.Linear(16, 4))
+
+
+ALL = [
+    chain,
+    concatenation,
+    residual,
+    squeeze_excite,
+    grouped,
+    shared,
+    shuffled,
+    prelu_and_parameters,
+    shortcut_by_padding,
+]
+
+
+def random_kept(network: Network, seed: int) -> dict[str, list[int]]:
+    rng = np.random.default_rng(seed)
+    counts = {name: int(rng.integers(1, channels + 1)) for name, channels in network.original.items()}
+    return {n: sorted(rng.permutation(network.original[n])[:count].tolist()) for n, count in counts.items()}
+
+
+def masked_output(model: nn.Module, network: Network, kept: dict[str, list[int]], x: Tensor) -> Tensor:
+    """Output of the original with zeros in place of what the removed channels bring to their readers."""
+    masks: dict[str, Tensor] = {}
+    modules = dict(model.named_modules())
+    for group in network.groups:
+        gone = [channel for channel in range(group.channels) if channel not in kept[group.name]]
+        for member in group.members:
+            module = modules.get(member.module)
+            if member.side == "in" and getattr(module, "groups", 1) == 1:
+                size = module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
+                mask = masks.setdefault(member.module, torch.ones(size))
+                mask[member.positions[gone].ravel().tolist()] = 0
+    handles = []
+    for name, mask in masks.items():
+        shape = (-1, 1, 1) if isinstance(modules[name], nn.Conv2d) else (-1,)
+        mask = mask.view(shape)
+        handles.append(modules[name].register_forward_pre_hook(lambda _, x, mask=mask: (x[0] * mask,)))
+    with torch.no_grad():
+        output = model(x)
+    for handle in handles:
+        handle.remove()
+    return output
+
+
+def check(model: nn.Module, network: Network, x: Tensor, seed: int) -> None:
+    """The cut network computes what the masked one computes, at the predicted cost."""
+    kept = random_kept(network, seed)
+    policy = {name: len(channels) for name, channels in kept.items()}
+    small = cut(model, network.groups, kept)
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), masked_output(model, network, kept, x), rtol=1e-4, atol=1e-5)
+        with FlopCounterMode(display=False) as counter:
+            small(x[:1])
+    assert network.macs(policy) == counter.get_total_flops() // 2
+    assert network.params(policy) == sum(p.numel() for p in small.parameters())
+
+
+@pytest.mark.parametrize("build", ALL)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_any_policy_gives_the_masked_network_at_the_predicted_cost(build: Any, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = build().eval()
+    network = trace(model, EXAMPLE)
+    assert network.groups
+    check(model, network, torch.randn(2, 3, 8, 8), seed)
+
+
+def groups_of(build: Any) -> dict[str, int]:
+    return trace(build(), EXAMPLE).original
+
+
+def test_groups_are_named_after_their_first_layer_in_network_order() -> None:
+    assert groups_of(chain) == {"0.0": 16, "1.0": 12}
+    assert groups_of(concatenation) == {"one.0": 8, "two.0": 12}
+    assert groups_of(residual) == {"stem.0": 16, "inner1.0": 8}
+    assert groups_of(squeeze_excite) == {"expand.0": 16, "down": 4}
+    assert groups_of(shared) == {"stem.0": 12}
+
+
+def test_a_channel_of_a_grouped_convolution_is_a_whole_group() -> None:
+    network = trace(grouped(), EXAMPLE)
+    assert network.original == {"0.0": 4}
+    small = cut(grouped(), network.groups, {"0.0": [0, 2, 3]})
+    assert (small[1][0].groups, small[1][0].in_channels, small[1][0].out_channels) == (3, 12, 24)
+    assert small(EXAMPLE).shape == (1, 5 * 64)
+
+
+def test_a_shuffle_keeps_its_halves_equal() -> None:
+    # Two halves are shuffled and split again, so that four channels hang together.
+    assert groups_of(shuffled) == {"stem.0": 8, "side.0": 8}
+
+
+def test_a_flattened_channel_has_many_positions() -> None:
+    network = trace(chain(), EXAMPLE)
+    layer = next(layer for layer in network.layers if layer.kind == "linear")
+    assert layer.c_in.at({"0.0": 1, "1.0": 5}) == 5 * 64
+    member = next(m for m in network.groups[1].members if m.module == "3")
+    assert member.positions.shape == (12, 64)
+    assert member.positions[2].tolist() == list(range(128, 192))
+
+
+def test_a_padded_shortcut_is_left_alone_and_says_why() -> None:
+    network = trace(shortcut_by_padding(), EXAMPLE)
+    assert network.original == {"inner.0": 16}
+    assert set(network.unprunable) == {"stem.0", "outer.0", "head"}
+    assert "padding" in network.unprunable["outer.0"]
+    assert network.unprunable["head"] == "it is the network's output"
+
+
+def test_what_is_not_understood_is_left_alone() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.norm(net.stem(x).permute(0, 2, 3, 1))
+        return net.head(F.gelu(net.wide(x))).mean((1, 2))
+
+    net = Net(forward, stem=nn.Conv2d(3, 16, 3), norm=nn.LayerNorm(16), wide=nn.Linear(16, 32), head=nn.Linear(32, 4))
+    network = trace(net, EXAMPLE)
+    assert network.original == {"wide": 32}
+    assert "native_layer_norm in 'norm' (LayerNorm)" in network.unprunable["stem"]
+
+
+def test_a_hard_coded_size_is_found_by_the_proof() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.head(net.inner(net.stem(x)).mean((2, 3)).view(-1, 16))
+
+    net = Net(forward, stem=conv_bn(3, 8), inner=conv_bn(8, 16), head=nn.Linear(16, 4))
+    network = trace(net, EXAMPLE)
+    assert network.original == {"stem.0": 8}
+    assert "without some of its channels" in network.unprunable["inner.0"]
+
+
+def test_a_layer_that_is_not_called_is_listed() -> None:
+    net = Net(lambda net, x: net.head(net.stem(x)), stem=conv_bn(3, 8), head=nn.Conv2d(8, 4, 1), spare=nn.Linear(3, 3))
+    network = trace(net, EXAMPLE)
+    assert "not called" in network.unprunable["spare"]
+    assert network.params(network.original) == sum(p.numel() for p in net.parameters())
+
+
+def test_every_layer_is_prunable_or_has_a_reason() -> None:
+    for build in ALL:
+        model = build()
+        network = trace(model, EXAMPLE)
+        produced = {m.module for group in network.groups for m in group.members if m.side == "out"}
+        layers = {name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+        assert layers == (produced & layers) | set(network.unprunable)
+        assert not produced & set(network.unprunable)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = residual().train()
+    state = copy.deepcopy(model.state_dict())
+    trace(model, EXAMPLE)
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+def test_costs_are_those_of_one_image_whatever_the_batch() -> None:
+    one, many = trace(chain(), EXAMPLE), trace(chain(), EXAMPLE.expand(4, 3, 8, 8))
+    assert one.macs(one.original) == many.macs(many.original)
+
+
+def test_a_model_that_does_not_run_is_an_error_that_says_so() -> None:
+    with pytest.raises(UnsupportedModelError, match="does not run on the example input"):
+        trace(chain(), torch.zeros(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("resnet18", 12),
+        ("mobilenet_v2", 25),
+        ("mobilenet_v3_small", 27),
+        ("squeezenet1_1", 25),
+        ("shufflenet_v2_x0_5", 20),
+    ],
+)
+def test_torchvision(name: str, groups: int) -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    network = trace(model, torch.zeros(1, 3, 64, 64))
+    assert len(network.groups) == groups
+    check(model, network, torch.randn(1, 3, 64, 64), 0)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_groups_agree_with_an_independent_implementation(name: str) -> None:
+    torch_pruning = pytest.importorskip("torch_pruning")
+    model = torchvision.models.get_model(name, weights=None).eval()
+    x = torch.zeros(1, 3, 64, 64)
+    graph = torch_pruning.DependencyGraph().build_dependency(model, x, verbose=False)
+    names = {module: name for name, module in model.named_modules()}
+    last = list(model.modules())[-1]
+    theirs = set()
+    for group in graph.get_all_groups(ignored_layers=[last]):
+        producers = [
+            names[d.target.module]
+            for d, _ in group
+            if "out_channels" in d.handler.__name__ and d.target.module in names
+        ]
+        layers = frozenset(n for n in producers if isinstance(dict(model.named_modules())[n], nn.Conv2d | nn.Linear))
+        theirs.add((layers, len(group[0].idxs)))
+    ours = set()
+    for group in trace(model, x).groups:
+        producers = [m.module for m in group.members if m.side == "out"]
+        layers = frozenset(n for n in producers if isinstance(dict(model.named_modules())[n], nn.Conv2d | nn.Linear))
+        ours.add((layers, group.channels))
+    assert ours == theirs
