@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import unknown_name
-from amc_hw.pruning.least_squares import Reading, elimination_order, with_ridge
+from amc_hw.pruning.least_squares import Reading, elimination_order, factor
 from amc_hw.pruning.patches import Fitted
 from amc_hw.pruning.sites import Site
 from amc_hw.pruning.statistics import Gram
@@ -37,7 +37,7 @@ class Evidence:
     def inverse(self, name: str) -> Tensor:
         """Return the inverse Gram matrix of a layer with one group; it is made at its first use."""
         if name not in self._inverses:
-            self._inverses[name] = torch.cholesky_inverse(torch.linalg.cholesky(with_ridge(self.grams[name].matrix))[0])
+            self._inverses[name] = torch.cholesky_inverse(factor(self.grams[name].matrix)[0])
         return self._inverses[name]
 
 

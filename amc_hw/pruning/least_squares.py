@@ -54,15 +54,21 @@ def on_cpu(tensor: Tensor) -> Tensor:
     return tensor.cpu().double()
 
 
-def with_ridge(gram: Tensor, ridge: float = RIDGE) -> Tensor:
-    """Add a share of the mean diagonal to the diagonal of (groups, inputs, inputs), so that it has an inverse."""
-    size = ridge * gram.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
-    return gram + size[:, None, None] * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+def factor(gram: Tensor) -> Tensor:
+    """Return the Cholesky factor of (groups, inputs, inputs), with a ridge as small as lets it exist."""
+    size = RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype)
+    while True:
+        lower: Tensor
+        lower, failed = torch.linalg.cholesky_ex(gram + size[:, None, None] * identity)
+        if not failed.any():
+            return lower
+        size = torch.where(failed > 0, 10 * size, size)
 
 
 def solve(gram: Tensor, cross: Tensor) -> Tensor:
     """Return the weights (groups, targets, inputs) that gram @ weights^T = cross asks for."""
-    return torch.cholesky_solve(cross, torch.linalg.cholesky(gram)).transpose(1, 2)
+    return torch.cholesky_solve(cross, factor(gram)).transpose(1, 2)
 
 
 @dataclass
@@ -83,35 +89,39 @@ def elimination_order(channels: int, readings: Sequence[Reading]) -> Tensor:
 
     The error that the removal of a block b of inputs adds is tr(W_b [H_bb]^-1 W_b^T), with H the inverse of the Gram
     matrix and W the weights fitted so far (Hassibi and Stork 1993, for blocks and with all outputs at once); H and W
-    of what remains follow by block elimination.
+    of what remains follow by block elimination. While there are 128 channels or more, each step removes a 64th.
 
     Returns:
         Channel indices, the one to be removed last first.
     """
-    readings = [Reading(reading.inverse.clone(), reading.weights.clone()) for reading in readings]
-    alive = list(range(channels))
+    alive = torch.arange(channels)
     removed: list[int] = []
     while len(alive) > 1:
-        added = sum(_added_errors(reading, torch.tensor(alive), channels) for reading in readings)
-        channel = alive.pop(int(torch.as_tensor(added).argmin()))
-        removed.append(channel)
-        for reading in readings:
-            _eliminate(reading, channel, channels)
-    return torch.tensor(alive + removed[::-1])
+        added = torch.stack([_added_errors(reading, len(alive)) for reading in readings]).sum(0)
+        order = added.argsort(stable=True)
+        gone, stay = order[: max(1, len(alive) // 64)], order[max(1, len(alive) // 64) :].sort().values
+        readings = [_without(reading, gone, stay, len(alive)) for reading in readings]
+        removed += alive[gone].tolist()
+        alive = alive[stay]
+    return torch.tensor(alive.tolist() + removed[::-1])
 
 
-def _added_errors(reading: Reading, alive: Tensor, channels: int) -> Tensor:
+def _added_errors(reading: Reading, channels: int) -> Tensor:
     k = len(reading.inverse) // channels
-    blocks = reading.inverse.view(channels, k, channels, k)[alive, :, alive]
-    parts = reading.weights.view(-1, channels, k)[:, alive].permute(1, 2, 0)
+    index = torch.arange(channels)
+    blocks = reading.inverse.view(channels, k, channels, k)[index, :, index]
+    parts = reading.weights.view(-1, channels, k).permute(1, 2, 0)
     lower = torch.linalg.cholesky(blocks)
     solved: Tensor = torch.linalg.solve_triangular(lower, parts, upper=False)
     return solved.square().sum((1, 2))
 
 
-def _eliminate(reading: Reading, channel: int, channels: int) -> None:
-    k = len(reading.inverse) // channels
-    block = slice(channel * k, (channel + 1) * k)
-    through = torch.linalg.solve(reading.inverse[block, block], reading.inverse[block])
-    reading.weights -= reading.weights[:, block] @ through
-    reading.inverse -= reading.inverse[:, block] @ through
+def _without(reading: Reading, gone: Tensor, stay: Tensor, channels: int) -> Reading:
+    within = torch.arange(len(reading.inverse) // channels)
+    out, rest = ((chosen[:, None] * len(within) + within).flatten() for chosen in (gone, stay))
+    inverse, weights = reading.inverse[rest], reading.weights
+    through = torch.linalg.solve(reading.inverse[out][:, out], inverse[:, out].T)
+    return Reading(
+        torch.addmm(inverse[:, rest], inverse[:, out], through, alpha=-1),
+        torch.addmm(weights[:, rest], weights[:, out], through, alpha=-1),
+    )

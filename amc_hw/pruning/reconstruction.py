@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amc_hw.pruning.least_squares import moments, solve, with_ridge
+from amc_hw.pruning.least_squares import moments, solve
 from amc_hw.pruning.patches import Fitted, Patches
 from amc_hw.pruning.sites import OperatorClock, Site
 from amc_hw.pruning.statistics import Gram, Targets, holds_bias, hooked
@@ -61,7 +61,7 @@ def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor
         bias = layer.bias.detach().cpu().double()
     if remains.outputs is not None:
         weights, bias = weights[remains.outputs], bias[remains.outputs]
-    fitted = solve(with_ridge(remains.gram(layer, gram)), gram.matrix[:, columns] @ weights.T)[0]
+    fitted = solve(remains.gram(layer, gram), gram.matrix[:, columns] @ weights.T)[0]
     return fitted, bias + weights @ gram.mean[0] - fitted @ gram.mean[0, columns]
 
 
@@ -151,7 +151,7 @@ class Refit:
         before = layer.weight.detach().cpu().double().reshape(groups, -1, inputs)
         error = found.cross - found.gram @ before.transpose(1, 2)
         strength = self._prior * inputs / found.rows
-        weights = before + solve(with_ridge(found.gram + strength * gram), error)
+        weights = before + solve(found.gram + strength * gram, error)
         return weights, found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2)
 
 

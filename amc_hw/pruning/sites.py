@@ -50,13 +50,15 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **(kwargs or {}))
         if not self.stopped:
             self.now += 1
-            if self.now in self._wanted:
-                self.results[self.now] = output
-            self.seen(str(func.overloadpacket.__name__), args, output)
+            results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+            if results:
+                if self.now in self._wanted:
+                    self.results[self.now] = results[0]
+                self.seen(str(func.overloadpacket.__name__), args, results[0])
         return output
 
-    def seen(self, name: str, args: Any, output: Any) -> None:
-        """Take note of an operator that has run, as number ``now``."""
+    def seen(self, name: str, args: Any, result: Tensor) -> None:
+        """Take note of an operator that has run, as number ``now``, and of its first result."""
 
 
 class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
@@ -92,7 +94,7 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
 
         return hook
 
-    def seen(self, name: str, args: Any, output: Any) -> None:
+    def seen(self, name: str, args: Any, result: Tensor) -> None:
         if name in ("add", "add_") and all(isinstance(arg, Tensor) for arg in args[:2]):
             for one, other in (args[:2], args[1::-1]):
                 layer, written = self._made.get(one), self._written.get(other)
@@ -100,10 +102,8 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
                     continue
                 if written <= self._started[layer]:
                     self.partners[layer] = written
-        for tensor in tree_flatten(output)[0]:
-            if isinstance(tensor, Tensor):
-                self._written[tensor] = self.now
-                self._made.pop(tensor, None)
+        self._written[result] = self.now
+        self._made.pop(result, None)
 
 
 def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:

@@ -71,6 +71,7 @@ def gather_grams(
         points: output positions sampled per image.
         seed: of the positions.
     """
+    origins: dict[str, Tensor] = {}
     products: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
     rows: dict[str, int] = {}
@@ -80,6 +81,9 @@ def gather_grams(
 
         def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
             x = patches.inputs(layer, inputs[0]).transpose(0, 1)
+            if name not in origins:  # near the mean, so that its square does not drown the rest
+                origins[name] = x.mean(1) * holds_bias(layer, sites[name])
+            x = x - origins[name][:, None]
             product, total = on_cpu(x.transpose(1, 2) @ x), on_cpu(x.sum(1))
             products[name] = products[name] + product if name in products else product
             sums[name] = sums[name] + total if name in sums else total
@@ -92,10 +96,9 @@ def gather_grams(
             model(images)
     grams = {}
     for name, product in products.items():
-        mean = sums[name] / rows[name]
-        if not holds_bias(layers[name], sites[name]):
-            mean = torch.zeros_like(mean)
-        grams[name] = Gram(product / rows[name] - mean[:, :, None] * mean[:, None, :], mean)
+        mean = sums[name] / rows[name] * holds_bias(layers[name], sites[name])
+        matrix = product / rows[name] - mean[:, :, None] * mean[:, None, :]
+        grams[name] = Gram(matrix, mean + on_cpu(origins[name]))
     return grams
 
 

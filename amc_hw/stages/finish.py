@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]
 
 PRUNED, FINETUNED = "pruned.pt", "model.pt"
 SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
-LEARNING_RATE = 0.02
+LEARNING_RATE, BATCH_SIZE = 0.02, 64
 EVALUATION_BATCH = 50
 
 
@@ -55,6 +55,7 @@ def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Prog
             subject.data,
             epochs=epochs,
             lr=LEARNING_RATE,
+            batch_size=BATCH_SIZE,
             seed=seed,
             teacher=subject.model,
             progress=progress,

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from amc_hw.pruning.least_squares import Reading, elimination_order, moments, solve, with_ridge
+from amc_hw.pruning.least_squares import Reading, elimination_order, factor, moments, solve
 
 
 def test_the_solution_is_that_of_least_squares() -> None:
@@ -12,7 +12,7 @@ def test_the_solution_is_that_of_least_squares() -> None:
     x, y = torch.randn(500, 1, 12).double(), torch.randn(500, 5).double()
     found = moments(x, y, with_bias=False)
     wanted = torch.linalg.lstsq(x[:, 0], y).solution.T
-    torch.testing.assert_close(solve(found.gram, found.cross)[0], wanted)
+    torch.testing.assert_close(solve(found.gram, found.cross)[0], wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_a_bias_takes_the_mean() -> None:
@@ -21,8 +21,8 @@ def test_a_bias_takes_the_mean() -> None:
     weights, bias = torch.randn(2, 4).double(), torch.tensor([5.0, -1.0]).double()
     found = moments(x, x[:, 0] @ weights.T + bias, with_bias=True)
     solved = solve(found.gram, found.cross)[0]
-    torch.testing.assert_close(solved, weights)
-    torch.testing.assert_close(found.mean_y[0] - solved @ found.mean_x[0], bias)
+    torch.testing.assert_close(solved, weights, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.mean_y[0] - solved @ found.mean_x[0], bias, rtol=1e-3, atol=1e-3)
 
 
 def test_groups_are_solved_apart() -> None:
@@ -30,13 +30,19 @@ def test_groups_are_solved_apart() -> None:
     x, weights = torch.randn(200, 3, 4).double(), torch.randn(3, 2, 4).double()
     y = torch.einsum("ngi,goi->ngo", x, weights).flatten(1)
     found = moments(x, y, with_bias=False)
-    torch.testing.assert_close(solve(found.gram, found.cross), weights)
+    torch.testing.assert_close(solve(found.gram, found.cross), weights, rtol=1e-3, atol=1e-3)
 
 
 def test_a_ridge_makes_a_singular_matrix_solvable() -> None:
-    gram = with_ridge(torch.ones(1, 3, 3).double())
-    assert torch.linalg.cholesky_ex(gram).info.item() == 0
-    assert torch.linalg.cholesky_ex(with_ridge(torch.zeros(1, 3, 3).double())).info.item() == 0
+    torch.testing.assert_close(
+        solve(torch.ones(1, 3, 3).double(), torch.ones(1, 3, 1).double()),
+        torch.full((1, 1, 3), 1 / 3).double(),
+        rtol=1e-3,
+        atol=0,
+    )
+    assert torch.isfinite(factor(torch.zeros(1, 3, 3).double())).all()
+    indefinite = torch.diag(torch.tensor([1.0, 1.0, -1e-3])).double()[None]  # what rounding can do
+    assert torch.isfinite(factor(indefinite)).all()
 
 
 def error_without(gram: torch.Tensor, weights: torch.Tensor, gone: list[int], k: int) -> float:

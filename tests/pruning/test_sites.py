@@ -43,6 +43,20 @@ def test_the_norm_and_the_other_side_of_the_sum_are_found() -> None:
         assert sites["conv2"].partner is not None
 
 
+def test_the_other_side_may_be_a_pooled_map() -> None:
+    class Pooled(Block):
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.max_pool2d(self.stem(x), 2)
+            return x + self.conv1(x)
+
+    model, x = Pooled(False).eval(), torch.randn(1, 3, 6, 6)
+    partner = find_sites(model, x)["conv1"].partner
+    assert partner is not None
+    with torch.no_grad(), OperatorClock(frozenset({partner})) as clock:
+        model(x)
+        torch.testing.assert_close(clock.results[partner], F.max_pool2d(model.stem(x), 2))
+
+
 def test_of_two_layers_in_a_sum_the_later_one_corrects() -> None:
     sites = find_sites(Downsampled(False).eval(), torch.zeros(1, 3, 5, 5))
     assert sites["conv1"].partner is None
