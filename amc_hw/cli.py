@@ -32,7 +32,7 @@ from amc_hw.options import (
     TableFile,
     example,
 )
-from amc_hw.terminal import print_json, print_table, progress_bar, say
+from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
 
 app = typer.Typer(
     help="Compress a CNN to a latency budget measured on the device it will run on.",
@@ -120,7 +120,7 @@ def train(
     if json:
         print_json({"checkpoint": str(out), "search_accuracy": history.best_accuracy, "test_accuracy": accuracy})
     else:
-        say(f"{out}: {accuracy:.2%} of the test set ({history.best_accuracy:.2%} of the search split)")
+        answer(f"{out}: {accuracy:.2%} of the test set ({history.best_accuracy:.2%} of the search split)")
 
 
 @app.command(epilog=example("amc-hw profile --device host --model torchvision:mobilenet_v2"))
@@ -144,11 +144,11 @@ def profile(
     if json:
         print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": measured.notes})
         return
-    say(f"{path}: {len(measured.entries)} entries of {len(measured.families())} kinds of operators")
+    answer(f"{path}: {len(measured.entries)} entries of {len(measured.families())} kinds of operators")
     for network in dict.fromkeys((c.structure, c.model) for c in measured.calibration):
         error = measured.errors.get(network[0])
         if error:
-            say(f"{network[1]}: predictions were off by {error.mean:.1%} on average, {error.worst:.1%} at worst")
+            answer(f"{network[1]}: predictions were off by {error.mean:.1%} on average, {error.worst:.1%} at worst")
     for note in measured.notes:
         say(f"note: {note}")
 
@@ -187,7 +187,7 @@ def search(
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
     measured = "not measured" if policy["unverified"] else f"measured {policy['measured_ms']:.4g} ms"
-    say(f"predicted {policy['predicted_ms']:.4g} ms, {measured}; policy in {run}/policy.json")
+    answer(f"predicted {policy['predicted_ms']:.4g} ms, {measured}; policy in {run}/policy.json")
     for warning in policy["warnings"]:
         say(f"warning: {warning}")
 
@@ -206,7 +206,7 @@ def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
     if json:
         print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})
     else:
-        say(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split")
+        answer(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split")
 
 
 @app.command(epilog=example("amc-hw export --run runs/r20 --format tflite"))
@@ -224,7 +224,7 @@ def export(
     if json:
         print_json({"file": str(path), "bytes": path.stat().st_size})
     else:
-        say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+        answer(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 @app.command(epilog=example("amc-hw evaluate runs/r20/model.tflite --data npz:cifar10"))
@@ -243,7 +243,7 @@ def evaluate(
     if json:
         print_json({"evaluated": name, "accuracy": accuracy})
     else:
-        say(f"{name}: {accuracy:.2%} of the test set")
+        answer(f"{name}: {accuracy:.2%} of the test set")
 
 
 @app.command(epilog=example("amc-hw benchmark model.tflite --device host:threads=2"))
@@ -293,7 +293,7 @@ def report(run: Run, json: Json = False) -> None:
     if json:
         print_json({"report": str(path)})
     else:
-        say(str(path))
+        answer(str(path))
 
 
 @app.command(
@@ -330,7 +330,7 @@ def compress(
     print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
     if summary["unverified"]:
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
-    say(f"report: {run / 'report.html'}")
+    answer(f"report: {run / 'report.html'}")
 
 
 def _config(options: dict[str, Any], epochs: int) -> Any:

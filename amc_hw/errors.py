@@ -51,6 +51,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
         known: every name that would have been accepted.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}."
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    # Of names that are equally near, the one that starts alike is meant: resnet20 for resnet21.
+    nearest = max(near, key=lambda other: _alike(name, other), default=None)
+    hint = f"did you mean '{nearest}'?" if nearest else f"known: {', '.join(names)}."
     return UsageError(f"unknown {kind} '{name}'; {hint}")
+
+
+def _alike(name: str, other: str) -> int:
+    """Count the characters that two names begin with alike."""
+    return next((i for i, (a, b) in enumerate(zip(name, other, strict=False)) if a != b), min(len(name), len(other)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +16,21 @@ from rich.table import Table
 
 ReportProgress = Callable[[int, int, str], None]
 
+LOG_EVERY_S = 15.0
+
 messages = Console(stderr=True)
 results = Console()
 
 
 @contextmanager
 def progress_bar() -> Iterator[ReportProgress]:
-    """Show a bar for the work under way; a new kind of work (the total changes) gets a new bar."""
+    """Show a bar for the work under way; a new kind of work (the total changes) gets a new bar.
+
+    Where stderr is no terminal (a log file, a pipe), a line is written now and then instead.
+    """
+    if not messages.is_terminal:
+        yield _log_lines()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -41,6 +52,19 @@ def progress_bar() -> Iterator[ReportProgress]:
         yield report
 
 
+def _log_lines() -> ReportProgress:
+    said, stage = -math.inf, ""
+
+    def report(done: int, total: int, text: str) -> None:
+        nonlocal said, stage
+        kind = re.sub(r"[0-9].*", "", text)
+        if kind != stage or time.monotonic() - said >= LOG_EVERY_S:
+            said, stage = time.monotonic(), kind
+            say(f"{text} ({done}/{total})")
+
+    return report
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     print(json.dumps(document, indent=2, allow_nan=False))  # noqa: T201 - rich would wrap long lines
@@ -58,6 +82,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     results.print(table)
 
 
+def answer(text: str) -> None:
+    """Print what was asked for, a line on stdout."""
+    results.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def say(text: str) -> None:
-    """Print a line for people on stderr."""
+    """Print a line beside the answer (a warning, an error, what is being done) on stderr."""
     messages.print(text, markup=False, highlight=False, soft_wrap=True)
