@@ -94,9 +94,12 @@ def test_reconstruction_keeps_the_accuracy(trained: nn.Module, network: Network,
         with torch.no_grad():
             return float((model(images).argmax(1) == labels).float().mean())
 
-    small = Pruner(trained, network, digits[0][:400]).pruned(inner_halved(network), thorough=True)
+    policy = inner_halved(network)
+    fitted = Pruner(trained, network, digits[0][:400]).pruned(policy, thorough=True)
+    sliced = Pruner(trained, network, digits[0][:400], reconstruction="none").pruned(policy)
     assert accuracy(trained) > 0.9
-    assert accuracy(small) > accuracy(trained) - 0.03
+    # What is lost by slicing depends on the training; refitting must win back more than half of it.
+    assert accuracy(trained) - accuracy(fitted) < (accuracy(trained) - accuracy(sliced)) / 2
 
 
 def test_the_full_policy_gives_the_original(
