@@ -28,7 +28,7 @@ Progress = Callable[[int, int, str], None]
 
 PRUNED, FINETUNED = "pruned.pt", "model.pt"
 SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
-LEARNING_RATE, BATCH_SIZE = 0.02, 64
+LEARNING_RATE, BATCH_SIZE = 0.01, 128
 EVALUATION_BATCH = 50
 
 
