@@ -27,7 +27,7 @@ BATCH = 64
 QUICK_MACS = 14e9  # of the calibration images' forward pass through the original, where a policy has about a second
 LEAST_IMAGES = 16
 THOROUGH_BYTES = 2**30  # of activations and targets in a thorough fit
-PRIOR = {"quick": 10.0, "thorough": 1.0}
+PRIOR = 1000  # rows per unknown that the weights before a fit count for, divided by the images of the fit
 
 
 class Pruner:
@@ -150,7 +150,7 @@ class Pruner:
             if self._reconstruction == "sequential":
                 sites = {name: replace(site, partner=None) for name, site in sites.items()}
             targets = gather_targets(self._model, self._layers, sites, images, self._points, self._seed)
-            self._refits[how] = Refit(sites, targets, images, self._points, self._seed, PRIOR[how])
+            self._refits[how] = Refit(sites, targets, images, self._points, self._seed, PRIOR / len(images))
         return self._refits[how]
 
     def _quick_images(self) -> int:

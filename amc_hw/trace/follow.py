@@ -84,10 +84,13 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._path: list[tuple[str, nn.Module]] = []
         self._hooks: list[RemovableHandle] = []
         self._state: dict[int, str] = {}
+        self._weights: dict[int, str] = {}
         for name, module in model.named_modules():
             self._hooks.append(module.register_forward_pre_hook(self._enter(name)))
             self._hooks.append(module.register_forward_hook(self._leave(name), with_kwargs=False))
-            if not is_leaf(module):
+            if is_leaf(module):
+                self._weights.update({id(p): name for p in module.parameters() if id(p) not in self._weights})
+            else:
                 for key, tensor in [*module.named_parameters(name, False), *module.named_buffers(name, False)]:
                     self._state[id(tensor)] = key
 
@@ -147,6 +150,13 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             leaving = entering
         else:
             leaving = self._note(name, "out", entering)
+        for owner in {self._weights[id(parameter)] for parameter in module.parameters()} - {name}:
+            for labels in (
+                entering,
+                leaving,
+                *(self.found.sides.get((owner, side), entering) for side in ("in", "out")),
+            ):
+                book.keep(labels, f"'{name}' and '{owner}' share weights")
         return leaving.view(tuple(-1 if d == dim else 1 for d in range(x.dim()))).expand(output.shape)
 
     def _note(self, name: str, side: Side, labels: Tensor) -> Tensor:

@@ -247,6 +247,22 @@ def test_a_hard_coded_size_is_found_by_the_proof() -> None:
     assert "without some of its channels" in network.unprunable["inner.0"]
 
 
+def test_layers_that_share_weights_are_left_alone() -> None:
+    net = Net(
+        lambda net, x: net.head(net.two(net.between(net.one(net.stem(x))))),
+        stem=nn.Conv2d(3, 8, 1),
+        one=nn.Conv2d(8, 8, 1),
+        between=nn.Conv2d(8, 8, 1),
+        two=nn.Conv2d(8, 8, 1),
+        head=nn.Conv2d(8, 4, 1),
+    )
+    net.two.weight = net.one.weight
+    network = trace(net, EXAMPLE)
+    assert not network.groups
+    assert network.unprunable["stem"] == "'two' and 'one' share weights"
+    assert network.params({}) == sum(p.numel() for p in net.parameters())
+
+
 def test_a_layer_that_is_not_called_is_listed() -> None:
     net = Net(lambda net, x: net.head(net.stem(x)), stem=conv_bn(3, 8), head=nn.Conv2d(8, 4, 1), spare=nn.Linear(3, 3))
     network = trace(net, EXAMPLE)
