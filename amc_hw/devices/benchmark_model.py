@@ -144,8 +144,10 @@ def refuse_failed_start(output: Output, limit_s: float) -> None:
     said = _last_line(output.stderr) or _last_line(output.stdout)
     if output.status == 124:
         raise DeviceError(f"benchmark_model did not end within {limit_s:g} s; is the network very slow?")
-    # toybox's `timeout` may end with 127, too, when a program ends at once.
-    if output.status in (126, 127) and "INFO: " not in output.stdout:
+    # A program of another kind may reach the phone's shell, as a script. toybox's `timeout` may end with 127, too,
+    # when a program ends at once.
+    not_started = output.status in (126, 127) or "syntax error" in said.lower()
+    if not_started and "INFO: " not in output.stdout:
         raise DeviceError(f"the phone cannot run this benchmark_model ({said}); give one for its architecture.")
     if output.status >= 128:
         raise BenchmarkKilledError(

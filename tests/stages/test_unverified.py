@@ -33,7 +33,8 @@ def test_search_and_compress_without_the_device(
     options = (*options, "--latency", "0.6x", "--strategy", "random", "--episodes", 3, "--run", run)
 
     assert amc_hw("search", *options) == 0
-    told = " ".join(capsys.readouterr().err.split())
+    written = capsys.readouterr()
+    told = " ".join((written.out + written.err).split())
     assert "not measured" in told
     assert "nothing was verified" in told
     policy = json.loads((run / "policy.json").read_text())
