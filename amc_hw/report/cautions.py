@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amc_hw.report.numbers import milliseconds, signed_percent
+import math
+
+from amc_hw.report.numbers import fixed, milliseconds, signed_percent
 from amc_hw.report.record import Run
 from amc_hw.report.samples import ModelSamples
 from amc_hw.report.verdict import verdict
@@ -10,11 +12,13 @@ from amc_hw.report.verification import BAND
 
 # The samples and the summary are of the same measurement when they agree this closely.
 _SAME = 0.01
+# Of the accuracy, in points: below it, nobody draws a wrong conclusion.
+_SMALL_ERROR = 0.3
 
 
 def cautions(run: Run, samples: list[ModelSamples]) -> list[str]:
     """Return everything that makes the figures less than what they look like, a sentence each."""
-    return [*_of_the_budget(run), *_of_the_device(run), *_of_the_measurements(run, samples)]
+    return [*_of_the_budget(run), *_of_the_device(run), *_of_the_accuracy(run), *_of_the_measurements(run, samples)]
 
 
 def _of_the_budget(run: Run) -> list[str]:
@@ -41,6 +45,20 @@ def _of_the_device(run: Run) -> list[str]:
         names = sorted(name for name in {*searched, *benchmarked} if searched.get(name) != benchmarked.get(name))
         found.append(f"The search and the benchmark ran on devices that differ in: {', '.join(names)}.")
     return found
+
+
+def _of_the_accuracy(run: Run) -> list[str]:
+    summary = run.summary
+    if summary is None or not summary.test_images or summary.compressed.accuracy is None:
+        return []
+    accuracy = summary.compressed.accuracy
+    error = 100 * math.sqrt(accuracy * (1 - accuracy) / summary.test_images)
+    if error < _SMALL_ERROR:
+        return []
+    return [
+        f"The test set has only {summary.test_images} images: the standard error of an accuracy is "
+        f"{fixed(error, 1)} points."
+    ]
 
 
 def _of_the_measurements(run: Run, samples: list[ModelSamples]) -> list[str]:

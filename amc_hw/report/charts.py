@@ -24,12 +24,12 @@ def search_plots(run: Run) -> list[Plot]:
     rewards = [episode.reward for episode in run.episodes]
     accuracies = [100 * episode.accuracy for episode in run.episodes]
     return [
-        _episode_plot(run, "Reward", "higher is better", rewards),
-        _episode_plot(run, "Accuracy", "top-1 on the search split, %", accuracies),
+        _episode_plot(run, "Reward", "higher is better", rewards, "Best reward so far"),
+        _episode_plot(run, "Accuracy", "top-1 on the search split, %", accuracies, "Of the best reward so far"),
     ]
 
 
-def _episode_plot(run: Run, title: str, unit: str, values: list[float]) -> Plot:
+def _episode_plot(run: Run, title: str, unit: str, values: list[float], line: str) -> Plot:
     episodes = run.episodes
     x = linear_axis("episode", [episode.episode for episode in episodes], padding=0.02, whole=True)
     y = linear_axis(unit, values)
@@ -45,7 +45,7 @@ def _episode_plot(run: Run, title: str, unit: str, values: list[float]) -> Plot:
         summary=f"{title} over {len(episodes)} episodes; at the best reward it is {corners[-1][1]:.4g}.",
         x=x,
         y=y,
-        shades=(Shade("best", line_path(x, y, corners, step=True), "Best reward so far"),),
+        shades=(Shade("best", line_path(x, y, corners, step=True), line),),
         series=(
             Marks("episode", dots, radius=2.4, legend="Episode"),
             Marks("chosen", (final,), radius=4.5),

@@ -162,6 +162,7 @@ class Summary(_File):
     search: SearchFacts = SearchFacts()
     artifacts: dict[str, str] = {}
     unverified: bool = False
+    test_images: Count | None = None
 
 
 @dataclass(frozen=True)

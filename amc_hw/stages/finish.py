@@ -170,6 +170,7 @@ def summarise(
             "accuracy": evaluate_tflite(run / "original.tflite", test, progress),
             **base,
             "predicted_ms": predicted_original_ms,
+            "size_bytes": (run / "original.tflite").stat().st_size,
         },
         "compressed": {
             "accuracy_before_finetune": evaluate(restore(run, subject, PRUNED), test),
@@ -178,6 +179,7 @@ def summarise(
             "params": subject.network.params(policy),
             "latency_ms": timings["compressed"].latency_ms if timings else None,
             "predicted_ms": chosen["predicted_ms"],
+            "size_bytes": (run / "model.tflite").stat().st_size,
             "channels": policy,
         },
         "search": {
@@ -188,6 +190,7 @@ def summarise(
         },
         "artifacts": {"tflite": "model.tflite", "original_tflite": "original.tflite", "torch": FINETUNED},
         "unverified": not timings,
+        "test_images": len(test),
     }
     write_json(run / SUMMARY, summary)
     return summary

@@ -219,6 +219,13 @@ def test_a_budget_of_macs_is_counted_not_measured(run: Path, edit: Edit) -> None
     assert "18.4 M MACs; the budget is 20.0 M MACs." in page.text
 
 
+def test_a_small_test_set_is_said(run: Path, edit: Edit) -> None:
+    edit(run / "summary.json", lambda summary: summary.update(test_images=10_000))
+    assert "standard error" not in report(run).text
+    edit(run / "summary.json", lambda summary: summary.update(test_images=360))
+    assert "The test set has only 360 images: the standard error of an accuracy is " in report(run).text
+
+
 def test_warnings_name_what_is_wrong(run: Path, edit: Edit) -> None:
     edit(run / "benchmark.json", lambda benchmark: benchmark["models"][1].update(unstable=True))
     edit(run / "benchmark.json", lambda benchmark: benchmark["device"].update(simulated=True, threads=2))
