@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from amc_hw.data import Data, Part
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.run_folder import write_bytes
-from amc_hw.training import TEACHER_WEIGHT, Settings, average, distillation_loss, parameter_groups, placed
+from amc_hw.training import (
+    TEACHER_WEIGHT,
+    Settings,
+    average,
+    distillation_loss,
+    fast_in_bfloat16,
+    parameter_groups,
+    placed,
+)
 
 Progress = Callable[[int, int, str], None]
 
@@ -104,7 +112,7 @@ def train(
         teacher: a network whose outputs are learned along with the labels (arXiv:1503.02531).
         ema: decay a step of the averaged weights, which are then the ones that are scored and kept.
         seed: of the images' order, their augmentation and dropout.
-        device: where to train; on CUDA in bfloat16 (autocast).
+        device: where to train; in bfloat16 (autocast) where the device is fast at that.
         progress: is told the steps done, the steps in all, and a line of text.
         state_path: a file for the state after every epoch; where it exists, training goes on from it to the
             result of an undisturbed run. It is left there at the end.
@@ -201,13 +209,15 @@ class _Run:
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         self.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        target = None
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_in_bfloat16(self.device)):
             logits = self.model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
             if self.teacher is not None:
                 with torch.no_grad():
                     target = self.teacher(images)
-                loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.settings.label_smoothing)
+        if target is not None:
+            loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
         torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()

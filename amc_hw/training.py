@@ -54,6 +54,14 @@ class Settings:
         return self.lr * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
 
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device multiplies in bfloat16 itself: GPUs, and processors with AVX-512 BF16 or AMX."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name) is True for name in ("avx512_bf16", "amx_bf16"))
+
+
 def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Return Hinton et al.'s loss (arXiv:1503.02531, section 2) between logits (N, classes), in nats."""
     ours, theirs = (F.log_softmax(each.float() / _TEMPERATURE, dim=1) for each in (logits, target))

@@ -230,7 +230,7 @@ def test_a_student_follows_its_teacher(data: Data, trained: tuple[nn.Module, His
     distances = []
     for option in (teacher, None):
         student = small_net(seed=3)
-        run(student, data, teacher=option, epochs=2)
+        run(student, data, teacher=option, epochs=6)
         with torch.no_grad():
             distances.append(distillation_loss(student(images), teacher(images)).item())
     assert distances[0] < distances[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,22 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
     return failing
 
 
+def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Sequence[int]]) -> nn.Module:
+    """Return a copy of the model whose layers read zeros in place of all channels that are not kept."""
+    model = copy.deepcopy(model)
+    modules = dict(model.named_modules())
+    for group in groups:
+        gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
+        for member in group.members:
+            module = modules.get(member.module)
+            if member.side == "out" or not isinstance(module, nn.Conv2d | nn.Linear):
+                continue
+            if getattr(module, "groups", 1) == 1:
+                with torch.no_grad():
+                    module.weight[:, torch.as_tensor(member.positions[gone].ravel())] = 0
+    return model
+
+
 class _Proof:
     def __init__(self, model: nn.Module, example_input: Any, dtype: torch.dtype) -> None:
         self._generator = torch.Generator().manual_seed(0)
@@ -69,12 +85,12 @@ class _Proof:
         for group in groups:
             order = torch.randperm(group.channels, generator=torch.Generator().manual_seed(group.channels)).tolist()
             kept[group.name] = sorted(order[: max(1, group.channels // 2)])
-        masked = self._run(self._masked(groups, kept))
+        wanted = self._run(masked(self._model, groups, kept))
         try:
             small = self._run(cut(self._model, groups, kept))
         except Exception as error:  # whatever a forward raises when a shape does not fit
             return f"the network does not run without some of its channels ({' '.join(str(error).split())[:120]})"
-        for original, want, have in zip(self._original, masked, small, strict=True):
+        for original, want, have in zip(self._original, wanted, small, strict=True):
             if want.shape != have.shape:
                 return "the network's output has another shape without some of its channels"
             effect = (
@@ -83,22 +99,6 @@ class _Proof:
             if want.numel() and not (want - have).abs().max() <= _TOLERANCE[self._dtype] * effect:
                 return "the network computes something else without some of its channels than with them masked"
         return None
-
-    def _masked(self, groups: Sequence[ChannelGroup], kept: dict[str, list[int]]) -> nn.Module:
-        model = copy.deepcopy(self._model)
-        modules = dict(model.named_modules())
-        for group in groups:
-            gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
-            for member in group.members:
-                module = modules.get(member.module)
-                if (
-                    member.side == "in"
-                    and isinstance(module, nn.Conv2d | nn.Linear)
-                    and getattr(module, "groups", 1) == 1
-                ):
-                    with torch.no_grad():
-                        module.weight[:, torch.as_tensor(member.positions[gone].ravel())] = 0
-        return model
 
     def _run(self, model: nn.Module) -> list[Tensor]:
         with torch.no_grad():
