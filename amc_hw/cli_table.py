@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from amc_hw.options import DeviceName, Json, Model, Seed, TableFile, example
-from amc_hw.terminal import print_json, print_table, progress_bar, say
+from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
 
 app = typer.Typer(
     help="Look into a latency table, hold it against the device, make one from logs.",
@@ -52,14 +52,14 @@ def show(
         print_json({**document, "families": [dict(zip(names, row, strict=True)) for row in rows]})
         return
     for field, value in loaded.fingerprint.model_dump().items():
-        say(f"{field:16} {value}")
+        answer(f"{field:16} {value}")
     print_table("", ("operator", "entries", "c_in", "c_out", "tile", "us", "unstable"), rows)
     for name, error in _left_out(loaded).items():
-        say(f"{name}: predicted {error:+.1%} off by the other networks' measurements")
+        answer(f"{name}: predicted {error:+.1%} off by the other networks' measurements")
     for note in loaded.notes:
         say(f"note: {note}")
     if plot is not None:
-        say(f"plot: {plot}")
+        answer(f"plot: {plot}")
 
 
 def _left_out(table: Any) -> dict[str, float]:
@@ -117,14 +117,14 @@ def check(
     ]
     print_table("", ("network", "predicted ms", "measured ms", "error", "spread"), rows)
     rank = "none" if found.rank_correlation is None else f"{found.rank_correlation:.4f}"
-    say(
+    answer(
         f"mean error {found.mean_error:.2%}, worst {found.worst_error:.2%}, bias {found.bias:+.2%}, "
         f"rank correlation {rank}"
     )
     for note in found.notes:
         say(f"note of the table: {note}")
     if plot is not None:
-        say(f"plot: {plot}")
+        answer(f"plot: {plot}")
 
 
 @app.command(
@@ -178,9 +178,9 @@ def import_(
     if json:
         print_json({"table": str(out), "entries": len(table.entries), "left_out": _left_out(table)})
         return
-    say(f"{out}: {len(table.entries)} entries of {len(table.families())} kinds of operators from {len(logs)} logs")
+    answer(f"{out}: {len(table.entries)} entries of {len(table.families())} kinds of operators from {len(logs)} logs")
     for name, error in _left_out(table).items():
-        say(f"{name}: predicted {error:+.1%} off by the other networks' logs")
+        answer(f"{name}: predicted {error:+.1%} off by the other networks' logs")
 
 
 @app.command("merge", epilog=example("amc-hw table merge monday.json tuesday.json --out both.json"))
@@ -198,7 +198,7 @@ def merge(
     if json:
         print_json({"table": str(out), "entries": len(joined.entries), "networks": len(joined.calibration)})
     else:
-        say(f"{out}: {len(joined.entries)} entries of {len(joined.families())} kinds of operators")
+        answer(f"{out}: {len(joined.entries)} entries of {len(joined.families())} kinds of operators")
 
 
 @app.command("diff", epilog=example("amc-hw table diff pixel1.json pixel2.json"))
@@ -216,13 +216,13 @@ def diff(
         print_json(asdict(found))
         return
     for field in found.fields:
-        say(f"differs: {field}")
+        answer(f"differs: {field}")
     if found.ratios:
         rows = [
             (r.kind, str(r.entries), f"{r.median:.3f}", f"{r.lowest:.3f}", f"{r.highest:.3f}") for r in found.ratios
         ]
         print_table("", ("operator", "entries", "median ratio", "lowest", "highest"), rows)
-        say(f"{found.exact} of {found.ratios[0].entries} entries were measured at the same channels by both")
+        answer(f"{found.exact} of {found.ratios[0].entries} entries were measured at the same channels by both")
     else:
-        say("the tables have no operator in common")
-    say(f"operators only in {first}: {len(found.only_first)}; only in {second}: {len(found.only_second)}")
+        answer("the tables have no operator in common")
+    answer(f"operators only in {first}: {len(found.only_first)}; only in {second}: {len(found.only_second)}")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,18 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phone_fixtures import adb, phone, phone_is_possible, small_model
 
-# The loopback phone's fixtures; a conftest is seen only by its own folder.
-_spec = importlib.util.spec_from_file_location(
-    "loopback_conftest", Path(__file__).parents[1] / "loopback" / "conftest.py"
-)
-assert _spec
-assert _spec.loader
-_fixtures = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_fixtures)
-phone_is_possible, phone, adb, small_model = (
-    getattr(_fixtures, name) for name in ("phone_is_possible", "phone", "adb", "small_model")
-)
+__all__ = ["adb", "phone", "phone_is_possible", "small_model"]
 
 LOG = """\
 echo "INFO: Use xnnpack: [1]"

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import amc_hw
 
 from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
+from amc_hw.latency.table import load_table
 
 FLAGS = "--warmup_runs=5 --warmup_min_secs=0 --num_runs=20 --min_secs=0 --max_secs=100 --num_threads=1"
 FILE = "/data/local/tmp/profile"
@@ -45,6 +47,23 @@ def test_operators_in_every_mode(benchmark: Any, phone: Any, mode: str) -> None:
     log = read(answer, profile.decode() if profile and mode == "csv" else profile)
     assert [operator.type.split(" (")[0] for operator in log.operators] == ["Convolution", "Mean"]
     assert 0 < sum(operator.avg_us for operator in log.operators) <= log.inference_avg_us
+
+
+@pytest.mark.parametrize("mode", ["stdout", "csv", "proto"])
+def test_a_table_is_made_from_its_logs(
+    benchmark: Any, phone: Any, small_model: Path, tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = "" if mode == "stdout" else f"--op_profiling_output_file={FILE}"
+    answer = benchmark(f"--enable_op_profiling=true --op_profiling_output_mode={mode} {where}")
+    log, table = tmp_path / "run 1.txt", tmp_path / "table.json"
+    log.write_text(answer["stdout"] + answer["stderr"])
+    profile = [] if mode == "stdout" else ["--profile", phone.folder / FILE[1:]]
+    options = ("--model", small_model, "--device-name", "Loopback", "--out", table)
+    assert amc_hw("table", "import", log, *options, *profile) == 0
+    assert "2 entries" in capsys.readouterr().out
+    made = load_table(table)
+    assert [(entry.c_in, entry.c_out) for entry in made.entries] == [(8, 16), (16, 16)]
+    assert made.fingerprint.delegate == "xnnpack"
 
 
 @pytest.mark.parametrize(
