@@ -10,21 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from amc_hw.clock import Clock, effort_of
 from amc_hw.devices.base import Device, Kernel
 from amc_hw.latency.align import align
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.operators import Operator
-from amc_hw.latency.plan import (
-    CALIBRATION_NETWORKS,
-    Effort,
-    clocked_runs,
-    corner_policies,
-    draw_policy,
-    families_to_measure,
-)
-from amc_hw.latency.prediction import Predictor, left_out_error, structure_of
-from amc_hw.latency.table import CalibrationNetwork, Entry, LatencyTable, load_table
-from amc_hw.policy import Policy
+from amc_hw.latency.plan import Effort, corner_policies, draw_policy, families_to_measure
+from amc_hw.latency.table import Entry, LatencyTable, load_table
 from amc_hw.run_folder import write_bytes
 
 Progress = Callable[[int, int, str], None]
@@ -32,9 +24,6 @@ Progress = Callable[[int, int, str], None]
 UNSTABLE_SPREAD = 0.10
 """Networks whose 10th to 75th percentile (entries leave out the slowest quarter) spans more than this share of the
 median are run again, then marked."""
-
-UNSTEADY_PASSES = 0.05
-"""Networks whose passes by the clock differ by more than this share of their median were not timed in peace."""
 
 MOST_NETWORKS = 3
 """Times the planned networks after which a machine that never gets quiet is measured no more."""
@@ -93,11 +82,12 @@ def measure_table(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.tflite"
         try:
-            _measure_operators(device, template, choices, table, file, random, path, progress)
-            _calibrate(device, template, choices, table, file, random, model_name, progress)
+            clock = Clock(device, template, choices, table, file, random)
+            _measure_operators(device, template, choices, table, file, random, path, clock, progress)
+            clock.finish(model_name, progress)
         finally:
-            notes = getattr(device, "notes", [])  # what a device could not tell of its own state
-            table.notes = [*table.notes, *(note for note in notes if note not in table.notes)]
+            for note in getattr(device, "notes", []):  # what a device could not tell of its own state
+                table.note(note)
             if table.entries:
                 table.save(path)
     return table
@@ -111,12 +101,13 @@ def _measure_operators(
     file: Path,
     random: np.random.Generator,
     path: Path,
+    clock: Clock,
     progress: Progress,
 ) -> None:
-    """Run networks until every family of operators was seen often enough."""
+    """Run networks until every family of operators was seen often enough; the clock has its share of the time."""
     corners = corner_policies(choices)
     operators = template.operators(corners[0])
-    effort = _effort(device)
+    effort = effort_of(device)
     saved, done, unsteady = time.monotonic(), 0, 0
     while done < MOST_NETWORKS * effort.networks and families_to_measure(table, operators, effort):
         policy = corners[done] if done < len(corners) else draw_policy(choices, random)
@@ -125,28 +116,16 @@ def _measure_operators(
         table.add(entries_of(template.operators(policy), kernels, stable))
         done += 1
         unsteady += not stable
+        clock.keep_up(done / effort.networks)
         progress(done, max(effort.networks, done + 1), "measuring operators")
         if time.monotonic() - saved > SAVE_EVERY_S:
             table.save(path)
             saved = time.monotonic()
     if unsteady * 4 > done:
-        _note(
-            table,
+        table.note(
             f"{unsteady} of {done} networks stayed unsteady although measured again: "
             "the machine was busy; measure again when it is quiet.",
         )
-
-
-def _note(table: LatencyTable, sentence: str) -> None:
-    """Add a sentence to the table's notes, once."""
-    if sentence not in table.notes:
-        table.notes = [*table.notes, sentence]
-
-
-def _effort(device: Device) -> Effort:
-    """Return what a device asks for, if it asks for anything of its own."""
-    effort = getattr(device, "effort", None)
-    return effort if isinstance(effort, Effort) else Effort()
 
 
 def _steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Kernel], bool]:
@@ -177,52 +156,3 @@ def entries_of(operators: Sequence[Operator], kernels: Sequence[Kernel], stable:
         entry = Entry.of(operator.family, operator.c_in, operator.c_out, values, not stable)
         table[entry.key] = table[entry.key].joined(entry) if entry.key in table else entry
     return list(table.values())
-
-
-def _calibrate(
-    device: Device,
-    template: GraphTemplate,
-    choices: Mapping[str, Sequence[int]],
-    table: LatencyTable,
-    file: Path,
-    random: np.random.Generator,
-    model_name: str,
-    progress: Progress,
-) -> None:
-    """Time whole networks by the clock, several passes over all of them so that a drift hits each alike."""
-    original = corner_policies(choices)[0]
-    structure = structure_of(template.operators(original))
-    if any(network.structure == structure for network in table.calibration):
-        return
-    policies: list[Policy] = [*corner_policies(choices)]
-    policies += [draw_policy(choices, random) for _ in range(CALIBRATION_NETWORKS - len(policies))]
-    contents = [template.file(policy, random) for policy in policies]
-    means: list[list[float]] = [[] for _ in policies]
-    effort, predictor = _effort(device), Predictor(table)
-    sums_ms = [sum(predictor.operators_ms(template.operators(policy))) for policy in policies]
-    total = effort.passes * len(policies)
-    for step in range(total):
-        index = step % len(policies)
-        write_bytes(file, contents[index])
-        runs = effort.calibration_runs or clocked_runs(sums_ms[index])
-        samples = device.time_model(file, warmup=effort.calibration_warmup, runs=runs)
-        means[index].append(float(np.mean(samples)))
-        progress(step + 1, total, "timing whole networks")
-    unsteady = sum((max(passes) - min(passes)) / np.median(passes) > UNSTEADY_PASSES for passes in means)
-    if unsteady * 4 > len(means):
-        _note(
-            table,
-            f"the passes over {unsteady} of {len(means)} whole networks of {model_name} disagree: "
-            "the machine was busy; measure again when it is quiet.",
-        )
-    networks = [
-        CalibrationNetwork(
-            structure=structure,
-            model=model_name,
-            operators_ms=operators_ms,
-            measured_ms=float(np.median(passes)) / 1e3,
-        )
-        for operators_ms, passes in zip(sums_ms, means, strict=True)
-    ]
-    table.calibration = [*table.calibration, *networks]
-    table.errors = {**table.errors, structure: left_out_error(networks)}

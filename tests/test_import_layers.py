@@ -13,7 +13,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"cli", "cli_table", "options", "terminal", "api"},
-    {"pipeline", "stages", "report", "benchmark", "export", "lowering", "measure", "finetune", "training", "search"},
+    {
+        "pipeline",
+        "stages",
+        "report",
+        "benchmark",
+        "export",
+        "lowering",
+        "clock",
+        "measure",
+        "finetune",
+        "training",
+        "search",
+    },
     {"pruning", "devices"},
     {"latency", "trace", "models", "data", "data_sources"},
     {"run_folder", "config", "budget", "policy", "cache", "errors", "shipped"},

@@ -29,23 +29,27 @@ class Effort:
         warmup: runs of each network that do not count.
         runs: runs of each network with the profiler on; the slowest quarter is left out.
         samples: times that the device then tells of each kernel: one for each run, or only their mean.
-        passes: times that every network of the calibration is run.
-        calibration_warmup: their runs that do not count.
-        calibration_runs: their runs that do; 0 for as many as fit into a fifth of a second.
+        visits: times that every network of the calibration has its turn.
+        visit_warmup: runs of each visit that do not count.
+        visit_runs: runs that do; 0 for what `runs_of_visit` says.
     """
 
     networks: int = 64
     warmup: int = 2
     runs: int = 8
     samples: int = 8
-    passes: int = 3
-    calibration_warmup: int = 10
-    calibration_runs: int = 0
+    visits: int = 20
+    visit_warmup: int = 2
+    visit_runs: int = 0
 
 
-def clocked_runs(latency_ms: float) -> int:
-    """Return how often a whole network runs under the clock: for a fifth of a second, 8 to 200 times."""
-    return round(min(200.0, max(8.0, 200.0 / latency_ms)))
+def runs_of_visit(latency_ms: float) -> int:
+    """Return how often a whole network runs under the clock each time it is its turn: for a few hundredths of a second.
+
+    A machine that others use, too, is slow for a second or so now and then. Many short visits spread over the
+    time of the measurement see it at its usual speed; few long ones do not (docs/latency-tables.md).
+    """
+    return round(min(40.0, max(3.0, 30.0 / latency_ms)))
 
 
 def families_to_measure(table: LatencyTable, operators: Sequence[Operator], effort: Effort = Effort()) -> set[str]:

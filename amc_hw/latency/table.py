@@ -202,6 +202,11 @@ class LatencyTable(BaseModel):
             known[entry.key] = known[entry.key].joined(entry) if entry.key in known else entry
         self.entries = list(known.values())
 
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the notes, once."""
+        if sentence not in self.notes:
+            self.notes = [*self.notes, sentence]
+
     def families(self) -> dict[str, list[Entry]]:
         """Entries by family."""
         families: dict[str, list[Entry]] = {}

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from amc_hw.clock import effort_of
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.export import export_tflite
 from amc_hw.latency.graph import GraphTemplate, TfliteGraph
-from amc_hw.latency.plan import clocked_runs
+from amc_hw.latency.plan import runs_of_visit
 from amc_hw.latency.prediction import Predictor
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
@@ -24,13 +25,13 @@ from amc_hw.stages.table import profile
 
 Progress = Callable[[int, int, str], None]
 
-REPEATS, WARMUP = 3, 10
+LEAST_VISITS = 3
 LOWEST_RATIO = 0.2
 
 
 @dataclass(frozen=True)
 class CheckedNetwork:
-    """One network; ``measured_ms`` is the median over the repeats of each repeat's mean."""
+    """One network; ``measured_ms`` is the median over the visits of each visit's mean."""
 
     channels: dict[str, int]
     predicted_ms: float
@@ -136,10 +137,10 @@ def check_table(
             CheckedNetwork(
                 channels=dict(policy),
                 predicted_ms=predicted_ms,
-                measured_ms=float(np.median(repeats)),
-                spread=(max(repeats) - min(repeats)) / float(np.median(repeats)),
+                measured_ms=float(np.median(visits)),
+                spread=float(np.subtract(*np.percentile(visits, (75, 25))) / np.median(visits)),
             )
-            for policy, predicted_ms, repeats in zip(policies, predicted, means, strict=True)
+            for policy, predicted_ms, visits in zip(policies, predicted, means, strict=True)
         ),
     )
 
@@ -157,12 +158,14 @@ def _export(subject: Traced, template: GraphTemplate, policy: Policy, file: Path
 def _interleaved(
     device: Device, files: Sequence[Path], predicted: Sequence[float], progress: Progress
 ) -> list[list[float]]:
-    """Time all files, several passes over all of them, so that a drift hits each alike; means in milliseconds."""
+    """Time all files in turns, a short visit each, so that a slow moment hits few of them; means in milliseconds."""
+    effort = effort_of(device)
     means: list[list[float]] = [[] for _ in files]
-    total = REPEATS * len(files)
+    total = max(LEAST_VISITS, effort.visits) * len(files)
     for step in range(total):
         index = step % len(files)
         progress(step, total, "measuring networks")
-        samples = device.time_model(files[index], warmup=WARMUP, runs=clocked_runs(predicted[index]))
+        runs = effort.visit_runs or runs_of_visit(predicted[index])
+        samples = device.time_model(files[index], warmup=effort.visit_warmup, runs=runs)
         means[index].append(float(np.mean(samples)) / 1e3)
     return means

@@ -28,7 +28,10 @@ Progress = Callable[[int, int, str], None]
 
 PRUNED, FINETUNED = "pruned.pt", "model.pt"
 SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
-LEARNING_RATE, BATCH_SIZE = 0.01, 128
+# High enough to leave what the network remembers of its training images behind: of 0.01 ... 0.1, 0.05 gave the best
+# ResNet-20 on images it had never seen.
+LEARNING_RATE, WEIGHT_DECAY = 0.05, 5e-4
+LARGEST_BATCH, STEPS_AN_EPOCH = 128, 40
 EVALUATION_BATCH = 50
 
 
@@ -55,7 +58,8 @@ def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Prog
             subject.data,
             epochs=epochs,
             lr=LEARNING_RATE,
-            batch_size=BATCH_SIZE,
+            weight_decay=WEIGHT_DECAY,
+            batch_size=max(1, min(LARGEST_BATCH, len(subject.data.train) // STEPS_AN_EPOCH)),
             seed=seed,
             teacher=subject.model,
             progress=progress,

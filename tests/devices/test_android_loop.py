@@ -22,7 +22,7 @@ from amc_hw.models.zoo import build_model
 from amc_hw.stages import verify
 from amc_hw.stages.subject import Traced, trace_subject
 
-QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, passes=1, calibration_warmup=1, calibration_runs=10)
+QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, visits=1, visit_warmup=1, visit_runs=10)
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -31,7 +31,7 @@ def silent(done: int, total: int, text: str) -> None:
 
 def test_profile_takes_at_most_forty_starts() -> None:
     effort = AndroidDevice.effort
-    assert effort.networks + effort.passes * CALIBRATION_NETWORKS <= 40
+    assert effort.networks + effort.visits * CALIBRATION_NETWORKS <= 40
 
 
 def test_compress_on_the_phone(

@@ -1,0 +1,105 @@
+"""Times whole networks by the clock, which ties a latency table's sums of operators to reality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from amc_hw.devices.base import Device
+from amc_hw.latency.graph import GraphTemplate
+from amc_hw.latency.plan import CALIBRATION_NETWORKS, Effort, corner_policies, draw_policy, runs_of_visit
+from amc_hw.latency.prediction import Predictor, left_out_error, structure_of
+from amc_hw.latency.table import CalibrationNetwork, LatencyTable
+from amc_hw.policy import Policy
+from amc_hw.run_folder import write_bytes
+
+Progress = Callable[[int, int, str], None]
+
+UNSTEADY_VISITS = 0.05
+"""Networks whose middle half of visits spans more than this share of their median were not timed in peace."""
+
+
+def effort_of(device: Device) -> Effort:
+    """Return what a device asks for, if it asks for anything of its own."""
+    effort = getattr(device, "effort", None)
+    return effort if isinstance(effort, Effort) else Effort()
+
+
+class Clock:
+    """The calibration of a table for one network; nothing to do where the table has it already.
+
+    Its networks are timed in many short visits between the other measurements of the table, so that what
+    slows the machine for a while hits all of them alike.
+
+    Args:
+        device: where to measure.
+        template: the network's operators as functions of the policy.
+        choices: channel counts of every group, ascending, the original's last.
+        table: gets the calibration.
+        file: is overwritten with each network.
+        random: draws the networks.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        template: GraphTemplate,
+        choices: Mapping[str, Sequence[int]],
+        table: LatencyTable,
+        file: Path,
+        random: np.random.Generator,
+    ) -> None:
+        self._device, self._template, self._table, self._file = device, template, table, file
+        self._effort = effort_of(device)
+        self._policies: list[Policy] = []
+        corners = corner_policies(choices)
+        self._structure = structure_of(template.operators(corners[0]))
+        if all(network.structure != self._structure for network in table.calibration):
+            drawn = (draw_policy(choices, random) for _ in range(CALIBRATION_NETWORKS - len(corners)))
+            self._policies = [*corners, *drawn]
+        self._contents = [template.file(policy, random) for policy in self._policies]
+        self._visits_ms: list[list[float]] = [[] for _ in self._policies]
+        self._done, self._total = 0, len(self._policies) * self._effort.visits
+
+    def keep_up(self, share: float) -> None:
+        """Make visits until this share of them is done."""
+        while self._done < min(1.0, share) * self._total:
+            self._visit()
+
+    def finish(self, model_name: str, progress: Progress) -> None:
+        """Make the visits that are left, and put the calibration into the table."""
+        while self._done < self._total:
+            self._visit()
+            progress(self._done, self._total, "timing whole networks")
+        if not self._policies:
+            return
+        predictor = Predictor(self._table)
+        networks = [
+            CalibrationNetwork(
+                structure=self._structure,
+                model=model_name,
+                operators_ms=sum(predictor.operators_ms(self._template.operators(policy))),
+                measured_ms=float(np.median(visits)),
+            )
+            for policy, visits in zip(self._policies, self._visits_ms, strict=True)
+        ]
+        self._table.calibration = [*self._table.calibration, *networks]
+        self._table.errors = {**self._table.errors, self._structure: left_out_error(networks)}
+        spreads = [np.subtract(*np.percentile(visits, (75, 25))) / np.median(visits) for visits in self._visits_ms]
+        unsteady = sum(bool(spread > UNSTEADY_VISITS) for spread in spreads)
+        if unsteady * 4 > len(spreads):
+            self._table.note(
+                f"the times of {unsteady} of {len(spreads)} whole networks of {model_name} disagree: "
+                "the machine was busy; measure again when it is quiet."
+            )
+
+    def _visit(self) -> None:
+        index = self._done % len(self._policies)
+        write_bytes(self._file, self._contents[index])
+        visits, effort = self._visits_ms[index], self._effort
+        runs = effort.visit_runs or runs_of_visit(float(np.median(visits)) if visits else 10.0)
+        samples_us = self._device.time_model(self._file, warmup=effort.visit_warmup, runs=runs)
+        visits.append(float(np.mean(samples_us)) / 1e3)
+        self._done += 1
