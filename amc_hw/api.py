@@ -27,7 +27,7 @@ class Compressed:
     Attributes:
         model: the compressed network, fine-tuned, in evaluation mode.
         summary: accuracy, latency, MACs and parameters before and after; what summary.json holds.
-        run: the run folder, with model.tflite and report.html.
+        run: the run folder, with the exported model and report.html.
     """
 
     model: nn.Module

@@ -212,7 +212,7 @@ def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
 @app.command(epilog=example("amc-hw export --run runs/r20 --format tflite"))
 def export(
     run: Run,
-    format: Annotated[str, typer.Option("--format", help="tflite or torch")] = "tflite",
+    format: Annotated[str, typer.Option("--format", help="tflite, onnx or torch")] = "tflite",
     json: Json = False,
 ) -> None:
     """Write a run's network as a file for devices."""
@@ -229,13 +229,13 @@ def export(
 
 @app.command(epilog=example("amc-hw evaluate runs/r20/model.tflite --data npz:cifar10"))
 def evaluate(
-    file: Annotated[Optional[Path], typer.Argument(help="a .tflite file")] = None,  # noqa: UP045
+    file: Annotated[Optional[Path], typer.Argument(help="a .tflite or .onnx file")] = None,  # noqa: UP045
     run: Annotated[Optional[Path], typer.Option("--run", help="or a run folder")] = None,  # noqa: UP045
     data: Annotated[Optional[str], typer.Option(help="data set; by default the run's")] = None,  # noqa: UP045
     data_root: DataRoot = None,
     json: Json = False,
 ) -> None:
-    """Print the top-1 accuracy on the test set of a TFLite file or of a run's network."""
+    """Print the top-1 accuracy on the test set of an exported file or of a run's network."""
     from amc_hw.pipeline import evaluate_on_test
 
     with progress_bar() as report:

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.export import to_tflite
-from amc_hw.latency.graph import GraphTemplate
+from amc_hw.export.formats import Format
+from amc_hw.latency.graph import Graph, GraphTemplate
 from amc_hw.policy import Dimension, Policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.groups import Network
@@ -18,23 +18,27 @@ ATTEMPTS = 200
 MOST_VARIANTS = 3
 
 
-def lower(model: nn.Module, network: Network, example_input: Tensor) -> GraphTemplate:
+def lower(model: nn.Module, network: Network, example_input: Tensor, file_format: Format) -> GraphTemplate:
     """Convert the original and one pruned variant, and recognise what changed between the two.
 
     Args:
         model: the network; it is not changed.
         network: its trace.
-        example_input: (N, C, H, W).
+        example_input: (N, C, H, W); N becomes the graph's batch size.
+        file_format: what the device runs.
 
     Raises:
         UnsupportedModelError: the converter refused the network, or its operators change with the channels.
     """
-    dimensions = _sizes(network)
-    variants = []
+
+    def graph(converted: nn.Module) -> Graph:
+        return file_format.read(file_format.convert(converted, example_input))
+
+    dimensions, variants = _sizes(network), []
     for policy in telling_policies(network.original, dimensions):
         kept = {group: range(channels) for group, channels in policy.items()}
-        variants.append((to_tflite(shrink(model, network, kept), example_input), policy))
-    return GraphTemplate(to_tflite(model, example_input), network.original, variants, dimensions)
+        variants.append((graph(shrink(model, network, kept)), policy))
+    return GraphTemplate(graph(model), network.original, variants, dimensions)
 
 
 def _sizes(network: Network) -> list[Dimension]:

@@ -12,11 +12,10 @@ import numpy as np
 
 from amc_hw.clock import Clock, effort_of
 from amc_hw.devices.base import Device, Kernel
-from amc_hw.latency.align import align
 from amc_hw.latency.graph import GraphTemplate
-from amc_hw.latency.operators import Operator
 from amc_hw.latency.plan import Effort, corner_policies, draw_policy, families_to_measure
 from amc_hw.latency.table import Entry, LatencyTable, load_table
+from amc_hw.policy import Policy
 from amc_hw.run_folder import write_bytes
 
 Progress = Callable[[int, int, str], None]
@@ -80,7 +79,7 @@ def measure_table(
     table = open_table(path, device)
     random = np.random.default_rng([seed, len(table.entries)])
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "network.tflite"
+        file = Path(folder) / f"network.{device.format}"
         try:
             clock = Clock(device, template, choices, table, file, random)
             _measure_operators(device, template, choices, table, file, random, path, clock, progress)
@@ -113,7 +112,7 @@ def _measure_operators(
         policy = corners[done] if done < len(corners) else draw_policy(choices, random)
         write_bytes(file, template.file(policy, random))
         kernels, stable = _steady_kernels(device, file, effort)
-        table.add(entries_of(template.operators(policy), kernels, stable))
+        table.add(entries_of(template, policy, kernels, stable))
         done += 1
         unsteady += not stable
         clock.keep_up(done / effort.networks)
@@ -143,10 +142,11 @@ def _steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Ke
     return kernels, False
 
 
-def entries_of(operators: Sequence[Operator], kernels: Sequence[Kernel], stable: bool = True) -> list[Entry]:
+def entries_of(template: GraphTemplate, policy: Policy, kernels: Sequence[Kernel], stable: bool = True) -> list[Entry]:
     """Turn the kernels of one network into entries; an operator's kernels are added up run by run."""
+    operators = template.operators(policy)
     samples: dict[int, np.ndarray] = {}
-    for kernel, owner in zip(kernels, align(operators, [kernel.name for kernel in kernels]), strict=True):
+    for kernel, owner in zip(kernels, template.graph.owners([kernel.name for kernel in kernels]), strict=True):
         if owner is not None:
             own = np.asarray(kernel.samples_us, float)
             samples[owner] = samples[owner] + own if owner in samples else own

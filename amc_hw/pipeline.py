@@ -18,7 +18,7 @@ from amc_hw.data import load_data
 from amc_hw.devices.base import Device
 from amc_hw.devices.table_only import TableOnly, open_or_predict
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.export import TfliteModel
+from amc_hw.export.formats import load_file
 from amc_hw.finetune import demo_settings, evaluate, train
 from amc_hw.latency.table import LatencyTable
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
@@ -30,6 +30,7 @@ from amc_hw.search.strategies import find_strategy
 from amc_hw.search.study import read_study
 from amc_hw.stages import finish
 from amc_hw.stages.check import TableCheck, check_table
+from amc_hw.stages.deployed import MODEL, all_exported
 from amc_hw.stages.search import EPISODES, POLICY, Costs, network_costs, score_on, search, write_policy
 from amc_hw.stages.subject import (
     BASELINE,
@@ -85,7 +86,7 @@ def compress_subject(
     costs = search_subject(run, config, subject, device, score, progress)
     finish.finetune(run, subject, config.epochs, config.seed, progress)
     progress(0, 1, "exporting the compressed network")
-    finish.export(run, subject, "tflite")
+    finish.export(run, subject, device.format, device.fingerprint().batch_size)
     summary = prove(run, config, subject, costs, device, progress)
     write_report(run)
     return summary
@@ -109,12 +110,14 @@ def search_subject(
         return costs
     found = search(run, config, subject, costs, score, error, progress)
     if isinstance(device, TableOnly):
-        verified = trust_in_table(run, subject, found, score, progress)
+        verified = trust_in_table(run, subject, found, device, score, progress)
         told = cautions(run, subject, template)
     else:
         verified, told = verify(run, subject, found, device, score, progress), []
-    for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK, "model.tflite"):
+    for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
         (run / stale).unlink(missing_ok=True)
+    for file in all_exported(run, MODEL):
+        file.unlink(missing_ok=True)
     for state in run.glob("finetune-*.state"):
         state.unlink()
     save_checkpoint(verified.model, run / finish.PRUNED)
@@ -203,25 +206,25 @@ def check_predictions(
 def evaluate_on_test(
     file: Path | None, run: Path | None, data: str | None, data_root: Path | None, progress: Progress
 ) -> tuple[str, float]:
-    """Return the name and the top-1 accuracy on the test set of a TFLite file, or of a run's network.
+    """Return the name and the top-1 accuracy on the test set of an exported file, or of a run's network.
 
     Raises:
         UsageError: neither or both are named, or a file comes without its data set.
     """
     if (file is None) == (run is None):
-        raise UsageError("name either a .tflite file or a --run folder.")
+        raise UsageError("name either an exported file or a --run folder.")
     if run is not None:
         _, subject = open_subject(run)
         part = load_data(data, data_root).test if data else subject.data.test
-        exported = run / "model.tflite"
-        if exported.exists():
-            return str(exported), finish.evaluate_tflite(exported, part, progress)
+        for exported in all_exported(run, MODEL):
+            if exported.exists():
+                return str(exported), finish.evaluate_file(exported, part, progress)
         weights = finish.best_weights(run)
         return str(run / weights), evaluate(finish.restore(run, subject, weights), part)
     if file is None or data is None:
-        raise UsageError("a file needs its data set: amc-hw evaluate FILE.tflite --data DATA")
-    size = TfliteModel(file.read_bytes()).input_shape[1] if file.is_file() else None
-    return str(file), finish.evaluate_tflite(file, load_data(data, data_root, size).test, progress)
+        raise UsageError("a file needs its data set: amc-hw evaluate FILE --data DATA")
+    size = load_file(file).image_size
+    return str(file), finish.evaluate_file(file, load_data(data, data_root, size[1] if size else None).test, progress)
 
 
 def _is_searched(run: Path, config: RunConfig) -> bool:

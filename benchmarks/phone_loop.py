@@ -28,6 +28,7 @@ from amc_hw.devices.adb import Limits
 from amc_hw.devices.android import AndroidDevice
 from amc_hw.devices.android_connect import connect
 from amc_hw.devices.devices_file import PhoneSettings, with_options
+from amc_hw.export.formats import FORMATS
 from amc_hw.latency.plan import corner_policies, draw_policy
 from amc_hw.latency.prediction import Predictor
 from amc_hw.lowering import lower
@@ -70,7 +71,7 @@ def main() -> int:
 def loop(device: AndroidDevice, options: argparse.Namespace, folder: Path) -> dict[str, object]:
     size = options.image_size
     subject = trace_subject(build_model(options.model, 1000), (3, size, size))
-    template = lower(subject.model, subject.network, subject.example)
+    template = lower(subject.model, subject.network, subject.example, FORMATS["tflite"])
     start = time.monotonic()
     table = measure_table(
         device, template, subject.choices, options.model, folder / "table.json", options.seed, show_progress

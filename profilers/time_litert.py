@@ -1,33 +1,34 @@
 #!/usr/bin/env python3
 """Times TFLite models, and the kernels inside them, with LiteRT on the machine this program runs on.
 
-Needs numpy and ai_edge_litert, nothing else. One JSON object a line comes in on stdin, one goes out on stdout:
+Needs numpy and ai_edge_litert, nothing else. answering.py has the way requests come; this program takes
 
     {"do": "describe"}
     {"do": "time_model",   "file": "m.tflite", "warmup": 100, "runs": 200}   -> {"samples_us": [...]}
     {"do": "time_kernels", "file": "m.tflite", "warmup": 3, "runs": 10}
         -> {"kernels": [{"name": "Add (ND)", "samples_us": [...]}, ...], "samples_us": [...]}
 
-An answer that has "error" tells in a sentence what went wrong; the program stays alive for the next request.
-
-usage: python -P time_litert.py [--threads N] [--cores 0,1] [--seed S]
+usage: python -P time_litert.py [--threads N] [--seed S]
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import json
-import os
-import platform
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-import ai_edge_litert
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+sys.path.append(str(Path(__file__).parent))
+import answering
+
+try:
+    import ai_edge_litert
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError as error:
+    sys.exit(f"{error.name} is not installed for {sys.executable}; install it there with: pip install {error.name}")
 
 Pointer = ctypes.c_void_p
 
@@ -238,18 +239,17 @@ class Timer:
     def __init__(self, threads: int, seed: int) -> None:
         self.threads = threads
         self.random = np.random.default_rng(seed)
+        self.cores = answering.hold_to_cores(threads)
         self.litert: LiteRt | None = None
 
     def describe(self, request: dict[str, object]) -> dict[str, object]:
         """What this machine and its runtime are."""
         return {
+            **answering.machine(),
             "runtime": "litert",
             "runtime_version": version("ai-edge-litert"),
-            "processor": processor_name(),
-            "architecture": platform.machine(),
-            "system": f"{platform.system()} {platform.release()}",
-            "threads": self.threads,
-            "cores": sorted(os.sched_getaffinity(0)),
+            "delegate": "xnnpack",
+            "cores": self.cores,
         }
 
     def time_model(self, request: dict[str, object]) -> dict[str, object]:
@@ -283,39 +283,14 @@ class Timer:
         return {"kernels": kernels, "samples_us": totals}
 
 
-def processor_name() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Hardware")):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def main() -> None:
     """Read requests until stdin ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cores", default="", help="processor numbers to run on, for example 0,1")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.cores:
-        os.sched_setaffinity(0, [int(core) for core in options.cores.split(",")])
-    # The runtime writes its messages to stdout, too: answers get a channel of their own.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
     timer = Timer(options.threads, options.seed)
-    verbs = {"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels}
-    for line in sys.stdin:
-        request: dict[str, object] = {}
-        try:
-            request = json.loads(line)
-            answer = verbs[str(request["do"])](request)
-        except Exception as error:  # a bad request must not end the session
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps({"id": request.get("id"), **answer}) + "\n")
+    answering.serve({"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels})
 
 
 if __name__ == "__main__":

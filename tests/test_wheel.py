@@ -53,7 +53,7 @@ def test_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) 
     found = subprocess.run([python, "-c", "import amc_hw; print(amc_hw.__file__)"], **run).stdout
     assert found.startswith(str(environment))
 
-    from amc_hw.export import to_tflite
+    from amc_hw.export.tflite import to_tflite
     from amc_hw.stages.subject import trace_subject
 
     traced = trace_subject(TinyNet(), (1, 32, 32))

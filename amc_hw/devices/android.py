@@ -72,6 +72,7 @@ class AndroidDevice:
         DeviceError: another amc-hw measures there, or its Android is too old.
     """
 
+    format = "tflite"
     effort = Effort(networks=24, warmup=2, runs=30, samples=1, visits=1, visit_warmup=10, visit_runs=40)
     """The whole table of a network in 24 + 12 starts of benchmark_model; docs/devices.md has the arithmetic."""
 

@@ -53,9 +53,15 @@ class Kernel:
 
 
 class Device(Protocol):
-    """A machine that runs exported models and tells how long they and their kernels take."""
+    """A machine that runs exported models and tells how long they and their kernels take.
+
+    Attributes:
+        name: as the user writes it.
+        format: the file format that it runs, which is also the files' ending: ``tflite``, ``onnx``.
+    """
 
     name: str
+    format: str
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the measurements of this device belong to."""

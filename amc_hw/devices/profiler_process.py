@@ -15,16 +15,32 @@ from typing import Any
 from amc_hw.errors import DeviceError
 
 
+class ProfilerDiedError(DeviceError):
+    """The program ended twice instead of answering.
+
+    Attributes:
+        status: its exit status.
+        message: the last line that it wrote to stderr.
+    """
+
+    def __init__(self, what: str, status: int | None, message: str) -> None:
+        super().__init__(f"the profiler died twice on '{what}': {message}")
+        self.status = status
+        self.message = message
+
+
 class ProfilerProcess:
     """A profiler program that answers one request at a time.
 
     Args:
         command: the program with its arguments.
         timeout_s: longest wait for one answer.
+        greeting: what the program is told when it starts, before any request.
     """
 
-    def __init__(self, command: Sequence[str], timeout_s: float = 600.0) -> None:
+    def __init__(self, command: Sequence[str], timeout_s: float = 600.0, greeting: bytes = b"") -> None:
         self._command = list(command)
+        self._greeting = greeting
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session
@@ -36,17 +52,16 @@ class ProfilerProcess:
         A profiler that dies is started again and the request is tried once more.
 
         Raises:
-            DeviceError: the profiler answered with an error, died twice, or was silent for too long.
+            ProfilerDiedError: it died twice.
+            DeviceError: it answered with an error, or was silent for too long.
         """
         for attempt in (1, 2):
             try:
                 answer = self._ask(request)
             except (BrokenPipeError, EOFError) as error:
-                self.close()
+                status = self._ended()
                 if attempt == 2:
-                    raise DeviceError(
-                        f"the profiler died twice on '{request.get('do')}': {self._last_message()}"
-                    ) from error
+                    raise ProfilerDiedError(str(request.get("do")), status, self._last_message()) from error
                 continue
             if "error" in answer:
                 raise DeviceError(f"the profiler could not do '{request.get('do')}': {answer['error']}")
@@ -86,7 +101,19 @@ class ProfilerProcess:
                 )
             except OSError as error:
                 raise DeviceError(f"cannot start the profiler {self._command[0]}: {error.strerror}.") from error
+            if self._greeting and self._process.stdin is not None:
+                self._process.stdin.write(self._greeting)
         return self._process
+
+    def _ended(self) -> int | None:
+        """Return the exit status of a program that closed its output."""
+        process = self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if process is not None:
+                process.wait(timeout=5)
+        status = process.returncode if process is not None else None
+        self.close()
+        return status
 
     def _last_message(self) -> str:
         self._messages.seek(0)

@@ -1,105 +1,78 @@
-"""A TFLite graph whose shapes are functions of the channel counts.
+"""A network's exported graph whose shapes are functions of the channel counts.
 
 The operators that the device will run are not guessed from the PyTorch model: the real converter is run
 on the original network and once more on a pruned one whose channel counts are all different, and every
 shape (and every integer constant, such as a reshape's target) that changed between the two is recognised
 as a function of the channel counts. The template then answers, in milliseconds and without the converter,
-which operators any policy has, and writes a TFLite file of them with random weights to measure.
+which operators any policy has, and writes a file of them with random weights to measure.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import Builder
 from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.latency.operators import MATMUL_KINDS, Operator, Shape
+from amc_hw.latency.operators import Operator, Shape
 from amc_hw.policy import Dimension, Policy
 
-_KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-_FILTER_KINDS = MATMUL_KINDS | {"DEPTHWISE_CONV_2D"}
-_ACTIVATIONS = {code: name for name, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int)}
-_DTYPES: dict[int, Any] = {
-    schema.TensorType.FLOAT32: np.float32,
-    schema.TensorType.INT32: np.int32,
-    schema.TensorType.INT64: np.int64,
-    schema.TensorType.BOOL: np.bool_,
-}
 
+class Graph(ABC):
+    """One exported file of any format: operators in the order of execution, and tensors known by their numbers."""
 
-class TfliteGraph:
-    """One TFLite file, read into its object form.
+    @property
+    @abstractmethod
+    def kinds(self) -> Sequence[str]:
+        """The format's own name of every operator."""
 
-    Args:
-        content: the file's bytes.
-
-    Raises:
-        UnsupportedModelError: the file is no TFLite model, or has more than one subgraph.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        if content[4:8] != b"TFL3":
-            raise UnsupportedModelError("this is not a TFLite file (its identifier TFL3 is missing).")
-        self.model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
-        if len(self.model.subgraphs) != 1:
-            raise UnsupportedModelError("the TFLite file has control flow (several subgraphs); export one without.")
-        self.subgraph = self.model.subgraphs[0]
-
-        codes = [self.model.operatorCodes[operator.opcodeIndex] for operator in self.subgraph.operators]
-        self.kinds = [_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes]
-
+    @abstractmethod
     def shapes(self) -> list[Shape]:
         """Shape of every tensor."""
-        return [tuple(int(size) for size in _values(tensor.shape)) for tensor in self.subgraph.tensors]
 
-    def constant(self, tensor: int) -> NDArray[Any] | None:
-        """Value of a constant tensor (flat), or None for an activation."""
-        entry = self.subgraph.tensors[tensor]
-        data = self.model.buffers[entry.buffer].data
-        if data is None or entry.type not in _DTYPES:
-            return None
-        value: NDArray[Any] = np.asarray(data, np.uint8).view(_DTYPES[entry.type])
-        return value
+    @abstractmethod
+    def name(self, tensor: int) -> str:
+        """The tensor's name for people."""
 
-    def is_constant(self, tensor: int) -> bool:
-        """Tell whether a tensor's value is stored in the file."""
-        return self.model.buffers[self.subgraph.tensors[tensor].buffer].data is not None
-
+    @abstractmethod
     def integers(self, tensor: int) -> Shape | None:
         """Value of a constant integer tensor (a reshape's target, paddings, axes), or None for every other."""
-        value = self.constant(tensor)
-        if value is None or value.dtype not in (np.int32, np.int64):
-            return None
-        return tuple(int(number) for number in value)
 
+    @abstractmethod
+    def tensors_of(self, index: int) -> list[int]:
+        """Tensors that the operator at ``index`` reads and writes, always in the same order; -1 where one is left out.
+
+        Tensors at the same place are the same in two graphs with the same operators.
+        """
+
+    @abstractmethod
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
-        operator, kind = self.subgraph.operators[index], self.kinds[index]
-        inputs = [int(tensor) for tensor in operator.inputs if tensor >= 0]
-        filters = [shapes[t] for t in inputs if self.is_constant(t)] if kind in _FILTER_KINDS else []
-        filter_shape = filters[0] if filters else ()
-        return Operator(
-            kind,
-            _attributes(operator, kind, filter_shape),
-            tuple(shapes[tensor] for tensor in inputs if not self.is_constant(tensor)),
-            tuple(shapes[int(tensor)] for tensor in operator.outputs),
-            _fan_in(kind, filter_shape),
-        )
+
+    @abstractmethod
+    def owners(self, kernels: Sequence[str]) -> list[int | None]:
+        """Return for every kernel that a runtime ran, in the order of execution, the index of its operator.
+
+        Raises:
+            DeviceError: most kernels fit no operator, so they are of another network.
+        """
+
+    @abstractmethod
+    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
+        """Return the file with other shapes and integer constants; weights whose shape is given become random."""
 
     def operators(self, shapes: Sequence[Shape] | None = None) -> list[Operator]:
         """Every operator in the order of execution, with its own shapes or with those given for each tensor."""
         shapes = shapes or self.shapes()
-        return [self.operator(index, shapes) for index in range(len(self.subgraph.operators))]
+        return [self.operator(index, shapes) for index in range(len(self.kinds))]
 
 
 class GraphTemplate:
-    """A TFLite graph as a function of the policy.
+    """A graph as a function of the policy.
 
     Args:
         original: the exported original network.
@@ -115,13 +88,13 @@ class GraphTemplate:
 
     def __init__(
         self,
-        original: bytes,
+        original: Graph,
         original_policy: Policy,
-        variants: Sequence[tuple[bytes, Policy]],
+        variants: Sequence[tuple[Graph, Policy]],
         dimensions: Sequence[Dimension],
     ) -> None:
-        self.graph = TfliteGraph(original)
-        others = [TfliteGraph(content) for content, _ in variants]
+        self.graph = original
+        others = [graph for graph, _ in variants]
         if any(other.kinds != self.graph.kinds for other in others):
             raise UnsupportedModelError(
                 "the exported graph changes its operators when channels are pruned, so its latency cannot be tabled."
@@ -134,7 +107,7 @@ class GraphTemplate:
         self._constants: dict[int, dict[int, Dimension]] = {}
         for twins in _same_tensors([self.graph, *others]):
             tensor = twins[0]
-            name = str(self.graph.subgraph.tensors[tensor].name.decode(errors="replace"))
+            name = self.graph.name(tensor)
             changed = self._changes([shapes[i][twin] for i, twin in enumerate(twins)], name)
             if changed:
                 self._sizes[tensor] = changed
@@ -183,93 +156,51 @@ class GraphTemplate:
 
     def operator(self, index: int, policy: Policy) -> Operator:
         """The operator at ``index`` under a policy that names at least the groups it depends on."""
-        entry = self.graph.subgraph.operators[index]
         shapes = {
             tensor: _replaced(self._base_shapes[tensor], self._sizes.get(tensor, {}), policy)
-            for tensor in map(int, (*entry.inputs, *entry.outputs))
+            for tensor in self.graph.tensors_of(index)
             if tensor >= 0
         }
         return self.graph.operator(index, shapes)
 
     def groups_of(self, operator: int) -> tuple[str, ...]:
         """Channel groups that the operator at index ``operator`` depends on, in a fixed order."""
-        entry = self.graph.subgraph.operators[operator]
         groups: dict[str, None] = {}
-        for tensor in (*entry.inputs, *entry.outputs):
-            for dimension in self._sizes.get(int(tensor), {}).values():
+        for tensor in self.graph.tensors_of(operator):
+            for dimension in self._sizes.get(tensor, {}).values():
                 groups.update(dict.fromkeys(dimension.groups))
         return tuple(groups)
 
     def file(self, policy: Policy, random: np.random.Generator) -> bytes:
-        """Write a TFLite file of the network under ``policy``; weights whose shape changed are random.
-
-        The random weights keep the activations' scale (He et al. 2015), so that no denormal numbers slow the run.
-        """
-        model, subgraph = self.graph.model, self.graph.subgraph
-        saved_shapes = [tensor.shape for tensor in subgraph.tensors]
-        saved_data = [buffer.data for buffer in model.buffers]
-        pool = random.standard_normal(1 << 16, dtype=np.float32)
-        try:
-            for index, shape in enumerate(self.shapes(policy)):
-                tensor = subgraph.tensors[index]
-                if index in self._sizes:
-                    tensor.shape = np.asarray(shape, np.int32)
-                    if self.graph.constant(index) is not None:
-                        fan_in = math.prod(shape[1:]) if len(shape) > 1 else 2e4
-                        values = np.resize(pool * np.float32(math.sqrt(2 / fan_in)), math.prod(shape))
-                        model.buffers[tensor.buffer].data = values.view(np.uint8)
-                if index in self._constants:
-                    values = np.array(_values(self.graph.constant(index)))
-                    for position, dimension in self._constants[index].items():
-                        values[position] = dimension.at(policy)
-                    model.buffers[tensor.buffer].data = values.view(np.uint8)
-            builder = Builder(1 << 20)
-            builder.Finish(model.Pack(builder), b"TFL3")
-            return bytes(builder.Output())
-        finally:
-            for tensor, shape in zip(subgraph.tensors, saved_shapes, strict=True):
-                tensor.shape = shape
-            for buffer, data in zip(model.buffers, saved_data, strict=True):
-                buffer.data = data
+        """Write a file of the network under ``policy``; weights whose shape can change are random."""
+        shapes = self.shapes(policy)
+        integers = {
+            tensor: _replaced(self.graph.integers(tensor) or (), sizes, policy)
+            for tensor, sizes in self._constants.items()
+        }
+        return self.graph.written({tensor: shapes[tensor] for tensor in self._sizes}, integers, random)
 
 
-def _same_tensors(graphs: Sequence[TfliteGraph]) -> set[tuple[int, ...]]:
+class RandomWeights:
+    """Weights that keep the activations' scale (He et al. 2015), so that no denormal numbers slow the run."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self._pool = random.standard_normal(1 << 16, dtype=np.float32)
+
+    def __call__(self, shape: Shape) -> NDArray[np.float32]:
+        """Return weights of a shape (out, ...), or small biases of a shape (out)."""
+        fan_in = math.prod(shape[1:]) if len(shape) > 1 else 2e4
+        values: NDArray[Any] = np.resize(self._pool * np.float32(math.sqrt(2 / fan_in)), math.prod(shape))
+        return values
+
+
+def _same_tensors(graphs: Sequence[Graph]) -> set[tuple[int, ...]]:
     """Match the tensors of graphs with the same operators by where they are used; their order may differ."""
     twins: set[tuple[int, ...]] = set()
-    for operators in zip(*(graph.subgraph.operators for graph in graphs), strict=True):
-        for side in ("inputs", "outputs"):
-            twins.update(zip(*([int(t) for t in getattr(o, side)] for o in operators), strict=True))
+    for index in range(len(graphs[0].kinds)):
+        twins.update(zip(*(graph.tensors_of(index) for graph in graphs), strict=True))
     return {same for same in twins if min(same) >= 0}
-
-
-def _values(array: Any) -> Any:
-    return () if array is None else array
 
 
 def _replaced(shape: Shape, sizes: dict[int, Dimension], policy: Policy) -> Shape:
     return tuple(sizes[axis].at(policy) if axis in sizes else size for axis, size in enumerate(shape))
-
-
-def _fan_in(kind: str, filter_shape: Shape) -> int:
-    """Filter values behind one output value; TFLite filters are (out, h, w, in) or (1, h, w, channels)."""
-    if not filter_shape:
-        return 0
-    return math.prod(filter_shape[1:3] if kind == "DEPTHWISE_CONV_2D" else filter_shape[1:])
-
-
-def _attributes(operator: Any, kind: str, filter_shape: Shape) -> tuple[str, ...]:
-    """Options that decide which kernel runs; sizes and defaults are left out."""
-    attributes = []
-    if len(filter_shape) == 4:
-        attributes.append(f"k={filter_shape[1]}x{filter_shape[2]}")
-    options = operator.builtinOptions
-    for name, short in (("strideH", "s"), ("dilationHFactor", "d"), ("filterHeight", "k"), ("axis", "axis")):
-        value = getattr(options, name, None)
-        if isinstance(value, (int, np.integer)) and not (short == "d" and value == 1):
-            attributes.append(f"{short}={int(value)}")
-    if getattr(options, "padding", None) is not None and kind.endswith("_2D"):
-        attributes.append("pad=" + ("same" if options.padding == schema.Padding.SAME else "valid"))
-    activation = _ACTIVATIONS.get(getattr(options, "fusedActivationFunction", 0) or 0, "NONE")
-    if activation != "NONE":
-        attributes.append(f"act={activation.lower()}")
-    return tuple(attributes)

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.errors import UsageError
 from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
-from amc_hw.latency.graph import TfliteGraph
 from amc_hw.latency.import_logs import LoggedNetwork
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
+from amc_hw.latency.tflite_graph import TfliteGraph
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Operators = Callable[[BenchmarkLog], Sequence[Operator]]

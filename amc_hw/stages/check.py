@@ -13,13 +13,14 @@ from scipy.stats import spearmanr
 from amc_hw.clock import effort_of
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.export import export_tflite
-from amc_hw.latency.graph import GraphTemplate, TfliteGraph
+from amc_hw.export.formats import export, find_format
+from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.plan import runs_of_visit
 from amc_hw.latency.prediction import Predictor
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.run_folder import write_bytes
+from amc_hw.stages.deployed import example_for
 from amc_hw.stages.subject import Traced
 from amc_hw.stages.table import profile
 
@@ -122,9 +123,9 @@ def check_table(
         files = []
         for index, policy in enumerate(policies):
             progress(index, networks, "writing networks")
-            file = Path(folder) / f"{index}.tflite"
+            file = Path(folder) / f"{index}.{device.format}"
             if index == 0 or export_all:
-                _export(subject, template, policy, file)
+                _export(device, subject, template, policy, file)
             if not export_all:
                 write_bytes(file, template.file(policy, random))
             files.append(file)
@@ -145,11 +146,11 @@ def check_table(
     )
 
 
-def _export(subject: Traced, template: GraphTemplate, policy: Policy, file: Path) -> None:
+def _export(device: Device, subject: Traced, template: GraphTemplate, policy: Policy, file: Path) -> None:
     """Export a pruned network, and hold its operators against the template's."""
     kept = {group: range(channels) for group, channels in policy.items()}
-    export_tflite(shrink(subject.model, subject.network, kept), subject.example, file)
-    if TfliteGraph(file.read_bytes()).operators() != template.operators(policy):
+    export(shrink(subject.model, subject.network, kept), example_for(device, subject), file)
+    if find_format(device.format).read(file.read_bytes()).operators() != template.operators(policy):
         raise UnsupportedModelError(
             "the exported network has other operators than its prediction is made of: this is a fault of amc-hw."
         )

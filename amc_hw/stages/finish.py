@@ -15,12 +15,14 @@ from amc_hw.budget import parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.data import Part
 from amc_hw.devices.base import Device
-from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.export import TfliteModel, export_tflite
+from amc_hw.errors import RunFolderError, UsageError, unknown_name
+from amc_hw.export.formats import FORMATS, load_file
+from amc_hw.export.formats import export as export_file
 from amc_hw.finetune import evaluate, train
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.pruning.surgery import shrink
 from amc_hw.run_folder import read_json, write_json
+from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
 from amc_hw.stages.search import POLICY
 from amc_hw.stages.subject import Subject
 
@@ -85,41 +87,39 @@ def best_weights(run: Path) -> str:
     return FINETUNED if (run / FINETUNED).exists() else PRUNED
 
 
-def export(run: Path, subject: Subject, format_name: str) -> Path:
-    """Write the run's network as ``tflite`` or as a ``torch`` exported program.
+def export(run: Path, subject: Subject, format_name: str, batch_size: int = 1) -> Path:
+    """Write the run's network as ``tflite``, ``onnx`` or as a ``torch`` exported program.
 
     Raises:
         UsageError: an unknown format.
         UnsupportedModelError: the network cannot be converted.
     """
     model = restore(run, subject, best_weights(run))
-    if format_name == "tflite":
-        path = run / "model.tflite"
-        export_tflite(model, subject.example, path)
+    example = subject.example.expand(batch_size, -1, -1, -1)
+    if format_name in FORMATS:
+        path = run / f"{MODEL}.{format_name}"
+        export_file(model, example, path)
         return path
     if format_name == "torch":
-        path = run / "model.pt2"
-        program = torch.export.export(model, (subject.example,))
+        path = run / f"{MODEL}.pt2"
+        program = torch.export.export(model, (example,))
         torch.export.save(program, path)
         return path
-    raise UsageError(f"unknown format '{format_name}'; known: tflite, torch.")
+    raise unknown_name("format", format_name, (*FORMATS, "torch"))
 
 
-def evaluate_tflite(file: Path, part: Part, progress: Progress) -> float:
-    """Return the top-1 accuracy of a TFLite file as a fraction.
+def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
+    """Return the top-1 accuracy of an exported file as a fraction.
 
     Raises:
         UsageError: the file does not exist, or takes other images than the data set has.
     """
-    if not file.is_file():
-        raise UsageError(f"{file} does not exist.")
-    model = TfliteModel(file.read_bytes())
+    model = load_file(file)
     correct = done = 0
     for images, labels in part.batches(EVALUATION_BATCH):
-        expected = tuple(model.input_shape[i] for i in (3, 1, 2)) if len(model.input_shape) == 4 else ()
-        if expected != tuple(images.shape[1:]):
+        if model.image_size != tuple(images.shape[1:]):
             raise UsageError(
-                f"{file.name} takes images of (channels, height, width) {expected}, "
+                f"{file.name} takes images of (channels, height, width) {model.image_size}, "
                 f"the data has {tuple(images.shape[1:])}."
             )
         logits = model(images.numpy())
@@ -131,7 +131,7 @@ def evaluate_tflite(file: Path, part: Part, progress: Progress) -> float:
 
 def benchmark_run(run: Path, device: Device, progress: Progress) -> dict[str, Timing]:
     """Benchmark the compressed file beside the original and keep every sample."""
-    files = {"original": run / "original.tflite", "compressed": run / "model.tflite"}
+    files = {"original": exported(run, ORIGINAL, device), "compressed": exported(run, MODEL, device)}
     timings = benchmark(device, files, Protocol(), progress)
     write_benchmark(run / BENCHMARK, device, Protocol(), timings)
     return timings
@@ -154,6 +154,7 @@ def summarise(
     chosen = read_json(run / POLICY)
     policy, original = chosen["channels"], subject.network.original
     budget = parse_budget(config.metric, config.budget)
+    original_file, file = exported(run, ORIGINAL, device), exported(run, MODEL, device)
     base = {
         "latency_ms": timings["original"].latency_ms if timings else None,
         "macs": subject.network.macs(original),
@@ -171,19 +172,19 @@ def summarise(
             "ratio": budget.ratio,
         },
         "original": {
-            "accuracy": evaluate_tflite(run / "original.tflite", test, progress),
+            "accuracy": evaluate_file(original_file, test, progress),
             **base,
             "predicted_ms": predicted_original_ms,
-            "size_bytes": (run / "original.tflite").stat().st_size,
+            "size_bytes": original_file.stat().st_size,
         },
         "compressed": {
             "accuracy_before_finetune": evaluate(restore(run, subject, PRUNED), test),
-            "accuracy": evaluate_tflite(run / "model.tflite", test, progress),
+            "accuracy": evaluate_file(file, test, progress),
             "macs": subject.network.macs(policy),
             "params": subject.network.params(policy),
             "latency_ms": timings["compressed"].latency_ms if timings else None,
             "predicted_ms": chosen["predicted_ms"],
-            "size_bytes": (run / "model.tflite").stat().st_size,
+            "size_bytes": file.stat().st_size,
             "channels": policy,
         },
         "search": {
@@ -192,7 +193,11 @@ def summarise(
             "seconds": search_seconds,
             "seed": config.seed,
         },
-        "artifacts": {"tflite": "model.tflite", "original_tflite": "original.tflite", "torch": FINETUNED},
+        "artifacts": {
+            device.format: file.name,
+            f"original_{device.format}": original_file.name,
+            "torch": FINETUNED,
+        },
         "unverified": not timings,
         "test_images": len(test),
     }

@@ -14,8 +14,8 @@ from amc_hw.latency.cost import Cost
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor, latency_cost, structure_of
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
-from amc_hw.lowering import lower
 from amc_hw.measure import measure_table
+from amc_hw.stages.deployed import lowered
 from amc_hw.stages.subject import Traced
 
 Progress = Callable[[int, int, str], None]
@@ -45,7 +45,7 @@ def profile(
     if isinstance(device, TableOnly):
         raise device.refusal()
     progress(0, 1, "converting the network")
-    template = lower(subject.model, subject.network, subject.example)
+    template = lowered(device, subject)
     path = table or default_table(device.name, device.fingerprint())
     measured = measure_table(device, template, subject.choices, model_name, path, seed, progress)
     return measured, path, template
@@ -65,11 +65,11 @@ def run_cost(
     path = run / TABLE
     if path.exists():
         progress(0, 1, "converting the network")
-        template, measured = lower(subject.model, subject.network, subject.example), load_table(path)
+        template, measured = lowered(device, subject), load_table(path)
         measured.require(device.fingerprint(), path)
     elif isinstance(device, TableOnly):
         progress(0, 1, "converting the network")
-        template, measured = lower(subject.model, subject.network, subject.example), device.table
+        template, measured = lowered(device, subject), device.table
         measured.save(path)
     else:
         measured, _, template = profile(device, subject, model_name, table, seed, progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from amc_hw.devices.base import Device
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import load_table
@@ -20,7 +21,12 @@ NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table
 
 
 def trust_in_table(
-    run: Path, subject: Subject, search: Search, score: Callable[[nn.Module], float], progress: Progress
+    run: Path,
+    subject: Subject,
+    search: Search,
+    device: Device,
+    score: Callable[[nn.Module], float],
+    progress: Progress,
 ) -> Verified:
     """Choose the best policy that keeps its budget by the table alone; it has no measured latency.
 
@@ -28,13 +34,14 @@ def trust_in_table(
         run: the run folder; the original's exported file is kept there.
         subject: the network.
         search: the finished search.
+        device: known by its table only.
         score: accuracy of a pruned network on the search split.
         progress: called with (done, total, text).
 
     Raises:
         BudgetError: not even the smallest channel counts are predicted to keep the budget.
     """
-    export_original(run, subject, progress)
+    export_original(run, subject, device, progress)
     policy, repaired = next_policy(search, subject.choices, [], search.limit, may_pass_over=True)
     model = search.pruner.pruned(policy)
     chosen = Candidate(

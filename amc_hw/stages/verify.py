@@ -12,9 +12,10 @@ from torch import nn
 from amc_hw.benchmark import Protocol, Timing, benchmark
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
-from amc_hw.export import export_tflite
+from amc_hw.export.formats import export
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
+from amc_hw.stages.deployed import ORIGINAL, example_for, exported
 from amc_hw.stages.search import Candidate, Search
 from amc_hw.stages.subject import Subject
 
@@ -62,7 +63,7 @@ def verify(
     Raises:
         BudgetError: not even the smallest policies keep the budget on the device.
     """
-    export_original(run, subject, progress)
+    export_original(run, subject, device, progress)
     latency, limited = search.costs.latency_ms, search.budget.metric == "latency_ms"
     target = search.budget.target(search.cost(subject.network.original))
     candidates: list[Candidate] = []
@@ -99,20 +100,20 @@ def verify(
     )
 
 
-def export_original(run: Path, subject: Subject, progress: Progress) -> None:
+def export_original(run: Path, subject: Subject, device: Device, progress: Progress) -> None:
     """Keep the original's exported file in the run folder."""
-    file = run / "original.tflite"
+    file = exported(run, ORIGINAL, device)
     if not file.exists():
         progress(0, 1, "exporting the original")
-        export_tflite(subject.model, subject.example, file)
+        export(subject.model, example_for(device, subject), file)
 
 
 def measure(run: Path, subject: Subject, model: nn.Module, device: Device) -> dict[str, Timing]:
     """Export a pruned network and time it beside the original."""
-    file = run / "candidate.tflite"
-    export_tflite(model, subject.example, file)
+    file = exported(run, "candidate", device)
+    export(model, example_for(device, subject), file)
     try:
-        return benchmark(device, {"original": run / "original.tflite", "candidate": file}, QUICK, _silent)
+        return benchmark(device, {"original": exported(run, ORIGINAL, device), "candidate": file}, QUICK, _silent)
     finally:
         file.unlink()
 

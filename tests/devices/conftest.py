@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from computer_fixtures import small_files, ssh_server
 from phone_fixtures import adb, phone, phone_is_possible, small_model
 
-__all__ = ["adb", "phone", "phone_is_possible", "small_model"]
+__all__ = ["adb", "phone", "phone_is_possible", "small_files", "small_model", "ssh_server"]
+
 
 LOG = """\
 echo "INFO: Use xnnpack: [1]"

@@ -13,6 +13,7 @@ from loopback_phone import wait_until
 from amc_hw.devices.adb import ConnectionLostError
 from amc_hw.devices.android import AndroidDevice
 from amc_hw.devices.registry import is_connected
+from amc_hw.export.formats import FORMATS
 from amc_hw.latency.benchmark_log import parse_log
 from amc_hw.latency.plan import CALIBRATION_NETWORKS, Effort
 from amc_hw.latency.table import load_table
@@ -75,7 +76,7 @@ def test_profile_goes_on_after_a_lost_cable(
     phone: Any, open_android: Any, subject: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AndroidDevice, "effort", QUICK)
-    template, path = lower(subject.model, subject.network, subject.example), tmp_path / "table.json"
+    template, path = lower(subject.model, subject.network, subject.example, FORMATS["tflite"]), tmp_path / "table.json"
     device = open_android(phone, reconnect_s=0.5)
     said: list[int] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ import pytest
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import AmcHwError
-from amc_hw.latency.align import align
-from amc_hw.latency.graph import TfliteGraph
+from amc_hw.export.formats import FORMATS
 from amc_hw.latency.table import Fingerprint
 
 
@@ -22,13 +22,40 @@ def host(request: pytest.FixtureRequest) -> Device:
     return open_device("host")
 
 
+def onnx(request: pytest.FixtureRequest) -> Device:
+    pytest.importorskip("onnxruntime")
+    from amc_hw.devices.registry import open_device
+
+    return open_device("onnx")
+
+
+def ssh_onnx(request: pytest.FixtureRequest) -> Device:
+    from amc_hw.devices.registry import open_device
+
+    pytest.importorskip("onnxruntime")
+    server = request.getfixturevalue("ssh_server")
+    return open_device(f"ssh:{server}:onnx:python={sys.executable}")
+
+
+def ssh_host(request: pytest.FixtureRequest) -> Device:
+    from amc_hw.devices.registry import open_device
+
+    return open_device(f"ssh:{request.getfixturevalue('ssh_server')}:host:python={sys.executable}")
+
+
 def loopback_phone(request: pytest.FixtureRequest) -> Device:
     phone = request.getfixturevalue("phone")
     device: Device = request.getfixturevalue("open_android")(phone)
     return device
 
 
-DEVICES: dict[str, Callable[[pytest.FixtureRequest], Device]] = {"host": host, "loopback phone": loopback_phone}
+DEVICES: dict[str, Callable[[pytest.FixtureRequest], Device]] = {
+    "host": host,
+    "onnx": onnx,
+    "loopback phone": loopback_phone,
+    "onnx behind ssh": ssh_onnx,
+    "host behind ssh": ssh_host,
+}
 
 
 @pytest.fixture(params=DEVICES)
@@ -38,8 +65,9 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     opened.close()
 
 
-def test_device(device: Any, small_model: Path, tmp_path: Path) -> None:
+def test_device(device: Any, small_files: dict[str, Path], tmp_path: Path) -> None:
     """One test, because starting a device is what takes the time."""
+    small_model = small_files[device.format]
     fingerprint = device.fingerprint()
     assert isinstance(fingerprint, Fingerprint)
     assert fingerprint == device.fingerprint()
@@ -52,15 +80,15 @@ def test_device(device: Any, small_model: Path, tmp_path: Path) -> None:
     assert len(times) == 20 or (len(times) == 1 and statistics["count"] == 20)
     assert all(0 < time < 1e6 for time in times)
 
-    operators = TfliteGraph(small_model.read_bytes()).operators()
     kernels = device.time_kernels(small_model, warmup=2, runs=8)
-    owners = align(operators, [kernel.name for kernel in kernels])
+    graph = FORMATS[device.format].read(small_model.read_bytes())
+    owners = graph.owners([kernel.name for kernel in kernels])
     assert set(owners) == {0, 1}
     assert len({len(kernel.samples_us) for kernel in kernels}) == 1
     assert all(sample >= 0 for kernel in kernels for sample in kernel.samples_us)
     assert 0 < sum(kernel.median_us for kernel in kernels) < 3 * np.mean(times) + 100
 
-    broken = tmp_path / "broken.tflite"
+    broken = tmp_path / f"broken.{device.format}"
     broken.write_bytes(b"\0" * 8 + small_model.read_bytes()[8:200])
     with pytest.raises(AmcHwError) as failure:
         device.time_model(broken, warmup=1, runs=1)

@@ -20,7 +20,7 @@ import ai_edge_litert
 import numpy
 
 HERE = Path(__file__).parent
-PROFILER = HERE.parents[1] / "profilers" / "time_litert.py"
+PROFILERS = [HERE.parents[1] / "profilers" / name for name in ("time_litert.py", "answering.py")]
 MAX_LITTLE_KHZ, MAX_BIG_KHZ = 1593600, 2150400
 PROPERTIES = {
     "ro.product.name": "loopback",
@@ -195,7 +195,7 @@ class LoopbackPhone:
             self.set_state(name, value)
         self._build_bin()
         self._build_sys()
-        for file in [*HERE.glob("*.py"), PROFILER]:
+        for file in [*HERE.glob("*.py"), *PROFILERS]:
             shutil.copy(file, self.folder / "system" / "loopback")
         lines = ["#!/system/bin/sh", "# Stands in for benchmark_model on the loopback phone."]
         lines += [f"export PYTHONHOME='{sys.base_prefix}' PYTHONPATH='{':'.join(PACKAGES)}'"]

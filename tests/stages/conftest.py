@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny import TinyNet
 
+from amc_hw.export.formats import FORMATS
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.lowering import lower
 from amc_hw.stages.subject import Traced, trace_subject
@@ -19,4 +20,4 @@ def traced() -> Traced:
 
 @pytest.fixture(scope="session")
 def template(traced: Traced) -> GraphTemplate:
-    return lower(traced.model, traced.network, traced.example)
+    return lower(traced.model, traced.network, traced.example, FORMATS["tflite"])

@@ -34,7 +34,7 @@ def test_ratios_are_drawn_evenly_between_a_fifth_and_all() -> None:
 def test_a_table_is_held_against_its_device(
     traced: Traced, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amc_hw.stages.table.lower", lambda *network: template)
+    monkeypatch.setattr("amc_hw.stages.table.lowered", lambda *subject: template)
     path = tmp_path / "simulated.json"
     measure_table(SimulatedDevice(overhead=1.05), template, traced.choices, "tiny", path, 0, silent)
     good = check_table(SimulatedDevice(overhead=1.05), traced, "tiny", path, 6, 1, False, silent)

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from amc_hw.devices.base import Kernel
-from amc_hw.latency.graph import TfliteGraph
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.tflite_graph import TfliteGraph
 
 
 class SimulatedDevice:
     """Kernels work in tiles of eight output channels; a whole network takes ``overhead`` times their sum."""
 
     name = "simulated"
+    format = "tflite"
 
     def __init__(self, overhead: float = 1.05, noise: float = 0.0, seed: int = 0) -> None:
         self.overhead = overhead

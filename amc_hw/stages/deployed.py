@@ -1,0 +1,35 @@
+"""A subject as its device runs it: the file format, the batch size, and the names of the exported files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from amc_hw.devices.base import Device
+from amc_hw.export.formats import FORMATS, find_format
+from amc_hw.latency.graph import GraphTemplate
+from amc_hw.lowering import lower
+from amc_hw.stages.subject import Traced
+
+ORIGINAL, MODEL = "original", "model"
+
+
+def lowered(device: Device, subject: Traced) -> GraphTemplate:
+    """Return the operators that a device runs, as functions of the channel counts."""
+    return lower(subject.model, subject.network, example_for(device, subject), find_format(device.format))
+
+
+def example_for(device: Device, subject: Traced) -> Tensor:
+    """Return example images (N, C, H, W) of the device's batch size."""
+    return subject.example.expand(device.fingerprint().batch_size, -1, -1, -1)
+
+
+def exported(run: Path, name: str, device: Device) -> Path:
+    """Return the path of an exported file of a run: ``model.onnx``."""
+    return run / f"{name}.{device.format}"
+
+
+def all_exported(run: Path, name: str) -> list[Path]:
+    """Return the paths of an exported file of a run in every format, whether they are there or not."""
+    return [run / f"{name}.{file_format}" for file_format in FORMATS]

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Times ONNX models, and the nodes inside them, with ONNX Runtime on the machine this program runs on.
+
+Needs numpy and onnxruntime, nothing else. answering.py has the way requests come; this program takes
+
+    {"do": "describe"}
+    {"do": "time_model",   "file": "m.onnx", "warmup": 100, "runs": 200}   -> {"samples_us": [...]}
+    {"do": "time_kernels", "file": "m.onnx", "warmup": 3, "runs": 10}
+        -> {"kernels": [{"name": "relu_nchwc", "samples_us": [...]}, ...], "samples_us": [...]}
+
+usage: python -P time_onnx.py [--threads N] [--provider cpu|cuda|...] [--batch-size N] [--seed S]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+import answering
+
+try:
+    import numpy as np
+    import onnxruntime
+except ImportError as error:
+    sys.exit(f"{error.name} is not installed for {sys.executable}; install it there with: pip install {error.name}")
+
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+ON_GPU = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
+"""Providers whose inputs and outputs stay in the GPU's memory while a model is timed."""
+
+KERNEL = "_kernel_time"
+CPU = "CPUExecutionProvider"
+LEAST_COVERED = 0.5
+"""Kernels of a provider that cover less of the run than this were timed while launched, not while they ran."""
+
+
+class Session:
+    """A loaded model with its inputs and outputs bound."""
+
+    def __init__(self, timer: Timer, file: str, profile: str = "") -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = timer.threads
+        options.log_severity_level = 3
+        options.enable_profiling = bool(profile)
+        if profile:
+            options.profile_file_prefix = profile
+        providers = list(dict.fromkeys([timer.provider, CPU]))
+        self.session = onnxruntime.InferenceSession(file, options, providers=providers)
+        if self.session.get_providers()[0] != timer.provider:
+            raise RuntimeError(f"{timer.provider} could not be loaded; are its libraries installed?")
+        device = ON_GPU.get(timer.provider, "cpu")
+        self.binding = self.session.io_binding()
+        for entry in self.session.get_inputs():
+            shape = [size if isinstance(size, int) else None for size in entry.shape]
+            shape[:1] = [timer.batch_size] if shape and shape[0] is None else shape[:1]
+            if None in shape or entry.type not in TYPES:
+                raise RuntimeError(f"the input '{entry.name}' has no fixed shape, or the type {entry.type}")
+            if shape and shape[0] != timer.batch_size:
+                raise RuntimeError(
+                    f"the file's batch size is {shape[0]}, the device's {timer.batch_size}; "
+                    f"name the device with batch_size={shape[0]}"
+                )
+            values = timer.random.random(shape, np.float32).astype(TYPES[entry.type])
+            self.binding.bind_ortvalue_input(entry.name, onnxruntime.OrtValue.ortvalue_from_numpy(values, device, 0))
+        for entry in self.session.get_outputs():
+            self.binding.bind_output(entry.name, device)
+
+    def run(self) -> None:
+        """Run the model once, to the end."""
+        self.session.run_with_iobinding(self.binding)
+        self.binding.synchronize_outputs()
+
+
+class Timer:
+    """Answers requests; every model is loaded for its request and let go again."""
+
+    def __init__(self, threads: int, provider: str, batch_size: int, seed: int) -> None:
+        self.threads = threads
+        self.batch_size = batch_size
+        self.random = np.random.default_rng(seed)
+        self.provider = full_name(provider)
+        self.cores = answering.hold_to_cores(threads)
+
+    def describe(self, request: dict[str, object]) -> dict[str, object]:
+        """What this machine and its runtime are."""
+        about = {
+            **answering.machine(),
+            "runtime": "onnxruntime",
+            "runtime_version": onnxruntime.__version__,
+            "delegate": self.provider,
+            "cores": self.cores,
+        }
+        gpu = answering.nvidia_smi("name", "driver_version") if self.provider in ON_GPU else []
+        if gpu:
+            about.update(processor=gpu[0], system=f"{about['system']}, driver {gpu[1]}")
+        return about
+
+    def time_model(self, request: dict[str, object]) -> dict[str, object]:
+        """Wall-clock time of every run of a whole model, as an application would see it."""
+        run, clock = Session(self, str(request["file"])).run, time.perf_counter_ns
+        for _ in range(int(str(request["warmup"]))):
+            run()
+        samples = []
+        for _ in range(int(str(request["runs"]))):
+            start = clock()
+            run()
+            samples.append((clock() - start) / 1e3)
+        return {"samples_us": samples}
+
+    def time_kernels(self, request: dict[str, object]) -> dict[str, object]:
+        """Time of every node inside the running model."""
+        warmup, runs = int(str(request["warmup"])), int(str(request["runs"]))
+        with tempfile.TemporaryDirectory(prefix="amc-hw-") as folder:
+            session = Session(self, str(request["file"]), profile=f"{folder}/profile")
+            for _ in range(warmup + runs):
+                session.run()
+            events = json.loads(Path(session.session.end_profiling()).read_text())
+        kernels, totals = kernels_of_runs(events, warmup, runs)
+        covered = sum(sum(kernel["samples_us"]) for kernel in kernels) / sum(totals)
+        if self.provider != CPU and covered < LEAST_COVERED:
+            raise RuntimeError(
+                f"{self.provider} tells {covered:.0%} of a run's time, those of the launches; it can be benchmarked, "
+                "but has no latency table"
+            )
+        return {"kernels": kernels, "samples_us": totals}
+
+
+def full_name(provider: str) -> str:
+    """Return the provider's name in ONNX Runtime; end the program where this build has none of that name."""
+    available = onnxruntime.get_available_providers()
+    for name in available:
+        if name.lower() in (provider.lower(), f"{provider.lower()}executionprovider"):
+            return name
+    short = ", ".join(name.removesuffix("ExecutionProvider").lower() for name in available)
+    sys.exit(
+        f"the onnxruntime that is installed here has no provider '{provider}', only: {short}; "
+        "other providers come with other packages, for example onnxruntime-gpu."
+    )
+
+
+def kernels_of_runs(events: list[dict], warmup: int, runs: int) -> tuple[list[dict], list[float]]:
+    """Group a profile's events by run, leave the warm-up out, and return every kernel and the whole runs.
+
+    Args:
+        events: the profile; each run's nodes come before its ``model_run``.
+        warmup: runs that do not count.
+        runs: runs that do.
+    """
+    nodes: list[list[tuple[str, float]]] = [[]]
+    totals: list[float] = []
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
+            # The runtime cuts times to whole microseconds; half of one makes up for what is lost on average.
+            nodes[-1].append((event["name"].removesuffix(KERNEL), event["dur"] + 0.5))
+        elif event.get("name") == "model_run":
+            totals.append(event["dur"])
+            nodes.append([])
+    counted = nodes[warmup : warmup + runs]
+    names = [name for name, _ in counted[0]] if counted else []
+    if len(totals) != warmup + runs or not names or any([name for name, _ in run] != names for run in counted):
+        raise RuntimeError("ONNX Runtime's profiler did not report the same nodes in every run")
+    kernels = [{"name": name, "samples_us": [run[i][1] for run in counted]} for i, name in enumerate(names)]
+    return kernels, totals[warmup:]
+
+
+def main() -> None:
+    """Read requests until stdin ends."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--provider", default="cpu")
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    timer = Timer(options.threads, options.provider, options.batch_size, options.seed)
+    answering.serve({"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels})
+
+
+if __name__ == "__main__":
+    main()
