@@ -14,7 +14,6 @@ from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_
 from amc_hw.latency.import_logs import LoggedNetwork
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
-from amc_hw.latency.tflite_graph import TfliteGraph
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Operators = Callable[[BenchmarkLog], Sequence[Operator]]
@@ -83,6 +82,8 @@ def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
     if model.endswith(".tflite"):
         if channels is not None:
             raise UsageError("a .tflite file has its own channels; leave --channels out.")
+        from amc_hw.latency.tflite_graph import TfliteGraph
+
         operators = TfliteGraph(_read(Path(model))).operators()
         return {Path(model).stem: lambda log: operators}
     if model != "mobilenet_v1":
