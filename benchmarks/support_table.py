@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import AmcHwError
-from amc_hw.export.formats import export
+from amc_hw.export.formats import export as export_file
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.trace.groups import Network, trace
 from amc_hw.trace.slicing import cut
@@ -126,7 +126,7 @@ def export(model: nn.Module, network: Network, kept: dict[str, list[int]], examp
     if isinstance(example, list):
         small, example = small.backbone, torch.rand(1, *example[0].shape)
     with tempfile.TemporaryDirectory() as folder:
-        export(Joined(small).eval(), example, Path(folder) / "model.tflite")
+        export_file(Joined(small).eval(), example, Path(folder) / "model.tflite")
 
 
 def row(name: str, policies: int) -> list[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
 
 from amc_hw.devices.base import Device
+from amc_hw.devices.cuda import DTYPES, CudaDevice
 from amc_hw.devices.host import HostDevice
 from amc_hw.devices.machines import SshMachine
 from amc_hw.devices.onnx import OnnxDevice
 from amc_hw.errors import UsageError, unknown_name
 
 SSH = "ssh"
+Words: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -21,17 +25,27 @@ class Kind:
     Attributes:
         build: makes the device; takes the options, ``name`` and ``machine``.
         numbers: its options that are whole numbers from 1.
-        words: its options that are words.
+        words: its options that are words, with all that may be said; nothing listed is anything.
     """
 
     build: Callable[..., Device]
     numbers: tuple[str, ...]
-    words: tuple[str, ...] = ()
+    words: Words = field(default_factory=dict)
 
 
 KINDS = {
     "host": Kind(HostDevice, ("threads",)),
-    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), ("provider",)),
+    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}),
+    "cuda": Kind(
+        CudaDevice,
+        ("batch_size",),
+        {
+            "mode": ("graph", "eager"),
+            "dtype": tuple(DTYPES),
+            "layout": ("channels_last", "contiguous"),
+            "l2": ("warm", "cold"),
+        },
+    ),
 }
 
 
@@ -53,23 +67,25 @@ def open_computer(name: str) -> Device:
     kind = parts.pop(0)
     if kind not in KINDS:
         raise unknown_name("device behind ssh", kind, KINDS)
-    options = _options(name, kind, ":".join(parts), more_words=("python",))
+    options = _options(name, kind, ":".join(parts), {"python": ()})
     machine = SshMachine(destination, port, **{key: str(options.pop(key)) for key in ("python",) if key in options})
     return KINDS[kind].build(name=name, machine=machine, **options)
 
 
-def _options(name: str, kind: str, text: str, more_words: tuple[str, ...] = ()) -> dict[str, int | str]:
+def _options(name: str, kind: str, text: str, more_words: Words = MappingProxyType({})) -> dict[str, int | str]:
     """Read ``threads=2,provider=cuda``."""
-    numbers, words = KINDS[kind].numbers, (*KINDS[kind].words, *more_words)
+    numbers, words = KINDS[kind].numbers, {**KINDS[kind].words, **more_words}
     options: dict[str, int | str] = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
         if key not in (*numbers, *words):
-            known = ", ".join((*numbers, *words))
-            raise UsageError(f"the device '{name}' has an unknown option '{key}'; known: {known} ({kind}:threads=2).")
+            known = f"{', '.join((*numbers, *words))} ({kind}:{numbers[0]}=2)"
+            raise UsageError(f"the device '{name}' has an unknown option '{key}'; known: {known}.")
         if key in numbers and not (value.isdigit() and int(value)):
             raise UsageError(f"the option {key} of the device '{name}' takes a whole number from 1 ({kind}:{key}=2).")
         if not value:
             raise UsageError(f"the option {key} of the device '{name}' has no value.")
+        if key in words and words[key] and value not in words[key]:
+            raise unknown_name(key, value, words[key])
         options[key] = int(value) if key in numbers else value
     return options

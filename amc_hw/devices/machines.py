@@ -77,7 +77,7 @@ class SshMachine:
     def start(self, program: str, arguments: Sequence[str]) -> ProfilerProcess:
         """See `Machine.start`."""
         folder = shipped("profilers")
-        sent = {name: (folder / name).read_text() for name in (program, "answering.py")}
+        sent = {file.name: file.read_text() for file in folder.glob("*.py")}
         remote = shlex.join([self._python, "-u", "-c", (folder / "receive.py").read_text(), program, *arguments])
         return ProfilerProcess(
             [*self._client, "--", self.destination, f"exec {remote}"], greeting=json.dumps(sent).encode() + b"\n"

@@ -68,6 +68,7 @@ def clean_device(name: str) -> None:
 def found_devices() -> list[Found]:
     """List what can be measured from here."""
     from importlib.util import find_spec
+    from shutil import which
 
     litert = "" if find_spec("ai_edge_litert") else "LiteRT: pip install ai-edge-litert"
     onnx = "" if find_spec("onnxruntime") else "ONNX Runtime: pip install 'amc-hw[onnx]'"
@@ -75,5 +76,6 @@ def found_devices() -> list[Found]:
     return [
         Found("host", "this machine's processor with LiteRT (XNNPACK)", litert),
         Found("onnx", "this machine with ONNX Runtime; its providers by name: onnx:provider=cuda", onnx),
+        Found("cuda", "this machine's NVIDIA GPU with PyTorch", "" if which("nvidia-smi") else "an NVIDIA GPU"),
         *phones,
     ]

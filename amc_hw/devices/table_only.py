@@ -25,7 +25,8 @@ class TableOnly:
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
         self.table: LatencyTable = load_table(path)
-        self.format = "onnx" if self.table.fingerprint.runtime == "onnxruntime" else "tflite"
+        runtime = self.table.fingerprint.runtime.split(" ")[0]
+        self.format = {"onnxruntime": "onnx", "torch": "aten"}.get(runtime, "tflite")
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the table's measurements belong to."""

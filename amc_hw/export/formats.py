@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError, UsageError, unknown_name
+from amc_hw.export.aten import AtenModel, to_aten
 from amc_hw.export.onnx import OnnxModel, to_onnx
 from amc_hw.export.tflite import TfliteModel, to_tflite
 from amc_hw.latency.graph import Graph
@@ -60,6 +61,12 @@ def _tflite_graph(content: bytes) -> Graph:
     return TfliteGraph(content)
 
 
+def _aten_graph(content: bytes) -> Graph:
+    from amc_hw.latency.aten_graph import AtenGraph
+
+    return AtenGraph(content)
+
+
 def _onnx_graph(content: bytes) -> Graph:
     from amc_hw.latency.onnx_graph import OnnxGraph
 
@@ -69,6 +76,7 @@ def _onnx_graph(content: bytes) -> Graph:
 FORMATS = {
     "tflite": Format("tflite", to_tflite, TfliteModel, _tflite_graph),
     "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph),
+    "aten": Format("aten", to_aten, AtenModel, _aten_graph),
 }
 
 

@@ -17,7 +17,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.latency.graph import Graph, RandomWeights
 from amc_hw.latency.onnx_kernels import owners
-from amc_hw.latency.operators import Operator, Shape
+from amc_hw.latency.operators import Operator, Shape, channels_last
 
 _KINDS = {
     "Gemm": "FULLY_CONNECTED",
@@ -103,8 +103,8 @@ class OnnxGraph(Graph):
         return Operator(
             kind,
             (*_attributes(node, weight), *map(self._fused, followers)),
-            tuple(_channels_last(shapes[self._numbers[name]]) for name in inputs),
-            tuple(_channels_last(shapes[self._numbers[name]]) for name in node.output if name in self._numbers),
+            tuple(channels_last(shapes[self._numbers[name]]) for name in inputs),
+            tuple(channels_last(shapes[self._numbers[name]]) for name in node.output if name in self._numbers),
             _fan_in(node, weight),
         )
 
@@ -195,10 +195,6 @@ def _shape_of(value: onnx.ValueInfoProto) -> Shape:
     if any(not size.HasField("dim_value") for size in sizes):
         raise UnsupportedModelError(f"the size of '{value.name}' is not fixed; export the network for fixed shapes.")
     return tuple(int(size.dim_value) for size in sizes)
-
-
-def _channels_last(shape: Shape) -> Shape:
-    return (shape[0], *shape[2:], shape[1]) if len(shape) > 2 else shape
 
 
 def _integer(node: NodeProto, name: str, default: int) -> int:

@@ -54,3 +54,8 @@ class Operator:
     def macs(self) -> int:
         """Multiply-accumulates of the filter; 0 for operators without one."""
         return self.fan_in * math.prod(self.outputs[0]) if self.fan_in else 0
+
+
+def channels_last(shape: Shape) -> Shape:
+    """Return the shape (N, H, W, C) of a tensor whose shape is (N, C, H, W); fewer axes stay as they are."""
+    return (shape[0], *shape[2:], shape[1]) if len(shape) > 2 else shape

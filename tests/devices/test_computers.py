@@ -24,6 +24,8 @@ from amc_hw.errors import AmcHwError, DeviceError, UsageError
         ("onnx:batch_size=0", "whole number"),
         ("onnx:provider=", "no value"),
         ("host:batch_size=2", "known: threads "),
+        ("cuda:dtype=fp31", "did you mean 'fp32'"),
+        ("cuda:threads=2", "known: batch_size, mode, dtype, layout, l2"),
         ("ssh:board", "ssh:user@host:onnx"),
         ("ssh::onnx", "ssh:user@host:onnx"),
         ("ssh:board:onx", "did you mean 'onnx'"),
@@ -36,7 +38,7 @@ def test_wrong_names_are_refused_before_anything_starts(name: str, told: str) ->
 
 
 def test_devices_are_listed() -> None:
-    assert {"host", "onnx"} <= {found.name for found in found_devices()}
+    assert {"host", "onnx", "cuda"} <= {found.name for found in found_devices()}
 
 
 def test_a_machine_that_does_not_answer_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:

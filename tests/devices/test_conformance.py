@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from amc_hw.devices.base import Device
-from amc_hw.errors import AmcHwError
+from amc_hw.errors import AmcHwError, DeviceError
 from amc_hw.export.formats import FORMATS
 from amc_hw.latency.table import Fingerprint
 
@@ -27,6 +27,15 @@ def onnx(request: pytest.FixtureRequest) -> Device:
     from amc_hw.devices.registry import open_device
 
     return open_device("onnx")
+
+
+def cuda(request: pytest.FixtureRequest) -> Device:
+    from amc_hw.devices.cuda import CudaDevice
+
+    try:
+        return CudaDevice()
+    except DeviceError as error:
+        pytest.skip(str(error))
 
 
 def ssh_onnx(request: pytest.FixtureRequest) -> Device:
@@ -52,6 +61,7 @@ def loopback_phone(request: pytest.FixtureRequest) -> Device:
 DEVICES: dict[str, Callable[[pytest.FixtureRequest], Device]] = {
     "host": host,
     "onnx": onnx,
+    "cuda": cuda,
     "loopback phone": loopback_phone,
     "onnx behind ssh": ssh_onnx,
     "host behind ssh": ssh_host,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import importlib.util
+import io
+import json
 import os
 import shutil
 import socket
@@ -18,11 +20,32 @@ import pytest
 @pytest.fixture
 def small_files(small_model: Path, tmp_path: Path) -> dict[str, Path]:
     """A convolution and a mean over its positions, in every format that can be written here."""
-    files = {"tflite": small_model}
+    files = {"tflite": small_model, "aten": tmp_path / "small model.aten"}
+    files["aten"].write_bytes(small_aten())
     if importlib.util.find_spec("onnx"):
         files["onnx"] = tmp_path / "small model.onnx"
         files["onnx"].write_bytes(small_onnx())
     return files
+
+
+def small_aten() -> bytes:
+    filters = np.random.default_rng(0).normal(0, 0.1, (16, 8, 3, 3)).astype(np.float32)
+    convolution = [{"tensor": "image"}, {"tensor": "filters"}, None, [1, 1], [1, 1], [1, 1], 1]
+    graph = {
+        "format": 1,
+        "input": "image",
+        "output": "mean",
+        "shapes": {"image": [1, 8, 16, 16], "filters": [16, 8, 3, 3], "conv2d": [1, 16, 16, 16], "mean": [1, 16]},
+        "weights": ["filters"],
+        "calls": [
+            {"name": "conv2d", "op": "aten.conv2d.default", "args": convolution},
+            {"name": "mean", "op": "aten.mean.dim", "args": [{"tensor": "conv2d"}, [2, 3]]},
+        ],
+    }
+    content = io.BytesIO()
+    text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
+    np.savez(content, **{"graph": text, "weight:filters": filters})
+    return content.getvalue()
 
 
 def small_onnx() -> bytes:
