@@ -57,7 +57,7 @@ class AtenGraph(Graph):
             self._sizes = {name: tuple(shape) for name, shape in self._graph["shapes"].items()}
         except (ValueError, KeyError, OSError, BadZipFile) as error:
             raise UnsupportedModelError(f"this is not a file of ATen calls: {error}") from error
-        self._names = [*self._sizes, *(f"arguments of {call['name']}" for call in self._calls)]
+        self._names: list[str] = [*self._sizes, *(f"arguments of {call['name']}" for call in self._calls)]
         self._numbers = {name: number for number, name in enumerate(self._names)}
 
     @property
@@ -104,7 +104,7 @@ class AtenGraph(Graph):
 
     def _kind(self, call: Mapping[str, Any]) -> str:
         """The operator's name in latency tables."""
-        packet = call["op"].split(".")[1]
+        packet = str(call["op"]).split(".")[1]
         if packet == "conv2d":
             filters = self._sizes[call["args"][1]["tensor"]]
             grouped = len(call["args"]) > _GROUPS and call["args"][_GROUPS] > 1
