@@ -108,7 +108,7 @@ def read_config(run: Path) -> RunConfig:
 def library_versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     versions = {"python": platform.python_version()}
-    for name in ("amc-hw", "torch", "ai-edge-litert", "litert-torch", "numpy", "scikit-learn"):
+    for name in ("amc-hw", "torch", "ai-edge-litert", "litert-torch", "onnxruntime", "numpy", "scikit-learn"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
