@@ -26,7 +26,7 @@ def test_search_and_compress_without_the_device(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("amc_hw.stages.table.lower", lambda *network: template)
+    monkeypatch.setattr("amc_hw.stages.table.lowered", lambda *subject: template)
     table, run = tmp_path / "board.json", tmp_path / "run"
     measure_table(SimulatedDevice(), template, traced.choices, "tiny", table, 0, silent)
     options = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--device", "board", "--table", table)
