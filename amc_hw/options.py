@@ -27,7 +27,7 @@ Params = Annotated[Optional[str], typer.Option(help="budget of parameters: 0.5x,
 Reward = Annotated[
     str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
 ]
-Strategy = Annotated[str, typer.Option(help="ddpg, uniform or random")]
+Strategy = Annotated[str, typer.Option(help="auto, ddpg, greedy, knapsack, uniform or random")]
 Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
 Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]

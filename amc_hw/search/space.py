@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import UsageError
-from amc_hw.latency.bounds import Bounds
+from amc_hw.latency.bounds import Bounds, Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
 
@@ -44,13 +44,16 @@ class SearchSpace:
         steps: in network order, each with as many features as the others.
         cost: what the states and the budget are told in.
         budget: the limit that bounds keep, in the cost's unit; without one every choice is feasible.
+        others: limits on other costs that hold at the same time as the budget.
 
     Raises:
         BudgetError: no policy reaches the budget.
         UsageError: no steps, uneven features, or an original network that costs nothing.
     """
 
-    def __init__(self, steps: Sequence[Step], cost: Cost, budget: float | None = None) -> None:
+    def __init__(
+        self, steps: Sequence[Step], cost: Cost, budget: float | None = None, others: Sequence[Limit] = ()
+    ) -> None:
         if not steps:
             raise UsageError("the network has no channel group to prune; choose another network.")
         if len({len(step.features) for step in steps}) > 1:
@@ -58,7 +61,8 @@ class SearchSpace:
         self.steps = tuple(steps)
         self.cost = cost
         choices = {step.group: step.choices for step in steps}
-        self.bounds = None if budget is None else Bounds(cost, choices, budget)
+        self.choices = choices
+        self.bounds = None if budget is None else Bounds(cost, choices, budget, others)
         self.original: Policy = {step.group: step.choices[-1] for step in steps}
         self.original_cost = cost(self.original)
         if not self.original_cost > 0:
@@ -75,6 +79,14 @@ class SearchSpace:
     def state_size(self) -> int:
         """The number of entries of a state: 11 with the paper's features."""
         return len(self.static[0]) + 3
+
+    def load(self, policy: Policy) -> float:
+        """Return which share of the limits a policy uses; without limits, which share of the original's cost."""
+        return self.cost(policy) / self.original_cost if self.bounds is None else self.bounds.load(policy)
+
+    def keeps(self, policy: Policy) -> bool:
+        """Tell whether a policy is within all limits."""
+        return self.bounds is None or self.bounds.keeps(policy)
 
     def feasible(self, chosen: Policy, t: int) -> tuple[int, ...]:
         """Return the choices of step ``t`` that keep the budget within reach, after ``chosen``."""

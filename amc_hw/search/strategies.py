@@ -1,41 +1,21 @@
-"""The ways to search: each asks for policies to score and is told the results, whoever scores them."""
+"""The strategies by name: AMC's, the simple ones that it has to beat, and what builds each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import unknown_name
 from amc_hw.policy import Policy
+from amc_hw.search.auto import AutoStrategy
 from amc_hw.search.ddpg import Agent, Hyperparameters
-from amc_hw.search.space import SearchSpace, Step
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a policy scored: accuracy in 0..1, the reward, and its cost in the unit of the space's metric."""
-
-    accuracy: float
-    reward: float
-    cost: float
-
-
-class Strategy(Protocol):
-    """A deterministic function of its seed and of what it was told: a study resumes by telling it again.
-
-    ``ask`` and ``tell`` alternate. Every policy asked for names every group, in network order, and keeps the
-    budget.
-    """
-
-    def ask(self) -> Policy:
-        """Return the next policy to score."""
-
-    def tell(self, policy: Policy, result: Result) -> None:
-        """Take the result of the policy that was asked for last."""
+from amc_hw.search.greedy import GreedyStrategy
+from amc_hw.search.knapsack import Importance, KnapsackStrategy
+from amc_hw.search.moves import largest_uniform
+from amc_hw.search.space import SearchSpace
+from amc_hw.search.strategy import Result, Strategy
 
 
 class DdpgStrategy:
@@ -49,7 +29,7 @@ class DdpgStrategy:
         self.parameters = parameters
         self.agent = Agent(space.state_size, len(space.steps), seed, parameters)
         self.episode = 0
-        _, self.uniform = _largest_uniform(space)
+        _, self.uniform = largest_uniform(space)
         self.states: list[NDArray[np.float32]] = []
         self.executed: list[float] = []
 
@@ -106,7 +86,7 @@ class UniformStrategy:
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self.space = space
         self.random = np.random.default_rng(seed)
-        self.ratio, self.first = _largest_uniform(space)
+        self.ratio, self.first = largest_uniform(space)
         self.asked = False
 
     def ask(self) -> Policy:
@@ -124,41 +104,37 @@ class UniformStrategy:
         """Learn nothing."""
 
 
-def _largest_uniform(space: SearchSpace) -> tuple[float, Policy]:
-    """Return the largest ratio whose policy fits the budget, with that policy.
-
-    A group keeps its largest choice that is not over the ratio. Only finitely many ratios differ in their
-    policy, so all are tried from the top; bisection could miss the largest, because measured costs are not
-    monotone.
-    """
-    if space.bounds is None:
-        return 1.0, space.original
-    ratios = sorted({choice / step.choices[-1] for step in space.steps for choice in step.choices}, reverse=True)
-    for ratio in ratios:
-        policy = {step.group: _at_most(ratio, step) for step in space.steps}
-        if space.cost(policy) <= space.bounds.budget:
-            return ratio, policy
-    return ratios[-1], space.bounds.floor
-
-
-def _at_most(ratio: float, step: Step) -> int:
-    """Return the largest choice that is not over the keep ratio, or the smallest where all are."""
-    return max([c for c in step.choices if c / step.choices[-1] <= ratio], default=step.choices[0])
-
-
-def _ddpg(space: SearchSpace, seed: int, episodes: int) -> Strategy:
+def _ddpg(space: SearchSpace, seed: int, episodes: int, importance: Importance | None) -> Strategy:
     """Return AMC's search; the warm-up is at most a quarter of the episodes, so that short searches learn."""
     return DdpgStrategy(space, seed, Hyperparameters(warmup=min(Hyperparameters.warmup, episodes // 4)))
 
 
-STRATEGIES: dict[str, Callable[[SearchSpace, int, int], Strategy]] = {
+def _auto(space: SearchSpace, seed: int, episodes: int, importance: Importance | None) -> Strategy:
+    """Return the default, begun with the knapsack's policies, with and without importance."""
+    known = (None,) if importance is None else (None, importance)
+    openers = [KnapsackStrategy(space, seed, given).ask() for given in known]
+    return AutoStrategy(space, seed, openers, episodes)
+
+
+Builder = Callable[[SearchSpace, int, int, Importance | None], Strategy]
+
+STRATEGIES: dict[str, Builder] = {
+    "auto": _auto,
     "ddpg": _ddpg,
-    "random": lambda space, seed, episodes: RandomStrategy(space, seed),
-    "uniform": lambda space, seed, episodes: UniformStrategy(space, seed),
+    "greedy": lambda space, seed, episodes, importance: GreedyStrategy(space, seed, episodes),
+    "knapsack": lambda space, seed, episodes, importance: KnapsackStrategy(space, seed, importance),
+    "random": lambda space, seed, episodes, importance: RandomStrategy(space, seed),
+    "uniform": lambda space, seed, episodes, importance: UniformStrategy(space, seed),
 }
 
 
-def build_strategy(name: str, space: SearchSpace, *, seed: int, episodes: int) -> Strategy:
+WEIGH_CHANNELS = frozenset({"auto", "knapsack"})
+"""The strategies that make use of the channels' importance."""
+
+
+def build_strategy(
+    name: str, space: SearchSpace, *, seed: int, episodes: int, importance: Importance | None = None
+) -> Strategy:
     """Return a fresh strategy.
 
     Args:
@@ -166,11 +142,12 @@ def build_strategy(name: str, space: SearchSpace, *, seed: int, episodes: int) -
         space: what is searched.
         seed: where all its chance comes from.
         episodes: how many are planned.
+        importance: of every group's channels, for those of ``WEIGH_CHANNELS``.
     """
-    return find_strategy(name)(space, seed, episodes)
+    return find_strategy(name)(space, seed, episodes, importance)
 
 
-def find_strategy(name: str) -> Callable[[SearchSpace, int, int], Strategy]:
+def find_strategy(name: str) -> Builder:
     """Return the strategy's builder; raise UsageError with the nearest name where there is none."""
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)

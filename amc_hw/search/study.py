@@ -16,7 +16,10 @@ from amc_hw.latency.cost import Cost, format_cost
 from amc_hw.policy import Policy
 from amc_hw.run_folder import append_line, read_lines
 from amc_hw.search.rewards import Reward
-from amc_hw.search.strategies import Result, Strategy
+from amc_hw.search.strategy import Result, Strategy
+
+LEAST_REWARD = -1.0
+"""Of a policy that keeps the budget, under a reward that needs one: an error of 1."""
 
 FORMAT = 1  # 1: a first line with the settings, then one line per episode
 
@@ -72,6 +75,7 @@ def run_study(
     log_path: Path,
     settings: Mapping[str, Any],
     metrics: Mapping[str, Cost] | None = None,
+    load: Callable[[Policy], float] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> StudyResult:
     """Run a search, or go on with one where its log ends.
@@ -87,6 +91,8 @@ def run_study(
         log_path: JSON lines, created where missing; the first line holds the settings.
         settings: everything the episodes depend on, as plain JSON values; a log made with others is refused.
         metrics: further costs to record, by the name of their key in the log.
+        load: the share of the budget that a policy uses; what is over it (a strategy's way down to the budget)
+            is worth less than anything that keeps it, so that it is never the best.
         progress: told episodes done, episodes in all and the best so far.
 
     Raises:
@@ -115,11 +121,12 @@ def run_study(
             if accuracy is None:
                 accuracy = _fraction(evaluate(policy))
             value = cost(policy)
+            used = 0.0 if load is None else load(policy)
             episode = Episode(
                 number=number,
                 policy=dict(policy),
                 accuracy=accuracy,
-                reward=reward(accuracy, value, cost.metric),
+                reward=reward(accuracy, value, cost.metric) if used <= 1 else LEAST_REWARD - used,
                 cost=value,
                 metrics={name: extra(policy) for name, extra in (metrics or {}).items()},
                 seconds=time.perf_counter() - started,

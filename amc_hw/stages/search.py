@@ -20,8 +20,9 @@ from amc_hw.pruning.pruner import Pruner
 from amc_hw.run_folder import write_json
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace, Step
-from amc_hw.search.strategies import build_strategy
+from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
+from amc_hw.stages.importance import channel_importance
 from amc_hw.stages.subject import Subject
 from amc_hw.trace.groups import Network
 
@@ -164,7 +165,13 @@ def search(
     progress(0, 1, "gathering statistics for reconstruction")
     pruner = make_pruner(subject, config.seed)
     study = run_study(
-        build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes),
+        build_strategy(
+            config.strategy,
+            space,
+            seed=config.seed,
+            episodes=config.episodes,
+            importance=channel_importance(subject, pruner, config.seed) if config.strategy in WEIGH_CHANNELS else None,
+        ),
         cost,
         lambda policy: score(pruner.pruned(policy)),
         reward,
@@ -182,6 +189,7 @@ def search(
             "multiple": config.multiple,
         },
         metrics={"latency_ms": costs.latency_ms, "macs": costs.macs, "params": costs.params},
+        load=None if space.bounds is None else space.load,
         progress=progress,
     )
     return Search(study, limit, budget, costs, pruner)

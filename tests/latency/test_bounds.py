@@ -81,7 +81,7 @@ def test_feasible_choices_are_those_that_fit_with_the_floor(seed: int) -> None:
     bounds = Bounds(cost, choices, cost(floor) * 1.5)
     policy: dict[str, int] = {}
     for group, counts in choices.items():
-        expected = [count for count in counts if cost({**floor, **policy, group: count}) <= bounds.budget]
+        expected = [count for count in counts if cost({**floor, **policy, group: count}) <= bounds.limits[0].most]
         assert list(bounds.feasible(policy, group)) == expected
         policy[group] = expected[-1]
 

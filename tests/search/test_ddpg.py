@@ -9,7 +9,8 @@ import torch
 from amc_hw.latency.cost import Cost, Term
 from amc_hw.search.ddpg import Agent, Hyperparameters, Replay, truncated_normal
 from amc_hw.search.space import SearchSpace, Step
-from amc_hw.search.strategies import DdpgStrategy, Result, build_strategy
+from amc_hw.search.strategies import DdpgStrategy, build_strategy
+from amc_hw.search.strategy import Result
 
 
 def toy() -> tuple[SearchSpace, dict[str, int]]:

@@ -1,0 +1,102 @@
+"""The default: begin with the policies that cost nothing to find, then let a model of the scores choose the next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amc_hw.policy import Policy
+from amc_hw.search.moves import fitted, largest_uniform, varied
+from amc_hw.search.space import SearchSpace
+from amc_hw.search.strategy import Result
+from amc_hw.search.surrogate import Surrogate
+
+Array = NDArray[np.float64]
+
+
+class AutoStrategy:
+    """Bayesian optimisation: the next policy is the one of which most is hoped by all scores so far.
+
+    First come the uniform policy, those of the cheap strategies (``openers``) and a few random ones around
+    them. Then every episode fits `Surrogate` to the logarithms of the losses (the rewards' negatives) and asks
+    for the policy with the lowest confidence bound (Srinivas et al., arXiv:0912.3995), found by local search
+    among policies that keep the budget and use it up. How much the bound trusts the unknown goes round in a
+    circle, so that a search both settles and looks about, and fades towards the last planned episode.
+
+    Args:
+        space: what is searched.
+        seed: where all its chance comes from.
+        openers: policies to begin with, after the uniform one.
+        episodes: how many are planned; a tenth at most, and no more than there are groups, are random.
+    """
+
+    curiosity = (0.0, 1.0, 2.0)
+    spread = 0.2
+    newest = 400  # episodes that the model is fitted to, besides the best ones: its time grows with their cube
+    parents = 4
+    children = 40
+    generations = 6
+
+    def __init__(self, space: SearchSpace, seed: int, openers: Sequence[Policy], episodes: int) -> None:
+        self.space = space
+        self.random = np.random.default_rng(seed)
+        _, uniform = largest_uniform(space)
+        self.planned = [dict(uniform)]
+        for policy in (fitted(opener, space, self.random) for opener in (uniform, *openers)):
+            if policy not in self.planned:
+                self.planned.append(policy)
+        self.planned += [self._around(uniform) for _ in range(min(len(space.steps), episodes // 10))]
+        self.episodes = episodes
+        self.sizes = np.array([step.choices[-1] for step in space.steps], dtype=np.float64)
+        self.losses: dict[tuple[int, ...], float] = {}
+        self.asked = 0
+
+    def ask(self) -> Policy:
+        """Return the next planned policy, then the one that the model hopes most of."""
+        if self.asked < len(self.planned):
+            return self.planned[self.asked]
+        left = max(0.0, 1.0 - self.asked / self.episodes)
+        return self._promising(left * self.curiosity[self.asked % len(self.curiosity)])
+
+    def tell(self, policy: Policy, result: Result) -> None:
+        """Remember the score."""
+        self.losses[tuple(policy.values())] = math.log(max(-result.reward, 1e-4))
+        self.asked += 1
+
+    def _around(self, policy: Policy) -> dict[str, int]:
+        """Return a random policy around one; without a budget its size is drawn, too."""
+        shift = 0.0 if self.space.bounds else self.random.uniform(-1.0, 0.0)
+        drawn = {}
+        for step in self.space.steps:
+            wanted = policy[step.group] + step.choices[-1] * self.random.normal(shift, self.spread)
+            drawn[step.group] = step.choices[int(np.abs(np.array(step.choices) - wanted).argmin())]
+        return fitted(drawn, self.space, self.random)
+
+    def _promising(self, curiosity: float) -> Policy:
+        """Search locally for the lowest confidence bound, from the best policies known."""
+        ranked = sorted(self.losses, key=lambda key: self.losses[key])
+        learned = list(dict.fromkeys([*ranked[: self.newest], *list(self.losses)[-self.newest :]]))
+        surrogate = Surrogate(np.array(learned) / self.sizes, np.array([self.losses[key] for key in learned]))
+        parents: list[tuple[float, Policy]] = [(math.inf, self._policy(key)) for key in ranked[: self.parents]]
+        found: dict[tuple[int, ...], tuple[float, Policy]] = {}
+        for generation in range(self.generations):
+            children = [self._child(parents[i % len(parents)][1], generation) for i in range(self.children)]
+            new = {tuple(child.values()): child for child in children}
+            new = {key: child for key, child in new.items() if key not in self.losses and key not in found}
+            if new:
+                mean, deviation = surrogate.predict(np.array(list(new)) / self.sizes)
+                bounds = mean - curiosity * deviation
+                found.update({key: (float(b), new[key]) for key, b in zip(new, bounds, strict=True)})
+                parents = sorted(found.values(), key=lambda bound_policy: bound_policy[0])[: self.parents]
+        return parents[0][1]  # where every neighbour was scored, the best known policy itself
+
+    def _child(self, parent: Policy, generation: int) -> dict[str, int]:
+        """Change one to four groups, by up to three notches at first and by single ones in the end."""
+        groups = int(self.random.integers(1, 5))
+        return varied(parent, self.space, self.random, groups, notches=3 if 2 * generation < self.generations else 1)
+
+    def _policy(self, key: tuple[int, ...]) -> dict[str, int]:
+        return {step.group: channels for step, channels in zip(self.space.steps, key, strict=True)}

@@ -1,0 +1,156 @@
+"""HALP's search (arXiv:2110.10811): every channel has an importance and costs latency; fill the knapsack."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from amc_hw.latency.bounds import Bounds
+from amc_hw.policy import Policy
+from amc_hw.search.moves import Choices, Tally, grown
+from amc_hw.search.space import SearchSpace
+from amc_hw.search.strategy import Result
+
+Importance = Mapping[str, Sequence[float]]
+"""For every group the importance of its channels, in the order in which they are kept: the first is kept longest."""
+
+_BISECTIONS = 24
+
+
+class KnapsackStrategy:
+    """The policy of the highest importance within the budget, then those of importances that are less sure.
+
+    Later episodes multiply each group's importance by a random factor. Without a budget, every later episode
+    draws one.
+
+    Args:
+        space: what is searched.
+        seed: where all its chance comes from.
+        importance: of every group's channels. Without it all groups are worth the same, and the n-th channel
+            of a group the n-th part of its first.
+    """
+
+    doubt = 0.5  # standard deviation of the factors' logarithms
+
+    def __init__(self, space: SearchSpace, seed: int, importance: Importance | None = None) -> None:
+        self.space = space
+        self.random = np.random.default_rng(seed)
+        self.worths: dict[str, dict[int, float]] = {}
+        for step in space.steps:
+            ranked = [1.0 / (n + 1) for n in range(step.choices[-1])] if importance is None else importance[step.group]
+            self.worths[step.group] = {count: math.fsum(ranked[:count]) for count in step.choices}
+        self.asked = False
+
+    def ask(self) -> Policy:
+        """Solve the knapsack, later one with other importances."""
+        doubt, self.asked = self.doubt * self.asked, True
+        factors = np.exp(self.random.normal(0.0, doubt, len(self.space.steps)))
+        if self.space.bounds is not None:
+            bounds = self.space.bounds
+        elif not doubt:
+            return self.space.original
+        else:
+            roomy = Bounds(self.space.cost, self.space.choices, 1e6 * self.space.original_cost)
+            least = self.space.cost(roomy.floor)
+            budget = least + self.random.uniform() * max(0.0, self.space.original_cost - least)
+            bounds = Bounds(self.space.cost, self.space.choices, budget)
+        values = {
+            group: {count: factor * worth for count, worth in worths.items()}
+            for (group, worths), factor in zip(self.worths.items(), factors, strict=True)
+        }
+        return fill_knapsack(values, bounds)
+
+    def tell(self, policy: Policy, result: Result) -> None:
+        """Learn nothing."""
+
+
+def fill_knapsack(values: Mapping[str, Mapping[int, float]], bounds: Bounds) -> dict[str, int]:
+    """Return a policy within the limits whose groups are worth nearly as much together as can be.
+
+    HALP's knapsack takes a channel's cost to be its own; here it depends on its neighbours' channels, too. So
+    the price of latency is bisected (Lagrange): for one price, every group in turn takes its best choice until
+    none changes. What is left is filled up, and pairs of groups exchange channels while that is worth more.
+
+    Args:
+        values: for every group, in network order, its choices with their worth.
+        bounds: the limits.
+    """
+    choices = {group: tuple(worth) for group, worth in values.items()}
+    best, most = dict(bounds.floor), _worth(bounds.floor, values)
+    low, high = 0.0, 1e3 * max(max(worth.values()) for worth in values.values())
+    for _ in range(_BISECTIONS):
+        price = (low + high) / 2 if low == 0 else math.sqrt(low * high)
+        policy = _at_price(price, values, choices, bounds)
+        if not bounds.keeps(policy):
+            low = price
+            continue
+        high = price
+        filled = _filled(policy, values, choices, bounds)
+        if _worth(filled, values) > most:
+            best, most = filled, _worth(filled, values)
+    return _exchanged(best, values, choices, bounds)
+
+
+def _worth(policy: Policy, values: Mapping[str, Mapping[int, float]]) -> float:
+    return math.fsum(worth[policy[group]] for group, worth in values.items())
+
+
+def _at_price(
+    price: float, values: Mapping[str, Mapping[int, float]], choices: Choices, bounds: Bounds
+) -> dict[str, int]:
+    """Let every group take the choice that is worth most after what it costs, until none changes."""
+    tally = Tally(bounds, {group: counts[-1] for group, counts in choices.items()})
+    for _ in range(len(choices) + 1):  # costs that depend on each other could go round in circles
+        before = dict(tally.policy)
+        for group, worth in values.items():
+            profits = {count: worth[count] - price * sum(tally.after(group, count)) for count in choices[group]}
+            tally.change(group, max(profits, key=lambda count: profits[count]))
+        if tally.policy == before:
+            break
+    return tally.policy
+
+
+def _filled(
+    policy: Policy, values: Mapping[str, Mapping[int, float]], choices: Choices, bounds: Bounds
+) -> dict[str, int]:
+    """Use the limits up, by worth for each share of them."""
+
+    def gained(group: str, channels: int, load: float) -> float:
+        counts = choices[group]
+        below = values[group][counts[counts.index(channels) - 1]]
+        return (values[group][channels] - below) / max(load, 1e-12)
+
+    return grown(policy, choices, bounds, gained)
+
+
+def _exchanged(
+    policy: Policy, values: Mapping[str, Mapping[int, float]], choices: Choices, bounds: Bounds
+) -> dict[str, int]:
+    """Widen one group by a notch at the cost of another as long as that is worth more."""
+    tally, improved = Tally(bounds, policy), True
+    while improved:
+        improved = False
+        for wider, narrower in itertools.permutations(choices, 2):
+            before = tally.policy[wider]
+            position = choices[wider].index(before) + 1
+            if position == len(choices[wider]):
+                continue
+            gain = values[wider][choices[wider][position]] - values[wider][before]
+            has = values[narrower][tally.policy[narrower]]
+            given = [
+                c
+                for c in choices[narrower]
+                if c < tally.policy[narrower] and has - values[narrower][c] < gain * (1 - 1e-9)
+            ]
+            if given:
+                tally.change(wider, choices[wider][position])
+                fitting = [count for count in given if tally.allows(narrower, count)]
+                if fitting:
+                    tally.change(narrower, fitting[-1])
+                    improved = True
+                else:
+                    tally.change(wider, before)
+    return tally.policy

@@ -1,0 +1,150 @@
+"""Steps from one policy to another: smaller until it fits, larger until nothing more fits, or a little different."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from amc_hw.latency.bounds import Bounds
+from amc_hw.policy import Policy
+from amc_hw.search.space import SearchSpace, Step
+
+Choices = Mapping[str, tuple[int, ...]]
+_ROUNDING = 1e-9  # of a limit; totals that are updated change by change are more exact than this
+
+
+class Tally:
+    """A policy that is changed group by group, with the share of every limit that it uses.
+
+    Only the terms that a change touches are looked at, so a change costs microseconds in a deep network, too.
+    """
+
+    def __init__(self, bounds: Bounds, policy: Policy) -> None:
+        self.bounds, self.limits = bounds, bounds.limits
+        self.policy = dict(policy)
+        self.loads = [limit.load(policy) for limit in self.limits]
+
+    def after(self, group: str, channels: int) -> list[float]:
+        """Return the share of every limit with ``channels`` in ``group`` instead."""
+        before, loads = self.policy[group], []
+        for limit, load in zip(self.limits, self.loads, strict=True):
+            touching = limit.cost.touching(group)
+            old = sum([limit.cost.value(index, self.policy) for index in touching])
+            self.policy[group] = channels
+            new = sum([limit.cost.value(index, self.policy) for index in touching])
+            self.policy[group] = before
+            loads.append(load + (new - old) / limit.most)
+        return loads
+
+    def change(self, group: str, channels: int) -> None:
+        """Keep ``channels`` in ``group`` from now on."""
+        self.loads = self.after(group, channels)
+        self.policy[group] = channels
+
+    @property
+    def fits(self) -> bool:
+        """Whether the policy is within the limits."""
+        return self._within(self.loads, self.policy)
+
+    def allows(self, group: str, channels: int) -> bool:
+        """Tell whether the policy is within the limits with ``channels`` in ``group`` instead."""
+        return self._within(self.after(group, channels), {**self.policy, group: channels})
+
+    def _within(self, loads: Sequence[float], policy: Policy) -> bool:
+        if abs(max(loads) - 1) <= _ROUNDING:
+            return self.bounds.keeps(policy)
+        return max(loads) < 1
+
+
+Prefer = Callable[[str, int, float], float]
+"""Group, channels it would have, and the change of the load, to a number: the change with the highest is made."""
+
+
+def shrunk(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> dict[str, int]:
+    """Take channels away, one notch of one group at a time, until the policy is within the limits.
+
+    Where no notch makes the policy cheaper any more, the floor of the bounds is returned, which always fits.
+    """
+    tally = Tally(bounds, policy)
+    while not tally.fits:
+        best, most = None, -np.inf
+        for group, counts in choices.items():
+            position = counts.index(tally.policy[group])
+            for channels in counts[max(0, position - 1) : position]:
+                saved = max(tally.loads) - max(tally.after(group, channels))
+                if saved > 0 and prefer(group, channels, saved) > most:
+                    best, most = (group, channels), prefer(group, channels, saved)
+        if best is None:
+            return dict(policy) if bounds.keeps(policy) else {group: bounds.floor[group] for group in choices}
+        tally.change(*best)
+    return tally.policy
+
+
+def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> dict[str, int]:
+    """Add channels to a policy within the limits, one notch of one group at a time, until nothing more fits.
+
+    A notch that a noisy table makes no dearer is taken, too; what the policy has is never taken away.
+    """
+    tally = Tally(bounds, policy)
+    while True:
+        best, most = None, -np.inf
+        for group, counts in choices.items():
+            for channels in counts[counts.index(tally.policy[group]) + 1 :]:
+                if tally.allows(group, channels):
+                    value = prefer(group, channels, max(tally.after(group, channels)) - max(tally.loads))
+                    if value > most:
+                        best, most = (group, channels), value
+                    break
+        if best is None:
+            return tally.policy
+        tally.change(*best)
+
+
+def largest_uniform(space: SearchSpace) -> tuple[float, Policy]:
+    """Return the largest single keep ratio whose policy is within the limits, with that policy.
+
+    A group keeps its largest choice that is not over the ratio. Only finitely many ratios differ in their
+    policy, so all are tried from the top; bisection could miss the largest, because measured costs are not
+    monotone.
+    """
+    if space.bounds is None:
+        return 1.0, space.original
+    ratios = sorted({choice / step.choices[-1] for step in space.steps for choice in step.choices}, reverse=True)
+    for ratio in ratios:
+        policy = {step.group: at_most(ratio, step) for step in space.steps}
+        if space.bounds.keeps(policy):
+            return ratio, policy
+    return ratios[-1], space.bounds.floor
+
+
+def at_most(ratio: float, step: Step) -> int:
+    """Return the largest choice that is not over the keep ratio, or the smallest where all are."""
+    return max([c for c in step.choices if c / step.choices[-1] <= ratio], default=step.choices[0])
+
+
+def at_random(random: np.random.Generator) -> Prefer:
+    """Return a preference that lets chance decide."""
+    return lambda group, channels, change: float(random.random())
+
+
+def fitted(policy: Policy, space: SearchSpace, random: np.random.Generator) -> dict[str, int]:
+    """Make a policy keep the budget and use it up, chance deciding where channels go or come."""
+    if space.bounds is None:
+        return dict(policy)
+    smaller = shrunk(policy, space.choices, space.bounds, at_random(random))
+    return grown(smaller, space.choices, space.bounds, at_random(random))
+
+
+def varied(
+    policy: Policy, space: SearchSpace, random: np.random.Generator, groups: int, notches: int
+) -> dict[str, int]:
+    """Move ``groups`` groups up or down by up to ``notches`` choices each, and fit the result to the budget."""
+    changed = dict(policy)
+    for index in random.choice(len(space.steps), min(groups, len(space.steps)), replace=False):
+        step = space.steps[index]
+        position = step.choices.index(policy[step.group]) + int(random.integers(1, notches + 1)) * random.choice(
+            (-1, 1)
+        )
+        changed[step.group] = step.choices[int(np.clip(position, 0, len(step.choices) - 1))]
+    return fitted(changed, space, random)

@@ -1,0 +1,69 @@
+"""What the scores so far say about policies not tried yet: Gaussian process regression on keep ratios."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LENGTHS = (0.3, 0.6, 1.2)
+NOISES = (0.05, 0.15, 0.4)
+TRENDS = (1.0, 4.0)
+
+
+class Surrogate:
+    """Predicts a loss from keep ratios (Rasmussen and Williams 2006, algorithm 2.1).
+
+    The kernel is a sum: what every group contributes by itself (its logarithm and its ratio, so that the last
+    channels of a group count for more than the first ones taken), and a squared exponential over all of them
+    for what the groups do to each other. Length scale, noise and the trend's weight are those of a small grid
+    under which the losses are likeliest.
+
+    Args:
+        ratios: (policies, groups), each above 0 and up to 1.
+        losses: (policies,), any scale; logarithms of errors do well, because errors multiply.
+    """
+
+    def __init__(self, ratios: Array, losses: Array) -> None:
+        self._ratios = ratios
+        self._mean, self._scale = float(losses.mean()), float(losses.std()) or 1.0
+        targets = (losses - self._mean) / self._scale
+        likeliest = -math.inf
+        for self._length, noise, self._trend in itertools.product(LENGTHS, NOISES, TRENDS):
+            covariance = self._kernel(ratios, ratios) + noise**2 * np.eye(len(ratios))
+            lower = np.linalg.cholesky(covariance)
+            weights = np.linalg.solve(lower.T, np.linalg.solve(lower, targets))
+            likelihood = -0.5 * float(targets @ weights) - float(np.log(np.diag(lower)).sum())
+            if likelihood > likeliest:
+                likeliest = likelihood
+                best = (self._length, self._trend, np.linalg.inv(lower), weights)
+        self._length, self._trend, self._inverse, self._weights = best
+
+    def predict(self, ratios: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation of the losses of policies (policies, groups)."""
+        across = self._kernel(ratios, self._ratios)
+        projected = across @ self._inverse.T
+        variance = self._variance(ratios) - (projected**2).sum(1)
+        mean: Array = self._mean + self._scale * (across @ self._weights)
+        deviation: Array = self._scale * np.sqrt(np.maximum(variance, 1e-12))
+        return mean, deviation
+
+    def _kernel(self, a: Array, b: Array) -> Array:
+        distance = ((a[:, None] - b[None]) ** 2).mean(2)
+        together = np.exp(-distance / (2 * (0.3 * self._length) ** 2))
+        kernel: Array = self._trend * (_features(a) @ _features(b).T) + together
+        return kernel
+
+    def _variance(self, ratios: Array) -> Array:
+        variance: Array = self._trend * (_features(ratios) ** 2).sum(1) + 1.0
+        return variance
+
+
+def _features(ratios: Array) -> Array:
+    """Return what groups contribute by themselves, scaled so that networks of any depth vary alike."""
+    parts = np.concatenate([ratios, np.log(ratios), ratios**2], axis=1) / math.sqrt(ratios.shape[1])
+    return np.concatenate([parts, np.ones((len(ratios), 1))], axis=1)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+
+from amc_hw.latency.cost import Cost, Term
+from amc_hw.search.space import SearchSpace, Step
+from amc_hw.search.strategies import build_strategy
+from amc_hw.search.strategy import Result
+from amc_hw.search.surrogate import Surrogate
+
+
+def network(groups: int = 6):
+    """A made-up network whose groups differ in how much their channels matter, and how they are paid for."""
+    draw = np.random.default_rng(3)
+    weights, prices = draw.uniform(0.02, 0.3, groups), draw.uniform(0.5, 2, groups)
+    steps = [Step(f"g{i}", tuple(range(8, 65, 8)), (float(prices[i]),)) for i in range(groups)]
+    cost = Cost("macs", [Term((f"g{i}",), lambda c, p=prices[i]: float(p * c[0])) for i in range(groups)])
+
+    def reward(policy) -> float:
+        ratios = np.array(list(policy.values())) / 64
+        return -min(1.0, 0.1 * math.exp(float((weights * (1 / ratios - 1)).sum())))
+
+    return SearchSpace(steps, cost, 0.5 * cost({s.group: 64 for s in steps})), reward
+
+
+def best(name: str, seed: int, episodes: int) -> float:
+    space, reward = network()
+    strategy = build_strategy(name, space, seed=seed, episodes=episodes)
+    found = []
+    for _ in range(episodes):
+        policy = strategy.ask()
+        found.append(reward(policy) if space.keeps(policy) else -1 - space.load(policy))
+        strategy.tell(policy, Result(1 + reward(policy), found[-1], space.cost(policy)))
+    return max(found)
+
+
+def test_it_finds_better_policies_than_every_other_strategy_in_as_many_episodes() -> None:
+    others = {name: [best(name, seed, 30) for seed in range(3)] for name in ("ddpg", "random", "uniform", "greedy")}
+    found = [best("auto", seed, 30) for seed in range(3)]
+    assert min(found) >= max(max(rewards) for rewards in others.values())
+    assert min(found) > max(statistics.mean(rewards) for rewards in others.values()) + 0.001
+
+
+def test_it_begins_with_the_uniform_policy_and_the_knapsacks(problem) -> None:
+    made = problem(1, groups=5)
+    importance = {s.group: [1.0 / (n + 1) ** 2 for n in range(s.choices[-1])] for s in made.steps}
+    auto = build_strategy("auto", made.space(), seed=0, episodes=20, importance=importance)
+    first = []
+    for _ in range(5):
+        policy = dict(auto.ask())
+        first.append(policy)
+        auto.tell(policy, Result(0.5, -0.5, made.cost(policy)))
+    uniform = build_strategy("uniform", made.space(), seed=0, episodes=1).ask()
+    knapsack = build_strategy("knapsack", made.space(), seed=0, episodes=1, importance=importance).ask()
+    assert first[0] == uniform
+    assert all(any(all(p[g] >= n for g, n in cheap.items()) for p in first) for cheap in (uniform, knapsack))
+
+
+def test_the_surrogate_predicts_what_it_has_not_seen_and_knows_how_well() -> None:
+    space, reward = network()
+    draw = np.random.default_rng(0)
+    ratios = draw.integers(1, 9, (90, len(space.steps))) / 8
+    losses = np.array([math.log(-reward(dict(enumerate(64 * row)))) for row in ratios])
+    mean, deviation = Surrogate(ratios[:60], losses[:60]).predict(ratios[60:])
+    errors = np.abs(mean - losses[60:])
+    assert np.corrcoef(mean, losses[60:])[0, 1] > 0.9
+    assert (errors < 3 * deviation).mean() > 0.9
+    assert errors.mean() < 0.5 * losses.std()
+
+
+def test_the_surrogate_bears_scores_that_are_all_the_same() -> None:
+    mean, deviation = Surrogate(np.array([[0.5, 1.0], [1.0, 0.5]]), np.array([-1.0, -1.0])).predict(np.ones((1, 2)))
+    assert mean == [-1.0]
+    assert np.isfinite(deviation).all()

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amc_hw.search.moves import Tally, fitted, grown, shrunk, varied
+
+
+def test_a_tally_follows_the_cost_of_its_policy(problem) -> None:
+    for seed in range(20):
+        made = problem(seed, groups=4)
+        space, draw = made.space(), np.random.default_rng(seed)
+        tally = Tally(space.bounds, space.original)
+        for _ in range(30):
+            step = space.steps[draw.integers(4)]
+            count = int(draw.choice(step.choices))
+            expected = space.load({**tally.policy, step.group: count})
+            assert tally.after(step.group, count) == pytest.approx([expected])
+            tally.change(step.group, count)
+        assert tally.loads == pytest.approx([made.cost(tally.policy) / made.budget])
+
+
+def test_shrinking_only_takes_away_and_growing_only_adds_until_nothing_fits(problem) -> None:
+    grew = 0
+    for seed in range(40):
+        made = problem(seed, groups=4)
+        space = made.space()
+        smaller = shrunk(space.original, space.choices, space.bounds, lambda group, channels, saved: saved)
+        assert made.cost(smaller) <= made.budget
+        assert all(smaller[group] <= count for group, count in space.original.items())
+        larger = grown(smaller, space.choices, space.bounds, lambda group, channels, load: -load)
+        assert made.cost(larger) <= made.budget
+        assert all(larger[group] >= count for group, count in smaller.items())
+        for step in space.steps:
+            for count in step.choices:
+                if count > larger[step.group]:
+                    assert made.cost({**larger, step.group: count}) > made.budget
+        grew += larger != smaller
+    assert grew > 5
+
+
+def test_variations_fit_and_differ(problem) -> None:
+    made = problem(1, groups=5)
+    space, draw = made.space(), np.random.default_rng(0)
+    start = fitted(space.original, space, draw)
+    found = [varied(start, space, draw, groups=2, notches=2) for _ in range(50)]
+    assert all(made.cost(policy) <= made.budget for policy in found)
+    assert len({tuple(policy.values()) for policy in found}) > 5
