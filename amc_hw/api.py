@@ -15,6 +15,7 @@ from amc_hw.devices.table_only import open_or_predict
 from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline import compress_subject
+from amc_hw.policy import Metric
 from amc_hw.stages.finish import best_weights, restore
 from amc_hw.stages.search import score_on
 from amc_hw.stages.subject import BASELINE, make_subject
@@ -44,6 +45,7 @@ def compress(
     latency: str | None = None,
     macs: str | None = None,
     params: str | None = None,
+    size: str | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
     run: Path | str = "runs/compress",
     strategy: str = "ddpg",
@@ -60,8 +62,9 @@ def compress(
         data: a data set, or its name as on the command line.
         device: a device's name.
         latency: ``"0.5x"`` or ``"12ms"``; with no budget at all, ``"0.5x"``.
-        macs: instead, a budget of multiply-accumulates (``"150M"``).
-        params: instead, a budget of parameters (``"2M"``).
+        macs: a budget of multiply-accumulates (``"150M"``); of several budgets all hold.
+        params: a budget of parameters (``"2M"``).
+        size: a budget of the exported file (``"500kB"``).
         evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
             accuracy on the split of the training set.
         run: the run folder; the same call goes on where it was stopped.
@@ -80,20 +83,16 @@ def compress(
             f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
             f"{tuple(loaded.image_size)}."
         )
-    budgets = [
-        (metric, text)
-        for metric, text in (("latency_ms", latency), ("macs", macs), ("params", params))
-        if text is not None
-    ] or [("latency_ms", "0.5x")]
-    if len(budgets) > 1:
-        raise UsageError("give one budget: latency, macs or params.")
-    metric, budget = budgets[0]
+    texts: dict[Metric, str | None] = {"latency_ms": latency, "macs": macs, "params": params, "size_bytes": size}
+    given = {metric: text for metric, text in texts.items() if text is not None} or {"latency_ms": "0.5x"}
+    metric, *others = given
     config = make_config(
         model=type(model).__name__,
         data=loaded.name,
         device=device,
         metric=metric,
-        budget=budget,
+        budget=given[metric],
+        limits={other: given[other] for other in others},
         strategy=strategy,
         episodes=episodes,
         epochs=epochs,

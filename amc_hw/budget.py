@@ -12,8 +12,14 @@ _UNITS = {
     "latency_ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
     "macs": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
     "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
+    "size_bytes": {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6},
 }
-_EXAMPLES = {"latency_ms": "0.5x or 12ms", "macs": "0.5x or 150M", "params": "0.5x or 2M"}
+_EXAMPLES = {
+    "latency_ms": "0.5x or 12ms",
+    "macs": "0.5x or 150M",
+    "params": "0.5x or 2M",
+    "size_bytes": "0.5x or 500kB",
+}
 
 
 @dataclass(frozen=True)

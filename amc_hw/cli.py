@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from amc_hw import __version__
+from amc_hw.cli_sweep import sweep
 from amc_hw.cli_table import app as table_app
 from amc_hw.config import DEMO_DATA, DEMO_MODEL
 from amc_hw.errors import AmcHwError
@@ -28,6 +29,7 @@ from amc_hw.options import (
     Reward,
     Run,
     Seed,
+    Size,
     Strategy,
     TableFile,
     example,
@@ -42,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(table_app, name="table")
+app.command(epilog=example("amc-hw sweep --latency 0.3x,0.5x,0.7x --seeds 3"))(sweep)
 
 
 @app.callback(invoke_without_command=True)
@@ -167,6 +170,7 @@ def search(
     latency: Latency = None,
     macs: Macs = None,
     params: Params = None,
+    size: Size = None,
     reward: Reward = "resource",
     strategy: Strategy = "ddpg",
     episodes: Episodes = 200,
@@ -285,11 +289,21 @@ def benchmark(
 
 
 @app.command(epilog=example("amc-hw report --run runs/r20"))
-def report(run: Run, json: Json = False) -> None:
-    """Draw report.html from what a run folder holds."""
+def report(
+    runs: Annotated[Optional[list[Path]], typer.Argument(help="run folders to hold against each other")] = None,  # noqa: UP045
+    run: Annotated[Optional[Path], typer.Option("--run", help="the one run folder to draw")] = None,  # noqa: UP045
+    out: Annotated[Path, typer.Option(help="file for the comparison of several runs")] = Path("compare.html"),
+    json: Json = False,
+) -> None:
+    """Draw report.html from what a run folder holds, or one page that compares several runs."""
+    from amc_hw.errors import UsageError
+    from amc_hw.report.compare import compare_report
     from amc_hw.report.html import write_report
 
-    path = write_report(run)
+    folders = [*([run] if run else []), *(runs or [])]
+    if not folders:
+        raise UsageError("name a run folder, or several to compare: amc-hw report --run DIR, amc-hw report DIR DIR")
+    path = write_report(folders[0]) if len(folders) == 1 else compare_report(folders, out)
     if json:
         print_json({"report": str(path)})
     else:
@@ -310,6 +324,7 @@ def compress(
     latency: Latency = None,
     macs: Macs = None,
     params: Params = None,
+    size: Size = None,
     reward: Reward = "resource",
     strategy: Strategy = "ddpg",
     episodes: Episodes = 100,
@@ -336,13 +351,10 @@ def compress(
 def _config(options: dict[str, Any], epochs: int) -> Any:
     """Turn a command's options into the settings of a run."""
     from amc_hw.config import make_config
-    from amc_hw.errors import UsageError
 
-    budgets = {"latency_ms": options["latency"], "macs": options["macs"], "params": options["params"]}
-    given = [(metric, text) for metric, text in budgets.items() if text is not None]
-    if len(given) > 1:
-        raise UsageError("give one budget: --latency, --macs or --params.")
-    metric, budget = given[0] if given else ("latency_ms", "0.5x")
+    metrics = {"latency_ms": "latency", "macs": "macs", "params": "params", "size_bytes": "size"}
+    given = {metric: options[name] for metric, name in metrics.items() if options[name] is not None}
+    metric, budget = next(iter(given.items()), ("latency_ms", "0.5x"))
     names = ("model", "data", "device", "reward", "strategy", "episodes", "seed")
     paths = {
         name: str(options[name].expanduser().resolve()) if options[name] else None
@@ -353,6 +365,7 @@ def _config(options: dict[str, Any], epochs: int) -> Any:
         **paths,
         metric=metric,
         budget=budget,
+        limits={other: text for other, text in given.items() if other != metric},
         epochs=epochs,
         command=shlex.join(["amc-hw", *sys.argv[1:]]),
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.policy import Metric
 from amc_hw.run_folder import make_folder, read_json, write_json
 
 CONFIG = "config.json"
@@ -32,6 +33,7 @@ class RunConfig(BaseModel):
         table: a latency table's file, or None for the default one of the device.
         metric: what the budget counts.
         budget: ``0.5x`` or an absolute value with its unit.
+        limits: budgets on other metrics that hold at the same time.
         reward: name of the reward.
         strategy: name of the search strategy.
         episodes: policies to score.
@@ -52,8 +54,9 @@ class RunConfig(BaseModel):
     data_root: str | None = None
     device: str = "host"
     table: str | None = None
-    metric: Literal["latency_ms", "macs", "params"] = "latency_ms"
+    metric: Metric = "latency_ms"
     budget: str = "0.5x"
+    limits: dict[Metric, str] = {}
     reward: str = "resource"
     strategy: str = "ddpg"
     episodes: Annotated[int, Field(ge=1)] = 200

@@ -24,6 +24,7 @@ Seed = Annotated[int, typer.Option(help="decides everything that chance plays a 
 Latency = Annotated[Optional[str], typer.Option(help="latency budget: 0.5x of the original's, or 12ms")]  # noqa: UP045
 Macs = Annotated[Optional[str], typer.Option(help="budget of multiply-accumulates: 0.5x, or 150M")]  # noqa: UP045
 Params = Annotated[Optional[str], typer.Option(help="budget of parameters: 0.5x, or 2M")]  # noqa: UP045
+Size = Annotated[Optional[str], typer.Option(help="budget of the exported file: 0.5x, or 500kB")]  # noqa: UP045
 Reward = Annotated[
     str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
 ]

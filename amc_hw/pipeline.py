@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
-from amc_hw.budget import parse_budget
 from amc_hw.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
 from amc_hw.data import load_data
 from amc_hw.devices.base import Device
@@ -30,8 +30,10 @@ from amc_hw.search.strategies import find_strategy
 from amc_hw.search.study import read_study
 from amc_hw.stages import finish
 from amc_hw.stages.check import TableCheck, check_table
+from amc_hw.stages.costs import Costs, network_costs
 from amc_hw.stages.deployed import MODEL, all_exported
-from amc_hw.stages.search import EPISODES, POLICY, Costs, network_costs, score_on, search, write_policy
+from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, score_on, search, write_policy
+from amc_hw.stages.shortlist import shortlist
 from amc_hw.stages.subject import (
     BASELINE,
     Subject,
@@ -105,15 +107,17 @@ def search_subject(
     Where the device is known by its table only, nothing is verified, and policy.json says so.
     """
     latency, template, error = run_cost(run, device, subject, config.model, _path(config.table), config.seed, progress)
-    costs = network_costs(subject.network, latency)
+    exported = template.file(subject.network.original, np.random.default_rng(0))
+    costs = network_costs(subject.network, latency, len(exported))
     if _is_searched(run, config):
         return costs
     found = search(run, config, subject, costs, score, error, progress)
+    ranked = shortlist(run, subject, found, score, config.seed, progress)
     if isinstance(device, TableOnly):
-        verified = trust_in_table(run, subject, found, device, score, progress)
+        verified = trust_in_table(run, subject, found, ranked, device, score, progress)
         told = cautions(run, subject, template)
     else:
-        verified, told = verify(run, subject, found, device, score, progress), []
+        verified, told = verify(run, subject, found, ranked, device, score, progress), []
     for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
         (run / stale).unlink(missing_ok=True)
     for file in all_exported(run, MODEL):
@@ -238,7 +242,7 @@ def _begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
 
     The folder keeps a copy of the trained weights; the demonstration trains them.
     """
-    parse_budget(config.metric, config.budget)
+    parse_budgets(config)
     find_reward(config.reward)
     find_strategy(config.strategy)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)

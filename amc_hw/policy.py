@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 Policy: TypeAlias = Mapping[str, int]
 """Channels kept for every channel group, in network order."""
 
-Metric: TypeAlias = Literal["latency_ms", "macs", "params"]
-"""What a budget counts; the unit is milliseconds, MACs or parameters."""
+Metric: TypeAlias = Literal["latency_ms", "macs", "params", "size_bytes"]
+"""What a budget counts; the unit is milliseconds, MACs, parameters or bytes of the exported file."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,19 @@ import pytest
 from commands import TINY, amc_hw
 
 COMMANDS = (
-    *("devices", "train", "profile", "search", "finetune", "export", "evaluate", "benchmark", "report", "compress"),
+    *(
+        "devices",
+        "train",
+        "profile",
+        "search",
+        "finetune",
+        "export",
+        "evaluate",
+        "benchmark",
+        "report",
+        "compress",
+        "sweep",
+    ),
 )
 
 
@@ -33,7 +45,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("compress", "--reward", "resorce", "--run", "RUN"), "did you mean 'resource'"),
         (("compress", "--latency", "3x", "--run", "RUN"), "less than 1x"),
         (("compress", "--latency", "fast", "--run", "RUN"), "0.5x or 12ms"),
-        (("compress", "--latency", "0.5x", "--macs", "0.5x", "--run", "RUN"), "one budget"),
+        (("compress", "--latency", "0.5x", "--size", "2ms", "--run", "RUN"), "0.5x or 500kB"),
         (("compress", "--model", "resnet20", "--run", "RUN"), "--checkpoint"),
         (("compress", "--checkpoint", "gone.pt", "--run", "RUN"), "gone.pt"),
         (("compress", "--data", "npz:nowhere", "--run", "RUN"), "nowhere"),

@@ -29,7 +29,8 @@ def run(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
 def test_budget_is_held_on_the_device(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     chosen = json.loads((run / "policy.json").read_text())
-    assert chosen["candidates"][-1]["measured_ms"] <= 0.6 * chosen["candidates"][-1]["original_ms"]
+    measured = next(each for each in chosen["candidates"] if each["channels"] == chosen["channels"])
+    assert measured["measured_ms"] <= 0.6 * measured["original_ms"]
     assert summary["compressed"]["latency_ms"] < summary["original"]["latency_ms"]
     assert summary["compressed"]["macs"] < summary["original"]["macs"]
     target = pytest.approx(0.6 * summary["original"]["latency_ms"])

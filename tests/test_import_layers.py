@@ -12,9 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"cli", "cli_table", "options", "terminal", "api"},
+    {"cli", "cli_sweep", "cli_table", "options", "terminal", "api"},
     {
         "pipeline",
+        "sweep",
         "stages",
         "report",
         "benchmark",

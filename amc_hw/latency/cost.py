@@ -24,7 +24,7 @@ class Cost:
     what the bounds allowed is what the finished policy costs.
 
     Args:
-        metric: what is counted; its unit is milliseconds, MACs or parameters.
+        metric: what is counted; its unit is milliseconds, MACs, parameters or bytes.
         terms: the summands; they need not be monotone in the channels.
         constant: the cost of everything that no channel group changes.
     """
@@ -71,7 +71,7 @@ def format_cost(metric: Metric, value: float) -> str:
     """Return a cost for people: ``1.31 ms``, ``40.9 M MACs``, ``270 k parameters``."""
     if metric == "latency_ms":
         return f"{value:.4g} ms"
-    unit = "MACs" if metric == "macs" else "parameters"
+    unit = {"macs": "MACs", "params": "parameters", "size_bytes": "B"}[metric]
     for scale, prefix in ((1e9, "G "), (1e6, "M "), (1e3, "k ")):
         if abs(value) >= scale:
             return f"{value / scale:.4g} {prefix}{unit}"

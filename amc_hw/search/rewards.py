@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from amc_hw.errors import unknown_name
 from amc_hw.policy import Metric
 
-# Logarithms are of microseconds (so that fast networks stay above 1), single MACs and single parameters.
-_UNITS_PER_VALUE: dict[Metric, float] = {"latency_ms": 1e3, "macs": 1.0, "params": 1.0}
+# Logarithms are of microseconds (so that fast networks stay above 1), single MACs, parameters and bytes.
+_UNITS_PER_VALUE: dict[Metric, float] = {"latency_ms": 1e3, "macs": 1.0, "params": 1.0, "size_bytes": 1.0}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.data import Part
 from amc_hw.finetune import evaluate
-from amc_hw.latency.cost import Cost, Term
-from amc_hw.policy import Dimension, Policy
+from amc_hw.latency.bounds import Limit
+from amc_hw.latency.cost import Cost
+from amc_hw.policy import Policy
 from amc_hw.pruning.folding import folded
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.run_folder import write_json
@@ -22,9 +22,9 @@ from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
+from amc_hw.stages.costs import Costs
 from amc_hw.stages.importance import channel_importance
 from amc_hw.stages.subject import Subject
-from amc_hw.trace.groups import Network
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,55 +32,6 @@ EPISODES = "episodes.jsonl"
 POLICY = "policy.json"
 CALIBRATION_IMAGES = 640
 LARGEST_MARGIN = 0.01
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What a policy costs: predicted latency, MACs and parameters; the budget is on one of them."""
-
-    latency_ms: Cost
-    macs: Cost
-    params: Cost
-
-    def of(self, metric: str) -> Cost:
-        """Return the cost of a metric."""
-        cost: Cost = getattr(self, metric)
-        return cost
-
-
-def network_costs(network: Network, latency: Cost) -> Costs:
-    """Return the costs of a traced network; MACs and parameters are counted layer by layer."""
-    layers = [(_groups((layer.c_in, layer.c_out)), layer.macs) for layer in network.layers]
-    terms, constant = _terms(layers, network.original)
-    macs = Cost("macs", terms, constant + network.other_macs)
-    counted = [(_groups(shape), _elements(shape)) for shape in network.tensors]
-    terms, constant = _terms(counted, network.original)
-    return Costs(latency, macs, Cost("params", terms, constant + network.other_params))
-
-
-def _groups(shape: tuple[Dimension, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(group for dimension in shape for group in dimension.groups))
-
-
-def _elements(shape: tuple[Dimension, ...]) -> Callable[[Policy], float]:
-    return lambda policy: math.prod(dimension.at(policy) for dimension in shape)
-
-
-def _terms(
-    counted: Sequence[tuple[tuple[str, ...], Callable[[Policy], float]]], original: Policy
-) -> tuple[list[Term], float]:
-    """Split summands into terms that follow the policy and a constant."""
-    terms, constant = [], 0.0
-    for groups, count in counted:
-        if groups:
-            terms.append(Term(groups, _by_position(groups, count)))
-        else:
-            constant += count(original)
-    return terms, constant
-
-
-def _by_position(groups: tuple[str, ...], count: Callable[[Policy], float]) -> Callable[[tuple[int, ...]], float]:
-    return lambda channels: count(dict(zip(groups, channels, strict=True)))
 
 
 def search_steps(subject: Subject) -> list[Step]:
@@ -110,18 +61,48 @@ def search_steps(subject: Subject) -> list[Step]:
 
 @dataclass(frozen=True)
 class Search:
-    """A finished search: its episodes, what they were limited by, and the tools to make their networks."""
+    """A finished search: its episodes, what they were limited by, and the tools to make their networks.
+
+    Attributes:
+        study: its episodes.
+        original: the original network's channels.
+        budgets: what the policies must keep, all of it.
+        margin: share of a latency budget that was left free for the table's error.
+        costs: what policies cost.
+        pruner: makes their networks.
+    """
 
     study: StudyResult
-    limit: float
-    budget: Budget
+    original: Policy
+    budgets: tuple[Budget, ...]
+    margin: float
     costs: Costs
     pruner: Pruner
 
+    def limits(self, latency_share: float) -> tuple[Limit, ...]:
+        """Return the budgets as limits, of a latency budget the given share."""
+        return budget_limits(self.budgets, self.costs, self.original, latency_share)
+
     @property
-    def cost(self) -> Cost:
-        """The cost that the budget limits."""
-        return self.costs.of(self.budget.metric)
+    def latency_budget(self) -> Budget | None:
+        """The budget that the device has the last word on."""
+        return next((budget for budget in self.budgets if budget.metric == "latency_ms"), None)
+
+
+def parse_budgets(config: RunConfig) -> tuple[Budget, ...]:
+    """Return the budgets of a run, the main one first; raise UsageError where one cannot be read."""
+    texts = {config.metric: config.budget, **config.limits}
+    return tuple(parse_budget(metric, text) for metric, text in texts.items())
+
+
+def budget_limits(budgets: Sequence[Budget], costs: Costs, original: Policy, latency_share: float) -> tuple[Limit, ...]:
+    """Return budgets as limits, of a latency budget the given share."""
+    limits = []
+    for budget in budgets:
+        cost = costs.of(budget.metric)
+        share = latency_share if budget.metric == "latency_ms" else 1.0
+        limits.append(Limit(cost, share * budget.target(cost(original))))
+    return tuple(limits)
 
 
 def make_pruner(subject: Subject, seed: int) -> Pruner:
@@ -156,12 +137,11 @@ def search(
             much below the target (1 % at most), so that the first candidate mostly fits when it is measured.
         progress: called with (done, total, text).
     """
-    budget = parse_budget(config.metric, config.budget)
-    cost, reward = costs.of(config.metric), find_reward(config.reward)
-    margin = min(table_error, LARGEST_MARGIN) if config.metric == "latency_ms" else 0.0
-    target = budget.target(cost(subject.network.original))
-    limit = target * (1 - margin)
-    space = SearchSpace(search_steps(subject), cost, limit if reward.needs_budget else None)
+    budgets, reward = parse_budgets(config), find_reward(config.reward)
+    margin, original = min(table_error, LARGEST_MARGIN), subject.network.original
+    main, *others = budget_limits(budgets, costs, original, 1 - margin)
+    cost, limit = main.cost, main.most
+    space = SearchSpace(search_steps(subject), cost, limit if reward.needs_budget else None, others)
     progress(0, 1, "gathering statistics for reconstruction")
     pruner = make_pruner(subject, config.seed)
     study = run_study(
@@ -184,15 +164,21 @@ def search(
             "episodes": config.episodes,
             "metric": config.metric,
             "limit": limit,
-            "original": cost(subject.network.original),
+            "original": cost(original),
+            **({"limits": {each.cost.metric: each.most for each in others}} if others else {}),
             "lower": config.lower,
             "multiple": config.multiple,
         },
-        metrics={"latency_ms": costs.latency_ms, "macs": costs.macs, "params": costs.params},
+        metrics={
+            "latency_ms": costs.latency_ms,
+            "macs": costs.macs,
+            "params": costs.params,
+            "size_bytes": costs.size_bytes,
+        },
         load=None if space.bounds is None else space.load,
         progress=progress,
     )
-    return Search(study, limit, budget, costs, pruner)
+    return Search(study, original, budgets, margin, costs, pruner)
 
 
 @dataclass(frozen=True)

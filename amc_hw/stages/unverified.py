@@ -12,10 +12,11 @@ from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import load_table
 from amc_hw.latency.trust import warnings
+from amc_hw.policy import Policy
 from amc_hw.stages.search import Candidate, Search
 from amc_hw.stages.subject import Subject
 from amc_hw.stages.table import TABLE
-from amc_hw.stages.verify import Progress, Verified, export_original, next_policy
+from amc_hw.stages.verify import Progress, Verified, export_original
 
 NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table, and nothing was verified on it."
 
@@ -24,25 +25,24 @@ def trust_in_table(
     run: Path,
     subject: Subject,
     search: Search,
+    ranked: list[Policy],
     device: Device,
     score: Callable[[nn.Module], float],
     progress: Progress,
 ) -> Verified:
-    """Choose the best policy that keeps its budget by the table alone; it has no measured latency.
+    """Take the best policy by the table's word; it has no measured latency.
 
     Args:
         run: the run folder; the original's exported file is kept there.
         subject: the network.
         search: the finished search.
+        ranked: its best policies, the best first.
         device: known by its table only.
         score: accuracy of a pruned network on the search split.
         progress: called with (done, total, text).
-
-    Raises:
-        BudgetError: not even the smallest channel counts are predicted to keep the budget.
     """
     export_original(run, subject, device, progress)
-    policy, repaired = next_policy(search, subject.choices, [], search.limit, may_pass_over=True)
+    policy = ranked[0]
     model = search.pruner.pruned(policy)
     chosen = Candidate(
         channels=dict(policy),
@@ -50,7 +50,7 @@ def trust_in_table(
         predicted_ms=search.costs.latency_ms(policy),
         measured_ms=None,
         original_ms=None,
-        repaired=repaired,
+        repaired=False,
     )
     return Verified(model, chosen, [chosen])
 

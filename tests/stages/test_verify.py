@@ -6,19 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from simulated_device import SimulatedDevice, microseconds
 
 from amc_hw.budget import parse_budget
+from amc_hw.data import load_data
 from amc_hw.errors import BudgetError
+from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost, Term
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.plan import draw_policy
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.search.study import Episode, StudyResult
-from amc_hw.stages.search import Search, network_costs
+from amc_hw.stages.costs import network_costs
+from amc_hw.stages.search import Search
+from amc_hw.stages.shortlist import best_policies, few_images, fit
 from amc_hw.stages.subject import Traced
-from amc_hw.stages.verify import repair, verify
+from amc_hw.stages.verify import verify
 
 
 class Cutter:
@@ -53,8 +58,9 @@ def finished_search(traced: Traced, cost: Cost, budget: str) -> Search:
         for number, policy in enumerate(policies)
         if cost(policy) <= limit
     ]
-    costs = network_costs(traced.network, cost)
-    return Search(StudyResult(tuple(episodes)), limit, parse_budget("latency_ms", budget), costs, Cutter(traced))
+    costs = network_costs(traced.network, cost, 100_000)
+    budgets = (parse_budget("latency_ms", budget),)
+    return Search(StudyResult(tuple(episodes)), traced.network.original, budgets, 0.0, costs, Cutter(traced))
 
 
 class Stubborn(SimulatedDevice):
@@ -74,27 +80,47 @@ def silent(done: int, total: int, text: str) -> None:
 
 def run_verify(traced: Traced, template: GraphTemplate, folder: Path, device: SimulatedDevice, budget: str):
     search = finished_search(traced, exact_cost(traced, template), budget)
-    return search, verify(folder, traced, search, device, lambda model: 0.5, silent)
+    ranked = best_policies(search, traced.choices)
+    return ranked, verify(folder, traced, search, ranked, device, lambda model: 0.5, silent)
 
 
 def test_a_true_table_needs_one_measurement(traced: Traced, template: GraphTemplate, tmp_path: Path) -> None:
-    search, verified = run_verify(traced, template, tmp_path, SimulatedDevice(overhead=1.2), "0.6x")
+    ranked, verified = run_verify(traced, template, tmp_path, SimulatedDevice(overhead=1.2), "0.6x")
     assert len(verified.candidates) == 1
-    assert verified.chosen.channels == search.study.best.policy
+    assert verified.chosen.channels == ranked[0]
     assert not verified.chosen.repaired
 
 
+def test_the_shortlist_uses_its_budget_up(traced: Traced, template: GraphTemplate) -> None:
+    cost = exact_cost(traced, template)
+    search = finished_search(traced, cost, "0.6x")
+    limit = 0.6 * cost(traced.network.original)
+    policies = best_policies(search, traced.choices)
+    assert len(policies) == 3
+    for policy in policies:
+        assert 0.95 * limit <= cost(policy) <= limit
+        dearer = [{**policy, g: c} for g, counts in traced.choices.items() for c in counts if c > policy[g]]
+        assert all(cost(larger) > limit for larger in dearer)
+
+
+def test_what_is_well_under_its_budget_is_grown(traced: Traced, template: GraphTemplate, tmp_path: Path) -> None:
+    """Small networks gain more here than the table says."""
+    original_us = 1e3 * exact_cost(traced, template)(traced.network.original)
+    _, verified = run_verify(traced, template, tmp_path, Stubborn(-0.15 * original_us), "0.6x")
+    assert verified.candidates[0].measured_ms < 0.95 * 0.6 * verified.candidates[0].original_ms
+    assert verified.chosen.repaired
+    assert 0.95 * 0.6 <= verified.chosen.measured_ms / verified.chosen.original_ms <= 0.6
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
-def test_what_is_over_budget_is_passed_over_or_repaired(
-    share: float, traced: Traced, template: GraphTemplate, tmp_path: Path
-) -> None:
+def test_what_is_over_budget_is_repaired(share: float, traced: Traced, template: GraphTemplate, tmp_path: Path) -> None:
     original_us = 1e3 * exact_cost(traced, template)(traced.network.original)
     _, verified = run_verify(traced, template, tmp_path, Stubborn(share * original_us), "0.6x")
     chosen = verified.chosen
     assert len(verified.candidates) > 1
     assert verified.candidates[0].measured_ms > 0.6 * verified.candidates[0].original_ms
     assert chosen.measured_ms <= 0.6 * chosen.original_ms
-    assert chosen.measured_ms >= 0.5 * chosen.original_ms
+    assert chosen.measured_ms >= 0.95 * 0.6 * chosen.original_ms
 
 
 def test_a_budget_that_the_device_cannot_keep_is_refused(
@@ -105,12 +131,32 @@ def test_a_budget_that_the_device_cannot_keep_is_refused(
         run_verify(traced, template, tmp_path, Stubborn(3 * original_us), "0.6x")
 
 
-def test_repair_stays_on_the_grid_and_under_the_limit(traced: Traced, template: GraphTemplate) -> None:
-    cost = exact_cost(traced, template)
+def test_fitting_stays_on_the_grid_and_under_all_limits(traced: Traced, template: GraphTemplate) -> None:
+    search = finished_search(traced, exact_cost(traced, template), "0.6x")
+    latency, size = search.costs.latency_ms, search.costs.size_bytes
     for ratio in (0.9, 0.7, 0.5, 0.3):
-        limit = ratio * cost(traced.network.original)
-        policy = repair(traced.network.original, cost, traced.choices, limit)
-        assert cost(policy) <= limit
+        limits = tuple(Limit(cost, ratio * cost(traced.network.original)) for cost in (latency, size))
+        policy = fit(traced.network.original, traced.choices, limits)
+        assert all(limit.cost(policy) <= limit.most for limit in limits)
         assert all(policy[group] in counts for group, counts in traced.choices.items())
-    with pytest.raises(BudgetError, match="smallest"):
-        repair(traced.network.original, cost, traced.choices, 1e-6)
+    with pytest.raises(BudgetError, match="cannot be reached"):
+        fit(traced.network.original, traced.choices, (Limit(latency, 1e-6),))
+
+
+def test_a_short_fine_tune_learns_a_fixed_number_of_training_images() -> None:
+    data = load_data("digits")
+    few = few_images(data, seed=0)
+    assert len(few.train) == min(len(data.train), 40 * 128)
+    assert set(few.train.positions.tolist()) <= set(data.train.positions.tolist())
+    assert torch.equal(few.train.positions, few_images(data, seed=0).train.positions)
+    assert few.search is data.search
+
+
+def test_the_predicted_size_is_that_of_the_exported_file(traced: Traced, template: GraphTemplate) -> None:
+    random = np.random.default_rng(0)
+    original = template.file(traced.network.original, random)
+    size = network_costs(traced.network, exact_cost(traced, template), len(original)).size_bytes
+    assert size(traced.network.original) == len(original)
+    for _ in range(3):
+        policy = draw_policy(traced.choices, random)
+        assert size(policy) == pytest.approx(len(template.file(policy, random)), rel=0.01)

@@ -1,0 +1,91 @@
+"""The command that compresses for several budgets and seeds."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amc_hw.config import DEMO_DATA, DEMO_MODEL
+from amc_hw.options import (
+    Checkpoint,
+    DataName,
+    DataRoot,
+    DeviceName,
+    Episodes,
+    Epochs,
+    Json,
+    Model,
+    Seed,
+    Strategy,
+    TableFile,
+)
+from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
+
+
+def sweep(
+    latency: Annotated[str, typer.Option(help="latency budgets with commas between them: 0.3x,0.5x,0.7x")],
+    out: Annotated[Path, typer.Option(help="folder for the runs and the plot")] = Path("runs/sweep"),
+    seeds: Annotated[int, typer.Option(help="runs for each budget", min=1)] = 1,
+    model: Model = DEMO_MODEL,
+    checkpoint: Checkpoint = None,
+    data: DataName = DEMO_DATA,
+    data_root: DataRoot = None,
+    device: DeviceName = "host",
+    table: TableFile = None,
+    strategy: Strategy = "ddpg",
+    episodes: Episodes = 100,
+    epochs: Epochs = 10,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Compress for several latency budgets and seeds; finished runs are not repeated."""
+    from amc_hw.config import make_config
+    from amc_hw.sweep import FRONT
+    from amc_hw.sweep import sweep as run_sweep
+
+    paths = {
+        name: str(path.expanduser().resolve()) if path else None
+        for name, path in (("checkpoint", checkpoint), ("data_root", data_root), ("table", table))
+    }
+    base = make_config(
+        model=model,
+        data=data,
+        device=device,
+        strategy=strategy,
+        episodes=episodes,
+        epochs=epochs,
+        seed=seed,
+        command=shlex.join(["amc-hw", *sys.argv[1:]]),
+        **paths,
+    )
+    with progress_bar() as report:
+        rows = run_sweep(out, base, latency.split(","), seeds, report)
+    failed = [row for row in rows if row.summary is None]
+    if json:
+        print_json(
+            [
+                {"run": str(r.run), "budget": r.budget, "seed": r.seed, "on_front": r.on_front, "error": r.error}
+                | ({"compressed": r.summary["compressed"]} if r.summary else {})
+                for r in rows
+            ]
+        )
+    else:
+        table_rows = []
+        for row in rows:
+            if row.summary is not None:
+                compressed = row.summary["compressed"]
+                latency_ms = compressed["latency_ms"]
+                shown = f"{latency_ms:.3f}" if latency_ms else f"{compressed['predicted_ms']:.3f} (predicted)"
+                front = "yes" if row.on_front else ""
+                table_rows.append((row.budget, str(row.seed), shown, f"{compressed['accuracy']:.2%}", front))
+        print_table("", ("budget", "seed", "ms", "accuracy", "on the front"), table_rows)
+        if table_rows:
+            answer(f"front: {out / FRONT}")
+    for row in failed:
+        say(f"error: {row.run}: {row.error}")
+    if failed:
+        raise typer.Exit(1)

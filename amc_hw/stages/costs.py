@@ -1,0 +1,79 @@
+"""What policies cost: every metric that a budget can be on, as a sum over a network's layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from amc_hw.latency.cost import Cost, Term
+from amc_hw.policy import Dimension, Policy
+from amc_hw.trace.network import Layer, Network
+
+BYTES_OF_A_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a policy costs: predicted latency, MACs, parameters and bytes of the exported file."""
+
+    latency_ms: Cost
+    macs: Cost
+    params: Cost
+    size_bytes: Cost
+
+    def of(self, metric: str) -> Cost:
+        """Return the cost of a metric."""
+        cost: Cost = getattr(self, metric)
+        return cost
+
+
+def network_costs(network: Network, latency: Cost, file_bytes: int) -> Costs:
+    """Return the costs of a traced network; MACs, parameters and bytes are counted layer by layer.
+
+    Args:
+        network: the trace.
+        latency: its predicted latency.
+        file_bytes: of the exported original; what is no weight or bias of a layer in it stays as it is.
+    """
+    layers = [(_groups((layer.c_in, layer.c_out)), layer.macs) for layer in network.layers]
+    terms, constant = _terms(layers, network.original)
+    macs = Cost("macs", terms, constant + network.other_macs)
+    counted = [(_groups(shape), _elements(shape)) for shape in network.tensors]
+    terms, constant = _terms(counted, network.original)
+    params = Cost("params", terms, constant + network.other_params)
+    own = {layer.name: layer for layer in network.layers}.values()  # a layer that is called twice is stored once
+    stored = [(_groups((layer.c_in, layer.c_out)), _stored(layer)) for layer in own]
+    terms, constant = _terms(stored, network.original)
+    others = file_bytes - sum(count(network.original) for _, count in stored)
+    return Costs(latency, macs, params, Cost("size_bytes", terms, constant + others))
+
+
+def _stored(layer: Layer) -> Callable[[Policy], float]:
+    """Return the bytes of a layer's weights and of its biases, which batch norms are folded into."""
+    return lambda policy: BYTES_OF_A_FLOAT * (layer.weights(policy) + layer.c_out.at(policy))
+
+
+def _groups(shape: tuple[Dimension, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(group for dimension in shape for group in dimension.groups))
+
+
+def _elements(shape: tuple[Dimension, ...]) -> Callable[[Policy], float]:
+    return lambda policy: math.prod(dimension.at(policy) for dimension in shape)
+
+
+def _terms(
+    counted: Sequence[tuple[tuple[str, ...], Callable[[Policy], float]]], original: Policy
+) -> tuple[list[Term], float]:
+    """Split summands into terms that follow the policy and a constant."""
+    terms, constant = [], 0.0
+    for groups, count in counted:
+        if groups:
+            terms.append(Term(groups, _by_position(groups, count)))
+        else:
+            constant += count(original)
+    return terms, constant
+
+
+def _by_position(groups: tuple[str, ...], count: Callable[[Policy], float]) -> Callable[[tuple[int, ...]], float]:
+    return lambda channels: count(dict(zip(groups, channels, strict=True)))

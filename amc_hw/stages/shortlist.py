@@ -1,0 +1,133 @@
+"""The best of a search are compared after a short fine-tune: accuracy before it ranks good policies poorly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from amc_hw.data import Data
+from amc_hw.finetune import train
+from amc_hw.latency.bounds import Bounds, Limit
+from amc_hw.policy import Policy
+from amc_hw.run_folder import append_line, read_lines
+from amc_hw.search.moves import grown, shrunk
+from amc_hw.stages.search import Search
+from amc_hw.stages.subject import Subject
+
+Progress = Callable[[int, int, str], None]
+
+SHORTLIST = "shortlist.jsonl"
+LENGTH = 3
+STEPS, BATCH, LEARNING_RATE = 40, 128, 0.01
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A policy of the shortlist with its score, 0..1 on the search split, after the short fine-tune."""
+
+    policy: Policy
+    score: float
+
+
+def shortlist(
+    run: Path, subject: Subject, search: Search, score: Callable[[nn.Module], float], seed: int, progress: Progress
+) -> list[Policy]:
+    """Return the search's best policies, the one that is best after a short fine-tune first.
+
+    Each is grown to use up its budget, reconstructed, and fine-tuned for a fixed number of steps on the same
+    training images. Results are kept in the run folder, so that a stopped comparison goes on.
+
+    Args:
+        run: the run folder.
+        subject: the network and its data.
+        search: the finished search.
+        score: accuracy of a network on the search split.
+        seed: decides which images are learned, in which order.
+        progress: called with (done, total, text).
+    """
+    policies = best_policies(search, subject.choices)
+    if len(policies) == 1:
+        return policies
+    known = {tuple(line["channels"].items()): float(line["score"]) for line in read_lines(run / SHORTLIST)}
+    contenders = []
+    for number, policy in enumerate(policies):
+        key = tuple(policy.items())
+        if key not in known:
+            progress(number, len(policies), f"short fine-tune of candidate {number + 1}")
+            known[key] = _tuned_score(subject, search, policy, score, seed)
+            append_line(run / SHORTLIST, {"channels": dict(policy), "score": known[key]})
+        contenders.append(Contender(policy, known[key]))
+        best = max(contenders, key=lambda contender: contender.score)
+        progress(number + 1, len(policies), f"short fine-tunes, best {best.score:.2%}")
+    return [each.policy for each in sorted(contenders, key=lambda contender: -contender.score)]
+
+
+def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> list[Policy]:
+    """Return the best different policies by reward that are within the limits, grown to use them up.
+
+    Where no searched policy is (the accuracy-guaranteed protocol has no bounds), the best one is made smaller.
+    """
+    limits = search.limits(1 - search.margin)
+    found: list[Policy] = []
+    for episode in search.study.top(len(search.study.episodes)):
+        if all(limit.cost(episode.policy) <= limit.most for limit in limits):
+            policy = fit(episode.policy, choices, limits)
+            if policy not in found:
+                found.append(policy)
+        if len(found) == LENGTH:
+            break
+    return found or [fit(search.study.best.policy, choices, limits)]
+
+
+def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> dict[str, int]:
+    """Make a policy keep limits and use them up, a notch at a time.
+
+    Smaller, it loses the notch that gives most for the smallest share of its channels (HAQ, arXiv:1811.08886,
+    section 3.2, lowers layer by layer until the budget is met); larger, it gains the one that is cheapest for
+    the largest share.
+
+    Raises:
+        BudgetError: no channel counts keep the limits.
+    """
+    first, *others = limits
+    bounds = Bounds(first.cost, choices, first.most, others)
+
+    def step(group: str, lower: int, upper: int) -> float:
+        return (choices[group][upper] - choices[group][lower]) / choices[group][upper]
+
+    def lost(group: str, channels: int, saved: float) -> float:
+        position = choices[group].index(channels)
+        return saved / step(group, position, position + 1)
+
+    def gained(group: str, channels: int, load: float) -> float:
+        position = choices[group].index(channels)
+        return step(group, position - 1, position) / max(load, 1e-12)
+
+    return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
+
+
+def _tuned_score(
+    subject: Subject, search: Search, policy: Policy, score: Callable[[nn.Module], float], seed: int
+) -> float:
+    model = search.pruner.pruned(policy, thorough=True)
+    train(
+        model,
+        few_images(subject.data, seed),
+        epochs=1,
+        lr=LEARNING_RATE,
+        batch_size=BATCH,
+        seed=seed,
+        teacher=subject.model,
+    )
+    return score(model)
+
+
+def few_images(data: Data, seed: int) -> Data:
+    """Return the data with as many training images, drawn once, as the steps of a short fine-tune take."""
+    drawn = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[: STEPS * BATCH]
+    part = replace(data.train, positions=data.train.positions[drawn], labels=data.train.labels[drawn])
+    return replace(data, train=part)
