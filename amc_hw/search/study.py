@@ -25,6 +25,14 @@ FORMAT = 1  # 1: a first line with the settings, then one line per episode
 
 
 @dataclass(frozen=True)
+class Score:
+    """An accuracy, 0..1, and how many images it was found on where that is known."""
+
+    accuracy: float
+    images: int | None = None
+
+
+@dataclass(frozen=True)
 class Episode:
     """One scored policy: a line of ``episodes.jsonl``.
 
@@ -69,13 +77,14 @@ class StudyResult:
 def run_study(
     strategy: Strategy,
     cost: Cost,
-    evaluate: Callable[[Policy], float],
+    evaluate: Callable[[Policy], float | Score],
     reward: Reward,
     episodes: int,
     log_path: Path,
     settings: Mapping[str, Any],
     metrics: Mapping[str, Cost] | None = None,
     load: Callable[[Policy], float] | None = None,
+    recall: Callable[[Policy, Score], None] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> StudyResult:
     """Run a search, or go on with one where its log ends.
@@ -93,6 +102,7 @@ def run_study(
         metrics: further costs to record, by the name of their key in the log.
         load: the share of the budget that a policy uses; what is over it (a strategy's way down to the budget)
             is worth less than anything that keeps it, so that it is never the best.
+        recall: told every score, those of the log included, for an evaluation that depends on earlier ones.
         progress: told episodes done, episodes in all and the best so far.
 
     Raises:
@@ -103,7 +113,7 @@ def run_study(
         raise UsageError(f"a search of {episodes} episodes finds nothing; ask for at least 1.")
     recorded = _read(log_path, settings)
     done: list[Episode] = []
-    accuracies: dict[tuple[tuple[str, int], ...], float] = {}
+    scores: dict[tuple[tuple[str, int], ...], Score] = {}
     total = max(episodes, len(recorded))
     for number in range(total):
         started = time.perf_counter()
@@ -117,9 +127,8 @@ def run_study(
                     "network, latency table, machine or version); choose another run folder."
                 )
         else:
-            accuracy = accuracies.get(_key(policy))
-            if accuracy is None:
-                accuracy = _fraction(evaluate(policy))
+            score = scores.get(_key(policy)) or _score(evaluate(policy))
+            accuracy = score.accuracy
             value = cost(policy)
             used = 0.0 if load is None else load(policy)
             episode = Episode(
@@ -128,12 +137,16 @@ def run_study(
                 accuracy=accuracy,
                 reward=reward(accuracy, value, cost.metric) if used <= 1 else LEAST_REWARD - used,
                 cost=value,
-                metrics={name: extra(policy) for name, extra in (metrics or {}).items()},
+                metrics={name: extra(policy) for name, extra in (metrics or {}).items()}
+                | ({} if score.images is None else {"images": score.images}),
                 seconds=time.perf_counter() - started,
             )
             append_line(log_path, _to_line(episode))
         strategy.tell(policy, Result(episode.accuracy, episode.reward, episode.cost))
-        accuracies[_key(policy)] = episode.accuracy
+        images = episode.metrics.get("images")
+        scores[_key(policy)] = Score(episode.accuracy, None if images is None else int(images))
+        if recall is not None:
+            recall(policy, scores[_key(policy)])
         done.append(episode)
         if progress is not None:
             progress(number + 1, total, _describe(StudyResult(tuple(done)).best, cost))
@@ -214,11 +227,12 @@ def _from_line(line: dict[str, Any]) -> Episode:
     )
 
 
-def _fraction(accuracy: float) -> float:
+def _score(answer: float | Score) -> Score:
     """Return the evaluator's answer, which has to be a fraction (this also refuses NaN)."""
-    if not 0.0 <= accuracy <= 1.0:
-        raise UsageError(f"the evaluation returned {accuracy}; it must return a fraction between 0 and 1.")
-    return float(accuracy)
+    score = answer if isinstance(answer, Score) else Score(float(answer))
+    if not 0.0 <= score.accuracy <= 1.0:
+        raise UsageError(f"the evaluation returned {score.accuracy}; it must return a fraction between 0 and 1.")
+    return score
 
 
 def _key(policy: Policy) -> tuple[tuple[str, int], ...]:

@@ -11,11 +11,9 @@ from torch import nn
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.data import Part
-from amc_hw.finetune import evaluate
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
-from amc_hw.pruning.folding import folded
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.run_folder import write_json
 from amc_hw.search.rewards import find_reward
@@ -24,6 +22,7 @@ from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
 from amc_hw.stages.costs import Costs
 from amc_hw.stages.importance import channel_importance
+from amc_hw.stages.scoring import EarlyDropping, PartScorer
 from amc_hw.stages.subject import Subject
 
 Progress = Callable[[int, int, str], None]
@@ -32,6 +31,8 @@ EPISODES = "episodes.jsonl"
 POLICY = "policy.json"
 CALIBRATION_IMAGES = 640
 LARGEST_MARGIN = 0.01
+CANDIDATES = 3
+"""Best policies of a search that are compared after a short fine-tune."""
 
 
 def search_steps(subject: Subject) -> list[Step]:
@@ -111,9 +112,9 @@ def make_pruner(subject: Subject, seed: int) -> Pruner:
     return Pruner(subject.model, subject.network, images)
 
 
-def score_on(part: Part) -> Callable[[nn.Module], float]:
+def score_on(part: Part) -> PartScorer:
     """Return the scoring function of a search: top-1 accuracy on a part of the training set."""
-    return lambda model: evaluate(folded(model), part)
+    return PartScorer(part)
 
 
 def search(
@@ -144,6 +145,9 @@ def search(
     space = SearchSpace(search_steps(subject), cost, limit if reward.needs_budget else None, others)
     progress(0, 1, "gathering statistics for reconstruction")
     pruner = make_pruner(subject, config.seed)
+    dropping = None
+    if isinstance(score, PartScorer) and reward.needs_budget:  # then the most accurate policies are the best
+        dropping = EarlyDropping(score, pruner.pruned, CANDIDATES, space.keeps)
     study = run_study(
         build_strategy(
             config.strategy,
@@ -153,7 +157,7 @@ def search(
             importance=channel_importance(subject, pruner, config.seed) if config.strategy in WEIGH_CHANNELS else None,
         ),
         cost,
-        lambda policy: score(pruner.pruned(policy)),
+        lambda policy: score(pruner.pruned(policy)) if dropping is None else dropping(policy),
         reward,
         config.episodes,
         run / EPISODES,
@@ -176,6 +180,7 @@ def search(
             "size_bytes": costs.size_bytes,
         },
         load=None if space.bounds is None else space.load,
+        recall=None if dropping is None else dropping.recall,
         progress=progress,
     )
     return Search(study, original, budgets, margin, costs, pruner)

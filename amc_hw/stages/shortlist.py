@@ -15,13 +15,12 @@ from amc_hw.latency.bounds import Bounds, Limit
 from amc_hw.policy import Policy
 from amc_hw.run_folder import append_line, read_lines
 from amc_hw.search.moves import grown, shrunk
-from amc_hw.stages.search import Search
+from amc_hw.stages.search import CANDIDATES, Search
 from amc_hw.stages.subject import Subject
 
 Progress = Callable[[int, int, str], None]
 
 SHORTLIST = "shortlist.jsonl"
-LENGTH = 3
 STEPS, BATCH, LEARNING_RATE = 40, 128, 0.01
 
 
@@ -78,7 +77,7 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
             policy = fit(episode.policy, choices, limits)
             if policy not in found:
                 found.append(policy)
-        if len(found) == LENGTH:
+        if len(found) == CANDIDATES:
             break
     return found or [fit(search.study.best.policy, choices, limits)]
 
