@@ -48,7 +48,7 @@ def compress(
     size: str | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
     run: Path | str = "runs/compress",
-    strategy: str = "ddpg",
+    strategy: str = "auto",
     episodes: int = 200,
     epochs: int = 20,
     seed: int = 0,

@@ -36,7 +36,7 @@ def sweep(
     data_root: DataRoot = None,
     device: DeviceName = "host",
     table: TableFile = None,
-    strategy: Strategy = "ddpg",
+    strategy: Strategy = "auto",
     episodes: Episodes = 100,
     epochs: Epochs = 10,
     seed: Seed = 0,

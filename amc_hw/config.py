@@ -58,7 +58,7 @@ class RunConfig(BaseModel):
     budget: str = "0.5x"
     limits: dict[Metric, str] = {}
     reward: str = "resource"
-    strategy: str = "ddpg"
+    strategy: str = "auto"
     episodes: Annotated[int, Field(ge=1)] = 200
     seed: Annotated[int, Field(ge=0)] = 0
     multiple: Annotated[int, Field(ge=1)] = 8
