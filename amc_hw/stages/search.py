@@ -71,6 +71,7 @@ class Search:
         margin: share of a latency budget that was left free for the table's error.
         costs: what policies cost.
         pruner: makes their networks.
+        bounded: whether the search maximised accuracy within the budgets, so that they should be used up.
     """
 
     study: StudyResult
@@ -79,6 +80,7 @@ class Search:
     margin: float
     costs: Costs
     pruner: Pruner
+    bounded: bool = True
 
     def limits(self, latency_share: float) -> tuple[Limit, ...]:
         """Return the budgets as limits, of a latency budget the given share."""
@@ -183,7 +185,7 @@ def search(
         recall=None if dropping is None else dropping.recall,
         progress=progress,
     )
-    return Search(study, original, budgets, margin, costs, pruner)
+    return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def shortlist(
 
 
 def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> list[Policy]:
-    """Return the best different policies by reward that are within the limits, grown to use them up.
+    """Return the best different policies by reward that are within the limits, grown to use up what bounds them.
 
     Where no searched policy is (the accuracy-guaranteed protocol has no bounds), the best one is made smaller.
     """
@@ -74,7 +74,7 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
     found: list[Policy] = []
     for episode in search.study.top(len(search.study.episodes)):
         if all(limit.cost(episode.policy) <= limit.most for limit in limits):
-            policy = fit(episode.policy, choices, limits)
+            policy = fit(episode.policy, choices, limits) if search.bounded else episode.policy
             if policy not in found:
                 found.append(policy)
         if len(found) == CANDIDATES:

@@ -89,7 +89,7 @@ def verify(
         used = measured_ms / allowed
         if used <= 1 and (fitting is None or measured_ms > (fitting[1].measured_ms or 0.0)):
             fitting = (model, chosen)
-        if fitting is not None and (fitting[1].measured_ms or 0.0) >= WELL_USED * allowed:
+        if fitting is not None and ((fitting[1].measured_ms or 0.0) >= WELL_USED * allowed or not search.bounded):
             break
         off = used / (latency(policy) / budget.target(latency(search.original)))
         try:
