@@ -17,6 +17,8 @@ from amc_hw.run_folder import write_bytes
 
 Progress = Callable[[int, int, str], None]
 
+FIRST_GUESS_MS = 1.0
+
 UNSTEADY_VISITS = 0.05
 """Networks whose middle half of visits spans more than this share of their median were not timed in peace."""
 
@@ -25,6 +27,20 @@ def effort_of(device: Device) -> Effort:
     """Return what a device asks for, if it asks for anything of its own."""
     effort = getattr(device, "effort", None)
     return effort if isinstance(effort, Effort) else Effort()
+
+
+def visit_ms(device: Device, file: Path, about_ms: float) -> float:
+    """Return the mean latency of a network over one short visit, in milliseconds.
+
+    Args:
+        device: where to measure.
+        file: the exported network.
+        about_ms: what it is expected to take.
+    """
+    effort = effort_of(device)
+    runs = effort.visit_runs or runs_of_visit(about_ms)
+    warmup = effort.visit_warmup if effort.visit_runs else max(effort.visit_warmup, runs // 4)
+    return float(np.mean(device.time_model(file, warmup=warmup, runs=runs))) / 1e3
 
 
 class Clock:
@@ -98,8 +114,6 @@ class Clock:
     def _visit(self) -> None:
         index = self._done % len(self._policies)
         write_bytes(self._file, self._contents[index])
-        visits, effort = self._visits_ms[index], self._effort
-        runs = effort.visit_runs or runs_of_visit(float(np.median(visits)) if visits else 10.0)
-        samples_us = self._device.time_model(self._file, warmup=effort.visit_warmup, runs=runs)
-        visits.append(float(np.mean(samples_us)) / 1e3)
+        visits = self._visits_ms[index]
+        visits.append(visit_ms(self._device, self._file, float(np.median(visits)) if visits else FIRST_GUESS_MS))
         self._done += 1

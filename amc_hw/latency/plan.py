@@ -30,7 +30,7 @@ class Effort:
         runs: runs of each network with the profiler on; the slowest quarter is left out.
         samples: times that the device then tells of each kernel: one for each run, or only their mean.
         visits: times that every network of the calibration has its turn.
-        visit_warmup: runs of each visit that do not count.
+        visit_warmup: runs of each visit that do not count, at least; a quarter of the others where they are many.
         visit_runs: runs that do; 0 for what `runs_of_visit` says.
     """
 
@@ -49,7 +49,7 @@ def runs_of_visit(latency_ms: float) -> int:
     A machine that others use, too, is slow for a second or so now and then. Many short visits spread over the
     time of the measurement see it at its usual speed; few long ones do not (docs/latency-tables.md).
     """
-    return round(min(40.0, max(3.0, 30.0 / latency_ms)))
+    return round(min(1000.0, max(3.0, 30.0 / latency_ms)))
 
 
 def families_to_measure(table: LatencyTable, operators: Sequence[Operator], effort: Effort = Effort()) -> set[str]:

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from amc_hw.clock import effort_of
+from amc_hw.clock import effort_of, visit_ms
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.export.formats import export, find_format
 from amc_hw.latency.graph import GraphTemplate
-from amc_hw.latency.plan import runs_of_visit
 from amc_hw.latency.prediction import Predictor
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
@@ -160,13 +159,10 @@ def _interleaved(
     device: Device, files: Sequence[Path], predicted: Sequence[float], progress: Progress
 ) -> list[list[float]]:
     """Time all files in turns, a short visit each, so that a slow moment hits few of them; means in milliseconds."""
-    effort = effort_of(device)
     means: list[list[float]] = [[] for _ in files]
-    total = max(LEAST_VISITS, effort.visits) * len(files)
+    total = max(LEAST_VISITS, effort_of(device).visits) * len(files)
     for step in range(total):
         index = step % len(files)
         progress(step, total, "measuring networks")
-        runs = effort.visit_runs or runs_of_visit(predicted[index])
-        samples = device.time_model(files[index], warmup=effort.visit_warmup, runs=runs)
-        means[index].append(float(np.mean(samples)) / 1e3)
+        means[index].append(visit_ms(device, files[index], predicted[index]))
     return means

@@ -48,9 +48,32 @@ def load_model_and_data(model: str, data: str, data_root: str | None, seed: int 
 
 
 def make_subject(model: nn.Module, data: Data, multiple: int = 8, lower: float = 0.2) -> Subject:
-    """Trace a trained network; see `trace_subject`."""
+    """Trace a trained network; see `trace_subject`.
+
+    Raises:
+        UnsupportedModelError: the network does not tell the data's classes apart, or nothing in it can be pruned.
+    """
+    _require_classes(model, data)
     traced = trace_subject(model, data.image_size, multiple, lower)
     return Subject(traced.model, traced.example, traced.network, traced.choices, data)
+
+
+def _require_classes(model: nn.Module, data: Data) -> None:
+    """Refuse a network whose output is not one score for each class: accuracy would mean nothing."""
+    try:
+        with torch.no_grad():
+            output = model.eval()(torch.zeros(1, *data.image_size))
+    except Exception:  # the trace says why
+        return
+    if not isinstance(output, Tensor):
+        raise UnsupportedModelError(
+            f"the network gives a {type(output).__name__} where one tensor of class scores is needed; wrap it."
+        )
+    if tuple(output.shape) != (1, data.num_classes):
+        raise UnsupportedModelError(
+            f"the network gives scores of shape {tuple(output.shape[1:])} for an image, and {data.name} has "
+            f"{data.num_classes} classes; give the network and the data that belong together."
+        )
 
 
 def trace_subject(model: nn.Module, image_size: tuple[int, int, int], multiple: int = 8, lower: float = 0.2) -> Traced:
