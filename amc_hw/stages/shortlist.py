@@ -15,6 +15,7 @@ from amc_hw.latency.bounds import Bounds, Limit
 from amc_hw.policy import Policy
 from amc_hw.run_folder import append_line, read_lines
 from amc_hw.search.moves import grown, shrunk
+from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.search import CANDIDATES, Search
 from amc_hw.stages.subject import Subject
 
@@ -113,7 +114,7 @@ def _tuned_score(
     subject: Subject, search: Search, policy: Policy, score: Callable[[nn.Module], float], seed: int
 ) -> float:
     model = search.pruner.pruned(policy, thorough=True)
-    train(
+    history = train(
         model,
         few_images(subject.data, seed),
         epochs=1,
@@ -122,7 +123,8 @@ def _tuned_score(
         seed=seed,
         teacher=subject.model,
     )
-    return score(model)
+    # Training keeps the best weights, which can be those it began with; what was learned is what is compared.
+    return history.accuracies[-1] if isinstance(score, PartScorer) else score(model)
 
 
 def few_images(data: Data, seed: int) -> Data:
