@@ -18,7 +18,7 @@ from amc_hw.devices.base import Device
 from amc_hw.errors import RunFolderError, UsageError, unknown_name
 from amc_hw.export.formats import FORMATS, load_file
 from amc_hw.export.formats import export as export_file
-from amc_hw.finetune import evaluate, train
+from amc_hw.finetune import evaluate, recovery_settings, train
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.pruning.surgery import shrink
 from amc_hw.run_folder import read_json, write_json
@@ -30,10 +30,6 @@ Progress = Callable[[int, int, str], None]
 
 PRUNED, FINETUNED = "pruned.pt", "model.pt"
 SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
-# High enough to leave what the network remembers of its training images behind: of 0.01 ... 0.1, 0.05 gave the best
-# ResNet-20 on images it had never seen.
-LEARNING_RATE, WEIGHT_DECAY = 0.05, 5e-4
-LARGEST_BATCH, STEPS_AN_EPOCH = 128, 40
 EVALUATION_BATCH = 50
 
 
@@ -59,9 +55,7 @@ def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Prog
             model,
             subject.data,
             epochs=epochs,
-            lr=LEARNING_RATE,
-            weight_decay=WEIGHT_DECAY,
-            batch_size=max(1, min(LARGEST_BATCH, len(subject.data.train) // STEPS_AN_EPOCH)),
+            **recovery_settings(len(subject.data.train)),
             seed=seed,
             teacher=subject.model,
             progress=progress,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from amc_hw.data import Data
-from amc_hw.finetune import train
+from amc_hw.finetune import recovery_settings, train
 from amc_hw.latency.bounds import Bounds, Limit
 from amc_hw.policy import Policy
 from amc_hw.run_folder import append_line, read_lines
@@ -18,11 +18,14 @@ from amc_hw.search.moves import grown, shrunk
 from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.search import CANDIDATES, Search
 from amc_hw.stages.subject import Subject
+from amc_hw.trace.groups import Network
 
 Progress = Callable[[int, int, str], None]
 
 SHORTLIST = "shortlist.jsonl"
-STEPS, BATCH, LEARNING_RATE = 40, 128, 0.01
+MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
+TUNING_MACS = 1e12
+"""Of the original's forward passes over the images of one short fine-tune, where they are not too few."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ def shortlist(
 ) -> list[Policy]:
     """Return the search's best policies, the one that is best after a short fine-tune first.
 
-    Each is grown to use up its budget, reconstructed, and fine-tuned for a fixed number of steps on the same
-    training images. Results are kept in the run folder, so that a stopped comparison goes on.
+    The uniform policy competes, too: it is often better after fine-tuning than policies that were better before.
+    Each is grown to use up its budget, reconstructed, and fine-tuned on the same training images. Results are
+    kept in the run folder, so that a stopped comparison goes on.
 
     Args:
         run: the run folder.
@@ -80,7 +84,24 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
                 found.append(policy)
         if len(found) == CANDIDATES:
             break
-    return found or [fit(search.study.best.policy, choices, limits)]
+    if not found:
+        return [fit(search.study.best.policy, choices, limits)]
+    if search.bounded and (uniform := fit(largest_uniform(choices, limits), choices, limits)) not in found:
+        found.append(uniform)
+    return found
+
+
+def largest_uniform(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Policy:
+    """Return the policy of the largest single keep ratio within the limits; the smallest where none is."""
+    ratios = sorted({count / counts[-1] for counts in choices.values() for count in counts}, reverse=True)
+    for ratio in ratios:
+        policy = {
+            group: max((count for count in counts if count <= ratio * counts[-1]), default=counts[0])
+            for group, counts in choices.items()
+        }
+        if all(limit.cost(policy) <= limit.most for limit in limits):
+            break
+    return policy
 
 
 def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> dict[str, int]:
@@ -114,12 +135,12 @@ def _tuned_score(
     subject: Subject, search: Search, policy: Policy, score: Callable[[nn.Module], float], seed: int
 ) -> float:
     model = search.pruner.pruned(policy, thorough=True)
+    few = few_images(subject.data, tuning_images(subject.network), seed)
     history = train(
         model,
-        few_images(subject.data, seed),
+        few,
         epochs=1,
-        lr=LEARNING_RATE,
-        batch_size=BATCH,
+        **recovery_settings(len(few.train)),
         seed=seed,
         teacher=subject.model,
     )
@@ -127,8 +148,13 @@ def _tuned_score(
     return history.accuracies[-1] if isinstance(score, PartScorer) else score(model)
 
 
-def few_images(data: Data, seed: int) -> Data:
-    """Return the data with as many training images, drawn once, as the steps of a short fine-tune take."""
-    drawn = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[: STEPS * BATCH]
+def tuning_images(network: Network) -> int:
+    """Return how many images a short fine-tune learns: fewer where the network is large."""
+    return int(min(MOST_IMAGES, max(LEAST_IMAGES, TUNING_MACS / network.macs(network.original))))
+
+
+def few_images(data: Data, images: int, seed: int) -> Data:
+    """Return the data with so many training images, drawn once, or all where there are fewer."""
+    drawn = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:images]
     part = replace(data.train, positions=data.train.positions[drawn], labels=data.train.labels[drawn])
     return replace(data, train=part)

@@ -96,7 +96,7 @@ def test_the_shortlist_uses_its_budget_up(traced: Traced, template: GraphTemplat
     search = finished_search(traced, cost, "0.6x")
     limit = 0.6 * cost(traced.network.original)
     policies = best_policies(search, traced.choices)
-    assert len(policies) == 3
+    assert 3 <= len(policies) <= 4  # with the uniform one, where it is not among the best
     for policy in policies:
         assert 0.95 * limit <= cost(policy) <= limit
         dearer = [{**policy, g: c} for g, counts in traced.choices.items() for c in counts if c > policy[g]]
@@ -145,10 +145,10 @@ def test_fitting_stays_on_the_grid_and_under_all_limits(traced: Traced, template
 
 def test_a_short_fine_tune_learns_a_fixed_number_of_training_images() -> None:
     data = load_data("digits")
-    few = few_images(data, seed=0)
-    assert len(few.train) == min(len(data.train), 40 * 128)
+    few = few_images(data, 500, seed=0)
+    assert len(few.train) == 500
     assert set(few.train.positions.tolist()) <= set(data.train.positions.tolist())
-    assert torch.equal(few.train.positions, few_images(data, seed=0).train.positions)
+    assert torch.equal(few.train.positions, few_images(data, 500, seed=0).train.positions)
     assert few.search is data.search
 
 
