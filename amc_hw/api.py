@@ -17,7 +17,7 @@ from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline import compress_subject
 from amc_hw.policy import Metric
 from amc_hw.stages.finish import best_weights, restore
-from amc_hw.stages.search import score_on
+from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.subject import BASELINE, make_subject
 
 
@@ -105,7 +105,7 @@ def compress(
         open_run(folder, config)
         if not (folder / BASELINE).exists():
             save_checkpoint(model, folder / BASELINE)
-        score = evaluate or score_on(loaded.search)
+        score = evaluate or PartScorer(loaded.search)
         summary = compress_subject(folder, config, subject, opened, score, progress or _silent)
     finally:
         opened.close()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from amc_hw.devices.base import Device
-from amc_hw.latency.graph import GraphTemplate
-from amc_hw.latency.plan import CALIBRATION_NETWORKS, Effort, corner_policies, draw_policy, runs_of_visit
+from amc_hw.latency.plan import CALIBRATION_NETWORKS, runs_of_visit
 from amc_hw.latency.prediction import Predictor, left_out_error, structure_of
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable
 from amc_hw.policy import Policy
-from amc_hw.run_folder import write_bytes
+from amc_hw.rig import Rig, effort_of
 
 Progress = Callable[[int, int, str], None]
 
@@ -21,12 +20,6 @@ FIRST_GUESS_MS = 1.0
 
 UNSTEADY_VISITS = 0.05
 """Networks whose middle half of visits spans more than this share of their median were not timed in peace."""
-
-
-def effort_of(device: Device) -> Effort:
-    """Return what a device asks for, if it asks for anything of its own."""
-    effort = getattr(device, "effort", None)
-    return effort if isinstance(effort, Effort) else Effort()
 
 
 def visit_ms(device: Device, file: Path, about_ms: float) -> float:
@@ -43,6 +36,12 @@ def visit_ms(device: Device, file: Path, about_ms: float) -> float:
     return float(np.mean(device.time_model(file, warmup=warmup, runs=runs))) / 1e3
 
 
+def spread(visits_ms: Sequence[float]) -> float:
+    """Return the range of the middle half of the visits to a network, as a share of their median."""
+    low, middle, high = np.percentile(visits_ms, (25, 50, 75))
+    return float((high - low) / middle)
+
+
 class Clock:
     """The calibration of a table for one network; nothing to do where the table has it already.
 
@@ -50,34 +49,20 @@ class Clock:
     slows the machine for a while hits all of them alike.
 
     Args:
-        device: where to measure.
-        template: the network's operators as functions of the policy.
-        choices: channel counts of every group, ascending, the original's last.
+        rig: the network and the device.
         table: gets the calibration.
-        file: is overwritten with each network.
-        random: draws the networks.
     """
 
-    def __init__(
-        self,
-        device: Device,
-        template: GraphTemplate,
-        choices: Mapping[str, Sequence[int]],
-        table: LatencyTable,
-        file: Path,
-        random: np.random.Generator,
-    ) -> None:
-        self._device, self._template, self._table, self._file = device, template, table, file
-        self._effort = effort_of(device)
+    def __init__(self, rig: Rig, table: LatencyTable) -> None:
+        self._rig, self._table = rig, table
         self._policies: list[Policy] = []
-        corners = corner_policies(choices)
-        self._structure = structure_of(template.operators(corners[0]))
+        self._structure = structure_of(rig.template.operators(rig.corners[0]))
         if all(network.structure != self._structure for network in table.calibration):
-            drawn = (draw_policy(choices, random) for _ in range(CALIBRATION_NETWORKS - len(corners)))
-            self._policies = [*corners, *drawn]
-        self._contents = [template.file(policy, random) for policy in self._policies]
+            drawn = (rig.draw() for _ in range(CALIBRATION_NETWORKS - len(rig.corners)))
+            self._policies = [*rig.corners, *drawn]
+        self._contents = [rig.content(policy) for policy in self._policies]
         self._visits_ms: list[list[float]] = [[] for _ in self._policies]
-        self._done, self._total = 0, len(self._policies) * self._effort.visits
+        self._done, self._total = 0, len(self._policies) * rig.effort.visits
 
     def keep_up(self, share: float) -> None:
         """Make visits until this share of them is done."""
@@ -96,24 +81,22 @@ class Clock:
             CalibrationNetwork(
                 structure=self._structure,
                 model=model_name,
-                operators_ms=sum(predictor.operators_ms(self._template.operators(policy))),
+                operators_ms=sum(predictor.operators_ms(self._rig.template.operators(policy))),
                 measured_ms=float(np.median(visits)),
             )
             for policy, visits in zip(self._policies, self._visits_ms, strict=True)
         ]
         self._table.calibration = [*self._table.calibration, *networks]
         self._table.errors = {**self._table.errors, self._structure: left_out_error(networks)}
-        spreads = [np.subtract(*np.percentile(visits, (75, 25))) / np.median(visits) for visits in self._visits_ms]
-        unsteady = sum(bool(spread > UNSTEADY_VISITS) for spread in spreads)
-        if unsteady * 4 > len(spreads):
+        unsteady = sum(spread(visits) > UNSTEADY_VISITS for visits in self._visits_ms)
+        if unsteady * 4 > len(networks):
             self._table.note(
-                f"the times of {unsteady} of {len(spreads)} whole networks of {model_name} disagree: "
+                f"the times of {unsteady} of {len(networks)} whole networks of {model_name} disagree: "
                 "the machine was busy; measure again when it is quiet."
             )
 
     def _visit(self) -> None:
         index = self._done % len(self._policies)
-        write_bytes(self._file, self._contents[index])
-        visits = self._visits_ms[index]
-        visits.append(visit_ms(self._device, self._file, float(np.median(visits)) if visits else FIRST_GUESS_MS))
+        file, visits = self._rig.put(self._contents[index]), self._visits_ms[index]
+        visits.append(visit_ms(self._rig.device, file, float(np.median(visits)) if visits else FIRST_GUESS_MS))
         self._done += 1

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from amc_hw.clock import Clock, effort_of
+from amc_hw.clock import Clock
 from amc_hw.devices.base import Device, Kernel
 from amc_hw.latency.graph import GraphTemplate
-from amc_hw.latency.plan import Effort, corner_policies, draw_policy, families_to_measure
+from amc_hw.latency.plan import Effort, families_to_measure
 from amc_hw.latency.table import Entry, LatencyTable, load_table
 from amc_hw.policy import Policy
-from amc_hw.run_folder import write_bytes
+from amc_hw.rig import Rig
 
 Progress = Callable[[int, int, str], None]
 
@@ -81,8 +81,9 @@ def measure_table(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"network.{device.format}"
         try:
-            clock = Clock(device, template, choices, table, file, random)
-            _measure_operators(device, template, choices, table, file, random, path, clock, progress)
+            rig = Rig(device, template, choices, file, random)
+            clock = Clock(rig, table)
+            _measure_operators(rig, table, path, clock, progress)
             clock.finish(model_name, progress)
         finally:
             for note in getattr(device, "notes", []):  # what a device could not tell of its own state
@@ -92,27 +93,15 @@ def measure_table(
     return table
 
 
-def _measure_operators(
-    device: Device,
-    template: GraphTemplate,
-    choices: Mapping[str, Sequence[int]],
-    table: LatencyTable,
-    file: Path,
-    random: np.random.Generator,
-    path: Path,
-    clock: Clock,
-    progress: Progress,
-) -> None:
+def _measure_operators(rig: Rig, table: LatencyTable, path: Path, clock: Clock, progress: Progress) -> None:
     """Run networks until every family of operators was seen often enough; the clock has its share of the time."""
-    corners = corner_policies(choices)
-    operators = template.operators(corners[0])
-    effort = effort_of(device)
+    corners, effort = rig.corners, rig.effort
+    operators = rig.template.operators(corners[0])
     saved, done, unsteady = time.monotonic(), 0, 0
     while done < MOST_NETWORKS * effort.networks and families_to_measure(table, operators, effort):
-        policy = corners[done] if done < len(corners) else draw_policy(choices, random)
-        write_bytes(file, template.file(policy, random))
-        kernels, stable = _steady_kernels(device, file, effort)
-        table.add(entries_of(template, policy, kernels, stable))
+        policy = corners[done] if done < len(corners) else rig.draw()
+        kernels, stable = _steady_kernels(rig.device, rig.put(rig.content(policy)), effort)
+        table.add(entries_of(rig.template, policy, kernels, stable))
         done += 1
         unsteady += not stable
         clock.keep_up(done / effort.networks)

@@ -32,7 +32,8 @@ from amc_hw.stages import finish
 from amc_hw.stages.check import TableCheck, check_table
 from amc_hw.stages.costs import Costs, network_costs
 from amc_hw.stages.deployed import MODEL, all_exported
-from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, score_on, search, write_policy
+from amc_hw.stages.scoring import PartScorer
+from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, search, write_policy
 from amc_hw.stages.shortlist import shortlist
 from amc_hw.stages.subject import (
     BASELINE,
@@ -64,7 +65,7 @@ def compress(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]
     """
     with _device(config.device, _path(config.table)) as device:
         subject = _begin(run, config, progress)
-        return compress_subject(run, config, subject, device, score_on(subject.data.search), progress)
+        return compress_subject(run, config, subject, device, PartScorer(subject.data.search), progress)
 
 
 def compress_subject(
@@ -156,7 +157,7 @@ def search_on_device(run: Path, config: RunConfig, progress: Progress) -> dict[s
     """Search a policy, verify it on the device, and return what policy.json holds."""
     with _device(config.device, _path(config.table)) as device:
         subject = _begin(run, config, progress)
-        search_subject(run, config, subject, device, score_on(subject.data.search), progress)
+        search_subject(run, config, subject, device, PartScorer(subject.data.search), progress)
     policy: dict[str, Any] = read_json(run / POLICY)
     return policy
 

@@ -43,7 +43,7 @@ class AutoStrategy:
     def __init__(self, space: SearchSpace, seed: int, openers: Sequence[Policy], episodes: int) -> None:
         self.space = space
         self.random = np.random.default_rng(seed)
-        _, uniform = largest_uniform(space)
+        _, uniform = largest_uniform(space.choices, space.bounds)
         self.planned = [dict(uniform)]
         for policy in (fitted(opener, space, self.random) for opener in (uniform, *openers)):
             if policy not in self.planned:

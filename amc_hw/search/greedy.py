@@ -27,7 +27,7 @@ class GreedyStrategy:
         self.space = space
         self.random = np.random.default_rng(seed)
         self.policy = dict(space.original)
-        _, uniform = largest_uniform(space)
+        _, uniform = largest_uniform(space.choices, space.bounds)
         self.candidates: list[dict[str, int]] = [dict(uniform)]
         self.scores: list[tuple[float, dict[str, int]]] = []
         self.best: tuple[float, dict[str, int]] | None = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from amc_hw.latency.bounds import Bounds
 from amc_hw.policy import Policy
-from amc_hw.search.space import SearchSpace, Step
+from amc_hw.search.space import SearchSpace
 
 Choices = Mapping[str, tuple[int, ...]]
 _ROUNDING = 1e-9  # of a limit; totals that are updated change by change are more exact than this
@@ -101,26 +101,24 @@ def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> d
         tally.change(*best)
 
 
-def largest_uniform(space: SearchSpace) -> tuple[float, Policy]:
+def largest_uniform(choices: Choices, bounds: Bounds | None) -> tuple[float, Policy]:
     """Return the largest single keep ratio whose policy is within the limits, with that policy.
 
-    A group keeps its largest choice that is not over the ratio. Only finitely many ratios differ in their
-    policy, so all are tried from the top; bisection could miss the largest, because measured costs are not
-    monotone.
+    A group keeps its largest choice that is not over the ratio, or its smallest where all are. Only finitely
+    many ratios differ in their policy, so all are tried from the top; bisection could miss the largest,
+    because measured costs are not monotone.
     """
-    if space.bounds is None:
-        return 1.0, space.original
-    ratios = sorted({choice / step.choices[-1] for step in space.steps for choice in step.choices}, reverse=True)
+    if bounds is None:
+        return 1.0, {group: counts[-1] for group, counts in choices.items()}
+    ratios = sorted({count / counts[-1] for counts in choices.values() for count in counts}, reverse=True)
     for ratio in ratios:
-        policy = {step.group: at_most(ratio, step) for step in space.steps}
-        if space.bounds.keeps(policy):
+        policy = {
+            group: max([count for count in counts if count / counts[-1] <= ratio], default=counts[0])
+            for group, counts in choices.items()
+        }
+        if bounds.keeps(policy):
             return ratio, policy
-    return ratios[-1], space.bounds.floor
-
-
-def at_most(ratio: float, step: Step) -> int:
-    """Return the largest choice that is not over the keep ratio, or the smallest where all are."""
-    return max([c for c in step.choices if c / step.choices[-1] <= ratio], default=step.choices[0])
+    return ratios[-1], bounds.floor
 
 
 def at_random(random: np.random.Generator) -> Prefer:

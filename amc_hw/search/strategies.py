@@ -29,7 +29,7 @@ class DdpgStrategy:
         self.parameters = parameters
         self.agent = Agent(space.state_size, len(space.steps), seed, parameters)
         self.episode = 0
-        _, self.uniform = largest_uniform(space)
+        _, self.uniform = largest_uniform(space.choices, space.bounds)
         self.states: list[NDArray[np.float32]] = []
         self.executed: list[float] = []
 
@@ -86,7 +86,7 @@ class UniformStrategy:
     def __init__(self, space: SearchSpace, seed: int) -> None:
         self.space = space
         self.random = np.random.default_rng(seed)
-        self.ratio, self.first = largest_uniform(space)
+        self.ratio, self.first = largest_uniform(space.choices, space.bounds)
         self.asked = False
 
     def ask(self) -> Policy:

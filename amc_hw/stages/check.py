@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from amc_hw.clock import effort_of, visit_ms
+from amc_hw.clock import spread, visit_ms
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.export.formats import export, find_format
@@ -18,6 +18,7 @@ from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.rig import effort_of
 from amc_hw.run_folder import write_bytes
 from amc_hw.stages.deployed import example_for
 from amc_hw.stages.subject import Traced
@@ -138,7 +139,7 @@ def check_table(
                 channels=dict(policy),
                 predicted_ms=predicted_ms,
                 measured_ms=float(np.median(visits)),
-                spread=float(np.subtract(*np.percentile(visits, (75, 25))) / np.median(visits)),
+                spread=spread(visits),
             )
             for policy, predicted_ms, visits in zip(policies, predicted, means, strict=True)
         ),

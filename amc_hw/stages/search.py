@@ -10,7 +10,6 @@ from torch import nn
 
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
-from amc_hw.data import Part
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
@@ -112,11 +111,6 @@ def make_pruner(subject: Subject, seed: int) -> Pruner:
     """Gather the statistics for reconstruction from images of the training split."""
     images, _ = subject.data.train.first(CALIBRATION_IMAGES, seed)
     return Pruner(subject.model, subject.network, images)
-
-
-def score_on(part: Part) -> PartScorer:
-    """Return the scoring function of a search: top-1 accuracy on a part of the training set."""
-    return PartScorer(part)
 
 
 def search(

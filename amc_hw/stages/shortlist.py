@@ -14,7 +14,7 @@ from amc_hw.finetune import recovery_settings, train
 from amc_hw.latency.bounds import Bounds, Limit
 from amc_hw.policy import Policy
 from amc_hw.run_folder import append_line, read_lines
-from amc_hw.search.moves import grown, shrunk
+from amc_hw.search.moves import grown, largest_uniform, shrunk
 from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.search import CANDIDATES, Search
 from amc_hw.stages.subject import Subject
@@ -86,22 +86,11 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
             break
     if not found:
         return [fit(search.study.best.policy, choices, limits)]
-    if search.bounded and (uniform := fit(largest_uniform(choices, limits), choices, limits)) not in found:
-        found.append(uniform)
+    if search.bounded:
+        _, uniform = largest_uniform(choices, _bounds(choices, limits))
+        if (uniform := fit(uniform, choices, limits)) not in found:
+            found.append(uniform)
     return found
-
-
-def largest_uniform(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Policy:
-    """Return the policy of the largest single keep ratio within the limits; the smallest where none is."""
-    ratios = sorted({count / counts[-1] for counts in choices.values() for count in counts}, reverse=True)
-    for ratio in ratios:
-        policy = {
-            group: max((count for count in counts if count <= ratio * counts[-1]), default=counts[0])
-            for group, counts in choices.items()
-        }
-        if all(limit.cost(policy) <= limit.most for limit in limits):
-            break
-    return policy
 
 
 def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> dict[str, int]:
@@ -114,8 +103,7 @@ def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Li
     Raises:
         BudgetError: no channel counts keep the limits.
     """
-    first, *others = limits
-    bounds = Bounds(first.cost, choices, first.most, others)
+    bounds = _bounds(choices, limits)
 
     def step(group: str, lower: int, upper: int) -> float:
         return (choices[group][upper] - choices[group][lower]) / choices[group][upper]
@@ -129,6 +117,11 @@ def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Li
         return step(group, position - 1, position) / max(load, 1e-12)
 
     return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
+
+
+def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Bounds:
+    first, *others = limits
+    return Bounds(first.cost, choices, first.most, others)
 
 
 def _tuned_score(
