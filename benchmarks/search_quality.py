@@ -17,7 +17,7 @@ from typing import Any
 
 from amc_hw.budget import parse_budget
 from amc_hw.data import Data
-from amc_hw.finetune import evaluate, recovery_settings, train
+from amc_hw.finetune import evaluate
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.models.checkpoint import load_checkpoint
@@ -29,7 +29,7 @@ from amc_hw.stages.costs import network_costs
 from amc_hw.stages.importance import channel_importance
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
 from amc_hw.stages.search import CANDIDATES, make_pruner, search_steps
-from amc_hw.stages.shortlist import few_images, tuning_images
+from amc_hw.stages.shortlist import short_finetune
 from amc_hw.stages.subject import load_model_and_data, make_subject
 
 
@@ -70,9 +70,8 @@ class Bench:
         """Return the test accuracy before, and the search and test accuracies after a short fine-tune."""
         model = self.pruner.pruned(policy, thorough=True)
         before = evaluate(model, self.data.test)
-        few = few_images(self.data, tuning_images(self.subject.network), seed)
-        train(model, few, epochs=1, **recovery_settings(len(few.train)), seed=seed, teacher=self.subject.model)
-        return before, evaluate(model, self.data.search), evaluate(model, self.data.test)
+        learned = short_finetune(model, self.subject, seed)
+        return before, learned, evaluate(model, self.data.test)
 
 
 def main() -> None:

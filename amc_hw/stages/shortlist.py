@@ -128,17 +128,18 @@ def _tuned_score(
     subject: Subject, search: Search, policy: Policy, score: Callable[[nn.Module], float], seed: int
 ) -> float:
     model = search.pruner.pruned(policy, thorough=True)
+    learned = short_finetune(model, subject, seed)
+    return learned if isinstance(score, PartScorer) else score(model)
+
+
+def short_finetune(model: nn.Module, subject: Subject, seed: int) -> float:
+    """Fine-tune a pruned network for a moment; return what it then scores on the search split, 0..1.
+
+    Training keeps the best weights, which can be those it began with; the score is of what was learned.
+    """
     few = few_images(subject.data, tuning_images(subject.network), seed)
-    history = train(
-        model,
-        few,
-        epochs=1,
-        **recovery_settings(len(few.train)),
-        seed=seed,
-        teacher=subject.model,
-    )
-    # Training keeps the best weights, which can be those it began with; what was learned is what is compared.
-    return history.accuracies[-1] if isinstance(score, PartScorer) else score(model)
+    settings = recovery_settings(len(few.train))
+    return train(model, few, epochs=1, **settings, seed=seed, teacher=subject.model).accuracies[-1]
 
 
 def tuning_images(network: Network) -> int:
