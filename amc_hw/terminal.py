@@ -60,7 +60,7 @@ def _log_lines() -> ReportProgress:
         kind = re.sub(r"[0-9].*", "", text)
         if kind != stage or time.monotonic() - said >= LOG_EVERY_S:
             said, stage = time.monotonic(), kind
-            say(f"{text} ({done}/{total})")
+            say(f"{text.splitlines()[0]} ({done}/{total})")
 
     return report
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.latency.cost import Cost, format_cost
+from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
 from amc_hw.run_folder import append_line, read_lines
 from amc_hw.search.rewards import Reward
@@ -85,7 +85,7 @@ def run_study(
     metrics: Mapping[str, Cost] | None = None,
     load: Callable[[Policy], float] | None = None,
     recall: Callable[[Policy, Score], None] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[[int, int, StudyResult], None] | None = None,
 ) -> StudyResult:
     """Run a search, or go on with one where its log ends.
 
@@ -103,7 +103,7 @@ def run_study(
         load: the share of the budget that a policy uses; what is over it (a strategy's way down to the budget)
             is worth less than anything that keeps it, so that it is never the best.
         recall: told every score, those of the log included, for an evaluation that depends on earlier ones.
-        progress: told episodes done, episodes in all and the best so far.
+        progress: told the episodes done, their number in all, and the study so far.
 
     Raises:
         UsageError: no episodes are asked for, or ``evaluate`` returned no fraction.
@@ -149,7 +149,7 @@ def run_study(
             recall(policy, scores[_key(policy)])
         done.append(episode)
         if progress is not None:
-            progress(number + 1, total, _describe(StudyResult(tuple(done)).best, cost))
+            progress(number + 1, total, StudyResult(tuple(done)))
     return StudyResult(tuple(done))
 
 
@@ -237,7 +237,3 @@ def _score(answer: float | Score) -> Score:
 
 def _key(policy: Policy) -> tuple[tuple[str, int], ...]:
     return tuple(policy.items())
-
-
-def _describe(best: Episode, cost: Cost) -> str:
-    return f"best reward {best.reward:.4f}, accuracy {best.accuracy:.2%}, {format_cost(cost.metric, best.cost)}"

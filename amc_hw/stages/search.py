@@ -15,6 +15,7 @@ from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.run_folder import write_json
+from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
@@ -177,7 +178,7 @@ def search(
         },
         load=None if space.bounds is None else space.load,
         recall=None if dropping is None else dropping.recall,
-        progress=progress,
+        progress=lambda done, total, study: progress(done, total, describe(study, cost, original)),
     )
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget)
 
