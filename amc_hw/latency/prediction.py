@@ -19,6 +19,8 @@ from amc_hw.latency.surface import Surface
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable, PredictionError
 
 NETWORKS_TO_CALIBRATE = 4
+LEAST_SHARE = 0.5
+"""Of the smallest network's operators that a negative constant leaves; a line that takes more fits something else."""
 ENTRIES_FOR_SURFACE = 16
 """Channel counts of a family from which its own surface says more than all operators of the kind together."""
 GRID_LIMIT = 10_000
@@ -47,7 +49,8 @@ def fit_calibration(networks: Sequence[CalibrationNetwork]) -> Calibration:
     """Fit by least squares on relative errors.
 
     With networks of like size the constant cannot be told from the slope, so it is held at zero unless the
-    smallest and the largest differ by at least half; it is never negative.
+    smallest and the largest differ by at least half. It is negative where the profiler's own time in every kernel,
+    or caches that small networks fit into, weigh more than what starting a run costs.
     """
     if not networks:
         return Calibration()
@@ -57,7 +60,7 @@ def fit_calibration(networks: Sequence[CalibrationNetwork]) -> Calibration:
     if len(networks) >= NETWORKS_TO_CALIBRATE and x.max() > 1.5 * x.min():
         features = np.stack([x, np.ones_like(x)], axis=1) / y[:, None]
         fitted, *_ = np.linalg.lstsq(features, np.ones_like(y), rcond=None)
-        if fitted[1] > 0 and fitted[0] > 0:
+        if fitted[0] > 0 and fitted[0] * x.min() + fitted[1] > fitted[0] * x.min() * LEAST_SHARE:
             return Calibration(float(fitted[0]), float(fitted[1]))
     return Calibration(slope)
 
