@@ -34,6 +34,7 @@ from amc_hw.options import (
     TableFile,
     example,
 )
+from amc_hw.processes import is_first_process, require_one_process
 from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
 
 app = typer.Typer(
@@ -49,12 +50,15 @@ app.command(epilog=example("amc-hw sweep --latency 0.3x,0.5x,0.7x --seeds 3"))(s
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of a failure")] = False,
 ) -> None:
     if version:
         print(__version__)  # noqa: T201
         raise typer.Exit
+    if context.invoked_subcommand not in (None, "train", "finetune"):
+        require_one_process(context.invoked_subcommand)
 
 
 @app.command(epilog=example("amc-hw devices"))
@@ -117,6 +121,8 @@ def train(
             progress=report,
             state_path=state,
         )
+    if not is_first_process():
+        return
     save_checkpoint(network, out)
     state.unlink(missing_ok=True)
     accuracy = training.evaluate(network, loaded.test)
@@ -206,6 +212,8 @@ def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
     config, subject = open_subject(run)
     with progress_bar() as report:
         network = finish.finetune(run, subject, epochs, config.seed, report)
+    if not is_first_process():
+        return
     accuracy = evaluate(network, subject.data.search)
     if json:
         print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,13 +49,15 @@ class Part:
         generator: torch.Generator | None = None,
         shuffle: bool = False,
         device: str | torch.device = "cpu",
+        share: Callable[[Tensor], Tensor] | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images (n, C, H, W), float32, and labels (n,), int64; the last batch may be small.
 
-        The images lie channels-last in memory. `generator` (on the CPU) decides order and augmentation.
+        The images lie channels-last in memory. `generator` (on the CPU) decides order and augmentation. `share`
+        picks those of a batch's images that this process reads.
         """
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
-        chosen = torch.split(order, batch_size)
+        chosen = [index if share is None else share(index) for index in torch.split(order, batch_size)]
         read = self.images.read(self.positions[index] for index in chosen)
         for index, images in zip(chosen, read, strict=True):
             pixels = augmented(images, generator) if augment else images

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.data import Data, Part
+from amc_hw.distributed import Team, join
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.run_folder import write_bytes
 from amc_hw.training import (
@@ -117,6 +118,9 @@ def train(
     The search split is scored before the first and after every epoch, and the model ends in eval mode with
     the best weights, also when it is interrupted. On the CPU the same seed gives the same result.
 
+    Where torchrun started several processes, each learns its share of every batch and all end with the same
+    weights; the first one writes the state and tells the progress. See `amc_hw.distributed.Team`.
+
     Args:
         model: of the data's image and class count; fine-tuning starts from the weights it has.
         data: `train` is learned, `search` chooses the weights, `test` is not touched.
@@ -145,14 +149,16 @@ def train(
         "teacher": teacher is not None,
         "start": _digest(model),
     }
-    with placed(model, torch.device(device)):
-        run = _Run(model, data, settings, teacher, torch.device(device), progress or _silent)
+    team, place = join(torch.device(device))
+    with placed(model, place):
+        team.begin_alike(model)
+        run = _Run(model, data, settings, teacher, place, team, progress if progress and team.rank == 0 else _silent)
         try:
             if state_path is not None and state_path.exists():
                 run.load(state_path, identity)
             for epoch in range(run.epochs_done, epochs):
                 run.epoch(epoch)
-                if state_path is not None:
+                if state_path is not None and team.rank == 0:
                     run.save(state_path, identity)
         finally:
             model.load_state_dict(run.best)
@@ -170,9 +176,10 @@ class _Run:
         settings: Settings,
         teacher: nn.Module | None,
         device: torch.device,
+        team: Team,
         progress: Progress,
     ):
-        self.model, self.data, self.settings, self.device = model, data, settings, device
+        self.model, self.data, self.settings, self.device, self.team = model, data, settings, device, team
         self.progress = progress
         self.steps_per_epoch = math.ceil(len(data.train) / settings.batch_size)
         self.teacher = None
@@ -204,19 +211,23 @@ class _Run:
     def _steps(self, epoch: int) -> float:
         settings, total = self.settings, self.settings.epochs * self.steps_per_epoch
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-        batches = self.data.train.batches(settings.batch_size, True, generator, True, self.device)
-        loss_sum = torch.zeros((), device=self.device)
+        batches = self.data.train.batches(settings.batch_size, True, generator, True, self.device, self.team.share)
+        loss_sum, seen = torch.zeros((), device=self.device), 0
         self.model.train()
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(generator.initial_seed())  # dropout draws from the global generator
+            torch.manual_seed(generator.initial_seed() + self.team.rank)  # dropout draws from the global generator
             for step, (images, labels) in enumerate(batches, start=epoch * self.steps_per_epoch):
                 for group in self.optimizer.param_groups:
                     group["lr"] = settings.learning_rate(step, self.steps_per_epoch)
                 loss_sum += len(labels) * self._step(images, labels)
+                seen += len(labels)
                 if self.averaged is not None:
                     average(self.averaged, self.model, settings.ema or 0.0, step)
                 self.progress(step + 1, total, self._text(epoch))
-        loss = loss_sum.item() / len(self.data.train)
+        for trained in (self.model, self.averaged):
+            if trained is not None:
+                self.team.average_statistics(trained)
+        loss = self.team.mean(loss_sum / seen, seen).item()
         if not math.isfinite(loss):
             raise UsageError(
                 f"training diverged in epoch {epoch + 1}: the loss is {loss}; choose a learning rate "
@@ -236,6 +247,7 @@ class _Run:
         if target is not None:
             loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
         torch.autograd.backward(loss)
+        self.team.average_gradients(self.model, len(images))
         self.optimizer.step()
         return loss.detach()
 

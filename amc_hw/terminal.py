@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from amc_hw.processes import is_first_process
+
 ReportProgress = Callable[[int, int, str], None]
 
 LOG_EVERY_S = 15.0
@@ -28,6 +30,9 @@ def progress_bar() -> Iterator[ReportProgress]:
 
     Where stderr is no terminal (a log file, a pipe), a line is written now and then instead.
     """
+    if not is_first_process():
+        yield lambda done, total, text: None
+        return
     if not messages.is_terminal:
         yield _log_lines()
         return

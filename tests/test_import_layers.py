@@ -24,12 +24,13 @@ LAYERS = (
         "clock",
         "measure",
         "finetune",
+        "distributed",
         "training",
         "search",
     },
     {"pruning", "devices"},
     {"latency", "trace", "models", "data", "data_sources"},
-    {"run_folder", "config", "budget", "policy", "cache", "errors", "shipped"},
+    {"run_folder", "config", "budget", "policy", "cache", "errors", "shipped", "processes"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 FILES = sorted((ROOT / "amc_hw").rglob("*.py"))

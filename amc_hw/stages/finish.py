@@ -18,8 +18,9 @@ from amc_hw.devices.base import Device
 from amc_hw.errors import RunFolderError, UsageError, unknown_name
 from amc_hw.export.formats import FORMATS, load_file
 from amc_hw.export.formats import export as export_file
-from amc_hw.finetune import evaluate, recovery_settings, train
+from amc_hw.finetune import History, evaluate, recovery_settings, train
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
 from amc_hw.run_folder import read_json, write_json
 from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
@@ -50,6 +51,7 @@ def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
 def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Progress) -> nn.Module:
     """Fine-tune the pruned network of a run, or go on where that stopped; the weights are kept as model.pt."""
     model = restore(run, subject, PRUNED)
+    history = None
     if epochs:
         history = train(
             model,
@@ -61,19 +63,23 @@ def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Prog
             progress=progress,
             state_path=run / f"finetune-{epochs}.state",
         )
-        write_json(
-            run / FINETUNE,
-            {
-                "format": 1,
-                "start_accuracy": history.start_accuracy,
-                "epochs": [
-                    {"epoch": epoch + 1, "train_loss": loss, "search_accuracy": accuracy}
-                    for epoch, (loss, accuracy) in enumerate(zip(history.losses, history.accuracies, strict=True))
-                ],
-            },
-        )
-    save_checkpoint(model, run / FINETUNED)
+    if is_first_process():
+        if history is not None:
+            write_json(run / FINETUNE, _document(history))
+        save_checkpoint(model, run / FINETUNED)
     return model
+
+
+def _document(history: History) -> dict[str, Any]:
+    """Return what finetune.json holds."""
+    return {
+        "format": 1,
+        "start_accuracy": history.start_accuracy,
+        "epochs": [
+            {"epoch": epoch + 1, "train_loss": loss, "search_accuracy": accuracy}
+            for epoch, (loss, accuracy) in enumerate(zip(history.losses, history.accuracies, strict=True))
+        ],
+    }
 
 
 def best_weights(run: Path) -> str:
