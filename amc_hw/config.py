@@ -19,6 +19,8 @@ DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 
 _MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format"})
 """What may differ when a run goes on: more episodes, another fine-tuning, a newer library."""
+_BUILT_ON = frozenset({"epochs", "episodes"})
+"""What may not where rounds build on each other, or weights are what is pruned."""
 
 
 class RunConfig(BaseModel):
@@ -34,6 +36,8 @@ class RunConfig(BaseModel):
         metric: what the budget counts.
         budget: ``0.5x`` or an absolute value with its unit.
         limits: budgets on other metrics that hold at the same time.
+        rounds: larger budgets of the metric to prune and fine-tune to first.
+        granularity: what is removed, whole channels or single weights.
         reward: name of the reward.
         strategy: name of the search strategy.
         episodes: policies to score.
@@ -57,6 +61,8 @@ class RunConfig(BaseModel):
     metric: Metric = "latency_ms"
     budget: str = "0.5x"
     limits: dict[Metric, str] = {}
+    rounds: tuple[str, ...] = ()
+    granularity: Literal["channels", "weights"] = "channels"
     reward: str = "resource"
     strategy: str = "auto"
     episodes: Annotated[int, Field(ge=1)] = 200
@@ -86,8 +92,9 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
     path = run / CONFIG
     if path.exists():
         before = read_config(run).model_dump()
+        fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
         for key, now in config.model_dump().items():
-            if key not in _MAY_CHANGE and before[key] != now:
+            if key not in _MAY_CHANGE - fixed and before[key] != now:
                 raise RunFolderError(
                     f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another --run folder."
                 )

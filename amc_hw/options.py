@@ -25,6 +25,10 @@ Latency = Annotated[Optional[str], typer.Option(help="latency budget: 0.5x of th
 Macs = Annotated[Optional[str], typer.Option(help="budget of multiply-accumulates: 0.5x, or 150M")]  # noqa: UP045
 Params = Annotated[Optional[str], typer.Option(help="budget of parameters: 0.5x, or 2M")]  # noqa: UP045
 Size = Annotated[Optional[str], typer.Option(help="budget of the exported file: 0.5x, or 500kB")]  # noqa: UP045
+Rounds = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="larger budgets to prune and fine-tune to first, with commas between them: 0.5x,0.35x,0.25x"),
+]
 Reward = Annotated[
     str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
 ]

@@ -32,6 +32,7 @@ from amc_hw.stages import finish
 from amc_hw.stages.check import TableCheck, check_table
 from amc_hw.stages.costs import Costs, network_costs
 from amc_hw.stages.deployed import MODEL, all_exported
+from amc_hw.stages.rounds import after_rounds, plan_rounds
 from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, search, write_policy
 from amc_hw.stages.shortlist import shortlist
@@ -64,7 +65,7 @@ def compress(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     with _device(config.device, _path(config.table)) as device:
-        subject = _begin(run, config, progress)
+        subject = begin(run, config, progress)
         return compress_subject(run, config, subject, device, PartScorer(subject.data.search), progress)
 
 
@@ -86,6 +87,12 @@ def compress_subject(
         score: what the search maximises, 0..1, on images of the training set.
         progress: called with (done, total, text).
     """
+
+    def search_round(folder: Path, settings: RunConfig, subject: Subject, progress: Progress) -> None:
+        search_subject(folder, settings, subject, device, score, progress)
+
+    *earlier, _ = plan_rounds(run, config)
+    subject = after_rounds(earlier, subject, search_round, progress)
     costs = search_subject(run, config, subject, device, score, progress)
     finish.finetune(run, subject, config.epochs, config.seed, progress)
     progress(0, 1, "exporting the compressed network")
@@ -156,7 +163,7 @@ def open_subject(run: Path) -> tuple[RunConfig, Subject]:
 def search_on_device(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
     """Search a policy, verify it on the device, and return what policy.json holds."""
     with _device(config.device, _path(config.table)) as device:
-        subject = _begin(run, config, progress)
+        subject = begin(run, config, progress)
         search_subject(run, config, subject, device, PartScorer(subject.data.search), progress)
     policy: dict[str, Any] = read_json(run / POLICY)
     return policy
@@ -238,12 +245,13 @@ def _is_searched(run: Path, config: RunConfig) -> bool:
     return policy.exists() and weights.exists() and read_json(policy).get("episodes") == config.episodes
 
 
-def _begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
+def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
     """Check everything that the user named, then begin the run folder or go on with it.
 
     The folder keeps a copy of the trained weights; the demonstration trains them.
     """
     parse_budgets(config)
+    plan_rounds(run, config)
     find_reward(config.reward)
     find_strategy(config.strategy)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)

@@ -28,7 +28,7 @@ def channel_importance(subject: Subject, pruner: Pruner, seed: int) -> dict[str,
         pruner: whose order is followed.
         seed: decides which training images are looked at.
     """
-    model = copy.deepcopy(subject.model).eval()
+    model = copy.deepcopy(subject.start).eval()
     sums = {group.name: torch.zeros(group.channels) for group in subject.network.groups}
     images, labels = subject.data.train.first(IMAGES, seed)
     for inputs, targets in zip(torch.split(images, BATCH), torch.split(labels, BATCH), strict=True):

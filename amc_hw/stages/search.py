@@ -24,6 +24,7 @@ from amc_hw.stages.costs import Costs
 from amc_hw.stages.importance import channel_importance
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
 from amc_hw.stages.subject import Subject
+from amc_hw.trace.network import Layer
 
 Progress = Callable[[int, int, str], None]
 
@@ -46,18 +47,15 @@ def search_steps(subject: Subject) -> list[Step]:
     for group in subject.network.groups:
         fed = [layer for layer in subject.network.layers if group.name in layer.c_in.groups and not layer.depthwise]
         made = [layer for layer in subject.network.layers if group.name in layer.c_out.groups]
-        layer = (fed or made)[0]
-        original = subject.network.original
-        features = (
-            layer.c_out.at(original),
-            layer.c_in.at(original),
-            layer.out_h,
-            layer.out_w,
-            layer.stride[0],
-            layer.kernel[0],
-        )
-        steps.append(Step(group.name, subject.choices[group.name], tuple(map(float, features))))
+        features = layer_features((fed or made)[0], subject.network.original)
+        steps.append(Step(group.name, subject.choices[group.name], features))
     return steps
+
+
+def layer_features(layer: Layer, original: Policy) -> tuple[float, ...]:
+    """Return the paper's features of a layer: n, c, h, w, stride and kernel size k."""
+    c_out, c_in = layer.c_out.at(original), layer.c_in.at(original)
+    return tuple(map(float, (c_out, c_in, layer.out_h, layer.out_w, layer.stride[0], layer.kernel[0])))
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def budget_limits(budgets: Sequence[Budget], costs: Costs, original: Policy, lat
 def make_pruner(subject: Subject, seed: int) -> Pruner:
     """Gather the statistics for reconstruction from images of the training split."""
     images, _ = subject.data.train.first(CALIBRATION_IMAGES, seed)
-    return Pruner(subject.model, subject.network, images)
+    return Pruner(subject.start, subject.network, images)
 
 
 def search(

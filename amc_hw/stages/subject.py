@@ -36,9 +36,21 @@ class Traced:
 
 @dataclass(frozen=True)
 class Subject(Traced):
-    """A trained network with its data set."""
+    """A trained network with its data set.
+
+    Attributes:
+        data: its data set.
+        pruned_before: what a later round prunes instead of the model: a network of the same shape, in which the
+            channels that earlier rounds took are zero.
+    """
 
     data: Data
+    pruned_before: nn.Module | None = None
+
+    @property
+    def start(self) -> nn.Module:
+        """The network that is pruned."""
+        return self.model if self.pruned_before is None else self.pruned_before
 
 
 def load_model_and_data(model: str, data: str, data_root: str | None, seed: int = 0) -> tuple[nn.Module, Data]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from amc_hw.errors import UsageError
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import shrink, widened
 from amc_hw.trace.groups import trace
 
 
@@ -73,3 +73,20 @@ def test_wrong_channels_are_refused(model: nn.Sequential, kept: dict[str, list[i
     network = trace(model, torch.zeros(1, 3, 8, 8))
     with pytest.raises(UsageError, match=message):
         shrink(model, network, kept)
+
+
+def test_widening_undoes_shrinking_but_for_zeros(model: nn.Sequential) -> None:
+    network = trace(model, torch.zeros(1, 3, 8, 8))
+    kept = {"0": range(3), "4": [0, 5]}
+    small = shrink(model, network, kept)
+    for tensor in small.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape) + 0.1)  # as if it had learned since
+    wide = widened(model, network, kept, small)
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(wide(x), small(x))
+    assert [tensor.shape for tensor in wide.state_dict().values()] == [t.shape for t in model.state_dict().values()]
+    assert not wide[0].weight[3:].any()
+    again = shrink(wide, network, kept)
+    for name, tensor in small.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
