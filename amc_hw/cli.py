@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from amc_hw import __version__
+from amc_hw.cli_sparsify import sparsify
 from amc_hw.cli_sweep import sweep
 from amc_hw.cli_table import app as table_app
 from amc_hw.config import DEMO_DATA, DEMO_MODEL
@@ -46,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(table_app, name="table")
+app.command(epilog=example("amc-hw sparsify --size 0.2x --rounds 0.5x,0.35x --run runs/sparse"))(sparsify)
 app.command(epilog=example("amc-hw sweep --latency 0.3x,0.5x,0.7x --seeds 3"))(sweep)
 
 

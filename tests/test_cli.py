@@ -22,6 +22,7 @@ COMMANDS = (
         "report",
         "compress",
         "sweep",
+        "sparsify",
     ),
 )
 

@@ -12,10 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"cli", "cli_sweep", "cli_table", "options", "terminal", "api"},
+    {"cli", "cli_sparsify", "cli_sweep", "cli_table", "options", "terminal", "api"},
     {
         "pipeline",
         "sweep",
+        "sparsify",
         "stages",
         "report",
         "benchmark",
@@ -23,6 +24,7 @@ LAYERS = (
         "lowering",
         "clock",
         "measure",
+        "rig",
         "finetune",
         "distributed",
         "training",

@@ -1,0 +1,166 @@
+"""One round of fine-grained pruning: search how many weights every layer keeps, set the others to zero, fine-tune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from amc_hw.config import RunConfig
+from amc_hw.finetune import recovery_settings, train
+from amc_hw.latency.bounds import Limit
+from amc_hw.latency.cost import Cost, Term
+from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.policy import Policy
+from amc_hw.pruning.masks import PARTS, MagnitudePruner, kept_weights, part_choices, zeros_held
+from amc_hw.run_folder import read_json, write_json
+from amc_hw.search.live import describe
+from amc_hw.search.rewards import find_reward
+from amc_hw.search.space import SearchSpace, Step
+from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
+from amc_hw.search.study import run_study
+from amc_hw.stages.costs import BYTES_OF_A_FLOAT
+from amc_hw.stages.finish import FINETUNED
+from amc_hw.stages.scoring import EarlyDropping, PartScorer
+from amc_hw.stages.search import EPISODES, layer_features
+from amc_hw.stages.shortlist import fit
+from amc_hw.stages.subject import Subject
+from amc_hw.trace.network import Layer
+
+Progress = Callable[[int, int, str], None]
+
+POLICY = "sparsity.json"
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A network with zeros: what a round begins with and what it leaves behind.
+
+    Attributes:
+        model: the network.
+        parts: how many of the `PARTS` of its weights every layer has kept, in network order.
+    """
+
+    model: nn.Module
+    parts: Policy
+
+
+def sparse_layers(subject: Subject) -> dict[str, Layer]:
+    """Return the convolutions and linear layers of a network by name, in the order of their calls."""
+    modules = dict(subject.model.named_modules())
+    layers = {layer.name: layer for layer in reversed(subject.network.layers)}  # of two calls, the first describes it
+    names = dict.fromkeys(layer.name for layer in subject.network.layers)
+    return {name: layers[name] for name in names if isinstance(modules[name], nn.Conv2d | nn.Linear)}
+
+
+def whole(subject: Subject) -> Sparse:
+    """Return the original network, which keeps all of its weights."""
+    return Sparse(subject.model, dict.fromkeys(sparse_layers(subject), PARTS))
+
+
+def nonzero_cost(subject: Subject) -> Cost:
+    """Return the bytes of the weights that a policy keeps and of all other parameters, four for each."""
+    original = subject.network.original
+    sizes = {name: layer.weights(original) for name, layer in sparse_layers(subject).items()}
+    others = subject.network.params(original) - sum(sizes.values())
+    terms = [Term((name,), _bytes(weights)) for name, weights in sizes.items()]
+    return Cost("size_bytes", terms, float(BYTES_OF_A_FLOAT * others))
+
+
+def prune_round(
+    folder: Path, config: RunConfig, subject: Subject, start: Sparse, limit: Limit, progress: Progress
+) -> tuple[Sparse, Sparse]:
+    """Search, prune and fine-tune, or go on where the folder says that this stopped; a finished round is loaded.
+
+    An action is the share of a layer's weights that stays (arXiv:1802.03494, section 3.2), in fiftieths of the
+    original's; what is zero at the start stays zero. The caps are of what a round begins with: of the original
+    they would make the paper's 20 % of a ResNet-50 a uniform one. There is no reconstruction.
+
+    Args:
+        folder: of the round; gets episodes.jsonl, sparsity.json and model.pt.
+        config: strategy, episodes, epochs and seed.
+        subject: the original network, which is the teacher of the fine-tuning, and its data.
+        start: what is pruned: the original, or what the round before left.
+        limit: the most bytes that may be non-zero.
+        progress: called with (done, total, text).
+
+    Returns:
+        The network as it was pruned, and as it is after fine-tuning.
+
+    Raises:
+        BudgetError: the caps on the layers' sparsity do not let the limit be reached.
+    """
+    pruner = MagnitudePruner(start.model, start.parts)
+    if not (folder / POLICY).exists():
+        policy = _search(folder, config, subject, start, pruner, limit, progress)
+        write_json(folder / POLICY, {"format": 1, "parts_of": PARTS, "parts": policy, "limit_bytes": limit.most})
+    parts: dict[str, int] = read_json(folder / POLICY)["parts"]
+    pruned, model = pruner.pruned(parts), pruner.pruned(parts)
+    if (folder / FINETUNED).exists():
+        load_checkpoint(model, folder / FINETUNED)
+        return Sparse(pruned, parts), Sparse(model, parts)
+    with zeros_held(model, parts):
+        train(
+            model,
+            subject.data,
+            epochs=config.epochs,
+            **recovery_settings(len(subject.data.train)),
+            seed=config.seed,
+            teacher=subject.model,
+            progress=progress,
+            state_path=folder / "finetune.state",
+        )
+    save_checkpoint(model, folder / FINETUNED)
+    return Sparse(pruned, parts), Sparse(model, parts)
+
+
+def _search(
+    folder: Path,
+    config: RunConfig,
+    subject: Subject,
+    start: Sparse,
+    pruner: MagnitudePruner,
+    limit: Limit,
+    progress: Progress,
+) -> dict[str, int]:
+    """Return the best policy of a search, grown to use the limit up."""
+    steps = _steps(subject, start.parts)
+    space = SearchSpace(steps, limit.cost, limit.most)
+    scoring = EarlyDropping(PartScorer(subject.data.search), pruner.pruned, 1, space.keeps)
+    importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
+    study = run_study(
+        build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance),
+        limit.cost,
+        scoring,
+        find_reward("resource"),
+        config.episodes,
+        folder / EPISODES,
+        settings={
+            "strategy": config.strategy,
+            "seed": config.seed,
+            "episodes": config.episodes,
+            "metric": limit.cost.metric,
+            "limit": limit.most,
+            "original": limit.cost(space.original),
+        },
+        load=space.load,
+        recall=scoring.recall,
+        progress=lambda done, total, study: progress(done, total, describe(study, limit.cost, space.original)),
+    )
+    fitting = (episode.policy for episode in study.top(len(study.episodes)) if space.keeps(episode.policy))
+    return fit(next(fitting), space.choices, (limit,))
+
+
+def _steps(subject: Subject, most: Mapping[str, int]) -> list[Step]:
+    """Return one step for each layer, with the paper's features; a layer with little left has one choice."""
+    original = subject.network.original
+    return [
+        Step(name, part_choices(layer.kind, most[name]), layer_features(layer, original))
+        for name, layer in sparse_layers(subject).items()
+    ]
+
+
+def _bytes(weights: int) -> Callable[[tuple[int, ...]], float]:
+    return lambda parts: float(BYTES_OF_A_FLOAT * kept_weights(weights, parts[0]))
