@@ -16,6 +16,7 @@ from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline import compress_subject
 from amc_hw.policy import Metric
+from amc_hw.search.rewards import find_reward
 from amc_hw.stages.finish import best_weights, restore
 from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.subject import BASELINE, make_subject
@@ -48,6 +49,8 @@ def compress(
     size: str | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
     run: Path | str = "runs/compress",
+    reward: str = "resource",
+    accuracy_floor: float | None = None,
     strategy: str = "auto",
     episodes: int = 200,
     epochs: int = 20,
@@ -68,6 +71,9 @@ def compress(
         evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
             accuracy on the split of the training set.
         run: the run folder; the same call goes on where it was stopped.
+        reward: name of the reward.
+        accuracy_floor: with the reward ``"accuracy_guaranteed"``: what ``evaluate`` has to return at least, for
+            the network as pruned.
         strategy: name of the search strategy.
         episodes: policies to score.
         epochs: of fine-tuning.
@@ -93,11 +99,14 @@ def compress(
         metric=metric,
         budget=given[metric],
         limits={other: given[other] for other in others},
+        reward=reward,
+        accuracy_floor=accuracy_floor,
         strategy=strategy,
         episodes=episodes,
         epochs=epochs,
         seed=seed,
     )
+    find_reward(reward, accuracy_floor)
     folder = Path(run)
     subject = make_subject(model, loaded, config.multiple, config.lower)
     opened = open_or_predict(device)

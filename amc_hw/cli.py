@@ -16,6 +16,7 @@ from amc_hw.cli_table import app as table_app
 from amc_hw.config import DEMO_DATA, DEMO_MODEL
 from amc_hw.errors import AmcHwError
 from amc_hw.options import (
+    AccuracyFloor,
     Checkpoint,
     DataName,
     DataRoot,
@@ -181,6 +182,7 @@ def search(
     params: Params = None,
     size: Size = None,
     reward: Reward = "resource",
+    accuracy_floor: AccuracyFloor = None,
     strategy: Strategy = "auto",
     episodes: Episodes = 200,
     seed: Seed = 0,
@@ -338,6 +340,7 @@ def compress(
     size: Size = None,
     rounds: Rounds = None,
     reward: Reward = "resource",
+    accuracy_floor: AccuracyFloor = None,
     strategy: Strategy = "auto",
     episodes: Episodes = 100,
     epochs: Epochs = 10,
@@ -367,7 +370,7 @@ def _config(options: dict[str, Any], epochs: int) -> Any:
     metrics = {"latency_ms": "latency", "macs": "macs", "params": "params", "size_bytes": "size"}
     given = {metric: options[name] for metric, name in metrics.items() if options[name] is not None}
     metric, budget = next(iter(given.items()), ("latency_ms", "0.5x"))
-    names = ("model", "data", "device", "reward", "strategy", "episodes", "seed")
+    names = ("model", "data", "device", "reward", "accuracy_floor", "strategy", "episodes", "seed")
     paths = {
         name: str(options[name].expanduser().resolve()) if options[name] else None
         for name in ("checkpoint", "data_root", "table")

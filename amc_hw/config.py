@@ -39,6 +39,7 @@ class RunConfig(BaseModel):
         rounds: larger budgets of the metric to prune and fine-tune to first.
         granularity: what is removed, whole channels or single weights.
         reward: name of the reward.
+        accuracy_floor: least accuracy on the search split before fine-tuning, 0..1, or None for no such floor.
         strategy: name of the search strategy.
         episodes: policies to score.
         seed: decides everything that chance plays a part in.
@@ -64,6 +65,7 @@ class RunConfig(BaseModel):
     rounds: tuple[str, ...] = ()
     granularity: Literal["channels", "weights"] = "channels"
     reward: str = "resource"
+    accuracy_floor: Annotated[float, Field(gt=0, lt=1)] | None = None
     strategy: str = "auto"
     episodes: Annotated[int, Field(ge=1)] = 200
     seed: Annotated[int, Field(ge=0)] = 0
@@ -80,7 +82,8 @@ def make_config(**settings: Any) -> RunConfig:
         return RunConfig(**settings, versions=library_versions())
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"--{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        option = ".".join(map(str, first["loc"])).replace("_", "-")
+        raise UsageError(f"--{option}: {first['msg']}.") from error
 
 
 def open_run(run: Path, config: RunConfig) -> RunConfig:

@@ -32,6 +32,10 @@ Rounds = Annotated[
 Reward = Annotated[
     str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
 ]
+AccuracyFloor = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(help="with accuracy_guaranteed: least accuracy before fine-tuning, on the search split: 0.9"),
+]
 Strategy = Annotated[str, typer.Option(help="auto, ddpg, greedy, knapsack, uniform or random")]
 Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
 Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]

@@ -34,7 +34,7 @@ from amc_hw.stages.costs import Costs, network_costs
 from amc_hw.stages.deployed import MODEL, all_exported
 from amc_hw.stages.rounds import after_rounds, plan_rounds
 from amc_hw.stages.scoring import PartScorer
-from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, search, write_policy
+from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, search, under_floor, write_policy
 from amc_hw.stages.shortlist import shortlist
 from amc_hw.stages.subject import (
     BASELINE,
@@ -126,6 +126,7 @@ def search_subject(
         told = cautions(run, subject, template)
     else:
         verified, told = verify(run, subject, found, ranked, device, score, progress), []
+    told += under_floor(verified.chosen, config.accuracy_floor)
     for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
         (run / stale).unlink(missing_ok=True)
     for file in all_exported(run, MODEL):
@@ -252,7 +253,7 @@ def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
     """
     parse_budgets(config)
     plan_rounds(run, config)
-    find_reward(config.reward)
+    find_reward(config.reward, config.accuracy_floor)
     find_strategy(config.strategy)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
     if config.checkpoint is not None:

@@ -44,6 +44,8 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("compress", "--device", "host:threads=99", "--run", "RUN"), "cores"),
         (("compress", "--strategy", "dpg", "--run", "RUN"), "did you mean 'ddpg'"),
         (("compress", "--reward", "resorce", "--run", "RUN"), "did you mean 'resource'"),
+        (("compress", "--accuracy-floor", "0.9", "--run", "RUN"), "--reward accuracy_guaranteed"),
+        (("search", "--reward", "accuracy_guaranteed", "--accuracy-floor", "90", "--run", "RUN"), "--accuracy-floor:"),
         (("compress", "--latency", "3x", "--run", "RUN"), "less than 1x"),
         (("compress", "--latency", "fast", "--run", "RUN"), "0.5x or 12ms"),
         (("compress", "--latency", "0.5x", "--size", "2ms", "--run", "RUN"), "0.5x or 500kB"),

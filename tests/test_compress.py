@@ -105,6 +105,30 @@ def test_killed_search_ends_with_the_policy_of_the_undisturbed_one(run: Path, ch
     assert episodes(killed) == episodes(run)
 
 
+@pytest.mark.parametrize("floor", ["0.5", "0.9999"])
+def test_a_floor_under_the_accuracy(run: Path, checkpoint: Path, tmp_path: Path, capsys, floor: str) -> None:
+    folder = tmp_path / "floor"
+    folder.mkdir()
+    (folder / "table.json").write_bytes((run / "table.json").read_bytes())
+    status = amc_hw(
+        *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.5x", "--json"),
+        *("--reward", "accuracy_guaranteed", "--accuracy-floor", floor, "--episodes", 8, "--run", folder),
+    )
+    told = capsys.readouterr()
+    if floor == "0.9999":
+        assert status == 2
+        assert "original network's accuracy" in told.err
+        assert "give a lower --accuracy-floor" in told.err
+        assert not (folder / "episodes.jsonl").exists()
+        return
+    assert status == 0
+    policy = json.loads(told.out)
+    kept = policy["candidates"][0]["score"] >= float(floor)
+    assert bool(policy["warnings"]) != kept
+    settings = json.loads((folder / "episodes.jsonl").read_text().splitlines()[0])["settings"]
+    assert settings["accuracy_floor"] == float(floor)
+
+
 def test_interrupt_says_how_to_go_on(checkpoint: Path, tmp_path: Path) -> None:
     process = start_amc_hw(
         *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),

@@ -18,7 +18,13 @@ _SMALL_ERROR = 0.3
 
 def cautions(run: Run, samples: list[ModelSamples]) -> list[str]:
     """Return everything that makes the figures less than what they look like, a sentence each."""
-    return [*_of_the_budget(run), *_of_the_device(run), *_of_the_accuracy(run), *_of_the_measurements(run, samples)]
+    return [
+        *_of_the_budget(run),
+        *_of_the_search(run),
+        *_of_the_device(run),
+        *_of_the_accuracy(run),
+        *_of_the_measurements(run, samples),
+    ]
 
 
 def _of_the_budget(run: Run) -> list[str]:
@@ -26,12 +32,18 @@ def _of_the_budget(run: Run) -> list[str]:
     state = verdict(run).state
     if state == "missed":
         found.append("The compressed network is over its budget; search again with a smaller one.")
-    if state == "unverified" or (summary is not None and summary.unverified):
+    told = run.policy is not None and run.policy.unverified and run.policy.warnings
+    if (state == "unverified" or (summary is not None and summary.unverified)) and not told:
         found.append(
             "The budget was not verified on the device: the latency is a prediction until the exported file "
             "is measured."
         )
     return found
+
+
+def _of_the_search(run: Run) -> list[str]:
+    """Return what the search itself warned of."""
+    return [warning[:1].upper() + warning[1:] for warning in (run.policy.warnings if run.policy else ())]
 
 
 def _of_the_device(run: Run) -> list[str]:

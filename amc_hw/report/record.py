@@ -74,6 +74,8 @@ class ChosenPolicy(_File):
     original_channels: Channels = {}
     groups: list[Group] = []
     candidates: list[Candidate] = []
+    unverified: bool = False
+    warnings: list[str] = []
     predicted_ms: Positive | None = None
     measured_ms: Positive | None = None
 

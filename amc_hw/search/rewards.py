@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from amc_hw.errors import unknown_name
+from amc_hw.errors import UsageError, unknown_name
 from amc_hw.policy import Metric
 
 # Logarithms are of microseconds (so that fast networks stay above 1), single MACs, parameters and bytes.
@@ -54,8 +54,36 @@ REWARDS = {
 }
 
 
-def find_reward(name: str) -> Reward:
-    """Return the reward of that name; raise UsageError with the nearest name where there is none."""
+def find_reward(name: str, floor: float | None = None) -> Reward:
+    """Return the reward of that name, which ``with_floor`` then holds to the floor where there is one.
+
+    Raises:
+        UsageError: no reward has that name (the message says the nearest), or it takes no floor.
+    """
     if name not in REWARDS:
         raise unknown_name("reward", name, REWARDS)
+    if floor is not None and REWARDS[name].needs_budget:
+        raise UsageError(
+            f"the reward '{name}' keeps a budget and takes no floor under the accuracy; leave --accuracy-floor out, "
+            "or search with --reward accuracy_guaranteed."
+        )
     return REWARDS[name]
+
+
+def with_floor(reward: Reward, floor: float, original_cost: float) -> Reward:
+    """Return a reward under which every policy below the floor is worth less than every one that keeps it.
+
+    Below the floor a policy is paid as if it cost what the original network does: what it saves is worth
+    nothing, so the only way up is accuracy. Nothing that keeps the floor is worth less than an accuracy of
+    just the floor at that cost (dearer policies, which noisy tables know, are paid the same).
+
+    Args:
+        reward: worth more for a smaller error, and not more for a higher cost.
+        floor: least accuracy, 0..1.
+        original_cost: of the original network, in the cost's unit.
+    """
+
+    def function(accuracy: float, cost: float, metric: Metric) -> float:
+        return reward(accuracy, min(cost, original_cost) if accuracy >= floor else original_cost, metric)
+
+    return Reward(reward.name, reward.needs_budget, function)

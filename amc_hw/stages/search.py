@@ -10,13 +10,14 @@ from torch import nn
 
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
+from amc_hw.errors import UsageError
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.run_folder import write_json
 from amc_hw.search.live import describe
-from amc_hw.search.rewards import find_reward
+from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
@@ -70,6 +71,7 @@ class Search:
         costs: what policies cost.
         pruner: makes their networks.
         bounded: whether the search maximised accuracy within the budgets, so that they should be used up.
+        floor: least accuracy on the search split, 0..1, that a policy should have; 0 where none was asked for.
     """
 
     study: StudyResult
@@ -79,6 +81,7 @@ class Search:
     costs: Costs
     pruner: Pruner
     bounded: bool = True
+    floor: float = 0.0
 
     def limits(self, latency_share: float) -> tuple[Limit, ...]:
         """Return the budgets as limits, of a latency budget the given share."""
@@ -132,11 +135,22 @@ def search(
         table_error: mean prediction error of the latency table, a fraction; a latency budget is searched that
             much below the target (1 % at most), so that the first candidate mostly fits when it is measured.
         progress: called with (done, total, text).
+
+    Raises:
+        UsageError: the original network itself is under the accuracy's floor.
     """
-    budgets, reward = parse_budgets(config), find_reward(config.reward)
+    budgets, reward = parse_budgets(config), find_reward(config.reward, config.accuracy_floor)
     margin, original = min(table_error, LARGEST_MARGIN), subject.network.original
     main, *others = budget_limits(budgets, costs, original, 1 - margin)
     cost, limit = main.cost, main.most
+    if config.accuracy_floor is not None:
+        accuracy = score(subject.model)
+        if accuracy < config.accuracy_floor:
+            raise UsageError(
+                f"the original network's accuracy on the search split is {accuracy:.2%}, under the floor of "
+                f"{config.accuracy_floor:.2%}; give a lower --accuracy-floor."
+            )
+        reward = with_floor(reward, config.accuracy_floor, cost(original))
     space = SearchSpace(search_steps(subject), cost, limit if reward.needs_budget else None, others)
     progress(0, 1, "gathering statistics for reconstruction")
     pruner = make_pruner(subject, config.seed)
@@ -159,6 +173,7 @@ def search(
         settings={
             "strategy": config.strategy,
             "reward": config.reward,
+            **({} if config.accuracy_floor is None else {"accuracy_floor": config.accuracy_floor}),
             "seed": config.seed,
             "episodes": config.episodes,
             "metric": config.metric,
@@ -178,7 +193,7 @@ def search(
         recall=None if dropping is None else dropping.recall,
         progress=lambda done, total, study: progress(done, total, describe(study, cost, original)),
     )
-    return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget)
+    return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
 
 
 @dataclass(frozen=True)
@@ -241,6 +256,17 @@ def write_policy(
             "candidates": [asdict(candidate) for candidate in candidates],
         },
     )
+
+
+def under_floor(chosen: Candidate, floor: float | None) -> list[str]:
+    """Return the sentence for a chosen policy that is less accurate than the floor allows; none where it keeps it."""
+    if floor is None or chosen.score >= floor:
+        return []
+    return [
+        f"the policy's accuracy on the search split is {chosen.score:.2%} before fine-tuning, under the floor of "
+        f"{floor:.2%}: no policy was found that keeps both the floor and the budget; search longer, or give a "
+        "larger budget or a lower floor."
+    ]
 
 
 def group_latency(cost: Cost, group: str, policy: Mapping[str, int]) -> float:

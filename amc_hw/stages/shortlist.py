@@ -73,15 +73,17 @@ def shortlist(
 def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> list[Policy]:
     """Return the best different policies by reward that are within the limits, grown to use up what bounds them.
 
-    Where no searched policy is (the accuracy-guaranteed protocol has no bounds), the best one is made smaller.
+    Those under the accuracy's floor are left out where one keeps it. Where no searched policy is within the
+    limits (the accuracy-guaranteed protocol has no bounds), the best one is made smaller.
     """
     limits = search.limits(1 - search.margin)
     found: list[Policy] = []
-    for episode in search.study.top(len(search.study.episodes)):
-        if all(limit.cost(episode.policy) <= limit.most for limit in limits):
-            policy = fit(episode.policy, choices, limits) if search.bounded else episode.policy
-            if policy not in found:
-                found.append(policy)
+    ranked = search.study.top(len(search.study.episodes))
+    within = [each for each in ranked if all(limit.cost(each.policy) <= limit.most for limit in limits)]
+    for episode in [each for each in within if each.accuracy >= search.floor] or within:
+        policy = fit(episode.policy, choices, limits) if search.bounded else episode.policy
+        if policy not in found:
+            found.append(policy)
         if len(found) == CANDIDATES:
             break
     if not found:

@@ -213,6 +213,12 @@ def test_an_unverified_budget_is_not_called_held(run: Path, edit: Edit, change: 
     assert "The budget was not verified on the device" in page.text
 
 
+def test_what_the_search_warned_of_is_read_with_care(run: Path, edit: Edit) -> None:
+    warning = "the policy's accuracy on the search split is 89.00%, under the floor"
+    edit(run / "policy.json", lambda policy: policy.update(warnings=[warning]))
+    assert f"Read with care {warning.replace('the policy', 'The policy', 1)}" in report(run).text
+
+
 def test_a_budget_of_macs_is_counted_not_measured(run: Path, edit: Edit) -> None:
     edit(run / "summary.json", lambda s: s.update(budget={"metric": "macs", "target": 20e6, "ratio": None}))
     page = report(run)

@@ -7,7 +7,7 @@ import pytest
 from amc_hw.errors import UsageError
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost, Term
-from amc_hw.search.rewards import find_reward
+from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import STRATEGIES, build_strategy
 from amc_hw.search.strategy import Result
@@ -84,6 +84,22 @@ def test_it_searches_without_a_budget(name, problem) -> None:
     space = SearchSpace(made.steps, made.cost)
     policies = play(name, space, made.accuracy, seed=0, episodes=12)
     assert len({tuple(policy.values()) for policy in policies}) > 3
+
+
+def test_the_best_of_a_search_keeps_the_floor_where_any_policy_does(name, problem, tmp_path) -> None:
+    floor, both = 0.85, 0
+    for seed in range(8):
+        made = problem(seed, groups=3)
+        space = SearchSpace(made.steps, made.cost)
+        reward = with_floor(find_reward("accuracy_guaranteed"), floor, space.original_cost)
+        study = run_study(
+            build_strategy(name, space, seed=seed, episodes=10),
+            *(made.cost, lambda policy, made=made: 0.95 * made.accuracy(policy), reward, 10, tmp_path / f"{seed}", {}),
+        )
+        kept = [episode.accuracy >= floor for episode in study.episodes]
+        assert study.best.accuracy >= floor or not any(kept)
+        both += any(kept) and not all(kept)
+    assert both
 
 
 def test_one_group_with_one_choice_is_enough(name, problem) -> None:

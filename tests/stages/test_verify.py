@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.search.study import Episode, StudyResult
 from amc_hw.stages.costs import network_costs
-from amc_hw.stages.search import Search
+from amc_hw.stages.search import Candidate, Search, under_floor
 from amc_hw.stages.shortlist import best_policies, few_images, fit
 from amc_hw.stages.subject import Traced
 from amc_hw.stages.verify import verify
@@ -101,6 +102,29 @@ def test_the_shortlist_uses_its_budget_up(traced: Traced, template: GraphTemplat
         assert 0.95 * limit <= cost(policy) <= limit
         dearer = [{**policy, g: c} for g, counts in traced.choices.items() for c in counts if c > policy[g]]
         assert all(cost(larger) > limit for larger in dearer)
+
+
+def test_the_shortlist_keeps_the_floor_where_a_policy_within_the_budget_does(
+    traced: Traced, template: GraphTemplate
+) -> None:
+    found = finished_search(traced, exact_cost(traced, template), "0.6x")
+    scores = [episode.accuracy for episode in found.study.top(3)]
+    accuracy = {tuple(episode.policy.items()): episode.accuracy for episode in found.study.episodes}
+
+    def chosen(floor: float) -> list[float]:
+        search = replace(found, bounded=False, floor=floor)
+        return [accuracy[tuple(policy.items())] for policy in best_policies(search, traced.choices)]
+
+    assert scores[1] < scores[0]
+    assert chosen(0.0) == scores
+    assert chosen(scores[0]) == scores[:1]  # the second best is under the floor
+    assert chosen(1.01) == scores  # nothing keeps it
+
+
+def test_a_policy_under_the_floor_comes_with_a_warning() -> None:
+    candidate = Candidate({"g": 8}, 0.89, 1.0, 1.0, 2.0, False)
+    assert under_floor(candidate, None) == under_floor(candidate, 0.89) == []
+    assert "89.00% before fine-tuning, under the floor of 90.00%" in under_floor(candidate, 0.9)[0]
 
 
 def test_what_is_well_under_its_budget_is_grown(traced: Traced, template: GraphTemplate, tmp_path: Path) -> None:
