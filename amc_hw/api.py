@@ -17,6 +17,7 @@ from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline import compress_subject
 from amc_hw.policy import Metric
 from amc_hw.search.rewards import find_reward
+from amc_hw.stages.agent import agent_file
 from amc_hw.stages.finish import best_weights, restore
 from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.subject import BASELINE, make_subject
@@ -52,6 +53,7 @@ def compress(
     reward: str = "resource",
     accuracy_floor: float | None = None,
     strategy: str = "auto",
+    agent: Path | str | None = None,
     episodes: int = 200,
     epochs: int = 20,
     seed: int = 0,
@@ -75,6 +77,8 @@ def compress(
         accuracy_floor: with the reward ``"accuracy_guaranteed"``: what ``evaluate`` has to return at least, for
             the network as pruned.
         strategy: name of the search strategy.
+        agent: with the strategy ``"ddpg-multi"``: folder of an earlier run of the same network, whose trained
+            agent the search begins with.
         episodes: policies to score.
         epochs: of fine-tuning.
         seed: decides everything that chance plays a part in.
@@ -102,12 +106,14 @@ def compress(
         reward=reward,
         accuracy_floor=accuracy_floor,
         strategy=strategy,
+        agent=None if agent is None else str(Path(agent).expanduser().resolve()),
         episodes=episodes,
         epochs=epochs,
         seed=seed,
     )
-    find_reward(reward, accuracy_floor)
     folder = Path(run)
+    find_reward(reward, accuracy_floor)
+    agent_file(folder, config)
     subject = make_subject(model, loaded, config.multiple, config.lower)
     opened = open_or_predict(device)
     try:

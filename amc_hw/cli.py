@@ -17,6 +17,7 @@ from amc_hw.config import DEMO_DATA, DEMO_MODEL
 from amc_hw.errors import AmcHwError
 from amc_hw.options import (
     AccuracyFloor,
+    AgentRun,
     Checkpoint,
     DataName,
     DataRoot,
@@ -184,6 +185,7 @@ def search(
     reward: Reward = "resource",
     accuracy_floor: AccuracyFloor = None,
     strategy: Strategy = "auto",
+    agent: AgentRun = None,
     episodes: Episodes = 200,
     seed: Seed = 0,
     json: Json = False,
@@ -342,6 +344,7 @@ def compress(
     reward: Reward = "resource",
     accuracy_floor: AccuracyFloor = None,
     strategy: Strategy = "auto",
+    agent: AgentRun = None,
     episodes: Episodes = 100,
     epochs: Epochs = 10,
     seed: Seed = 0,
@@ -373,7 +376,7 @@ def _config(options: dict[str, Any], epochs: int) -> Any:
     names = ("model", "data", "device", "reward", "accuracy_floor", "strategy", "episodes", "seed")
     paths = {
         name: str(options[name].expanduser().resolve()) if options[name] else None
-        for name in ("checkpoint", "data_root", "table")
+        for name in ("checkpoint", "data_root", "table", "agent")
     }
     return make_config(
         **{name: options[name] for name in names},

@@ -41,6 +41,7 @@ class RunConfig(BaseModel):
         reward: name of the reward.
         accuracy_floor: least accuracy on the search split before fine-tuning, 0..1, or None for no such floor.
         strategy: name of the search strategy.
+        agent: folder of an earlier run whose trained agent the search begins with, or None.
         episodes: policies to score.
         seed: decides everything that chance plays a part in.
         multiple: channel counts are multiples of it (finer in narrow groups).
@@ -67,6 +68,7 @@ class RunConfig(BaseModel):
     reward: str = "resource"
     accuracy_floor: Annotated[float, Field(gt=0, lt=1)] | None = None
     strategy: str = "auto"
+    agent: str | None = None
     episodes: Annotated[int, Field(ge=1)] = 200
     seed: Annotated[int, Field(ge=0)] = 0
     multiple: Annotated[int, Field(ge=1)] = 8

@@ -36,7 +36,11 @@ AccuracyFloor = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(help="with accuracy_guaranteed: least accuracy before fine-tuning, on the search split: 0.9"),
 ]
-Strategy = Annotated[str, typer.Option(help="auto, ddpg, greedy, knapsack, uniform or random")]
+Strategy = Annotated[str, typer.Option(help="auto, ddpg, ddpg-multi, greedy, knapsack, uniform or random")]
+AgentRun = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--agent", help="with ddpg-multi: folder of an earlier run whose trained agent to begin with"),
+]
 Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
 Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]

@@ -26,9 +26,9 @@ from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.report.html import write_report
 from amc_hw.run_folder import read_json
 from amc_hw.search.rewards import find_reward
-from amc_hw.search.strategies import find_strategy
 from amc_hw.search.study import read_study
 from amc_hw.stages import finish
+from amc_hw.stages.agent import agent_file
 from amc_hw.stages.check import TableCheck, check_table
 from amc_hw.stages.costs import Costs, network_costs
 from amc_hw.stages.deployed import MODEL, all_exported
@@ -254,7 +254,7 @@ def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
     parse_budgets(config)
     plan_rounds(run, config)
     find_reward(config.reward, config.accuracy_floor)
-    find_strategy(config.strategy)
+    agent_file(run, config)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
     if config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))

@@ -46,6 +46,12 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("compress", "--reward", "resorce", "--run", "RUN"), "did you mean 'resource'"),
         (("compress", "--accuracy-floor", "0.9", "--run", "RUN"), "--reward accuracy_guaranteed"),
         (("search", "--reward", "accuracy_guaranteed", "--accuracy-floor", "90", "--run", "RUN"), "--accuracy-floor:"),
+        (("search", "--agent", "RUN", "--run", "RUN"), "add --strategy ddpg-multi"),
+        (("search", "--strategy", "ddpg-multi", "--agent", "gone", "--run", "RUN"), "gone/agent.pt does not exist"),
+        (
+            ("compress", "--strategy", "ddpg-multi", "--agent", "gone", "--rounds", "0.8x", "--run", "RUN"),
+            "leave --agent or --rounds out",
+        ),
         (("compress", "--latency", "3x", "--run", "RUN"), "less than 1x"),
         (("compress", "--latency", "fast", "--run", "RUN"), "0.5x or 12ms"),
         (("compress", "--latency", "0.5x", "--size", "2ms", "--run", "RUN"), "0.5x or 500kB"),

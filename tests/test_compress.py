@@ -129,6 +129,27 @@ def test_a_floor_under_the_accuracy(run: Path, checkpoint: Path, tmp_path: Path,
     assert settings["accuracy_floor"] == float(floor)
 
 
+def test_a_trained_agent_begins_the_search_for_another_budget(run: Path, checkpoint: Path, tmp_path: Path) -> None:
+    def search(folder: Path, *more: object) -> int:
+        folder.mkdir(exist_ok=True)
+        (folder / "table.json").write_bytes((run / "table.json").read_bytes())
+        return amc_hw(
+            *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--run", folder),
+            *("--strategy", "ddpg-multi", "--episodes", 4, *more),
+        )
+
+    first, other = tmp_path / "first", tmp_path / "other"
+    assert search(first, "--macs", "0.5x") == 0
+    assert search(other, "--macs", "0.4x", "--agent", first) == 0
+    assert (other / "agent-first.pt").read_bytes() == (first / "agent.pt").read_bytes()
+    episodes, trained = (other / "episodes.jsonl").read_bytes(), (other / "agent.pt").read_bytes()
+    (first / "agent.pt").unlink()
+    (other / "policy.json").unlink()
+    assert search(other, "--macs", "0.4x", "--agent", first) == 0  # from its own copy
+    assert (other / "episodes.jsonl").read_bytes() == episodes
+    assert (other / "agent.pt").read_bytes() == trained
+
+
 def test_interrupt_says_how_to_go_on(checkpoint: Path, tmp_path: Path) -> None:
     process = start_amc_hw(
         *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),

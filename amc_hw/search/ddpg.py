@@ -117,17 +117,28 @@ class Agent:
         for t, action in enumerate(actions):
             self.replay.add(states[t], action, reward, states[t + 1], last=t + 1 == len(actions))
 
-    def update(self) -> None:
-        """Fit the critic to one batch, move the actor uphill on it, and let the targets follow."""
-        state, action, reward, next_state, follows = self.replay.sample(self.parameters.batch, self.random)
+    def learn(self, states: list[Array], actions: list[float], reward: float, episode: int) -> None:
+        """Remember an episode and, after the warm-up, update once for each of its transitions."""
+        self.remember(states, actions, reward)
+        if episode >= self.parameters.warmup:
+            for _ in actions:
+                self.update()
+
+    def advantages(self, state: Tensor, reward: Tensor) -> Tensor:
+        """Move the baseline towards the batch's mean, and return the rewards (batch, 1) less it."""
         mean = reward.mean().item()
         if self.baseline is None:
             self.baseline = mean
         self.baseline += self.parameters.baseline_rate * (mean - self.baseline)
+        return reward - self.baseline
 
+    def update(self) -> None:
+        """Fit the critic to one batch, move the actor uphill on it, and let the targets follow."""
+        state, action, reward, next_state, follows = self.replay.sample(self.parameters.batch, self.random)
+        advantage = self.advantages(state, reward)
         with torch.no_grad():
             next_q = self.target_critic(next_state, self.target_actor(next_state))
-            y = reward - self.baseline + self.parameters.gamma * follows * next_q
+            y = advantage + self.parameters.gamma * follows * next_q
         _step(self.critic_optimizer, functional.mse_loss(self.critic(state, action), y), self.critic)
         _step(self.actor_optimizer, -self.critic(state, self.actor(state)).mean(), self.actor)
         _follow(self.target_actor, self.actor, self.parameters.tau)

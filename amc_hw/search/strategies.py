@@ -3,58 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from amc_hw.errors import unknown_name
+from amc_hw.errors import UsageError, unknown_name
 from amc_hw.policy import Policy
 from amc_hw.search.auto import AutoStrategy
-from amc_hw.search.ddpg import Agent, Hyperparameters
+from amc_hw.search.ddpg import Hyperparameters
+from amc_hw.search.ddpg_strategies import DdpgMultiStrategy, DdpgStrategy
 from amc_hw.search.greedy import GreedyStrategy
 from amc_hw.search.knapsack import Importance, KnapsackStrategy
 from amc_hw.search.moves import largest_uniform
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
-
-
-class DdpgStrategy:
-    """AMC's search (arXiv:1802.03494): random episodes, then learning from every one that follows.
-
-    The first of the random episodes is the uniform policy, so that no search ends with less than that.
-    """
-
-    def __init__(self, space: SearchSpace, seed: int, parameters: Hyperparameters) -> None:
-        self.space = space
-        self.parameters = parameters
-        self.agent = Agent(space.state_size, len(space.steps), seed, parameters)
-        self.episode = 0
-        _, self.uniform = largest_uniform(space.choices, space.bounds)
-        self.states: list[NDArray[np.float32]] = []
-        self.executed: list[float] = []
-
-    def ask(self) -> Policy:
-        """Play an episode; what is kept for the replay is what was executed, not what the actor wished."""
-        rollout = self.space.rollout()
-        self.states, self.executed = [rollout.state()], []
-        while not rollout.done:
-            self.executed.append(rollout.decide(self._action()))
-            self.states.append(rollout.state())
-        return rollout.policy
-
-    def _action(self) -> float:
-        step = len(self.executed)
-        if self.episode == 0:
-            return self.uniform[self.space.steps[step].group] / self.space.steps[step].choices[-1]
-        return self.agent.act(self.states[-1], self.episode)
-
-    def tell(self, policy: Policy, result: Result) -> None:
-        """Remember the episode and, after the warm-up, learn."""
-        self.agent.remember(self.states, self.executed, result.reward)
-        if self.episode >= self.parameters.warmup:
-            for _ in self.executed:
-                self.agent.update()
-        self.episode += 1
 
 
 class RandomStrategy:
@@ -104,9 +66,9 @@ class UniformStrategy:
         """Learn nothing."""
 
 
-def _ddpg(space: SearchSpace, seed: int, episodes: int, importance: Importance | None) -> Strategy:
-    """Return AMC's search; the warm-up is at most a quarter of the episodes, so that short searches learn."""
-    return DdpgStrategy(space, seed, Hyperparameters(warmup=min(Hyperparameters.warmup, episodes // 4)))
+def _parameters(episodes: int) -> Hyperparameters:
+    """Return AMC's values; the warm-up is at most a quarter of the episodes, so that short searches learn."""
+    return Hyperparameters(warmup=min(Hyperparameters.warmup, episodes // 4))
 
 
 def _auto(space: SearchSpace, seed: int, episodes: int, importance: Importance | None) -> Strategy:
@@ -120,7 +82,8 @@ Builder = Callable[[SearchSpace, int, int, Importance | None], Strategy]
 
 STRATEGIES: dict[str, Builder] = {
     "auto": _auto,
-    "ddpg": _ddpg,
+    "ddpg": lambda space, seed, episodes, importance: DdpgStrategy(space, seed, _parameters(episodes)),
+    "ddpg-multi": lambda space, seed, episodes, importance: DdpgMultiStrategy(space, seed, _parameters(episodes)),
     "greedy": lambda space, seed, episodes, importance: GreedyStrategy(space, seed, episodes),
     "knapsack": lambda space, seed, episodes, importance: KnapsackStrategy(space, seed, importance),
     "random": lambda space, seed, episodes, importance: RandomStrategy(space, seed),
@@ -133,7 +96,13 @@ WEIGH_CHANNELS = frozenset({"auto", "knapsack"})
 
 
 def build_strategy(
-    name: str, space: SearchSpace, *, seed: int, episodes: int, importance: Importance | None = None
+    name: str,
+    space: SearchSpace,
+    *,
+    seed: int,
+    episodes: int,
+    importance: Importance | None = None,
+    agent: Path | None = None,
 ) -> Strategy:
     """Return a fresh strategy.
 
@@ -143,12 +112,25 @@ def build_strategy(
         seed: where all its chance comes from.
         episodes: how many are planned.
         importance: of every group's channels, for those of ``WEIGH_CHANNELS``.
+        agent: file of a trained agent for ``ddpg-multi`` to begin with.
+
+    Raises:
+        UsageError: see `find_strategy`, or the agent is not one of this network.
     """
-    return find_strategy(name)(space, seed, episodes, importance)
+    builder = find_strategy(name, with_agent=agent is not None)
+    if agent is not None:
+        return DdpgMultiStrategy.trained(space, seed, episodes, agent)
+    return builder(space, seed, episodes, importance)
 
 
-def find_strategy(name: str) -> Builder:
-    """Return the strategy's builder; raise UsageError with the nearest name where there is none."""
+def find_strategy(name: str, *, with_agent: bool = False) -> Builder:
+    """Return the strategy's builder.
+
+    Raises:
+        UsageError: no strategy has that name (the message says the nearest), or a trained agent is of no use to it.
+    """
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)
+    if with_agent and name != "ddpg-multi":
+        raise UsageError(f"the strategy '{name}' takes no agent; leave --agent out, or add --strategy ddpg-multi.")
     return STRATEGIES[name]

@@ -21,6 +21,7 @@ from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
+from amc_hw.stages.agent import agent_file, keep_agent, keep_first_agent
 from amc_hw.stages.costs import Costs
 from amc_hw.stages.importance import channel_importance
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
@@ -137,7 +138,8 @@ def search(
         progress: called with (done, total, text).
 
     Raises:
-        UsageError: the original network itself is under the accuracy's floor.
+        UsageError: the original network itself is under the accuracy's floor, or the agent to begin with is of
+            another network.
     """
     budgets, reward = parse_budgets(config), find_reward(config.reward, config.accuracy_floor)
     margin, original = min(table_error, LARGEST_MARGIN), subject.network.original
@@ -157,14 +159,18 @@ def search(
     dropping = None
     if isinstance(score, PartScorer) and reward.needs_budget:  # then the most accurate policies are the best
         dropping = EarlyDropping(score, pruner.pruned, CANDIDATES, space.keeps)
+    agent = agent_file(run, config)
+    strategy = build_strategy(
+        config.strategy,
+        space,
+        seed=config.seed,
+        episodes=config.episodes,
+        importance=channel_importance(subject, pruner, config.seed) if config.strategy in WEIGH_CHANNELS else None,
+        agent=agent,
+    )
+    keep_first_agent(run, agent)
     study = run_study(
-        build_strategy(
-            config.strategy,
-            space,
-            seed=config.seed,
-            episodes=config.episodes,
-            importance=channel_importance(subject, pruner, config.seed) if config.strategy in WEIGH_CHANNELS else None,
-        ),
+        strategy,
         cost,
         lambda policy: score(pruner.pruned(policy)) if dropping is None else dropping(policy),
         reward,
@@ -193,6 +199,7 @@ def search(
         recall=None if dropping is None else dropping.recall,
         progress=lambda done, total, study: progress(done, total, describe(study, cost, original)),
     )
+    keep_agent(run, strategy, space)
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
 
 

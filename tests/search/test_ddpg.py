@@ -5,34 +5,18 @@ import statistics
 import numpy as np
 import pytest
 import torch
+from toy_search import play_toy, toy
 
-from amc_hw.latency.cost import Cost, Term
 from amc_hw.search.ddpg import Agent, Hyperparameters, Replay, truncated_normal
-from amc_hw.search.space import SearchSpace, Step
-from amc_hw.search.strategies import DdpgStrategy, build_strategy
+from amc_hw.search.ddpg_strategies import DdpgStrategy
+from amc_hw.search.strategies import build_strategy
 from amc_hw.search.strategy import Result
 
 
-def toy() -> tuple[SearchSpace, dict[str, int]]:
-    """Twelve groups whose best channel counts follow from their features and just use up the budget."""
-    choices = tuple(range(8, 65, 8))
-    features = np.random.default_rng(3).random((12, 2))
-    best = {f"g{i}": choices[int(8 * wanted)] for i, (wanted, _) in enumerate(features)}
-    cost = Cost("macs", [Term((group,), lambda channels: 1000.0 * channels[0]) for group in best])
-    steps = [Step(f"g{i}", choices, tuple(row)) for i, row in enumerate(features)]
-    return SearchSpace(steps, cost, budget=cost(best)), best
-
-
 def rewards(name: str, seed: int, episodes: int) -> list[float]:
-    space, best = toy()
+    space = toy()
     strategy = build_strategy(name, space, seed=seed, episodes=episodes)
-    found = []
-    for _ in range(episodes):
-        policy = strategy.ask()
-        error = statistics.mean(((policy[group] - count) / 64) ** 2 for group, count in best.items())
-        strategy.tell(policy, Result(1 - error, -error, space.cost(policy)))
-        found.append(-error)
-    return found
+    return [-play_toy(strategy, space) for _ in range(episodes)]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -58,7 +42,7 @@ def test_the_replay_keeps_the_latest_transitions() -> None:
 
 
 def test_the_replay_holds_what_was_executed_with_the_final_reward_on_every_transition() -> None:
-    space, _ = toy()
+    space = toy()
     strategy = DdpgStrategy(space, seed=0, parameters=Hyperparameters(warmup=5, hidden=8))
     policy = strategy.ask()
     strategy.tell(policy, Result(0.7, -0.3, space.cost(policy)))
@@ -73,7 +57,7 @@ def test_the_replay_holds_what_was_executed_with_the_final_reward_on_every_trans
 
 
 def test_the_warm_up_is_random_and_learns_nothing() -> None:
-    space, _ = toy()
+    space = toy()
     strategy = DdpgStrategy(space, seed=0, parameters=Hyperparameters(warmup=2, hidden=8))
     before = [parameter.clone() for parameter in strategy.agent.actor.parameters()]
     changed = []
@@ -86,7 +70,7 @@ def test_the_warm_up_is_random_and_learns_nothing() -> None:
 
 
 def test_short_searches_warm_up_for_a_quarter_of_their_episodes() -> None:
-    space, _ = toy()
+    space = toy()
     warmups = {}
     for episodes in (1, 40, 399, 400, 800):
         strategy = build_strategy("ddpg", space, seed=0, episodes=episodes)

@@ -13,6 +13,8 @@ from amc_hw.search.strategies import STRATEGIES, build_strategy
 from amc_hw.search.strategy import Result
 from amc_hw.search.study import run_study
 
+OVER_BUDGET = ("ddpg-multi", "greedy")  # they score policies over the budget, too
+
 
 @pytest.fixture(params=sorted(STRATEGIES))
 def name(request) -> str:
@@ -34,7 +36,7 @@ def test_the_budget_is_kept_on_200_tables(name, problem) -> None:
     for seed in range(200):
         made = problem(seed)
         policies = play(name, made.space(), made.accuracy, seed, episodes=6 if name == "auto" and seed < 20 else 2)
-        for policy in policies[:1] if name == "greedy" else policies:
+        for policy in policies[:1] if name in OVER_BUDGET else policies:
             assert made.cost(policy) <= made.budget
         for policy in policies:
             assert list(policy) == [step.group for step in made.steps]
@@ -42,7 +44,7 @@ def test_the_budget_is_kept_on_200_tables(name, problem) -> None:
 
 
 def test_the_best_of_a_search_keeps_the_budget(name, problem, tmp_path) -> None:
-    """Greedy's way down leads through policies over the budget: they are never the best."""
+    """Policies over the budget, those on greedy's way down or of ddpg-multi's looser targets, are never the best."""
     over = 0
     for seed in range(30):
         made = problem(seed, groups=3)
@@ -54,7 +56,7 @@ def test_the_best_of_a_search_keeps_the_budget(name, problem, tmp_path) -> None:
         )
         assert study.best.cost <= made.budget
         over += sum(episode.cost > made.budget for episode in study.episodes)
-    assert bool(over) == (name == "greedy")
+    assert bool(over) == (name in OVER_BUDGET)
 
 
 def test_several_limits_hold_at_once(name, problem, tmp_path) -> None:
