@@ -1,0 +1,43 @@
+"""The examples run as they stand."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from amc_hw.data import load_data
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_environment_of_the_example_scores_pruned_networks_within_the_budget() -> None:
+    module = example("stable_baselines3_td3")
+    environment, accuracies = module.make_environment(module.small_network(), load_data("digits"), "0.5x", seed=0)
+    state, _ = environment.reset(seed=0)
+    ended = False
+    while not ended:
+        assert state in environment.observation_space
+        state, reward, ended, _, info = environment.step([0.7])
+    assert accuracies == {tuple(info["policy"].values()): info["accuracy"]}
+    assert reward == info["accuracy"] - 1
+    assert info["cost"] <= 0.5 * environment.space.original_cost
+
+
+def test_td3_of_stable_baselines3_finds_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("stable_baselines3", reason="the extra sb3 is not installed")
+    example("stable_baselines3_td3").main(["--episodes", "8", "--epochs", "1"])
+    td3, uniform = capsys.readouterr().out.splitlines()
+    assert td3.startswith("TD3, best of 8 episodes: ")
+    assert uniform.startswith("uniform: ")
