@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ def compress(
     run: Path | str = "runs/compress",
     reward: str = "resource",
     accuracy_floor: float | None = None,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
     strategy: str = "auto",
     agent: Path | str | None = None,
     episodes: int = 200,
@@ -76,6 +78,9 @@ def compress(
         reward: name of the reward.
         accuracy_floor: with the reward ``"accuracy_guaranteed"``: what ``evaluate`` has to return at least, for
             the network as pruned.
+        exclude: patterns of layers that keep all their channels (``"classifier"``, ``"layer1.*"``); see
+            `amc_hw.trace.selection.left_alone`.
+        include: patterns of the only layers that may lose channels; without any, all may.
         strategy: name of the search strategy.
         agent: with the strategy ``"ddpg-multi"``: folder of an earlier run of the same network, whose trained
             agent the search begins with.
@@ -105,6 +110,8 @@ def compress(
         limits={other: given[other] for other in others},
         reward=reward,
         accuracy_floor=accuracy_floor,
+        exclude=tuple(exclude),
+        include=tuple(include),
         strategy=strategy,
         agent=None if agent is None else str(Path(agent).expanduser().resolve()),
         episodes=episodes,
@@ -114,7 +121,7 @@ def compress(
     folder = Path(run)
     find_reward(reward, accuracy_floor)
     agent_file(folder, config)
-    subject = make_subject(model, loaded, config.multiple, config.lower)
+    subject = make_subject(model, loaded, config.multiple, config.lower, config.exclude, config.include)
     opened = open_or_predict(device)
     try:
         open_run(folder, config)

@@ -46,6 +46,8 @@ class RunConfig(BaseModel):
         seed: decides everything that chance plays a part in.
         multiple: channel counts are multiples of it (finer in narrow groups).
         lower: smallest keep ratio of a group.
+        exclude: patterns of layers that keep all their channels.
+        include: patterns of the only layers that may lose channels; without any, all may.
         epochs: of fine-tuning.
         command: what was typed.
         versions: of the libraries.
@@ -73,6 +75,8 @@ class RunConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     multiple: Annotated[int, Field(ge=1)] = 8
     lower: Annotated[float, Field(gt=0, le=1)] = 0.2
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
     epochs: Annotated[int, Field(ge=0)] = 20
     command: str = ""
     versions: dict[str, str] = {}

@@ -42,6 +42,14 @@ AgentRun = Annotated[
     typer.Option("--agent", help="with ddpg-multi: folder of an earlier run whose trained agent to begin with"),
 ]
 Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
+Exclude = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(metavar="PATTERN", help="layers that keep all their channels: classifier, 'layer1.*'; repeatable"),
+]
+Include = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(metavar="PATTERN", help="the only layers that may lose channels: 'layer3.*'; repeatable"),
+]
 Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
 

@@ -158,7 +158,7 @@ def open_subject(run: Path) -> tuple[RunConfig, Subject]:
         raise RunFolderError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
     load_checkpoint(model, run / BASELINE)
-    return config, make_subject(model, data, config.multiple, config.lower)
+    return config, make_subject(model, data, config.multiple, config.lower, config.exclude, config.include)
 
 
 def search_on_device(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
@@ -263,6 +263,7 @@ def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
             f"the trained weights of {config.model} are missing; give --checkpoint FILE, "
             f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
         )
+    subject = make_subject(model, data, config.multiple, config.lower, config.exclude, config.include)
     open_run(run, config)
     baseline = run / BASELINE
     if baseline.exists():
@@ -271,7 +272,7 @@ def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
         if config.checkpoint is None:
             train(model, data, **demo_settings(), seed=config.seed, progress=progress)
         save_checkpoint(model, baseline)
-    return make_subject(model, data, config.multiple, config.lower)
+    return subject
 
 
 def _path(text: str | None) -> Path | None:

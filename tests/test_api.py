@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,19 @@ def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     images, _ = data.search.first(4, seed=0)
     result = amc_hw.compress(
-        model, images[:1], data=data, macs="0.5x", evaluate=metric, run=tmp_path / "run", episodes=6, epochs=1
+        model,
+        images[:1],
+        data=data,
+        macs="0.5x",
+        evaluate=metric,
+        run=tmp_path / "run",
+        episodes=6,
+        epochs=1,
+        exclude=["conv3"],
     )
+    assert list(result.summary["compressed"]["channels"]) == ["conv1.0", "conv2.0"]
+    unprunable = json.loads((result.run / "policy.json").read_text())["unprunable"]
+    assert unprunable["conv3.0"] == "excluded by --exclude conv3"
     assert result.summary["compressed"]["macs"] <= 0.5 * result.summary["original"]["macs"]
     assert len(set(scored)) > 1
     assert result.model(images).shape == (4, 10)

@@ -52,6 +52,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
             ("compress", "--strategy", "ddpg-multi", "--agent", "gone", "--rounds", "0.8x", "--run", "RUN"),
             "leave --agent or --rounds out",
         ),
+        (("compress", "--exclude", "clasifier", "--run", "RUN"), "nearest names are classifier"),
         (("compress", "--latency", "3x", "--run", "RUN"), "less than 1x"),
         (("compress", "--latency", "fast", "--run", "RUN"), "0.5x or 12ms"),
         (("compress", "--latency", "0.5x", "--size", "2ms", "--run", "RUN"), "0.5x or 500kB"),

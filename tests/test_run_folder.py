@@ -55,6 +55,8 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
     open_run(run, make_config(model="resnet20", data="digits", episodes=500, epochs=1))
     with pytest.raises(RunFolderError, match="'resnet20', not 'resnet56'"):
         open_run(run, make_config(model="resnet56", data="digits"))
+    with pytest.raises(RunFolderError, match=r"exclude \(\), not \('classifier',\)"):
+        open_run(run, make_config(model="resnet20", data="digits", exclude=["classifier"]))
     with pytest.raises(UsageError, match="episodes"):
         make_config(model="resnet20", data="digits", episodes=0)
     with pytest.raises(RunFolderError, match="does not exist"):

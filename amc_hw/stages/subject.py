@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +60,22 @@ def load_model_and_data(model: str, data: str, data_root: str | None, seed: int 
     return build_model(model, loaded.num_classes, loaded.image_size[0], seed=seed), loaded
 
 
-def make_subject(model: nn.Module, data: Data, multiple: int = 8, lower: float = 0.2) -> Subject:
+def make_subject(
+    model: nn.Module,
+    data: Data,
+    multiple: int = 8,
+    lower: float = 0.2,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
+) -> Subject:
     """Trace a trained network; see `trace_subject`.
 
     Raises:
         UnsupportedModelError: the network does not tell the data's classes apart, or nothing in it can be pruned.
+        UsageError: a pattern that matches no layer.
     """
     _require_classes(model, data)
-    traced = trace_subject(model, data.image_size, multiple, lower)
+    traced = trace_subject(model, data.image_size, multiple, lower, exclude, include)
     return Subject(traced.model, traced.example, traced.network, traced.choices, data)
 
 
@@ -88,7 +97,14 @@ def _require_classes(model: nn.Module, data: Data) -> None:
         )
 
 
-def trace_subject(model: nn.Module, image_size: tuple[int, int, int], multiple: int = 8, lower: float = 0.2) -> Traced:
+def trace_subject(
+    model: nn.Module,
+    image_size: tuple[int, int, int],
+    multiple: int = 8,
+    lower: float = 0.2,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
+) -> Traced:
     """Trace a network for images of a size.
 
     Args:
@@ -96,13 +112,16 @@ def trace_subject(model: nn.Module, image_size: tuple[int, int, int], multiple: 
         image_size: (C, H, W).
         multiple: see `amc_hw.policy.channel_choices`.
         lower: smallest keep ratio of a group.
+        exclude: patterns of layers that keep all their channels; see `amc_hw.trace.selection.left_alone`.
+        include: patterns of the only layers that may lose channels; without any, all may.
 
     Raises:
         UnsupportedModelError: nothing in the network can be pruned.
+        UsageError: a pattern that matches no layer.
     """
     model.eval()
     example = torch.zeros(1, *image_size)
-    network = trace(model, example)
+    network = trace(model, example, exclude=exclude, include=include)
     if not network.groups:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(network.unprunable.items())[:3])
         raise UnsupportedModelError(f"no layer of this network can be pruned ({reasons}).")

@@ -49,8 +49,8 @@ class Assembly:
             self._reasons.setdefault(channel, reason)
 
     def keep(self, name: str, reason: str) -> None:
-        """Keep a whole group."""
-        self._keep(self._owners()[name], reason)
+        """Keep a whole group, if it is not kept already: a layer of two groups keeps both with one of them."""
+        self._keep(self._owners().get(name, []), reason)
 
     def groups(self) -> list[ChannelGroup]:
         """Return the channel groups; what cannot be a group of equal channels is kept whole."""

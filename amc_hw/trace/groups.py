@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,12 +13,13 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.trace.assemble import Assembly
 from amc_hw.trace.follow import Followed, follow
 from amc_hw.trace.network import ChannelGroup, Layer, Member, Network
+from amc_hw.trace.selection import left_alone
 from amc_hw.trace.verify import failing_groups
 
 __all__ = ["ChannelGroup", "Layer", "Member", "Network", "trace"]
 
 
-def trace(model: nn.Module, example_input: Any) -> Network:
+def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), include: Sequence[str] = ()) -> Network:
     """Find the layers and channel groups of a model, and prove every group on a copy before it is offered.
 
     The network's input and its output stay whole. For the proof, half of every group's channels are cut out of a
@@ -26,9 +28,12 @@ def trace(model: nn.Module, example_input: Any) -> Network:
     Args:
         model: any module; it is not changed.
         example_input: what ``model(example_input)`` takes: images (N, C, H, W), or a detector's list of images.
+        exclude: patterns of layers that keep all their channels; see `amc_hw.trace.selection.left_alone`.
+        include: patterns of the only layers that may lose channels; without any, all may.
 
     Raises:
         UnsupportedModelError: the model cannot be copied or run, or its groups cannot be pruned together.
+        UsageError: a pattern that matches no layer.
     """
     try:
         model = copy.deepcopy(model).eval()
@@ -39,6 +44,9 @@ def trace(model: nn.Module, example_input: Any) -> Network:
     followed, macs = _run(model, example_input)
     images = len(example_input) if isinstance(example_input, Tensor) else 1
     assembly = Assembly(followed)
+    layers = list(dict.fromkeys(call.name for call in followed.calls))
+    for group, reason in left_alone(assembly.groups(), layers, exclude, include).items():
+        assembly.keep(group, reason)
     for group, reason in failing_groups(model, assembly.groups(), example_input).items():
         assembly.keep(group, reason)
     return assembly.network(model, macs // images, images)

@@ -1,0 +1,66 @@
+"""Patterns choose which channel groups may be pruned."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from amc_hw.errors import UnsupportedModelError, UsageError
+from amc_hw.models.zoo import build_model
+from amc_hw.stages.subject import trace_subject
+from amc_hw.trace.groups import trace
+
+
+@pytest.fixture(scope="module")
+def resnet() -> nn.Module:
+    return build_model("resnet20", 10)
+
+
+@pytest.fixture(scope="module")
+def everything(resnet: nn.Module) -> list[str]:
+    return list(trace(resnet, torch.zeros(1, 3, 32, 32)).original)
+
+
+def groups_of(model: nn.Module, **patterns: list[str]) -> list[str]:
+    return list(trace(model, torch.zeros(1, 3, 32, 32), **patterns).original)
+
+
+def test_what_is_excluded_stays_whole_and_says_why(resnet: nn.Module, everything: list[str]) -> None:
+    network = trace(resnet, torch.zeros(1, 3, 32, 32), exclude=["layer1.*", "layer3.0.conv1"])
+    gone = {name for name in everything if name.startswith("layer1.") or name == "layer3.0.conv1"}
+    assert len(gone) == 4
+    assert list(network.original) == [name for name in everything if name not in gone]
+    assert network.unprunable["layer1.2.conv1"] == "excluded by --exclude layer1.*"
+    assert network.unprunable["layer3.0.conv1"] == "excluded by --exclude layer3.0.conv1"
+
+
+def test_only_what_is_included_and_not_excluded_is_pruned(resnet: nn.Module, everything: list[str]) -> None:
+    found = groups_of(resnet, include=["layer2.*", "layer3"], exclude=["*.1.conv1"])
+    assert found == [name for name in everything if name[:6] in ("layer2", "layer3") and ".1.conv1" not in name]
+    network = trace(resnet, torch.zeros(1, 3, 32, 32), include=["layer2.*", "layer3"])
+    assert network.unprunable["layer1.0.conv1"] == "not among --include layer2.*, layer3"
+
+
+def test_any_layer_that_makes_the_channels_decides_for_the_group() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 4, 1)
+    )
+    assert groups_of(model) == ["0", "2"]
+    assert groups_of(model, exclude=["1"]) == ["2"]  # the depthwise layer makes channels of group 0, too
+    assert groups_of(model, include=["1"]) == ["0"]
+    assert groups_of(model, exclude=["2"]) == ["0"]  # which reads them, and makes none of them
+
+
+def test_a_pattern_without_a_layer_names_the_nearest(resnet: nn.Module) -> None:
+    with pytest.raises(UsageError, match=r"--exclude layr1 matches no layer; the nearest names are layer1"):
+        groups_of(resnet, exclude=["layr1"])
+    with pytest.raises(UsageError, match=r"--include layer3.0.bn1 matches no layer; .*layer3.0.conv1"):
+        groups_of(resnet, include=["layer3.0.bn1"])
+    with pytest.raises(UsageError, match=r"--exclude \? matches no layer; the network consists of conv1, layer1,"):
+        groups_of(resnet, exclude=["?"])
+
+
+def test_nothing_left_to_prune(resnet: nn.Module) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"no layer .* can be pruned \(.*excluded by --exclude \*"):
+        trace_subject(resnet, (3, 32, 32), exclude=["*"])
