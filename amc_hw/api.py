@@ -54,6 +54,7 @@ def compress(
     accuracy_floor: float | None = None,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    importance: str = "reconstruction",
     strategy: str = "auto",
     agent: Path | str | None = None,
     episodes: int = 200,
@@ -81,6 +82,7 @@ def compress(
         exclude: patterns of layers that keep all their channels (``"classifier"``, ``"layer1.*"``); see
             `amc_hw.trace.selection.left_alone`.
         include: patterns of the only layers that may lose channels; without any, all may.
+        importance: which channels of a group are kept: ``"reconstruction"``, ``"magnitude"`` or ``"taylor"``.
         strategy: name of the search strategy.
         agent: with the strategy ``"ddpg-multi"``: folder of an earlier run of the same network, whose trained
             agent the search begins with.
@@ -112,6 +114,7 @@ def compress(
         accuracy_floor=accuracy_floor,
         exclude=tuple(exclude),
         include=tuple(include),
+        importance=importance,
         strategy=strategy,
         agent=None if agent is None else str(Path(agent).expanduser().resolve()),
         episodes=episodes,

@@ -25,6 +25,7 @@ from amc_hw.options import (
     Episodes,
     Epochs,
     Exclude,
+    Importance,
     Include,
     Json,
     Latency,
@@ -186,6 +187,7 @@ def search(
     size: Size = None,
     exclude: Exclude = None,
     include: Include = None,
+    importance: Importance = "reconstruction",
     reward: Reward = "resource",
     accuracy_floor: AccuracyFloor = None,
     strategy: Strategy = "auto",
@@ -347,6 +349,7 @@ def compress(
     rounds: Rounds = None,
     exclude: Exclude = None,
     include: Include = None,
+    importance: Importance = "reconstruction",
     reward: Reward = "resource",
     accuracy_floor: AccuracyFloor = None,
     strategy: Strategy = "auto",
@@ -379,7 +382,7 @@ def _config(options: dict[str, Any], epochs: int) -> Any:
     metrics = {"latency_ms": "latency", "macs": "macs", "params": "params", "size_bytes": "size"}
     given = {metric: options[name] for metric, name in metrics.items() if options[name] is not None}
     metric, budget = next(iter(given.items()), ("latency_ms", "0.5x"))
-    names = ("model", "data", "device", "reward", "accuracy_floor", "strategy", "episodes", "seed")
+    names = ("model", "data", "device", "importance", "reward", "accuracy_floor", "strategy", "episodes", "seed")
     paths = {
         name: str(options[name].expanduser().resolve()) if options[name] else None
         for name in ("checkpoint", "data_root", "table", "agent")

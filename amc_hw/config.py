@@ -38,6 +38,7 @@ class RunConfig(BaseModel):
         limits: budgets on other metrics that hold at the same time.
         rounds: larger budgets of the metric to prune and fine-tune to first.
         granularity: what is removed, whole channels or single weights.
+        importance: which channels of a group are kept, by name.
         reward: name of the reward.
         accuracy_floor: least accuracy on the search split before fine-tuning, 0..1, or None for no such floor.
         strategy: name of the search strategy.
@@ -67,6 +68,7 @@ class RunConfig(BaseModel):
     limits: dict[Metric, str] = {}
     rounds: tuple[str, ...] = ()
     granularity: Literal["channels", "weights"] = "channels"
+    importance: str = "reconstruction"
     reward: str = "resource"
     accuracy_floor: Annotated[float, Field(gt=0, lt=1)] | None = None
     strategy: str = "auto"

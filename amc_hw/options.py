@@ -29,6 +29,7 @@ Rounds = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="larger budgets to prune and fine-tune to first, with commas between them: 0.5x,0.35x,0.25x"),
 ]
+Importance = Annotated[str, typer.Option(help="which channels a group keeps: reconstruction, magnitude or taylor")]
 Reward = Annotated[
     str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
 ]

@@ -23,6 +23,7 @@ from amc_hw.finetune import demo_settings, evaluate, train
 from amc_hw.latency.table import LatencyTable
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.pruning.importance import find_importance
 from amc_hw.report.html import write_report
 from amc_hw.run_folder import read_json
 from amc_hw.search.rewards import find_reward
@@ -255,6 +256,7 @@ def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
     plan_rounds(run, config)
     find_reward(config.reward, config.accuracy_floor)
     agent_file(run, config)
+    find_importance(config.importance)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
     if config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))

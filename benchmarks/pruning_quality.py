@@ -32,6 +32,8 @@ METHODS = {
     "magnitude, no reconstruction": ("magnitude", "none", False, False),
     "magnitude, inputs of the original": ("magnitude", "original", False, False),
     "magnitude, inputs as pruned so far": ("magnitude", "sequential", True, False),
+    "Taylor, no reconstruction": ("taylor", "none", False, False),
+    "Taylor, residual sums, quick": ("taylor", "residual", False, False),
     "elimination, no reconstruction": ("reconstruction", "none", False, False),
     "elimination, inputs of the original": ("reconstruction", "original", False, False),
     "elimination, inputs as pruned so far": ("reconstruction", "sequential", True, False),
@@ -79,7 +81,7 @@ def fresh_fit_seconds(model: nn.Module, network: Network, kept: dict[str, list[i
 
 
 def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
-    calibration, _ = data.train.first(images, 0)
+    calibration, labels = data.train.first(images, 0)
     scored = data.test if part == "test" else data.search
     network = trace(model, calibration[:1])
     policy = halved(network)
@@ -88,7 +90,13 @@ def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
     for name, (importance, reconstruction, thorough, norms) in METHODS.items():
         start = time.process_time()
         pruner = Pruner(
-            model, network, calibration, importance=importance, reconstruction=reconstruction, points=POINTS
+            model,
+            network,
+            calibration,
+            labels=labels,
+            importance=importance,
+            reconstruction=reconstruction,
+            points=POINTS,
         )
         pruner.pruned(policy, thorough=thorough)  # gathers the targets
         middle = time.process_time()

@@ -26,7 +26,6 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import StudyResult, run_study
 from amc_hw.stages.costs import network_costs
-from amc_hw.stages.importance import channel_importance
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
 from amc_hw.stages.search import CANDIDATES, make_pruner, search_steps
 from amc_hw.stages.shortlist import short_finetune
@@ -45,7 +44,7 @@ class Bench:
         self.limit = Limit(costs.macs, budget.target(costs.macs(self.subject.network.original)))
         self.space = SearchSpace(search_steps(self.subject), costs.macs, self.limit.most)
         self.pruner = make_pruner(self.subject, seed=0)
-        self.importance = channel_importance(self.subject, self.pruner, seed=0)
+        self.importance = self.pruner.channel_importance()
 
     @property
     def data(self) -> Data:

@@ -43,6 +43,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("compress", "--device", "hots", "--run", "RUN"), "did you mean 'host'"),
         (("compress", "--device", "host:threads=99", "--run", "RUN"), "cores"),
         (("compress", "--strategy", "dpg", "--run", "RUN"), "did you mean 'ddpg'"),
+        (("search", "--importance", "tailor", "--run", "RUN"), "did you mean 'taylor'"),
         (("compress", "--reward", "resorce", "--run", "RUN"), "did you mean 'resource'"),
         (("compress", "--accuracy-floor", "0.9", "--run", "RUN"), "--reward accuracy_guaranteed"),
         (("search", "--reward", "accuracy_guaranteed", "--accuracy-floor", "90", "--run", "RUN"), "--accuracy-floor:"),

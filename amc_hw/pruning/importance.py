@@ -27,11 +27,13 @@ class Evidence:
         modules: of the original, by name.
         grams: of the inputs of its layers; a layer that is too wide has none.
         sites: of its layers.
+        taylor: gives the Taylor importance (channels,) of every group; it is computed at its first use.
     """
 
     modules: Mapping[str, nn.Module]
     grams: Mapping[str, Gram]
     sites: Mapping[str, Site]
+    taylor: Callable[[], Mapping[str, Tensor]]
     _inverses: dict[str, Tensor] = field(default_factory=dict)
 
     def inverse(self, name: str) -> Tensor:
@@ -99,8 +101,17 @@ def _reading(reader: Consumer, evidence: Evidence) -> Reading:
     return Reading(inverse, weights[:, index] / variance.clamp(min=1e-30).sqrt())
 
 
+def taylor(group: ChannelGroup, evidence: Evidence) -> Tensor:
+    """Rank by the change of the loss; see `amc_hw.pruning.taylor`."""
+    return evidence.taylor()[group.name].argsort(descending=True, stable=True)
+
+
 Importance = Callable[[ChannelGroup, Evidence], Tensor]
-IMPORTANCES: dict[str, Importance] = {"magnitude": magnitude, "reconstruction": reconstruction}
+IMPORTANCES: dict[str, Importance] = {
+    "magnitude": magnitude,
+    "reconstruction": reconstruction,
+    "taylor": taylor,
+}
 
 
 def find_importance(name: str) -> Importance:

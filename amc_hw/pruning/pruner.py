@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
 from amc_hw.pruning.sites import find_sites
 from amc_hw.pruning.statistics import gather_grams, gather_targets
 from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.trace.network import Network
 from amc_hw.trace.slicing import kept_positions
 
@@ -37,18 +39,19 @@ class Pruner:
         model: the model that ``network`` was traced from; it is not changed.
         network: its trace.
         calibration: training images (N, C, H, W) as the model takes them; some hundreds.
+        labels: classes of the calibration images, int64 (N,), which the Taylor importance makes use of.
         importance: which channels are kept, a name of `amc_hw.pruning.importance`.
         reconstruction: "none" leaves the weights as they are; "original" fits every layer that lost inputs to the
             original's inputs, from Gram matrices alone; "sequential" then fits to the inputs of the network as pruned
             so far; "residual" does so with residual sums as targets.
         points: output positions sampled per image and layer.
-        seed: of the positions.
+        seed: of the positions, and of the classes that stand in for labels.
 
     Attributes:
         not_reconstructed: layers that keep their sliced weights, with the reason.
 
     Raises:
-        UsageError: an unknown importance, or no calibration images.
+        UsageError: an unknown importance, no calibration images, or not as many labels.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Pruner:
         network: Network,
         calibration: Tensor,
         *,
+        labels: Tensor | None = None,
         importance: str = "reconstruction",
         reconstruction: Reconstruction = "residual",
         points: int = 48,
@@ -64,6 +68,8 @@ class Pruner:
     ) -> None:
         if not len(calibration):
             raise UsageError("reconstruction needs calibration images; give some hundreds of training images.")
+        if labels is not None and len(labels) != len(calibration):
+            raise UsageError(f"there are {len(labels)} labels for {len(calibration)} calibration images; give as many.")
         rank = find_importance(importance)
         self._model = copy.deepcopy(model).eval()
         self._network = network
@@ -73,11 +79,12 @@ class Pruner:
         self._modules = dict(self._model.named_modules())
         self._layers, self.not_reconstructed = self._choose_layers()
         self._images = calibration.to(next(self._model.parameters()).device)
+        self._labels = labels
         self._sites = find_sites(self._model, self._images[:1])
         self._grams = gather_grams(
             self._model, self._layers, self._sites, torch.split(self._images, BATCH), points, seed
         )
-        evidence = Evidence(self._modules, self._grams, self._sites)
+        evidence = Evidence(self._modules, self._grams, self._sites, lambda: self._taylor)
         self._order = {group.name: rank(group, evidence).tolist() for group in network.groups}
         self._refits: dict[str, Refit] = {}
 
@@ -97,6 +104,14 @@ class Pruner:
             else:
                 chosen[name] = layer
         return chosen, left
+
+    @cached_property
+    def _taylor(self) -> dict[str, Tensor]:
+        return taylor_importance(self._model, self._network.groups, self._images, self._labels, self._seed)
+
+    def channel_importance(self) -> dict[str, list[float]]:
+        """Return the Taylor importance of every group's channels, in the order in which they are kept."""
+        return {name: self._taylor[name][order].tolist() for name, order in self._order.items()}
 
     def kept(self, policy: Policy) -> dict[str, list[int]]:
         """Return the channels that a policy keeps, ascending, for every group that it names."""

@@ -23,7 +23,6 @@ from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
 from amc_hw.stages.agent import agent_file, keep_agent, keep_first_agent
 from amc_hw.stages.costs import Costs
-from amc_hw.stages.importance import channel_importance
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
 from amc_hw.stages.subject import Subject
 from amc_hw.trace.network import Layer
@@ -110,10 +109,10 @@ def budget_limits(budgets: Sequence[Budget], costs: Costs, original: Policy, lat
     return tuple(limits)
 
 
-def make_pruner(subject: Subject, seed: int) -> Pruner:
+def make_pruner(subject: Subject, seed: int, importance: str = "reconstruction") -> Pruner:
     """Gather the statistics for reconstruction from images of the training split."""
-    images, _ = subject.data.train.first(CALIBRATION_IMAGES, seed)
-    return Pruner(subject.start, subject.network, images)
+    images, labels = subject.data.train.first(CALIBRATION_IMAGES, seed)
+    return Pruner(subject.start, subject.network, images, labels=labels, importance=importance)
 
 
 def search(
@@ -155,7 +154,7 @@ def search(
         reward = with_floor(reward, config.accuracy_floor, cost(original))
     space = SearchSpace(search_steps(subject), cost, limit if reward.needs_budget else None, others)
     progress(0, 1, "gathering statistics for reconstruction")
-    pruner = make_pruner(subject, config.seed)
+    pruner = make_pruner(subject, config.seed, config.importance)
     dropping = None
     if isinstance(score, PartScorer) and reward.needs_budget:  # then the most accurate policies are the best
         dropping = EarlyDropping(score, pruner.pruned, CANDIDATES, space.keeps)
@@ -165,7 +164,7 @@ def search(
         space,
         seed=config.seed,
         episodes=config.episodes,
-        importance=channel_importance(subject, pruner, config.seed) if config.strategy in WEIGH_CHANNELS else None,
+        importance=pruner.channel_importance() if config.strategy in WEIGH_CHANNELS else None,
         agent=agent,
     )
     keep_first_agent(run, agent)
