@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from amc_hw.compute import find_compute
 from amc_hw.config import make_config, open_run
 from amc_hw.data import Data, load_data
 from amc_hw.devices.table_only import open_or_predict
@@ -60,6 +61,7 @@ def compress(
     episodes: int = 200,
     epochs: int = 20,
     seed: int = 0,
+    compute: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Compressed:
     """Compress a trained network to a budget that is proven on the device.
@@ -74,7 +76,7 @@ def compress(
         params: a budget of parameters (``"2M"``).
         size: a budget of the exported file (``"500kB"``).
         evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
-            accuracy on the split of the training set.
+            accuracy on the split of the training set. It is called with networks on the CPU.
         run: the run folder; the same call goes on where it was stopped.
         reward: name of the reward.
         accuracy_floor: with the reward ``"accuracy_guaranteed"``: what ``evaluate`` has to return at least, for
@@ -89,6 +91,7 @@ def compress(
         episodes: policies to score.
         epochs: of fine-tuning.
         seed: decides everything that chance plays a part in.
+        compute: where to train, prune and score: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU if there is one.
         progress: called with (done, total, text).
 
     Raises:
@@ -124,17 +127,23 @@ def compress(
     folder = Path(run)
     find_reward(reward, accuracy_floor)
     agent_file(folder, config)
-    subject = make_subject(model, loaded, config.multiple, config.lower, config.exclude, config.include)
+    place = find_compute(compute)
+    subject = make_subject(model, loaded, config.multiple, config.lower, config.exclude, config.include, place)
     opened = open_or_predict(device)
     try:
         open_run(folder, config)
         if not (folder / BASELINE).exists():
             save_checkpoint(model, folder / BASELINE)
-        score = evaluate or PartScorer(loaded.search)
+        score = PartScorer(subject.data.search, place) if evaluate is None else _on_cpu(evaluate)
         summary = compress_subject(folder, config, subject, opened, score, progress or _silent)
     finally:
         opened.close()
     return Compressed(restore(folder, subject, best_weights(folder)), summary, folder)
+
+
+def _on_cpu(evaluate: Callable[[nn.Module], float]) -> Callable[[nn.Module], float]:
+    """Bring networks to where the user's own images are."""
+    return lambda model: evaluate(model.cpu())
 
 
 def _silent(done: int, total: int, text: str) -> None:

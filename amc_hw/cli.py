@@ -19,6 +19,7 @@ from amc_hw.options import (
     AccuracyFloor,
     AgentRun,
     Checkpoint,
+    Compute,
     DataName,
     DataRoot,
     DeviceName,
@@ -107,15 +108,19 @@ def train(
     lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
     batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
     weight_decay: Annotated[float, typer.Option(help="of the weights; biases and batch norms have none", min=0)] = 1e-3,
+    compute: Compute = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
     from amc_hw import finetune as training
+    from amc_hw.compute import find_compute
     from amc_hw.models.checkpoint import save_checkpoint
     from amc_hw.stages.subject import load_model_and_data
 
+    place = find_compute(compute)
     network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
+    loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
     with progress_bar() as report:
         history = training.train(
@@ -126,6 +131,7 @@ def train(
             batch_size=batch_size,
             weight_decay=weight_decay,
             seed=seed,
+            device=place,
             progress=report,
             state_path=state,
         )
@@ -133,7 +139,7 @@ def train(
         return
     save_checkpoint(network, out)
     state.unlink(missing_ok=True)
-    accuracy = training.evaluate(network, loaded.test)
+    accuracy = training.evaluate(network, loaded.test, device=place)
     if json:
         print_json({"checkpoint": str(out), "search_accuracy": history.best_accuracy, "test_accuracy": accuracy})
     else:
@@ -193,15 +199,17 @@ def search(
     strategy: Strategy = "auto",
     agent: AgentRun = None,
     episodes: Episodes = 200,
+    compute: Compute = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
+    from amc_hw.compute import find_compute
     from amc_hw.pipeline import search_on_device
 
-    config = _config(locals(), epochs=0)
+    config, place = _config(locals(), epochs=0), find_compute(compute)
     with progress_bar() as report:
-        policy = search_on_device(run, config, report)
+        policy = search_on_device(run, config, report, place)
     if json:
         print_json(policy)
         return
@@ -216,18 +224,19 @@ def search(
 
 
 @app.command(epilog=example("amc-hw finetune --run runs/r20 --epochs 30"))
-def finetune(run: Run, epochs: Epochs = 20, json: Json = False) -> None:
+def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json = False) -> None:
     """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
+    from amc_hw.compute import find_compute
     from amc_hw.finetune import evaluate
     from amc_hw.pipeline import open_subject
     from amc_hw.stages import finish
 
-    config, subject = open_subject(run)
+    config, subject = open_subject(run, find_compute(compute))
     with progress_bar() as report:
         network = finish.finetune(run, subject, epochs, config.seed, report)
     if not is_first_process():
         return
-    accuracy = evaluate(network, subject.data.search)
+    accuracy = evaluate(network, subject.data.search, device=subject.compute)
     if json:
         print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})
     else:
@@ -356,16 +365,18 @@ def compress(
     agent: AgentRun = None,
     episodes: Episodes = 100,
     epochs: Epochs = 10,
+    compute: Compute = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
+    from amc_hw.compute import find_compute
     from amc_hw.pipeline import compress as compress_network
     from amc_hw.report.table import before_after_rows
 
-    config = _config(locals(), epochs=epochs)
+    config, place = _config(locals(), epochs=epochs), find_compute(compute)
     with progress_bar() as report_progress:
-        summary = compress_network(run, config, report_progress)
+        summary = compress_network(run, config, report_progress, place)
     if json:
         print_json(summary)
         return

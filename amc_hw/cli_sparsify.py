@@ -11,6 +11,7 @@ import typer
 from amc_hw.config import DEMO_DATA, DEMO_MODEL
 from amc_hw.options import (
     Checkpoint,
+    Compute,
     DataName,
     DataRoot,
     Episodes,
@@ -36,10 +37,12 @@ def sparsify(
     strategy: Strategy = "auto",
     episodes: Episodes = 100,
     epochs: Epochs = 10,
+    compute: Compute = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Set weights to zero until the others fit a size, and fine-tune (AMC's fine-grained pruning); not for latency."""
+    from amc_hw.compute import find_compute
     from amc_hw.config import make_config
     from amc_hw.sparsify import sparsify as sparsify_network
 
@@ -58,8 +61,9 @@ def sparsify(
         seed=seed,
         command=shlex.join(["amc-hw", *sys.argv[1:]]),
     )
+    place = find_compute(compute)
     with progress_bar() as report:
-        summary = sparsify_network(run, config, report)
+        summary = sparsify_network(run, config, report, place)
     if json:
         print_json(summary)
         return

@@ -12,6 +12,7 @@ import typer
 from amc_hw.config import DEMO_DATA, DEMO_MODEL
 from amc_hw.options import (
     Checkpoint,
+    Compute,
     DataName,
     DataRoot,
     DeviceName,
@@ -43,10 +44,12 @@ def sweep(
     strategy: Strategy = "auto",
     episodes: Episodes = 100,
     epochs: Epochs = 10,
+    compute: Compute = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Compress for several latency budgets and seeds; finished runs are not repeated."""
+    from amc_hw.compute import find_compute
     from amc_hw.config import make_config
     from amc_hw.sweep import FRONT
     from amc_hw.sweep import sweep as run_sweep
@@ -68,8 +71,9 @@ def sweep(
         command=shlex.join(["amc-hw", *sys.argv[1:]]),
         **paths,
     )
+    place = find_compute(compute)
     with progress_bar() as report:
-        rows = run_sweep(out, base, latency.split(","), seeds, report)
+        rows = run_sweep(out, base, latency.split(","), seeds, report, place)
     failed = [row for row in rows if row.summary is None]
     if json:
         print_json(

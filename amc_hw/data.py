@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amc_hw import data_sources
-from amc_hw.data_sources import Images, Labelled, Source, stratified
+from amc_hw.data_sources import Images, InMemory, Labelled, Source, stratified
 from amc_hw.errors import UsageError, unknown_name
 
 _SEARCH_IMAGES = 5000
 _FOLDER_SIZE = 224
+_MOST_BYTES = 2 * 2**30  # of pixels that are moved to a GPU as a whole
 _NAMES = ("digits", "cifar10", "imagenet", "imagefolder:DIR", "npz:DIR")
 # Of pixels scaled to 0..1, by the number of channels; colour is ImageNet's.
 _MEAN_STD = {1: ((0.5,), (0.5,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
@@ -57,17 +58,18 @@ class Part:
         picks those of a batch's images that this process reads.
         """
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
-        chosen = [index if share is None else share(index) for index in torch.split(order, batch_size)]
+        batches = torch.split(order.to(self.positions.device), batch_size)
+        chosen = [index if share is None else share(index) for index in batches]
         read = self.images.read(self.positions[index] for index in chosen)
         for index, images in zip(chosen, read, strict=True):
             pixels = augmented(images, generator) if augment else images
             yield self._normalised(pixels.to(device)), self.labels[index].to(device)
 
-    def first(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    def first(self, n: int, seed: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
         """Return `n` images (all, where there are fewer) and their labels, drawn without replacement."""
         index = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n]
         images = next(self.images.read([self.positions[index]]))
-        return self._normalised(images), self.labels[index]
+        return self._normalised(images.to(device)), self.labels[index].to(device)
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (255 * torch.tensor(value, device=images.device) for value in (self.mean, self.std))
@@ -89,6 +91,24 @@ class Data:
     train: Part
     search: Part
     test: Part
+
+    def on(self, device: torch.device) -> Data:
+        """Return the data with everything on a device that fits there (2 GiB of pixels), shared pixels once.
+
+        Files are read a batch at a time, wherever their images go.
+        """
+        moved: dict[int, InMemory] = {}
+
+        def part(part: Part) -> Part:
+            images = part.images
+            if not isinstance(images, InMemory) or images.pixels.nbytes > _MOST_BYTES:
+                return part
+            if id(images) not in moved:
+                moved[id(images)] = InMemory(images.pixels.to(device))
+            there = moved[id(images)]
+            return replace(part, images=there, positions=part.positions.to(device), labels=part.labels.to(device))
+
+        return replace(self, train=part(self.train), search=part(self.search), test=part(self.test))
 
 
 def load_data(name: str, root: Path | None = None, size: int | None = None) -> Data:
@@ -129,17 +149,18 @@ def augmented(images: Tensor, generator: torch.Generator | None) -> Tensor:
     """Shift each image (n, H, W, C) by up to an eighth of its side, and mirror half of them if in colour.
 
     The shift is the usual random crop after padding with black: 4 pixels for 32x32. Images of one channel are
-    taken for digits, which a mirror would change.
+    taken for digits, which a mirror would change. Chance is the generator's, on the CPU, wherever the images are.
     """
     n, height, width, channels = images.shape
+    place = images.device
     pad_y, pad_x = height // 8, width // 8
     padded = F.pad(images, (0, 0, pad_x, pad_x, pad_y, pad_y))
-    rows = torch.randint(2 * pad_y + 1, (n, 1), generator=generator) + torch.arange(height)
-    columns = torch.randint(2 * pad_x + 1, (n, 1), generator=generator) + torch.arange(width)
+    down, right = (torch.randint(2 * pad + 1, (n, 1), generator=generator).to(place) for pad in (pad_y, pad_x))
+    rows, columns = down + torch.arange(height, device=place), right + torch.arange(width, device=place)
     if channels == 3:
-        mirrored = torch.randint(2, (n, 1), generator=generator).bool()
+        mirrored = torch.randint(2, (n, 1), generator=generator).bool().to(place)
         columns = torch.where(mirrored, columns.flip(1), columns)
-    return padded[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return padded[torch.arange(n, device=place)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def _source(name: str, root: Path | None, size: int) -> Source:

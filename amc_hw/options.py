@@ -51,6 +51,10 @@ Include = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(metavar="PATTERN", help="the only layers that may lose channels: 'layer3.*'; repeatable"),
 ]
+Compute = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="where to train, prune and score: cpu, cuda or cuda:1; by default a GPU if there is one"),
+]
 Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
+from amc_hw.compute import CPU
 from amc_hw.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
 from amc_hw.data import load_data
 from amc_hw.devices.base import Device
@@ -51,13 +53,14 @@ from amc_hw.stages.verify import verify
 Progress = Callable[[int, int, str], None]
 
 
-def compress(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
+def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
     """Compress a network to its budget and prove it on the device.
 
     Args:
         run: the run folder; made, or gone on with.
         config: the settings.
         progress: called with (done, total, text).
+        compute: where to train, prune and score.
 
     Returns:
         What summary.json holds.
@@ -66,8 +69,8 @@ def compress(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     with _device(config.device, _path(config.table)) as device:
-        subject = begin(run, config, progress)
-        return compress_subject(run, config, subject, device, PartScorer(subject.data.search), progress)
+        subject = begin(run, config, progress, compute)
+        return compress_subject(run, config, subject, device, PartScorer(subject.data.search, compute), progress)
 
 
 def compress_subject(
@@ -152,21 +155,21 @@ def prove(
     return finish.summarise(run, config, subject, device, timings, predicted, seconds, progress)
 
 
-def open_subject(run: Path) -> tuple[RunConfig, Subject]:
+def open_subject(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Subject]:
     """Load the network of a run that has begun; raise RunFolderError where there is none."""
     config = read_config(run)
     if not (run / BASELINE).exists():
         raise RunFolderError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
     load_checkpoint(model, run / BASELINE)
-    return config, make_subject(model, data, config.multiple, config.lower, config.exclude, config.include)
+    return config, make_subject(model, data, config.multiple, config.lower, config.exclude, config.include, compute)
 
 
-def search_on_device(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
-    """Search a policy, verify it on the device, and return what policy.json holds."""
+def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
+    """Search a policy, verify it on the device, and return what policy.json holds; see `compress`."""
     with _device(config.device, _path(config.table)) as device:
-        subject = begin(run, config, progress)
-        search_subject(run, config, subject, device, PartScorer(subject.data.search), progress)
+        subject = begin(run, config, progress, compute)
+        search_subject(run, config, subject, device, PartScorer(subject.data.search, compute), progress)
     policy: dict[str, Any] = read_json(run / POLICY)
     return policy
 
@@ -247,7 +250,7 @@ def _is_searched(run: Path, config: RunConfig) -> bool:
     return policy.exists() and weights.exists() and read_json(policy).get("episodes") == config.episodes
 
 
-def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
+def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> Subject:
     """Check everything that the user named, then begin the run folder or go on with it.
 
     The folder keeps a copy of the trained weights; the demonstration trains them.
@@ -265,14 +268,14 @@ def begin(run: Path, config: RunConfig, progress: Progress) -> Subject:
             f"the trained weights of {config.model} are missing; give --checkpoint FILE, "
             f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
         )
-    subject = make_subject(model, data, config.multiple, config.lower, config.exclude, config.include)
+    subject = make_subject(model, data, config.multiple, config.lower, config.exclude, config.include, compute)
     open_run(run, config)
     baseline = run / BASELINE
     if baseline.exists():
         load_checkpoint(model, baseline)
     else:
         if config.checkpoint is None:
-            train(model, data, **demo_settings(), seed=config.seed, progress=progress)
+            train(model, subject.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)
         save_checkpoint(model, baseline)
     return subject
 

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from amc_hw.budget import parse_budget
+from amc_hw.compute import CPU
 from amc_hw.config import RunConfig, open_run
 from amc_hw.export.formats import export
 from amc_hw.finetune import evaluate
@@ -33,7 +36,7 @@ NOTE = (
 )
 
 
-def sparsify(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]:
+def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
     """Set weights to zero until the others fit a budget of bytes, fine-tune, export and evaluate.
 
     With ``config.rounds`` this is done for every budget in turn, each searched anew from the fine-tuned network
@@ -44,6 +47,7 @@ def sparsify(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]
         run: the run folder; the last round is in it, earlier ones in ``round-1``, ``round-2`` ...
         config: the settings; device, table, reward, multiple and lower have no meaning here.
         progress: called with (done, total, text).
+        compute: where to train and score.
 
     Returns:
         What summary.json holds; latencies are not in it.
@@ -53,7 +57,7 @@ def sparsify(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     rounds = plan_rounds(run, config)
-    subject = begin(run, config, progress)
+    subject = begin(run, config, progress, compute)
     cost, sparse = nonzero_cost(subject), whole(subject)
     original = cost(sparse.parts)
     history = []
@@ -66,8 +70,8 @@ def sparsify(run: Path, config: RunConfig, progress: Progress) -> dict[str, Any]
                 "budget": settings.budget,
                 "target_bytes": limit.most,
                 "nonzero_bytes": cost(sparse.parts),
-                "search_accuracy_before_finetune": evaluate(pruned.model, subject.data.search),
-                "search_accuracy": evaluate(sparse.model, subject.data.search),
+                "search_accuracy_before_finetune": evaluate(pruned.model, subject.data.search, device=compute),
+                "search_accuracy": evaluate(sparse.model, subject.data.search, device=compute),
                 "search_seconds": sum(episode.seconds for episode in read_study(folder / EPISODES).episodes),
             }
         )
@@ -101,7 +105,7 @@ def _summarise(
             "deflated_bytes": len(zlib.compress(file.read_bytes(), 9)),
             "layers": kept,
         }
-    sides[MODEL]["accuracy_before_finetune"] = evaluate(pruned.model, subject.data.test)
+    sides[MODEL]["accuracy_before_finetune"] = evaluate(pruned.model, subject.data.test, device=subject.compute)
     budget = parse_budget(config.metric, config.budget)
     summary = {
         "format": 1,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from amc_hw.compute import CPU
 from amc_hw.config import RunConfig, read_config
 from amc_hw.errors import AmcHwError, UsageError
 from amc_hw.pipeline import compress
@@ -40,7 +43,14 @@ class Swept:
     on_front: bool = False
 
 
-def sweep(folder: Path, base: RunConfig, budgets: Sequence[str], seeds: int, progress: Progress) -> list[Swept]:
+def sweep(
+    folder: Path,
+    base: RunConfig,
+    budgets: Sequence[str],
+    seeds: int,
+    progress: Progress,
+    compute: torch.device = CPU,
+) -> list[Swept]:
     """Compress once for every budget and seed, and draw the Pareto front of the runs that ended well.
 
     Finished runs are not repeated, a stopped one goes on where it was. A run that fails is named in the
@@ -52,6 +62,7 @@ def sweep(folder: Path, base: RunConfig, budgets: Sequence[str], seeds: int, pro
         budgets: of its metric.
         seeds: how many seeds, from the base's on.
         progress: called with (done, total, text).
+        compute: where to train, prune and score.
 
     Raises:
         UsageError: no budgets, or one of them twice.
@@ -69,7 +80,7 @@ def sweep(folder: Path, base: RunConfig, budgets: Sequence[str], seeds: int, pro
             progress(done, total, f"{name}: {text}")
 
         try:
-            summary = read_json(run / SUMMARY) if is_finished(run, config) else compress(run, config, report)
+            summary = read_json(run / SUMMARY) if is_finished(run, config) else compress(run, config, report, compute)
             rows.append(Swept(run, budget, seed, summary, ""))
         except AmcHwError as error:
             rows.append(Swept(run, budget, seed, None, str(error)))

@@ -46,18 +46,13 @@ def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
         mean_x, mean_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
     x = x - mean_x
     gram, cross = x.transpose(1, 2) @ x / rows, x.transpose(1, 2) @ (y - mean_y) / rows
-    return Moments(on_cpu(gram), on_cpu(cross), on_cpu(mean_x[:, 0]), on_cpu(mean_y[:, 0]), rows)
-
-
-def on_cpu(tensor: Tensor) -> Tensor:
-    """Bring a small matrix to where it is solved: to the CPU, in double precision."""
-    return tensor.cpu().double()
+    return Moments(gram.double(), cross.double(), mean_x[:, 0].double(), mean_y[:, 0].double(), rows)
 
 
 def factor(gram: Tensor) -> Tensor:
     """Return the Cholesky factor of (groups, inputs, inputs), with a ridge as small as lets it exist."""
     size = RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1) + 1e-12
-    identity = torch.eye(gram.shape[1], dtype=gram.dtype)
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     while True:
         lower: Tensor
         lower, failed = torch.linalg.cholesky_ex(gram + size[:, None, None] * identity)
@@ -99,7 +94,7 @@ def elimination_order(channels: int, readings: Sequence[Reading]) -> Tensor:
     removed: list[int] = []
     while len(alive) > 1:
         added = torch.stack([_added_errors(reading, len(alive)) for reading in readings]).sum(0)
-        order = added.argsort(stable=True)
+        order = added.cpu().argsort(stable=True)
         count = max(1, len(alive) // (16 if max(len(reading.inverse) for reading in readings) > 1536 else 64))
         gone, stay = order[:count], order[count:].sort().values
         readings = [_without(reading, gone, stay, len(alive)) for reading in readings]

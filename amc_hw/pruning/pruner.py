@@ -38,7 +38,8 @@ class Pruner:
     Args:
         model: the model that ``network`` was traced from; it is not changed.
         network: its trace.
-        calibration: training images (N, C, H, W) as the model takes them; some hundreds.
+        calibration: training images (N, C, H, W) as the model takes them; some hundreds. All work is done where they
+            are, and pruned networks are there.
         labels: classes of the calibration images, int64 (N,), which the Taylor importance makes use of.
         importance: which channels are kept, a name of `amc_hw.pruning.importance`.
         reconstruction: "none" leaves the weights as they are; "original" fits every layer that lost inputs to the
@@ -71,14 +72,14 @@ class Pruner:
         if labels is not None and len(labels) != len(calibration):
             raise UsageError(f"there are {len(labels)} labels for {len(calibration)} calibration images; give as many.")
         rank = find_importance(importance)
-        self._model = copy.deepcopy(model).eval()
+        self._model = copy.deepcopy(model).eval().to(calibration.device)
         self._network = network
         self._reconstruction = reconstruction
         self._points = points
         self._seed = seed
         self._modules = dict(self._model.named_modules())
         self._layers, self.not_reconstructed = self._choose_layers()
-        self._images = calibration.to(next(self._model.parameters()).device)
+        self._images = calibration
         self._labels = labels
         self._sites = find_sites(self._model, self._images[:1])
         self._grams = gather_grams(

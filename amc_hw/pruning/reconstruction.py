@@ -56,9 +56,8 @@ def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor
         Weights (outputs, inputs x kernel area) and bias (outputs).
     """
     columns = remains.columns(layer)
-    weights, bias = layer.weight.detach().cpu().double().flatten(1), torch.zeros(len(layer.weight), dtype=torch.float64)
-    if layer.bias is not None:
-        bias = layer.bias.detach().cpu().double()
+    weights = layer.weight.detach().double().flatten(1)
+    bias = torch.zeros_like(weights[:, 0]) if layer.bias is None else layer.bias.detach().double()
     if remains.outputs is not None:
         weights, bias = weights[remains.outputs], bias[remains.outputs]
     fitted = solve(remains.gram(layer, gram), gram.matrix[:, columns] @ weights.T)[0]
@@ -71,7 +70,7 @@ def write(layer: Fitted, norm: Any, weights: Tensor, bias: Tensor) -> None:
     if layer.bias is not None:
         layer.bias.data.copy_(bias.flatten())
     elif norm is not None:
-        norm.running_mean.data.sub_(bias.flatten().to(norm.running_mean.device))
+        norm.running_mean.data.sub_(bias.flatten())
 
 
 class Refit:
@@ -148,7 +147,7 @@ class Refit:
     def _solve(self, name: str, layer: Fitted, x: Tensor, target: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
         found = moments(x, target, holds_bias(layer, self._sites[name]))
         groups, inputs, _ = found.gram.shape
-        before = layer.weight.detach().cpu().double().reshape(groups, -1, inputs)
+        before = layer.weight.detach().double().reshape(groups, -1, inputs)
         error = found.cross - found.gram @ before.transpose(1, 2)
         strength = self._prior * inputs / found.rows
         weights = before + solve(found.gram + strength * gram, error)

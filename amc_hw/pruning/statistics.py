@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amc_hw.pruning.least_squares import on_cpu
 from amc_hw.pruning.patches import Fitted, Patches
 from amc_hw.pruning.sites import OperatorClock, Site
 
@@ -84,7 +83,7 @@ def gather_grams(
             if name not in origins:  # near the mean, so that its square does not drown the rest
                 origins[name] = x.mean(1) * holds_bias(layer, sites[name])
             x = x - origins[name][:, None]
-            product, total = on_cpu(x.transpose(1, 2) @ x), on_cpu(x.sum(1))
+            product, total = (x.transpose(1, 2) @ x).double(), x.sum(1).double()
             products[name] = products[name] + product if name in products else product
             sums[name] = sums[name] + total if name in sums else total
             rows[name] = rows.get(name, 0) + x.shape[1]
@@ -98,7 +97,7 @@ def gather_grams(
     for name, product in products.items():
         mean = sums[name] / rows[name] * holds_bias(layers[name], sites[name])
         matrix = product / rows[name] - mean[:, :, None] * mean[:, None, :]
-        grams[name] = Gram(matrix, mean + on_cpu(origins[name]))
+        grams[name] = Gram(matrix, mean + origins[name].double())
     return grams
 
 

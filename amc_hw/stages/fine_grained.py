@@ -109,6 +109,7 @@ def prune_round(
             **recovery_settings(len(subject.data.train)),
             seed=config.seed,
             teacher=subject.model,
+            device=subject.compute,
             progress=progress,
             state_path=folder / "finetune.state",
         )
@@ -128,7 +129,7 @@ def _search(
     """Return the best policy of a search, grown to use the limit up."""
     steps = _steps(subject, start.parts)
     space = SearchSpace(steps, limit.cost, limit.most)
-    scoring = EarlyDropping(PartScorer(subject.data.search), pruner.pruned, 1, space.keeps)
+    scoring = EarlyDropping(PartScorer(subject.data.search, subject.compute), pruner.pruned, 1, space.keeps)
     importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
     study = run_study(
         build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance),

@@ -60,6 +60,7 @@ def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Prog
             **recovery_settings(len(subject.data.train)),
             seed=seed,
             teacher=subject.model,
+            device=subject.compute,
             progress=progress,
             state_path=run / f"finetune-{epochs}.state",
         )
@@ -178,7 +179,7 @@ def summarise(
             "size_bytes": original_file.stat().st_size,
         },
         "compressed": {
-            "accuracy_before_finetune": evaluate(restore(run, subject, PRUNED), test),
+            "accuracy_before_finetune": evaluate(restore(run, subject, PRUNED), test, device=subject.compute),
             "accuracy": evaluate_file(file, test, progress),
             "macs": subject.network.macs(policy),
             "params": subject.network.params(policy),

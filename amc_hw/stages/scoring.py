@@ -9,6 +9,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor, nn
 
+from amc_hw.compute import CPU
 from amc_hw.data import Part
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import folded
@@ -19,7 +20,7 @@ LOOKS = (0.1, 0.2, 0.4)
 """Shares of the images after which a policy may be dropped."""
 LEVEL = 0.001
 """Probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
-BATCH = 128
+BATCH, GPU_BATCH = 128, 512
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,28 @@ class PartScorer:
     """Top-1 accuracy on a part of the training set; call it with a network.
 
     The images are looked at in an order drawn once, so that the first ones are a sample of all.
+
+    Attributes:
+        part: the images.
+        compute: where they are looked at; on a GPU in bfloat16.
     """
 
     part: Part
+    compute: torch.device = CPU
 
     def __call__(self, model: nn.Module) -> float:
         """Return the accuracy, 0..1."""
         return float(self.right(model, 0, len(self.part)).double().mean())
 
     def right(self, model: nn.Module, start: int, stop: int) -> Tensor:
-        """Return which of the images from ``start`` to ``stop`` a network gets right, bool (n,)."""
+        """Return which of the images from ``start`` to ``stop`` a network gets right, bool (n,), on the CPU."""
         order = torch.randperm(len(self.part), generator=torch.Generator().manual_seed(0))[start:stop]
         chosen = replace(self.part, positions=self.part.positions[order], labels=self.part.labels[order])
-        small = folded(model)
-        with placed(small, torch.device("cpu")), torch.inference_mode():
-            return torch.cat([small(images).argmax(1) == labels for images, labels in chosen.batches(BATCH)])
+        small, gpu = folded(model), self.compute.type == "cuda"
+        batches = chosen.batches(GPU_BATCH if gpu else BATCH, device=self.compute)
+        half = torch.autocast(self.compute.type, torch.bfloat16, enabled=gpu)
+        with placed(small, self.compute), torch.inference_mode(), half:
+            return torch.cat([small(images).argmax(1) == labels for images, labels in batches]).cpu()
 
 
 class EarlyDropping:

@@ -111,7 +111,7 @@ def budget_limits(budgets: Sequence[Budget], costs: Costs, original: Policy, lat
 
 def make_pruner(subject: Subject, seed: int, importance: str = "reconstruction") -> Pruner:
     """Gather the statistics for reconstruction from images of the training split."""
-    images, labels = subject.data.train.first(CALIBRATION_IMAGES, seed)
+    images, labels = subject.data.train.first(CALIBRATION_IMAGES, seed, subject.compute)
     return Pruner(subject.start, subject.network, images, labels=labels, importance=importance)
 
 

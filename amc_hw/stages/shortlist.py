@@ -141,7 +141,8 @@ def short_finetune(model: nn.Module, subject: Subject, seed: int) -> float:
     """
     few = few_images(subject.data, tuning_images(subject.network), seed)
     settings = recovery_settings(len(few.train))
-    return train(model, few, epochs=1, **settings, seed=seed, teacher=subject.model).accuracies[-1]
+    history = train(model, few, epochs=1, **settings, seed=seed, teacher=subject.model, device=subject.compute)
+    return history.accuracies[-1]
 
 
 def tuning_images(network: Network) -> int:

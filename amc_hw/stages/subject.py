@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from amc_hw.compute import CPU
 from amc_hw.data import Data, load_data
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.models.zoo import build_model, default_image_size
@@ -40,12 +41,14 @@ class Subject(Traced):
     """A trained network with its data set.
 
     Attributes:
-        data: its data set.
+        data: on ``compute``, as far as they fit.
+        compute: where tensors are worked on; the networks themselves stay on the CPU.
         pruned_before: what a later round prunes instead of the model: a network of the same shape, in which the
             channels that earlier rounds took are zero.
     """
 
     data: Data
+    compute: torch.device = CPU
     pruned_before: nn.Module | None = None
 
     @property
@@ -67,6 +70,7 @@ def make_subject(
     lower: float = 0.2,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    compute: torch.device = CPU,
 ) -> Subject:
     """Trace a trained network; see `trace_subject`.
 
@@ -76,7 +80,7 @@ def make_subject(
     """
     _require_classes(model, data)
     traced = trace_subject(model, data.image_size, multiple, lower, exclude, include)
-    return Subject(traced.model, traced.example, traced.network, traced.choices, data)
+    return Subject(traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute)
 
 
 def _require_classes(model: nn.Module, data: Data) -> None:

@@ -43,7 +43,7 @@ def trust_in_table(
     """
     export_original(run, subject, device, progress)
     policy = ranked[0]
-    model = search.pruner.pruned(policy)
+    model = search.pruner.pruned(policy).cpu()
     chosen = Candidate(
         channels=dict(policy),
         score=score(model),

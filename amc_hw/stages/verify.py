@@ -71,7 +71,7 @@ def verify(
     policy: Policy = ranked[0]
     for attempt in range(MEASUREMENTS):
         progress(attempt, MEASUREMENTS, f"measuring candidate {attempt + 1}")
-        model = search.pruner.pruned(policy, thorough=True)
+        model = search.pruner.pruned(policy, thorough=True).cpu()
         timings = measure(run, subject, model, device)
         original_ms, measured_ms = timings["original"].latency_ms, timings["candidate"].latency_ms
         chosen = Candidate(
