@@ -70,7 +70,8 @@ def found_devices() -> list[Found]:
     from importlib.util import find_spec
     from shutil import which
 
-    litert = "" if find_spec("ai_edge_litert") else "LiteRT: pip install ai-edge-litert"
+    absent = [package for package in ("ai-edge-litert", "litert-torch") if not find_spec(package.replace("-", "_"))]
+    litert = f"LiteRT: pip install {' '.join(absent)}" if absent else ""
     onnx = "" if find_spec("onnxruntime") else "ONNX Runtime: pip install 'amc-hw[onnx]'"
     phones = [Found(phone.name, phone.description, phone.missing) for phone in found_phones()]
     return [

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from amc_hw.errors import DeviceError
 from amc_hw.latency.benchmark_statistics import (
     BenchmarkLogError,
     close,
@@ -186,10 +187,14 @@ def read_profile_proto(data: bytes) -> Profile:
 
     Raises:
         BenchmarkLogError: the bytes are no such message, hold no regular runs, or impossible values.
+        DeviceError: LiteRT, which has the message's description, is not installed.
     """
     # Deferred: importing this package should not cost every command the time of loading protobuf.
-    from ai_edge_litert.profiling_info_pb2 import BenchmarkProfilingData
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    try:
+        from ai_edge_litert.profiling_info_pb2 import BenchmarkProfilingData
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DeviceError("reading an op profile needs LiteRT: pip install ai-edge-litert") from error
 
     try:
         message = BenchmarkProfilingData.FromString(data)
