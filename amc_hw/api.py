@@ -13,6 +13,7 @@ from amc_hw.compute import find_compute
 from amc_hw.config import make_config, open_run
 from amc_hw.data import Data, load_data
 from amc_hw.devices.table_only import open_or_predict
+from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline import compress_subject
@@ -135,7 +136,8 @@ def compress(
         if not (folder / BASELINE).exists():
             save_checkpoint(model, folder / BASELINE)
         score = PartScorer(subject.data.search, place) if evaluate is None else _on_cpu(evaluate)
-        summary = compress_subject(folder, config, subject, opened, score, progress or _silent)
+        report = taking_turns(opened, progress or _silent)
+        summary = compress_subject(folder, config, subject, opened, score, report)
     finally:
         opened.close()
     return Compressed(restore(folder, subject, best_weights(folder)), summary, folder)

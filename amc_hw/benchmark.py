@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from amc_hw.devices.base import Device, Times
+from amc_hw.devices.turns import measuring
 from amc_hw.errors import UsageError
 from amc_hw.run_folder import write_json, write_text
 
@@ -104,12 +105,13 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
     for file in files.values():
         if not file.is_file():
             raise UsageError(f"{file} does not exist.")
-    timings = _rounds(device, files, protocol, progress)
-    if any(timing.unstable for timing in timings.values()):
-        again = _rounds(device, files, protocol, progress)
-        if max(timing.spread for timing in again.values()) < max(timing.spread for timing in timings.values()):
-            timings = again
-    return timings
+    with measuring(device):
+        timings = _rounds(device, files, protocol, progress)
+        if any(timing.unstable for timing in timings.values()):
+            again = _rounds(device, files, protocol, progress)
+            if max(timing.spread for timing in again.values()) < max(timing.spread for timing in timings.values()):
+                timings = again
+        return timings
 
 
 def _rounds(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:

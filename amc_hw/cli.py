@@ -294,12 +294,13 @@ def benchmark(
     from amc_hw.benchmark import Protocol, write_benchmark, write_logs
     from amc_hw.benchmark import benchmark as time_files
     from amc_hw.devices.registry import open_device
+    from amc_hw.devices.turns import taking_turns
 
     protocol = Protocol(warmup, runs, repeats)
     opened = open_device(device)
     try:
         with progress_bar() as report:
-            timings = time_files(opened, {str(file): file for file in files}, protocol, report)
+            timings = time_files(opened, {str(file): file for file in files}, protocol, taking_turns(opened, report))
         if out is not None:
             write_benchmark(out, opened, protocol, timings)
         elif logs := write_logs(Path("benchmark-logs"), timings):

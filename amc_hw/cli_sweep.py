@@ -33,6 +33,7 @@ def sweep(
     latency: Annotated[str, typer.Option(help="latency budgets with commas between them: 0.3x,0.5x,0.7x")],
     out: Annotated[Path, typer.Option(help="folder for the runs and the plot")] = Path("runs/sweep"),
     seeds: Annotated[int, typer.Option(help="runs for each budget", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="runs at a time; measurements take turns", min=1)] = 1,
     model: Model = DEMO_MODEL,
     checkpoint: Checkpoint = None,
     data: DataName = DEMO_DATA,
@@ -73,7 +74,7 @@ def sweep(
     )
     place = find_compute(compute)
     with progress_bar() as report:
-        rows = run_sweep(out, base, latency.split(","), seeds, report, place)
+        rows = run_sweep(out, base, latency.split(","), seeds, report, place, jobs)
     failed = [row for row in rows if row.summary is None]
     if json:
         print_json(

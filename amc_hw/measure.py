@@ -12,6 +12,7 @@ import numpy as np
 
 from amc_hw.clock import Clock
 from amc_hw.devices.base import Device, Kernel
+from amc_hw.devices.turns import measuring
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.plan import Effort, families_to_measure
 from amc_hw.latency.table import Entry, LatencyTable, load_table
@@ -61,7 +62,8 @@ def measure_table(
 ) -> LatencyTable:
     """Measure what the table at ``path`` lacks for a network, and save it there.
 
-    What the table knows already (from an interrupted run, or from another network) is not measured again.
+    What the table knows already (from an interrupted run, or from another network) is not measured again; nor is what
+    another program measures meanwhile, which is waited for.
 
     Args:
         device: where to measure.
@@ -76,9 +78,9 @@ def measure_table(
         DeviceError: a measurement failed; what was measured before is saved.
         TableError: see `open_table`.
     """
-    table = open_table(path, device)
-    random = np.random.default_rng([seed, len(table.entries)])
-    with tempfile.TemporaryDirectory() as folder:
+    with measuring(device), tempfile.TemporaryDirectory() as folder:
+        table = open_table(path, device)
+        random = np.random.default_rng([seed, len(table.entries)])
         file = Path(folder) / f"network.{device.format}"
         try:
             rig = Rig(device, template, choices, file, random)

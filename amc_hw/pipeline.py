@@ -6,6 +6,7 @@ Every step finds what an earlier call finished in the run folder, so the same ca
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from torch import nn
 from amc_hw.compute import CPU
 from amc_hw.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
 from amc_hw.data import load_data
-from amc_hw.devices.base import Device
+from amc_hw.devices.base import BusyError, Device
 from amc_hw.devices.table_only import TableOnly, open_or_predict
+from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.export.formats import load_file
 from amc_hw.finetune import demo_settings, evaluate, train
@@ -52,6 +54,9 @@ from amc_hw.stages.verify import verify
 
 Progress = Callable[[int, int, str], None]
 
+BUSY_POLL_S = 5.0
+"""Between two looks whether a device that one program at a time may open is free; each look disturbs it."""
+
 
 def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
     """Compress a network to its budget and prove it on the device.
@@ -68,7 +73,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     Raises:
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
-    with _device(config.device, _path(config.table)) as device:
+    with _device(config.device, progress, _path(config.table)) as (device, progress):
         subject = begin(run, config, progress, compute)
         return compress_subject(run, config, subject, device, PartScorer(subject.data.search, compute), progress)
 
@@ -167,7 +172,7 @@ def open_subject(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Sub
 
 def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
     """Search a policy, verify it on the device, and return what policy.json holds; see `compress`."""
-    with _device(config.device, _path(config.table)) as device:
+    with _device(config.device, progress, _path(config.table)) as (device, progress):
         subject = begin(run, config, progress, compute)
         search_subject(run, config, subject, device, PartScorer(subject.data.search, compute), progress)
     policy: dict[str, Any] = read_json(run / POLICY)
@@ -197,7 +202,7 @@ def profile_model(
     size = image_size or default_image_size(model)
     network = build_model(model, classes)
     subject = trace_subject(network, (3, size, size))
-    with _device(device_name) as device:
+    with _device(device_name, progress) as (device, progress):
         measured, path, _ = profile(device, subject, model, table, seed, progress)
     return measured, path
 
@@ -215,7 +220,7 @@ def check_predictions(
 ) -> TableCheck:
     """Measure random pruned networks beside their predictions; see `amc_hw.stages.check.check_table`."""
     size = image_size or default_image_size(model)
-    with _device(device_name) as device:
+    with _device(device_name, progress) as (device, progress):
         subject = trace_subject(build_model(model, classes), (3, size, size))
         return check_table(device, subject, model, table, networks, seed, export_all, progress)
 
@@ -285,9 +290,16 @@ def _path(text: str | None) -> Path | None:
 
 
 @contextlib.contextmanager
-def _device(name: str, table: Path | None = None) -> Iterator[Device]:
-    device = open_or_predict(name, table)
+def _device(name: str, progress: Progress, table: Path | None = None) -> Iterator[tuple[Device, Progress]]:
+    """Open a device once nobody else has it, and yield it with a progress that lets others measure."""
+    while True:
+        try:
+            device = open_or_predict(name, table)
+            break
+        except BusyError:
+            progress(0, 1, f"waiting for {name}, which another run is measuring on")
+            time.sleep(BUSY_POLL_S)
     try:
-        yield device
+        yield device, taking_turns(device, progress)
     finally:
         device.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from amc_hw.pipeline import compress
 from amc_hw.report.compare import compare_report, pareto_front
 from amc_hw.run_folder import make_folder, read_json
 from amc_hw.stages.finish import SUMMARY
+from amc_hw.sweep_jobs import run_all
 
 Progress = Callable[[int, int, str], None]
 
@@ -50,6 +51,7 @@ def sweep(
     seeds: int,
     progress: Progress,
     compute: torch.device = CPU,
+    jobs: int = 1,
 ) -> list[Swept]:
     """Compress once for every budget and seed, and draw the Pareto front of the runs that ended well.
 
@@ -63,6 +65,7 @@ def sweep(
         seeds: how many seeds, from the base's on.
         progress: called with (done, total, text).
         compute: where to train, prune and score.
+        jobs: runs at a time; with more than one, each has a process of its own and shows its progress in its folder.
 
     Raises:
         UsageError: no budgets, or one of them twice.
@@ -70,24 +73,41 @@ def sweep(
     if not budgets or len(set(budgets)) != len(budgets):
         raise UsageError("name different budgets with commas between them, for example --latency 0.3x,0.5x,0.7x.")
     make_folder(folder)
-    rows = []
-    pairs = [(budget, base.seed + number) for budget in budgets for number in range(seeds)]
-    for number, (budget, seed) in enumerate(pairs):
-        config = base.model_copy(update={"budget": budget, "seed": seed})
-        run = folder / f"{budget.strip()}-seed{seed}"
-
-        def report(done: int, total: int, text: str, name: str = f"run {number + 1} of {len(pairs)}") -> None:
-            progress(done, total, f"{name}: {text}")
-
-        try:
-            summary = read_json(run / SUMMARY) if is_finished(run, config) else compress(run, config, report, compute)
-            rows.append(Swept(run, budget, seed, summary, ""))
-        except AmcHwError as error:
-            rows.append(Swept(run, budget, seed, None, str(error)))
+    configs = {
+        folder / f"{budget.strip()}-seed{seed}": base.model_copy(update={"budget": budget, "seed": seed})
+        for budget in budgets
+        for seed in range(base.seed, base.seed + seeds)
+    }
+    todo = {run: config for run, config in configs.items() if not is_finished(run, config)}
+    errors = _one_by_one(configs, todo, progress, compute) if jobs == 1 else run_all(todo, jobs, str(compute), progress)
+    rows = [
+        Swept(run, config.budget, config.seed, None, errors[run])
+        if run in errors
+        else Swept(run, config.budget, config.seed, read_json(run / SUMMARY), "")
+        for run, config in configs.items()
+    ]
     done = [row.run for row in rows if row.summary is not None]
     if done:
         compare_report(done, folder / FRONT)
     return _with_front(rows)
+
+
+def _one_by_one(
+    configs: Mapping[Path, RunConfig], todo: Mapping[Path, RunConfig], progress: Progress, compute: torch.device
+) -> dict[Path, str]:
+    """Run what is to be done in this process; return why runs failed."""
+    errors = {}
+    for number, (run, config) in enumerate(configs.items(), start=1):
+
+        def report(done: int, total: int, text: str, name: str = f"run {number} of {len(configs)}") -> None:
+            progress(done, total, f"{name}: {text}")
+
+        try:
+            if run in todo:
+                compress(run, config, report, compute)
+        except AmcHwError as error:
+            errors[run] = str(error)
+    return errors
 
 
 def is_finished(run: Path, config: RunConfig) -> bool:

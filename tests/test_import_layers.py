@@ -12,10 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"cli", "cli_sparsify", "cli_sweep", "cli_table", "options", "terminal", "api"},
+    {"cli", "cli_sparsify", "cli_sweep", "sweep_child", "cli_table", "options", "terminal", "api"},
     {
         "pipeline",
         "sweep",
+        "sweep_jobs",
         "sparsify",
         "stages",
         "report",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from amc_hw.devices.adb import Adb, Limits, Output
 from amc_hw.devices.android_session import FOLDER, AndroidSession, Traffic
-from amc_hw.devices.base import Kernel, NotConnectedError, Times
+from amc_hw.devices.base import BusyError, Kernel, NotConnectedError, Times
 from amc_hw.devices.benchmark_model import (
     BenchmarkKilledError,
     find_binary,
@@ -19,8 +19,8 @@ from amc_hw.devices.benchmark_model import (
     run_command,
 )
 from amc_hw.devices.devices_file import PhoneSettings
-from amc_hw.devices.phone_lock import PhoneLock
 from amc_hw.devices.phone_state import PhoneState, big_cores, read_state
+from amc_hw.devices.turns import FileLock
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError
 from amc_hw.latency.plan import Effort
@@ -69,7 +69,8 @@ class AndroidDevice:
 
     Raises:
         NotConnectedError: it is another phone than the name promises.
-        DeviceError: another amc-hw measures there, or its Android is too old.
+        BusyError: another amc-hw measures there.
+        DeviceError: its Android is too old.
     """
 
     format = "tflite"
@@ -100,7 +101,10 @@ class AndroidDevice:
             raise DeviceError(
                 f"the phone {adb.serial} has Android {self._properties['android']}; 7 or later is needed."
             )
-        self._lock = PhoneLock(self._properties["serial"] or adb.serial)
+        serial = self._properties["serial"] or adb.serial
+        self._lock = FileLock(serial)
+        if not self._lock.take():
+            raise BusyError(f"another amc-hw is measuring on the phone {serial}; wait until it is done.")
         self._session = AndroidSession(adb, limits, sleep)
         self._cores: tuple[int, ...] | None = settings.cores
         self._binary: tuple[Path, str] | None = None

@@ -17,6 +17,10 @@ class NotConnectedError(DeviceError):
     """The device is known by name, but it is not here now: what needs no measurement can go on without it."""
 
 
+class BusyError(DeviceError):
+    """Another program of this user measures on the device."""
+
+
 class Times(list[float]):
     """What a runtime says of the runs of a model.
 

@@ -15,8 +15,12 @@ from typing import Protocol
 
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.devices.profiler_process import ProfilerDiedError, ProfilerProcess
+from amc_hw.devices.turns import Turn
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.shipped import shipped
+
+ISOLATED = ["-P"] if sys.version_info >= (3, 11) else []
+"""Keeps what lies beside a program, or in the working directory, from shadowing libraries of the same name."""
 
 SSH_FAILED = 255
 """The exit status by which ssh tells that it, not the command, failed."""
@@ -24,6 +28,9 @@ SSH_FAILED = 255
 
 class Machine(Protocol):
     """A machine that can run a profiler program."""
+
+    def turn(self, device: str) -> Turn:
+        """Return the turns of this program at a device of the machine, with its name for people."""
 
     def start(self, program: str, arguments: Sequence[str]) -> ProfilerProcess:
         """Make ready to run a program of the folder profilers; it starts with its first request."""
@@ -38,11 +45,13 @@ class Machine(Protocol):
 class ThisMachine:
     """The machine that amc-hw runs on, with the same Python."""
 
+    def turn(self, device: str) -> Turn:
+        """See `Machine.turn`; all that amc-hw does here would disturb."""
+        return Turn("this machine", device)
+
     def start(self, program: str, arguments: Sequence[str]) -> ProfilerProcess:
         """See `Machine.start`."""
-        # -P keeps a program's neighbours from shadowing libraries of the same name; it came with Python 3.11.
-        isolate = ["-P"] if sys.version_info >= (3, 11) else []
-        return ProfilerProcess([sys.executable, *isolate, str(shipped("profilers") / program), *arguments])
+        return ProfilerProcess([sys.executable, *ISOLATED, str(shipped("profilers") / program), *arguments])
 
     def placed(self, profiler: ProfilerProcess, file: Path) -> str:
         """See `Machine.placed`."""
@@ -73,6 +82,10 @@ class SshMachine:
         client = shlex.split(os.environ.get("AMC_HW_SSH", "ssh"))
         options = ["BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4"]
         self._client = [*client, "-T", *(f"-o{option}" for option in options), *(["-p", str(port)] if port else [])]
+
+    def turn(self, device: str) -> Turn:
+        """See `Machine.turn`."""
+        return Turn(f"ssh {self.destination}", device, beside=False)
 
     def start(self, program: str, arguments: Sequence[str]) -> ProfilerProcess:
         """See `Machine.start`."""

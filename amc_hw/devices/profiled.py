@@ -26,6 +26,9 @@ class ProfiledDevice:
         dtype: of the weights and activations while the model runs.
         batch_size: images for each run.
 
+    Attributes:
+        turn: this program's turns at the machine.
+
     Raises:
         NotConnectedError: the machine is not in reach.
         DeviceError: the program cannot run there.
@@ -45,6 +48,7 @@ class ProfiledDevice:
     ) -> None:
         self.name = name
         self.format = file_format
+        self.turn = machine.turn(name)
         self._machine = machine
         self._profiler = machine.start(program, arguments)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from amc_hw.devices.base import Device, Kernel
+from amc_hw.devices.base import BusyError, Device, Kernel
 from amc_hw.devices.registry import open_device
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.shipped_tables import shipped_table
@@ -58,11 +58,14 @@ def open_or_predict(name: str, table: Path | None = None) -> Device:
 
     Raises:
         UsageError: there is no device and no table of that name.
+        BusyError: somebody else measures there; whether or not there is a table, it can be measured soon.
         DeviceError: the device cannot be used, and there is no table of it.
     """
     known = table if table is not None and table.is_file() and table.stem == name else shipped_table(name)
     try:
         return open_device(name)
+    except BusyError:
+        raise
     except (DeviceError, UsageError):
         if known is None:
             raise

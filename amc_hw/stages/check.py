@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from amc_hw.clock import spread, visit_ms
 from amc_hw.devices.base import Device
+from amc_hw.devices.turns import measuring
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.export.formats import export, find_format
 from amc_hw.latency.graph import GraphTemplate
@@ -130,7 +131,8 @@ def check_table(
                 write_bytes(file, template.file(policy, random))
             files.append(file)
         predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
-        means = _interleaved(device, files, predicted, progress)
+        with measuring(device):
+            means = _interleaved(device, files, predicted, progress)
     return TableCheck(
         path,
         tuple(measured.notes),

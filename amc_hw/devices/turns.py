@@ -1,0 +1,152 @@
+"""Whose turn it is: one program at a time measures on a device, and on this machine nobody else works meanwhile."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from amc_hw.cache import cache_folder
+from amc_hw.devices.base import Device
+from amc_hw.errors import DeviceError
+
+POLL_S = 0.2
+
+
+class FileLock:
+    """A lock among the programs of this user on this computer; a crash releases it.
+
+    Args:
+        name: of what is locked.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._file: IO[str] | None = None
+
+    def take(self, *, shared: bool = False) -> bool:
+        """Take the lock, with others or alone, or change from one to the other; tell whether that was possible.
+
+        Raises:
+            DeviceError: the cache folder cannot be written.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has no such locks
+            return True
+        folder = cache_folder("locks")
+        try:
+            if self._file is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = (folder / re.sub(r"[^A-Za-z0-9.-]", "_", self._name)).open("w")
+            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            return False
+        except OSError as error:
+            raise DeviceError(
+                f"cannot lock {self._name} in {folder} ({error.strerror}); set XDG_CACHE_HOME to a folder of yours."
+            ) from error
+        return True
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Turn:
+    """A program's turns at a machine: it works there beside others, and measures alone.
+
+    There are two locks. All who work hold the room together, who measures holds it alone. On the way to either they
+    pass the door, which a program that wants to measure keeps shut until it is done, or it would wait for ever.
+
+    Args:
+        machine: the machine's name, the same in all programs.
+        device: what people call what is measured there.
+        beside: whether work there has to pause while somebody measures; without, only measurements take turns.
+
+    Attributes:
+        tell: is told in a line of text what is waited for.
+    """
+
+    def __init__(self, machine: str, device: str, beside: bool = True) -> None:
+        self.tell: Callable[[str], None] = lambda _: None
+        self._room, self._door = FileLock(machine), FileLock(f"{machine} door")
+        self._beside = beside
+        self._inside = self._measuring = False
+        self._busy = f"waiting for {device}, which another run is measuring on"
+        self._noise = f"waiting for other runs to pause, so that {device} is measured in peace"
+
+    def give_way(self) -> None:
+        """Go on working once nobody measures or waits to; where the program measures itself, this does nothing."""
+        if self._measuring or not self._beside:
+            return
+        if self._inside and self._door.take(shared=True):
+            self._door.release()
+            return
+        self._leave()
+        try:
+            self._wait(self._door, True, self._busy)
+            self._wait(self._room, True, self._busy)
+            self._inside = True
+        finally:
+            self._door.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Measure: nobody else does, or works beside it, for the length of the block."""
+        if self._measuring:
+            yield
+            return
+        self._leave()
+        try:
+            self._wait(self._door, False, self._busy)
+            self._wait(self._room, False, self._noise)
+            self._measuring = True
+            yield
+        finally:
+            self._measuring = False
+            self._room.release()
+            self._door.release()
+
+    def _leave(self) -> None:
+        self._inside = False
+        self._room.release()
+
+    def _wait(self, lock: FileLock, shared: bool, text: str) -> None:
+        while not lock.take(shared=shared):
+            self.tell(text)
+            time.sleep(POLL_S)
+
+
+@contextmanager
+def measuring(device: Device) -> Iterator[None]:
+    """Have a device for oneself for the length of a block; devices that nobody can share need no turns."""
+    turn = getattr(device, "turn", None)
+    if isinstance(turn, Turn):
+        with turn.alone():
+            yield
+    else:
+        yield
+
+
+Progress = Callable[[int, int, str], None]
+
+
+def taking_turns(device: Device, progress: Progress) -> Progress:
+    """Return a progress that shows what is waited for, and in whose calls the work pauses while others measure."""
+    turn = getattr(device, "turn", None)
+    if not isinstance(turn, Turn):
+        return progress
+
+    def report(done: int, total: int, text: str) -> None:
+        turn.give_way()
+        progress(done, total, text)
+
+    turn.tell = lambda text: progress(0, 1, text)
+    turn.give_way()
+    return report

@@ -1,0 +1,195 @@
+"""Two programs never measure at once, and nobody works on the machine meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from amc_hw.devices import turns as module
+from amc_hw.devices.base import BusyError
+from amc_hw.devices.host import HostDevice
+from amc_hw.devices.onnx import OnnxDevice
+from amc_hw.devices.turns import FileLock, Turn, measuring, taking_turns
+
+pytest.importorskip("fcntl")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "POLL_S", 0.005)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def in_threads(*work: Callable[[], None]) -> None:
+    """Each has its own locks, so that threads stand for programs."""
+    threads = [threading.Thread(target=each, daemon=True) for each in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_who_measures_is_alone() -> None:
+    measuring_now: list[str] = []
+    working: dict[str, bool] = {}
+    trouble: list[str] = []
+
+    def program(name: str) -> None:
+        turn = Turn("bench", "host")
+        for _ in range(4):
+            for _ in range(5):
+                turn.give_way()
+                working[name] = True
+                if measuring_now:
+                    trouble.append(f"{name} worked while {measuring_now} measured")
+                time.sleep(0.002)
+                working[name] = False
+            with turn.alone():
+                measuring_now.append(name)
+                if measuring_now != [name] or any(working.values()):
+                    trouble.append(f"{measuring_now} measured, {working} worked")
+                turn.give_way()  # a progress shown by who measures
+                time.sleep(0.005)
+                measuring_now.remove(name)
+        turn._leave()
+
+    in_threads(*(lambda name=name: program(name) for name in "abc"))
+    assert trouble == []
+
+
+def test_waiting_is_told() -> None:
+    first, second, told = Turn("bench", "host"), Turn("bench", "host"), []
+    second.tell = told.append
+    order: list[str] = []
+
+    def measure_second() -> None:
+        with second.alone():
+            order.append("second")
+
+    with first.alone():
+        thread = threading.Thread(target=measure_second)
+        thread.start()
+        until(lambda: bool(told))
+        order.append("first")
+    thread.join(timeout=10)
+    assert order == ["first", "second"]
+    assert set(told) == {"waiting for host, which another run is measuring on"}
+
+    told.clear()
+    first.give_way()  # works from now on
+    thread = threading.Thread(target=measure_second)
+    thread.start()
+    until(lambda: bool(told))
+    assert "for other runs to pause" in told[0]
+    resumed = threading.Thread(target=first.give_way)  # stops for as long as the other one measures
+    resumed.start()
+    thread.join(timeout=10)
+    resumed.join(timeout=10)
+    assert order == ["first", "second", "second"]
+
+
+def test_an_error_while_measuring_lets_others_in() -> None:
+    first = Turn("bench", "host")
+    with pytest.raises(ZeroDivisionError), first.alone():
+        1 / 0  # noqa: B018
+    with Turn("bench", "host").alone():
+        pass
+
+
+def test_locks_are_by_name_and_shared_or_not() -> None:
+    one, other = FileLock("phone 1"), FileLock("phone 1")
+    assert one.take()
+    assert not other.take(shared=True)
+    assert FileLock("phone 2").take()
+    assert one.take(shared=True)
+    assert other.take(shared=True)
+    assert not one.take()
+    other.release()
+    assert one.take()
+
+
+def test_progress_pauses_and_shows_what_is_waited_for() -> None:
+    shown: list[str] = []
+    device: Any = SimpleNamespace(turn=Turn("bench", "host"))
+    report = taking_turns(device, lambda done, total, text: shown.append(text))
+    rival: Any = SimpleNamespace(turn=Turn("bench", "host"))
+    report(1, 2, "working")
+    with TakingPart(rival):
+        worker = threading.Thread(target=report, args=(2, 2, "worked"))
+        worker.start()
+        until(lambda: shown[-1].startswith("waiting for host"))
+    worker.join(timeout=10)
+    assert shown[0] == "working"
+    assert shown[-1] == "worked"
+    with measuring(SimpleNamespace()):  # type: ignore[arg-type]
+        pass
+
+
+class TakingPart:
+    """Measure in a thread that can wait for the room while this one still works."""
+
+    def __init__(self, device: Any) -> None:
+        self.device, self.done, self.begun = device, threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.measure)
+
+    def measure(self) -> None:
+        with measuring(self.device):
+            self.begun.set()
+            self.done.wait(10)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+        until(lambda: not FileLock("bench door").take())
+
+    def __exit__(self, *_: object) -> None:
+        assert self.begun.wait(10)
+        self.done.set()
+        self.thread.join(timeout=10)
+
+
+def test_what_runs_here_shares_one_machine() -> None:
+    devices = []
+    for kind, library in ((HostDevice, "ai_edge_litert"), (OnnxDevice, "onnxruntime")):
+        pytest.importorskip(library)
+        devices.append(kind())
+    try:
+        with measuring(devices[0]):
+            assert not devices[1].turn._room.take()
+    finally:
+        for device in devices:
+            device.close()
+
+
+def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amc_hw import pipeline
+
+    tries: list[str] = []
+    device = SimpleNamespace(close=lambda: tries.append("closed"))
+
+    def opened(name: str, table: Path | None) -> Any:
+        tries.append(name)
+        if len(tries) < 3:
+            raise BusyError("another amc-hw is measuring on the phone")
+        return device
+
+    monkeypatch.setattr(pipeline, "open_or_predict", opened)
+    monkeypatch.setattr(pipeline, "BUSY_POLL_S", 0)
+    shown: list[str] = []
+    with pipeline._device("pixel1", lambda done, total, text: shown.append(text)) as (found, _):
+        assert found is device
+    assert tries == ["pixel1"] * 3 + ["closed"]
+    assert shown == ["waiting for pixel1, which another run is measuring on"] * 2
