@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
 from amc_hw import __version__
+from amc_hw.cli_search import compress, search
 from amc_hw.cli_sparsify import sparsify
 from amc_hw.cli_sweep import sweep
 from amc_hw.cli_table import app as table_app
 from amc_hw.config import DEMO_DATA, DEMO_MODEL
 from amc_hw.errors import AmcHwError
 from amc_hw.options import (
-    AccuracyFloor,
-    AgentRun,
-    Checkpoint,
     Compute,
     DataName,
     DataRoot,
     DeviceName,
-    Episodes,
     Epochs,
-    Exclude,
-    Importance,
-    Include,
     Json,
-    Latency,
-    Macs,
     Model,
-    Params,
-    Reward,
-    Rounds,
     Run,
     Seed,
-    Size,
-    Strategy,
     TableFile,
     example,
 )
@@ -53,8 +39,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(table_app, name="table")
-app.command(epilog=example("amc-hw sparsify --size 0.2x --rounds 0.5x,0.35x --run runs/sparse"))(sparsify)
-app.command(epilog=example("amc-hw sweep --latency 0.3x,0.5x,0.7x --seeds 3"))(sweep)
 
 
 @app.callback(invoke_without_command=True)
@@ -176,51 +160,8 @@ def profile(
         say(f"note: {note}")
 
 
-@app.command(
-    epilog=example("amc-hw search --model resnet20 --checkpoint r20.pt --data cifar10 --latency 0.6x --run runs/r20")
-)
-def search(
-    run: Run,
-    model: Model = DEMO_MODEL,
-    checkpoint: Checkpoint = None,
-    data: DataName = DEMO_DATA,
-    data_root: DataRoot = None,
-    device: DeviceName = "host",
-    table: TableFile = None,
-    latency: Latency = None,
-    macs: Macs = None,
-    params: Params = None,
-    size: Size = None,
-    exclude: Exclude = None,
-    include: Include = None,
-    importance: Importance = "reconstruction",
-    reward: Reward = "resource",
-    accuracy_floor: AccuracyFloor = None,
-    strategy: Strategy = "auto",
-    agent: AgentRun = None,
-    episodes: Episodes = 200,
-    compute: Compute = None,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
-    from amc_hw.compute import find_compute
-    from amc_hw.pipeline import search_on_device
-
-    config, place = _config(locals(), epochs=0), find_compute(compute)
-    with progress_bar() as report:
-        policy = search_on_device(run, config, report, place)
-    if json:
-        print_json(policy)
-        return
-    rows = [
-        (g["name"], str(g["original"]), str(g["kept"]), f"{g['kept'] / g['original']:.0%}") for g in policy["groups"]
-    ]
-    print_table("", ("channel group", "original", "kept", "ratio"), rows)
-    measured = "not measured" if policy["unverified"] else f"measured {policy['measured_ms']:.4g} ms"
-    answer(f"predicted {policy['predicted_ms']:.4g} ms, {measured}; policy in {run}/policy.json")
-    for warning in policy["warnings"]:
-        say(f"warning: {warning}")
+_SEARCH = example("amc-hw search --model resnet20 --checkpoint r20.pt --data cifar10 --latency 0.6x --run runs/r20")
+app.command(epilog=_SEARCH)(search)
 
 
 @app.command(epilog=example("amc-hw finetune --run runs/r20 --epochs 30"))
@@ -341,75 +282,10 @@ def report(
         answer(str(path))
 
 
-@app.command(
-    epilog=example("amc-hw compress --model resnet20 --checkpoint r20.pt --data cifar10 --latency 12ms --run runs/r20")
-)
-def compress(
-    run: Run = Path("runs/demo"),
-    model: Model = DEMO_MODEL,
-    checkpoint: Checkpoint = None,
-    data: DataName = DEMO_DATA,
-    data_root: DataRoot = None,
-    device: DeviceName = "host",
-    table: TableFile = None,
-    latency: Latency = None,
-    macs: Macs = None,
-    params: Params = None,
-    size: Size = None,
-    rounds: Rounds = None,
-    exclude: Exclude = None,
-    include: Include = None,
-    importance: Importance = "reconstruction",
-    reward: Reward = "resource",
-    accuracy_floor: AccuracyFloor = None,
-    strategy: Strategy = "auto",
-    agent: AgentRun = None,
-    episodes: Episodes = 100,
-    epochs: Epochs = 10,
-    compute: Compute = None,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
-    from amc_hw.compute import find_compute
-    from amc_hw.pipeline import compress as compress_network
-    from amc_hw.report.table import before_after_rows
-
-    config, place = _config(locals(), epochs=epochs), find_compute(compute)
-    with progress_bar() as report_progress:
-        summary = compress_network(run, config, report_progress, place)
-    if json:
-        print_json(summary)
-        return
-    print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
-    if summary["unverified"]:
-        say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
-    answer(f"report: {run / 'report.html'}")
-
-
-def _config(options: dict[str, Any], epochs: int) -> Any:
-    """Turn a command's options into the settings of a run."""
-    from amc_hw.config import make_config
-
-    metrics = {"latency_ms": "latency", "macs": "macs", "params": "params", "size_bytes": "size"}
-    given = {metric: options[name] for metric, name in metrics.items() if options[name] is not None}
-    metric, budget = next(iter(given.items()), ("latency_ms", "0.5x"))
-    names = ("model", "data", "device", "importance", "reward", "accuracy_floor", "strategy", "episodes", "seed")
-    paths = {
-        name: str(options[name].expanduser().resolve()) if options[name] else None
-        for name in ("checkpoint", "data_root", "table", "agent")
-    }
-    return make_config(
-        **{name: options[name] for name in names},
-        **paths,
-        **{name: options[name] or () for name in ("exclude", "include")},
-        metric=metric,
-        budget=budget,
-        rounds=options["rounds"].split(",") if options.get("rounds") else (),
-        limits={other: text for other, text in given.items() if other != metric},
-        epochs=epochs,
-        command=shlex.join(["amc-hw", *sys.argv[1:]]),
-    )
+_COMPRESS = example("amc-hw compress --model resnet20 --checkpoint r20.pt --data cifar10 --latency 12ms --run runs/r20")
+app.command(epilog=_COMPRESS)(compress)
+app.command(epilog=example("amc-hw sweep --latency 0.3x,0.5x,0.7x --seeds 3"))(sweep)
+app.command(epilog=example("amc-hw sparsify --size 0.2x --rounds 0.5x,0.35x --run runs/sparse"))(sparsify)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"cli", "cli_sparsify", "cli_sweep", "sweep_child", "cli_table", "options", "terminal", "api"},
+    {"cli", "cli_sparsify", "cli_search", "cli_sweep", "sweep_child", "cli_table", "options", "terminal", "api"},
     {
         "pipeline",
         "sweep",
