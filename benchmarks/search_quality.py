@@ -19,13 +19,12 @@ from amc_hw.budget import parse_budget
 from amc_hw.data import Data
 from amc_hw.finetune import evaluate
 from amc_hw.latency.bounds import Limit
-from amc_hw.latency.cost import Cost
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import StudyResult, run_study
-from amc_hw.stages.costs import network_costs
+from amc_hw.stages.costs import macs_cost
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
 from amc_hw.stages.search import CANDIDATES, make_pruner, search_steps
 from amc_hw.stages.shortlist import short_finetune
@@ -39,10 +38,10 @@ class Bench:
         model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
         load_checkpoint(model, arguments.checkpoint)
         self.subject, self.out = make_subject(model, data), arguments.out
-        costs = network_costs(self.subject.network, Cost("latency_ms", []), 0)
+        macs = macs_cost(self.subject.network)
         budget = parse_budget("macs", arguments.macs)
-        self.limit = Limit(costs.macs, budget.target(costs.macs(self.subject.network.original)))
-        self.space = SearchSpace(search_steps(self.subject), costs.macs, self.limit.most)
+        self.limit = Limit(macs, budget.target(macs(self.subject.network.original)))
+        self.space = SearchSpace(search_steps(self.subject), macs, self.limit.most)
         self.pruner = make_pruner(self.subject, seed=0)
         self.importance = self.pruner.channel_importance()
 

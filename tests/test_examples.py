@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -41,3 +42,11 @@ def test_td3_of_stable_baselines3_finds_a_policy(capsys: pytest.CaptureFixture[s
     td3, uniform = capsys.readouterr().out.splitlines()
     assert td3.startswith("TD3, best of 8 episodes: ")
     assert uniform.startswith("uniform: ")
+
+
+def test_the_detector_gets_smaller_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("detector").main(["--quick", "--episodes", "3", "--out", str(tmp_path)])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    macs = {name: float(re.search(r"([\d.]+) M MACs", line)[1]) for name, line in lines.items()}  # type: ignore[index]
+    assert macs["pruned"] == macs["fine-tuned"] <= 0.5 * macs["trained"] + 0.01
+    assert (tmp_path / "episodes.jsonl").read_text().count("\n") == 1 + 3

@@ -36,9 +36,6 @@ def network_costs(network: Network, latency: Cost, file_bytes: int) -> Costs:
         latency: its predicted latency.
         file_bytes: of the exported original; what is no weight or bias of a layer in it stays as it is.
     """
-    layers = [(_groups((layer.c_in, layer.c_out)), layer.macs) for layer in network.layers]
-    terms, constant = _terms(layers, network.original)
-    macs = Cost("macs", terms, constant + network.other_macs)
     counted = [(_groups(shape), _elements(shape)) for shape in network.tensors]
     terms, constant = _terms(counted, network.original)
     params = Cost("params", terms, constant + network.other_params)
@@ -46,7 +43,14 @@ def network_costs(network: Network, latency: Cost, file_bytes: int) -> Costs:
     stored = [(_groups((layer.c_in, layer.c_out)), _stored(layer)) for layer in own]
     terms, constant = _terms(stored, network.original)
     others = file_bytes - sum(count(network.original) for _, count in stored)
-    return Costs(latency, macs, params, Cost("size_bytes", terms, constant + others))
+    return Costs(latency, macs_cost(network), params, Cost("size_bytes", terms, constant + others))
+
+
+def macs_cost(network: Network) -> Cost:
+    """Return the multiply-accumulates of a traced network as a cost."""
+    layers = [(_groups((layer.c_in, layer.c_out)), layer.macs) for layer in network.layers]
+    terms, constant = _terms(layers, network.original)
+    return Cost("macs", terms, constant + network.other_macs)
 
 
 def _stored(layer: Layer) -> Callable[[Policy], float]:

@@ -24,7 +24,7 @@ from amc_hw.search.study import StudyResult, run_study
 from amc_hw.stages.agent import agent_file, keep_agent, keep_first_agent
 from amc_hw.stages.costs import Costs
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
-from amc_hw.stages.subject import Subject
+from amc_hw.stages.subject import Subject, Traced
 from amc_hw.trace.network import Layer
 
 Progress = Callable[[int, int, str], None]
@@ -37,7 +37,7 @@ CANDIDATES = 3
 """Best policies of a search that are compared after a short fine-tune."""
 
 
-def search_steps(subject: Subject) -> list[Step]:
+def search_steps(subject: Traced) -> list[Step]:
     """Return one step for each group, with the features of the first layer that the group feeds.
 
     They are the paper's (arXiv:1802.03494, section 3.1): output and input channels, height and width of the
