@@ -22,12 +22,12 @@ from amc_hw.models.zoo import build_model
 from amc_hw.pruning.importance import consumers
 from amc_hw.pruning.patches import Patches
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.pruning.statistics import hooked
+from amc_hw.pruning.statistics import estimate_norms, hooked
 from amc_hw.trace.groups import Network, trace
 
 POINTS = 48
 
-# name: importance, reconstruction, thorough, batch norms re-estimated
+# name: importance, reconstruction, thorough, all batch norms given new statistics
 METHODS = {
     "magnitude, no reconstruction": ("magnitude", "none", False, False),
     "magnitude, inputs of the original": ("magnitude", "original", False, False),
@@ -45,18 +45,6 @@ METHODS = {
 
 def halved(network: Network) -> dict[str, int]:
     return {name: channels // 2 for name, channels in network.original.items()}
-
-
-def reestimate(model: nn.Module, images: Tensor) -> None:
-    """Replace the statistics of batch norms by those of some images, all at once."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    with torch.no_grad():
-        model(images)
-    model.eval()
 
 
 def fresh_fit_seconds(model: nn.Module, network: Network, kept: dict[str, list[int]], images: Tensor) -> float:
@@ -103,7 +91,7 @@ def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
         small = pruner.pruned(policy, thorough=thorough)
         end = time.process_time()
         if norms:
-            reestimate(small, calibration)
+            estimate_norms(small, [m for m in small.modules() if isinstance(m, nn.BatchNorm2d)], calibration)
         accuracy = 100 * evaluate(small, scored)
         print(f"{name:42} {accuracy:6.2f} %  {middle - start:6.1f} s once  {end - middle:6.2f} s a policy", flush=True)
     seconds = fresh_fit_seconds(model, network, pruner.kept(policy), calibration)

@@ -16,7 +16,7 @@ from amc_hw.pruning.importance import Evidence, find_importance
 from amc_hw.pruning.patches import Fitted
 from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
 from amc_hw.pruning.sites import find_sites
-from amc_hw.pruning.statistics import gather_grams, gather_targets
+from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targets
 from amc_hw.pruning.surgery import shrink
 from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.trace.network import Network
@@ -42,14 +42,16 @@ class Pruner:
             are, and pruned networks are there.
         labels: classes of the calibration images, int64 (N,), which the Taylor importance makes use of.
         importance: which channels are kept, a name of `amc_hw.pruning.importance`.
-        reconstruction: "none" leaves the weights as they are; "original" fits every layer that lost inputs to the
+        reconstruction: "none" leaves the weights as they are, and gives the batch norms behind layers that lost
+            inputs the statistics of the pruned network; "original" fits every layer that lost inputs to the
             original's inputs, from Gram matrices alone; "sequential" then fits to the inputs of the network as pruned
             so far; "residual" does so with residual sums as targets.
         points: output positions sampled per image and layer.
         seed: of the positions, and of the classes that stand in for labels.
 
     Attributes:
-        not_reconstructed: layers that keep their sliced weights, with the reason.
+        not_reconstructed: layers that keep their sliced weights, with the reason; the batch norms behind those of
+            them that lose inputs are given new statistics.
 
     Raises:
         UsageError: an unknown importance, no calibration images, or not as many labels.
@@ -128,9 +130,8 @@ class Pruner:
         kept = self.kept(policy)
         small = shrink(self._model, self._network, {**dict.fromkeys(policy, range(0)), **kept})
         remains = self._remains(kept)
-        lossy = [name for name in self._layers if remains[name].inputs is not None]
-        if self._reconstruction == "none" or not lossy:
-            return small
+        fitted = {} if self._reconstruction == "none" else self._layers
+        lossy = [name for name in fitted if remains[name].inputs is not None]
         modules = dict(small.named_modules())
         for name in lossy:
             layer, new = self._layers[name], modules[name]
@@ -140,12 +141,21 @@ class Pruner:
                     write(new, self._sites[name].norm_of(modules), weights, bias)
                 else:
                     new.weight.data.copy_(weights.view_as(new.weight))
-        if self._reconstruction in ("sequential", "residual"):
+        how: Literal["quick", "thorough"] = "thorough" if thorough else "quick"
+        sliced = [name for name in remains if name not in lossy and self._mixes_what_it_lost(name, remains[name])]
+        norms = [norm for name in sliced if (norm := self._sites[name].norm_of(modules)) is not None]
+        if norms and len(self._images) > 1:  # where layers are fitted, this would undo what the fit shrank on purpose
+            estimate_norms(small, norms, self._images_for(how))
+        if lossy and self._reconstruction in ("sequential", "residual"):
             after = list(self._layers)[list(self._layers).index(lossy[0]) :]
             names = [name for name in after if thorough or self._is_quick(name, remains[name])]
             grams = {name: remains[name].gram(self._layers[name], self._grams[name]) for name in names}
-            self._refit("thorough" if thorough else "quick").run(small, names, remains, grams)
+            self._refit(how).run(small, names, remains, grams)
         return small
+
+    def _mixes_what_it_lost(self, name: str, remains: Remains) -> bool:
+        """Whether a layer lost inputs that all its outputs were made from: not where whole filters went with them."""
+        return remains.inputs is not None and getattr(self._modules[name], "groups", 1) == 1
 
     def _is_quick(self, name: str, remains: Remains) -> bool:
         """Whether a layer is fitted where there is little time: it lost inputs, or has few rows."""
@@ -153,7 +163,7 @@ class Pruner:
         return isinstance(layer, nn.Linear) or (remains.inputs is not None and layer.groups == 1)
 
     def _remains(self, kept: dict[str, list[int]]) -> dict[str, Remains]:
-        remains = {name: Remains() for name in self._layers}
+        remains = {name: Remains() for name in self._sites}
         for (name, side, _), positions in kept_positions(self._model, self._network.groups, kept).items():
             if name in remains:
                 setattr(remains[name], "inputs" if side == "in" else "outputs", torch.as_tensor(positions))
@@ -161,13 +171,16 @@ class Pruner:
 
     def _refit(self, how: Literal["quick", "thorough"]) -> Refit:
         if how not in self._refits:
-            images = self._images[: self._quick_images() if how == "quick" else self._thorough_images()]
+            images = self._images_for(how)
             sites = self._sites
             if self._reconstruction == "sequential":
                 sites = {name: replace(site, partner=None) for name, site in sites.items()}
             targets = gather_targets(self._model, self._layers, sites, images, self._points, self._seed)
             self._refits[how] = Refit(sites, targets, images, self._points, self._seed, PRIOR / len(images))
         return self._refits[how]
+
+    def _images_for(self, how: Literal["quick", "thorough"]) -> Tensor:
+        return self._images[: self._quick_images() if how == "quick" else self._thorough_images()]
 
     def _quick_images(self) -> int:
         return max(LEAST_IMAGES, int(QUICK_MACS / self._network.macs(self._network.original)))

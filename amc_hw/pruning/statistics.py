@@ -47,6 +47,26 @@ def hooked(hooks: Mapping[nn.Module, Callable[..., None]], *, before: bool) -> I
             handle.remove()
 
 
+def estimate_norms(model: nn.Module, norms: Iterable[nn.Module], images: Tensor) -> None:
+    """Replace the running mean and variance of batch norms by those of what they see, exactly, in one forward pass.
+
+    Each norm is replaced before it runs, so the ones behind it see what it then gives.
+
+    Args:
+        model: in evaluation mode.
+        norms: of the model, with running statistics.
+        images: (N, C, H, W), more than one.
+    """
+
+    def estimate(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].transpose(0, 1).flatten(1)
+        norm.running_mean.copy_(x.mean(1))
+        norm.running_var.copy_(x.var(1))
+
+    with torch.no_grad(), hooked(dict.fromkeys(norms, estimate), before=True):
+        model(images)
+
+
 def holds_bias(layer: Fitted, site: Site) -> bool:
     """Whether a layer's result can be shifted."""
     return layer.bias is not None or site.norm is not None

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from amc_hw.errors import UsageError
 from amc_hw.pruning import pruner as pruner_module
 from amc_hw.pruning.pruner import Pruner
+from amc_hw.pruning.statistics import hooked
+from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.groups import Network, trace
 
 
@@ -172,6 +174,26 @@ def test_a_layer_too_wide_for_a_gram_matrix_is_listed_and_sliced(
     kept = pruner.kept({"blocks.0.0": 8})["blocks.0.0"]
     small = pruner.pruned({"blocks.0.0": 8})
     assert torch.equal(small.blocks[0][3].weight, trained.blocks[0][3].weight[:, kept])
+
+
+def test_the_norm_behind_a_layer_that_is_only_sliced_takes_new_statistics(
+    trained: nn.Module, network: Network, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruner_module, "WIDEST", 16 * 9)
+    images, unseen = digits[0][:200], digits[0][1400:]
+    pruner = Pruner(trained, network, images)
+    policy = {"blocks.0.0": 8}
+    small = pruner.pruned(policy)
+    seen: list[Tensor] = []
+    with hooked({small.blocks[0][4]: lambda norm, inputs: seen.append(inputs[0])}, before=True), torch.no_grad():
+        small(images)
+    torch.testing.assert_close(small.blocks[0][4].running_mean, seen[0].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(small.blocks[0][4].running_var, seen[0].var((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert torch.equal(
+        small.blocks[0][1].running_var, trained.blocks[0][1].running_var[pruner.kept(policy)["blocks.0.0"]]
+    )
+    sliced = shrink(trained, network, pruner.kept(policy)).eval()
+    assert distance(trained, small, unseen) < 0.5 * distance(trained, sliced, unseen)
 
 
 def test_a_layer_that_is_called_twice_is_listed() -> None:
