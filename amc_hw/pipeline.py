@@ -155,9 +155,8 @@ def prove(
     A device that is known by its table only runs nothing: the summary has predictions and is marked unverified.
     """
     timings = {} if isinstance(device, TableOnly) else finish.benchmark_run(run, device, progress)
-    seconds = sum(episode.seconds for episode in read_study(run / EPISODES).episodes)
     predicted = costs.latency_ms(subject.network.original)
-    return finish.summarise(run, config, subject, device, timings, predicted, seconds, progress)
+    return finish.summarise(run, config, subject, device, timings, predicted, read_study(run / EPISODES), progress)
 
 
 def open_subject(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Subject]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more, and lose much on a busy machine
 
 import pytest
 from commands import TINY, amc_hw

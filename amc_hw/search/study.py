@@ -21,6 +21,9 @@ from amc_hw.search.strategy import Result, Strategy
 LEAST_REWARD = -1.0
 """Of a policy that keeps the budget, under a reward that needs one: an error of 1."""
 
+BEST_REWARD = 0.0
+"""Of a policy without any error, under every reward."""
+
 FORMAT = 1  # 1: a first line with the settings, then one line per episode
 
 
@@ -86,6 +89,7 @@ def run_study(
     load: Callable[[Policy], float] | None = None,
     recall: Callable[[Policy, Score], None] | None = None,
     progress: Callable[[int, int, StudyResult], None] | None = None,
+    enough: int | None = None,
 ) -> StudyResult:
     """Run a search, or go on with one where its log ends.
 
@@ -104,6 +108,8 @@ def run_study(
             is worth less than anything that keeps it, so that it is never the best.
         recall: told every score, those of the log included, for an evaluation that depends on earlier ones.
         progress: told the episodes done, their number in all, and the study so far.
+        enough: so many different policies without any error end the search: no later one can be among the best
+            ``enough``, since of equals the earliest counts.
 
     Raises:
         UsageError: no episodes are asked for, or ``evaluate`` returned no fraction.
@@ -150,6 +156,8 @@ def run_study(
         done.append(episode)
         if progress is not None:
             progress(number + 1, total, StudyResult(tuple(done)))
+        if enough is not None and len({_key(each.policy) for each in done if each.reward >= BEST_REWARD}) >= enough:
+            break
     return StudyResult(tuple(done))
 
 

@@ -23,6 +23,7 @@ from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
 from amc_hw.run_folder import read_json, write_json
+from amc_hw.search.study import StudyResult
 from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
 from amc_hw.stages.search import POLICY
 from amc_hw.stages.subject import Subject
@@ -145,7 +146,7 @@ def summarise(
     device: Device,
     timings: dict[str, Timing],
     predicted_original_ms: float,
-    search_seconds: float,
+    study: StudyResult,
     progress: Progress,
 ) -> dict[str, Any]:
     """Evaluate both files on the test set, once, and write summary.json.
@@ -190,8 +191,8 @@ def summarise(
         },
         "search": {
             "strategy": config.strategy,
-            "episodes": config.episodes,
-            "seconds": search_seconds,
+            "episodes": len(study.episodes),
+            "seconds": sum(episode.seconds for episode in study.episodes),
             "seed": config.seed,
         },
         "artifacts": {

@@ -197,7 +197,10 @@ def search(
         load=None if space.bounds is None else space.load,
         recall=None if dropping is None else dropping.recall,
         progress=lambda done, total, study: progress(done, total, describe(study, cost, original)),
+        enough=CANDIDATES,
     )
+    if (done := len(study.episodes)) < config.episodes:
+        progress(done, done, f"ended after {done} of {config.episodes} episodes: no policy can score better")
     keep_agent(run, strategy, space)
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
 

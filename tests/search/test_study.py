@@ -92,6 +92,16 @@ def test_best_and_top_are_by_reward_and_distinct(search: Search) -> None:
     assert len(study.top(1000)) == len(distinct)
 
 
+def test_a_search_ends_when_nothing_can_be_better(search: Search) -> None:
+    perfect = lambda policy: 1.0 if sum(policy.values()) % 3 else 0.9  # noqa: E731
+    whole = search.run(20, evaluate=perfect)
+    search.log.unlink()
+    short = search.run(20, evaluate=perfect, enough=2)
+    assert len(short.episodes) < len(whole.episodes)
+    assert [each.policy for each in short.top(2)] == [each.policy for each in whole.top(2)]
+    assert search.run(20, evaluate=perfect, enough=2) == short
+
+
 def test_progress_tells_the_best_so_far(search: Search) -> None:
     told = []
     study = search.run(6, progress=lambda done, total, study: told.append((done, total, study.best.reward)))
