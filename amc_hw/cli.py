@@ -29,7 +29,7 @@ from amc_hw.options import (
     example,
 )
 from amc_hw.processes import is_first_process, require_one_process
-from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
+from amc_hw.terminal import answer, print_json, print_table, progress_bar, say, watch_for_interrupts
 
 app = typer.Typer(
     help="Compress a CNN to a latency budget measured on the device it will run on.",
@@ -100,9 +100,12 @@ def train(
     from amc_hw import finetune as training
     from amc_hw.compute import find_compute
     from amc_hw.models.checkpoint import save_checkpoint
+    from amc_hw.run_folder import require_writable
     from amc_hw.stages.subject import load_model_and_data
 
     place = find_compute(compute)
+    if is_first_process():
+        require_writable(out)
     network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
     loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
@@ -236,8 +239,11 @@ def benchmark(
     from amc_hw.benchmark import benchmark as time_files
     from amc_hw.devices.registry import open_device
     from amc_hw.devices.turns import taking_turns
+    from amc_hw.run_folder import require_writable
 
     protocol = Protocol(warmup, runs, repeats)
+    if out is not None:
+        require_writable(out)
     opened = open_device(device)
     try:
         with progress_bar() as report:
@@ -291,6 +297,7 @@ app.command(epilog=example("amc-hw sparsify --size 0.2x --rounds 0.5x,0.35x --ru
 def main() -> None:
     """Run the command line; every failure is one sentence on stderr and an exit status."""
     debug = "--debug" in sys.argv[1:]
+    watch_for_interrupts()
     try:
         app(prog_name="amc-hw")
     except AmcHwError as error:

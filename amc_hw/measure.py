@@ -18,6 +18,7 @@ from amc_hw.latency.plan import Effort, families_to_measure
 from amc_hw.latency.table import Entry, LatencyTable, load_table
 from amc_hw.policy import Policy
 from amc_hw.rig import Rig
+from amc_hw.run_folder import require_writable
 
 Progress = Callable[[int, int, str], None]
 
@@ -41,12 +42,14 @@ def open_table(path: Path, device: Device) -> LatencyTable:
 
     Raises:
         TableError: the file is damaged, or holds measurements of another device.
+        RunFolderError: it cannot be written.
     """
     fingerprint = device.fingerprint()
     if path.exists():
         table = load_table(path)
         table.require(fingerprint, path)
         return table
+    require_writable(path)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return LatencyTable(fingerprint=fingerprint, created=created, method=METHOD)
 

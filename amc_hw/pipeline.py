@@ -249,9 +249,16 @@ def evaluate_on_test(
 
 
 def _is_searched(run: Path, config: RunConfig) -> bool:
-    """Tell whether the run has a verified policy from as many episodes as are asked for."""
-    policy, weights = run / POLICY, run / finish.PRUNED
-    return policy.exists() and weights.exists() and read_json(policy).get("episodes") == config.episodes
+    """Tell whether the run has a verified policy from as many episodes as are asked for.
+
+    Raises:
+        RunFolderError: the log of its episodes is damaged; better now than after the benchmark.
+    """
+    policy, weights, log = run / POLICY, run / finish.PRUNED, run / EPISODES
+    if not (policy.exists() and weights.exists() and log.exists()):
+        return False
+    read_study(log)
+    return bool(read_json(policy).get("episodes") == config.episodes)
 
 
 def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> Subject:

@@ -26,9 +26,24 @@ def _explained(path: Path) -> Iterator[None]:
 
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents; raise RunFolderError where that is not allowed."""
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path} is a file; name a folder.")
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def require_writable(path: Path) -> None:
+    """Raise RunFolderError where a file cannot be written, before the work begins whose result it is for."""
+    existed = path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path}: {error.strerror or error}; name another file.") from error
 
 
 def write_text(path: Path, text: str) -> None:

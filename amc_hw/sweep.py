@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from amc_hw.budget import parse_budget
 from amc_hw.compute import CPU
 from amc_hw.config import RunConfig, read_config
 from amc_hw.errors import AmcHwError, UsageError
@@ -72,6 +73,8 @@ def sweep(
     """
     if not budgets or len(set(budgets)) != len(budgets):
         raise UsageError("name different budgets with commas between them, for example --latency 0.3x,0.5x,0.7x.")
+    for budget in budgets:
+        parse_budget(base.metric, budget)
     make_folder(folder)
     configs = {
         folder / f"{budget.strip()}-seed{seed}": base.model_copy(update={"budget": budget, "seed": seed})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,12 +26,41 @@ messages = Console(stderr=True)
 results = Console()
 
 
+_interrupts: list[int] = []
+
+
+def watch_for_interrupts() -> None:
+    """Remember a Ctrl-C besides raising it: a library that calls Python from C may swallow the exception."""
+    _interrupts.clear()
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(number: int, frame: object) -> None:
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def progress_bar() -> Iterator[ReportProgress]:
     """Show a bar for the work under way; a new kind of work (the total changes) gets a new bar.
 
-    Where stderr is no terminal (a log file, a pipe), a line is written now and then instead.
+    Where stderr is no terminal (a log file, a pipe), a line is written now and then instead. A Ctrl-C that was
+    swallowed on the way is raised at the next report.
     """
+    with _shown() as show:
+
+        def report(done: int, total: int, text: str) -> None:
+            if _interrupts:
+                raise KeyboardInterrupt
+            show(done, total, text)
+
+        yield report
+
+
+@contextmanager
+def _shown() -> Iterator[ReportProgress]:
     if not is_first_process():
         yield lambda done, total, text: None
         return

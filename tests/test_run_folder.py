@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from amc_hw.config import make_config, open_run, read_config
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.run_folder import append_line, read_json, read_lines, write_json, write_text
+from amc_hw.run_folder import append_line, read_json, read_lines, require_writable, write_json, write_text
 
 
 @given(cut=st.integers(0, 60))
@@ -61,3 +61,14 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
         make_config(model="resnet20", data="digits", episodes=0)
     with pytest.raises(RunFolderError, match="does not exist"):
         read_config(tmp_path / "nowhere")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "table.json")
+    assert not (tmp_path / "new" / "table.json").exists()
+    kept = tmp_path / "kept"
+    kept.write_text("as it was")
+    require_writable(kept)
+    assert kept.read_text() == "as it was"
+    with pytest.raises(RunFolderError, match="name another file"):
+        require_writable(kept / "below a file")

@@ -26,8 +26,8 @@ from amc_hw import sweep_child
 from amc_hw.run_folder import append_line, write_json
 order = sweep_child.read_order()
 run, config = Path(order["run"]), order["config"]
-append_line(run.parent / "begun.jsonl", [run.name, time.monotonic(), os.getpid()])
 try:
+    append_line(run.parent / "begun.jsonl", [run.name, time.monotonic(), os.getpid()])
     print("compressing for", config["budget"], flush=True)
     if config["budget"] == "0.1x":
         sys.exit("error: a budget of 0.1x cannot be reached.")

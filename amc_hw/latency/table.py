@@ -251,7 +251,9 @@ def load_table(path: Path) -> LatencyTable:
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"cannot read the latency table {path}: {error}.") from error
     except (ValueError, RecursionError) as error:
-        raise TableError(f"{path} is cut short or no JSON ({error}); restore it or measure again.") from error
+        raise TableError(
+            f"{path} is cut short or no JSON ({error}); move it away, then the same command measures again."
+        ) from error
     return parse_table(document, str(path))
 
 
@@ -272,12 +274,18 @@ def parse_table(document: Any, place: str) -> LatencyTable:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise TableError(f"{place} has a bad value at {where}: {first['msg']}; restore it or measure again.") from error
+        raise TableError(
+            f"{place} has a bad value at {where}: {first['msg']}; move it away, then the same command measures again."
+        ) from error
     except UnicodeError as error:
-        raise TableError(f"{place} holds text that is no Unicode; restore it or measure again.") from error
+        raise TableError(
+            f"{place} holds text that is no Unicode; move it away, then the same command measures again."
+        ) from error
     seen: set[tuple[str, int, int]] = set()
     for entry in table.entries:
         if entry.key in seen:
-            raise TableError(f"{place} has the entry {entry.key} twice; restore it or measure again.")
+            raise TableError(
+                f"{place} has the entry {entry.key} twice; move it away, then the same command measures again."
+            )
         seen.add(entry.key)
     return table
