@@ -1,0 +1,149 @@
+"""Seconds an episode: ours against pruning by magnitude, a fresh least-squares fit, and all images, as AMC's code does.
+
+    python benchmarks/search_speed.py --model resnet56 --checkpoint resnet56.pt --data npz:DIR
+    python benchmarks/search_speed.py --model mobilenet_v1
+
+Without a checkpoint the weights are random and so are the images, 224 pixels wide: only the seconds say something.
+The policies are those that a search asks for; both ways score all of them, with the same threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amc_hw.data import Data, Part, load_data
+from amc_hw.data_sources import InMemory
+from amc_hw.finetune import evaluate
+from amc_hw.latency.cost import Cost
+from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.models.zoo import build_model
+from amc_hw.policy import Policy
+from amc_hw.pruning.importance import Consumer, consumers
+from amc_hw.pruning.patches import Patches
+from amc_hw.pruning.pruner import Pruner
+from amc_hw.pruning.statistics import hooked
+from amc_hw.search.rewards import find_reward
+from amc_hw.search.space import SearchSpace
+from amc_hw.search.strategies import build_strategy
+from amc_hw.search.strategy import Result
+from amc_hw.search.study import Score
+from amc_hw.stages.costs import network_costs
+from amc_hw.stages.scoring import EarlyDropping, PartScorer
+from amc_hw.stages.search import CANDIDATES, make_pruner, search_steps
+from amc_hw.stages.subject import Subject, make_subject
+
+POINTS = 10  # of an image and layer that AMC's code looks at
+SYNTHETIC_IMAGES = 640
+
+
+class Fresh:
+    """Scores a policy as AMC's official code does; the rows of the least squares are gathered once, as there.
+
+    Weights are cut to zero, not cut out. The fit is to the original's inputs.
+    """
+
+    def __init__(self, subject: Subject, images: Tensor) -> None:
+        self.subject = subject
+        modules = dict(subject.model.named_modules())
+        groups = subject.network.groups
+        magnitude = Pruner(subject.model, subject.network, images[:1], importance="magnitude", reconstruction="none")
+        self.kept = magnitude.kept
+        self.readers = [(group.name, reader) for group in groups for reader in consumers(group, modules)]
+        self.rows: dict[str, list[Tensor]] = {reader.name: [] for _, reader in self.readers}
+        with hooked({modules[name]: self._gather(name) for name in self.rows}, before=True), torch.no_grad():
+            for batch in torch.split(images, 64):
+                subject.model(batch)
+
+    def _gather(self, name: str) -> Callable[..., None]:
+        def hook(layer: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+            self.rows[name].append(Patches(POINTS, 0, name).inputs(layer, inputs[0])[:, 0])
+
+        return hook
+
+    def __call__(self, policy: Policy) -> float:
+        model, kept = copy.deepcopy(self.subject.model), self.kept(policy)
+        modules = dict(model.named_modules())
+        for group, reader in self.readers:
+            self._refit(modules[reader.name], reader, kept[group])
+        return evaluate(model, self.subject.data.search)
+
+    def _refit(self, layer: nn.Module, reader: Consumer, kept: list[int]) -> None:
+        columns, rows = reader.columns[kept].flatten(), torch.cat(self.rows[reader.name])
+        weight = layer.get_parameter("weight").data.flatten(1)
+        fitted = torch.linalg.lstsq(rows[:, columns], rows @ weight.T).solution
+        lost = torch.ones(weight.shape[1], dtype=torch.bool)
+        lost[reader.columns.flatten()] = True
+        lost[columns] = False
+        weight[:, lost] = 0
+        weight[:, columns] = fitted.T
+
+
+def synthetic(size: int) -> Data:
+    """Return random images in 1000 classes; they are the same in every part, for no accuracy is read from them."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (SYNTHETIC_IMAGES, size, size, 3), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(1000, (SYNTHETIC_IMAGES,), generator=generator)
+    mean, std = (0.5,) * 3, (0.25,) * 3
+    part = Part(InMemory(pixels), torch.arange(SYNTHETIC_IMAGES), labels, mean, std)
+    return Data("noise", (3, size, size), 1000, mean, std, part, part, part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet56")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--macs", type=float, default=0.5, help="budget, a share of the original's")
+    parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--strategy", default="ddpg")
+    arguments = parser.parse_args()
+    data = load_data(arguments.data, arguments.data_root) if arguments.checkpoint else synthetic(224)
+    model = build_model(arguments.model, data.num_classes, data.image_size[0])
+    if arguments.checkpoint:
+        load_checkpoint(model, arguments.checkpoint)
+    subject = make_subject(model, data)
+    macs = network_costs(subject.network, Cost("latency_ms", []), 0).macs
+    space = SearchSpace(search_steps(subject), macs, arguments.macs * macs(subject.network.original))
+    start = time.perf_counter()
+    pruner = make_pruner(subject, seed=0)
+    ours = EarlyDropping(PartScorer(data.search), pruner.pruned, CANDIDATES, space.keeps)
+    print(f"statistics, once: ours {time.perf_counter() - start:.1f} s", end=", ", flush=True)
+    start = time.perf_counter()
+    fresh = Fresh(subject, data.train.first(SYNTHETIC_IMAGES, 0)[0])
+    print(f"fresh {time.perf_counter() - start:.1f} s", flush=True)
+
+    strategy = build_strategy(arguments.strategy, space, seed=0, episodes=arguments.episodes)
+    reward, seen = find_reward("resource"), []
+    for _ in range(arguments.episodes):
+        policy = dict(strategy.ask())
+        start = time.perf_counter()
+        score = ours(policy)
+        ours.recall(policy, score)
+        middle = time.perf_counter()
+        reference = fresh(policy)
+        seen.append((policy, score, reference, middle - start, time.perf_counter() - middle))
+        strategy.tell(policy, Result(score.accuracy, reward(score.accuracy, macs(policy), "macs"), macs(policy)))
+    _print(seen, arguments.checkpoint is not None, pruner, data)
+
+
+def _print(seen: list[tuple[Policy, Score, float, float, float]], trained: bool, pruner: Pruner, data: Data) -> None:
+    mine, others = (float(np.mean([each[column] for each in seen])) for column in (3, 4))
+    print(f"an episode, mean of {len(seen)}: ours {mine:.2f} s, fresh {others:.2f} s: {others / mine:.1f} times faster")
+    if trained:
+        for name, column in (("ours", lambda each: each[1].accuracy), ("fresh", lambda each: each[2])):
+            best = max(seen, key=column)
+            accuracy = evaluate(pruner.pruned(best[0], thorough=True), data.test)
+            print(f"chosen by {name:5} (scored {column(best):.2%}): {accuracy:.2%} on the test set when reconstructed")
+
+
+if __name__ == "__main__":
+    main()
