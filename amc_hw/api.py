@@ -22,7 +22,7 @@ from amc_hw.search.rewards import find_reward
 from amc_hw.stages.agent import agent_file
 from amc_hw.stages.finish import best_weights, restore
 from amc_hw.stages.scoring import PartScorer
-from amc_hw.stages.subject import BASELINE, make_subject
+from amc_hw.stages.subject import BASELINE, subject_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def compress(
     run: Path | str = "runs/compress",
     reward: str = "resource",
     accuracy_floor: float | None = None,
+    keep_blocks: bool = False,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
     importance: str = "reconstruction",
@@ -82,6 +83,7 @@ def compress(
         reward: name of the reward.
         accuracy_floor: with the reward ``"accuracy_guaranteed"``: what ``evaluate`` has to return at least, for
             the network as pruned.
+        keep_blocks: whether every residual block stays; else the search may leave some out whole.
         exclude: patterns of layers that keep all their channels (``"classifier"``, ``"layer1.*"``); see
             `amc_hw.trace.selection.left_alone`.
         include: patterns of the only layers that may lose channels; without any, all may.
@@ -116,6 +118,7 @@ def compress(
         limits={other: given[other] for other in others},
         reward=reward,
         accuracy_floor=accuracy_floor,
+        keep_blocks=keep_blocks,
         exclude=tuple(exclude),
         include=tuple(include),
         importance=importance,
@@ -129,7 +132,7 @@ def compress(
     find_reward(reward, accuracy_floor)
     agent_file(folder, config)
     place = find_compute(compute)
-    subject = make_subject(model, loaded, config.multiple, config.lower, config.exclude, config.include, place)
+    subject = subject_of(config, model, loaded, place)
     opened = open_or_predict(device)
     try:
         open_run(folder, config)

@@ -14,6 +14,7 @@ _UNITS = {
     "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
     "size_bytes": {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6},
 }
+_WORDS = {"latency_ms": "latency", "macs": "MACs", "params": "parameters", "size_bytes": "the file's size"}
 _EXAMPLES = {
     "latency_ms": "0.5x or 12ms",
     "macs": "0.5x or 150M",
@@ -52,7 +53,7 @@ def parse_budget(metric: Metric, text: str) -> Budget:
     Raises:
         UsageError: no number with ``x`` or a unit of the metric, or a share that is not between 0 and 1.
     """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    match = re.fullmatch(r"\s*([+-]?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
     if match is None:
         raise UsageError(f"the budget '{text}' is no number with a unit; write for example {_EXAMPLES[metric]}.")
     value, unit = float(match[1]), match[2].lower()
@@ -61,7 +62,7 @@ def parse_budget(metric: Metric, text: str) -> Budget:
             raise UsageError(f"the budget '{text}' must be more than 0x and less than 1x of the original.")
         return Budget(metric, ratio=value)
     if unit not in _UNITS[metric]:
-        raise UsageError(f"the budget '{text}' has no unit of its metric; write for example {_EXAMPLES[metric]}.")
+        raise UsageError(f"the budget '{text}' has no unit of {_WORDS[metric]}; write for example {_EXAMPLES[metric]}.")
     if value <= 0:
         raise UsageError(f"the budget '{text}' must be more than 0.")
     return Budget(metric, absolute=value * _UNITS[metric][unit])

@@ -22,6 +22,7 @@ from amc_hw.options import (
     Importance,
     Include,
     Json,
+    KeepBlocks,
     Latency,
     Macs,
     Model,
@@ -33,6 +34,7 @@ from amc_hw.options import (
     Size,
     Strategy,
     TableFile,
+    absolute,
 )
 from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
 
@@ -49,6 +51,7 @@ def search(
     macs: Macs = None,
     params: Params = None,
     size: Size = None,
+    keep_blocks: KeepBlocks = False,
     exclude: Exclude = None,
     include: Include = None,
     importance: Importance = "reconstruction",
@@ -72,7 +75,13 @@ def search(
         print_json(policy)
         return
     rows = [
-        (g["name"], str(g["original"]), str(g["kept"]), f"{g['kept'] / g['original']:.0%}") for g in policy["groups"]
+        (
+            g["name"],
+            str(g["original"]),
+            str(g["kept"]),
+            f"{g['kept'] / g['original']:.0%}" if g["kept"] else "block left out",
+        )
+        for g in policy["groups"]
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
     measured = "not measured" if policy["unverified"] else f"measured {policy['measured_ms']:.4g} ms"
@@ -94,6 +103,7 @@ def compress(
     params: Params = None,
     size: Size = None,
     rounds: Rounds = None,
+    keep_blocks: KeepBlocks = False,
     exclude: Exclude = None,
     include: Include = None,
     importance: Importance = "reconstruction",
@@ -131,14 +141,10 @@ def _config(options: dict[str, Any], epochs: int) -> Any:
     metrics = {"latency_ms": "latency", "macs": "macs", "params": "params", "size_bytes": "size"}
     given = {metric: options[name] for metric, name in metrics.items() if options[name] is not None}
     metric, budget = next(iter(given.items()), ("latency_ms", "0.5x"))
-    names = ("model", "data", "device", "importance", "reward", "accuracy_floor", "strategy", "episodes", "seed")
-    paths = {
-        name: str(options[name].expanduser().resolve()) if options[name] else None
-        for name in ("checkpoint", "data_root", "table", "agent")
-    }
+    names = ("model", "data", "device", "keep_blocks", "importance", "reward", "accuracy_floor")
     return make_config(
-        **{name: options[name] for name in names},
-        **paths,
+        **{name: options[name] for name in (*names, "strategy", "episodes", "seed")},
+        **{name: absolute(options[name]) for name in ("checkpoint", "data_root", "table", "agent")},
         **{name: options[name] or () for name in ("exclude", "include")},
         metric=metric,
         budget=budget,

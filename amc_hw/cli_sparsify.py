@@ -22,6 +22,7 @@ from amc_hw.options import (
     Run,
     Seed,
     Strategy,
+    absolute,
 )
 from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
 
@@ -48,9 +49,9 @@ def sparsify(
 
     config = make_config(
         model=model,
-        checkpoint=str(checkpoint.expanduser().resolve()) if checkpoint else None,
+        checkpoint=absolute(checkpoint),
         data=data,
-        data_root=str(data_root.expanduser().resolve()) if data_root else None,
+        data_root=absolute(data_root),
         metric="size_bytes",
         budget=size,
         rounds=rounds.split(",") if rounds else (),

@@ -21,10 +21,12 @@ from amc_hw.options import (
     Exclude,
     Include,
     Json,
+    KeepBlocks,
     Model,
     Seed,
     Strategy,
     TableFile,
+    absolute,
 )
 from amc_hw.terminal import answer, print_json, print_table, progress_bar, say
 
@@ -40,6 +42,7 @@ def sweep(
     data_root: DataRoot = None,
     device: DeviceName = "host",
     table: TableFile = None,
+    keep_blocks: KeepBlocks = False,
     exclude: Exclude = None,
     include: Include = None,
     strategy: Strategy = "auto",
@@ -55,14 +58,14 @@ def sweep(
     from amc_hw.sweep import FRONT
     from amc_hw.sweep import sweep as run_sweep
 
-    paths = {
-        name: str(path.expanduser().resolve()) if path else None
-        for name, path in (("checkpoint", checkpoint), ("data_root", data_root), ("table", table))
-    }
     base = make_config(
         model=model,
+        checkpoint=absolute(checkpoint),
         data=data,
+        data_root=absolute(data_root),
         device=device,
+        table=absolute(table),
+        keep_blocks=keep_blocks,
         exclude=exclude or (),
         include=include or (),
         strategy=strategy,
@@ -70,7 +73,6 @@ def sweep(
         epochs=epochs,
         seed=seed,
         command=shlex.join(["amc-hw", *sys.argv[1:]]),
-        **paths,
     )
     place = find_compute(compute)
     with progress_bar() as report:
@@ -93,8 +95,8 @@ def sweep(
                 shown = f"{latency_ms:.3f}" if latency_ms else f"{compressed['predicted_ms']:.3f} (predicted)"
                 front = "yes" if row.on_front else ""
                 table_rows.append((row.budget, str(row.seed), shown, f"{compressed['accuracy']:.2%}", front))
-        print_table("", ("budget", "seed", "ms", "accuracy", "on the front"), table_rows)
         if table_rows:
+            print_table("", ("budget", "seed", "ms", "accuracy", "on the front"), table_rows)
             answer(f"front: {out / FRONT}")
     for row in failed:
         say(f"error: {row.run}: {row.error}")

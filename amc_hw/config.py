@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.errors import RunFolderError, UsageError, WrongRunError
 from amc_hw.policy import Metric
 from amc_hw.run_folder import make_folder, read_json, write_json
 
@@ -47,6 +47,7 @@ class RunConfig(BaseModel):
         seed: decides everything that chance plays a part in.
         multiple: channel counts are multiples of it (finer in narrow groups).
         lower: smallest keep ratio of a group.
+        keep_blocks: whether every residual block stays; else a search may leave some out whole.
         exclude: patterns of layers that keep all their channels.
         include: patterns of the only layers that may lose channels; without any, all may.
         epochs: of fine-tuning.
@@ -77,6 +78,7 @@ class RunConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     multiple: Annotated[int, Field(ge=1)] = 8
     lower: Annotated[float, Field(gt=0, le=1)] = 0.2
+    keep_blocks: bool = False
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     epochs: Annotated[int, Field(ge=0)] = 20
@@ -98,7 +100,8 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
     """Begin a run folder, or go on with one that was begun with the same settings.
 
     Raises:
-        RunFolderError: the folder holds a run of something else, or cannot be written.
+        WrongRunError: the folder holds a run of something else.
+        RunFolderError: the folder cannot be written.
     """
     path = run / CONFIG
     if path.exists():
@@ -106,7 +109,7 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
         fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
         for key, now in config.model_dump().items():
             if key not in _MAY_CHANGE - fixed and before[key] != now:
-                raise RunFolderError(
+                raise WrongRunError(
                     f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another --run folder."
                 )
     make_folder(run)
@@ -115,9 +118,9 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
 
 
 def read_config(run: Path) -> RunConfig:
-    """Read a run's settings; raise RunFolderError where they are missing or damaged."""
+    """Read a run's settings; raise WrongRunError where there are none, RunFolderError where they are damaged."""
     if not run.is_dir():
-        raise RunFolderError(f"the run folder {run} does not exist; make one with: amc-hw search --run {run} ...")
+        raise WrongRunError(f"the run folder {run} does not exist; make one with: amc-hw search --run {run} ...")
     document = read_json(run / CONFIG)
     try:
         return RunConfig.model_validate(document)

@@ -31,7 +31,13 @@ class BudgetError(UsageError):
 
 
 class RunFolderError(AmcHwError):
-    """A run folder is missing a file, is damaged, or belongs to another run."""
+    """A run folder is damaged, or cannot be read or written."""
+
+
+class WrongRunError(RunFolderError):
+    """Wrong use: the folder that was named holds another run, no run, or one that is not so far yet."""
+
+    exit_status = 2
 
 
 class UnsupportedModelError(AmcHwError):

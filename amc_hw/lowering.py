@@ -38,7 +38,8 @@ def lower(model: nn.Module, network: Network, example_input: Tensor, file_format
     for policy in telling_policies(network.original, dimensions):
         kept = {group: range(channels) for group, channels in policy.items()}
         variants.append((graph(shrink(model, network, kept)), policy))
-    return GraphTemplate(graph(model), network.original, variants, dimensions)
+    blocks = {block.group: block.inside for block in network.blocks}
+    return GraphTemplate(graph(model), network.original, variants, dimensions, blocks)
 
 
 def _sizes(network: Network) -> list[Dimension]:

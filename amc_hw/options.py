@@ -43,6 +43,7 @@ AgentRun = Annotated[
     typer.Option("--agent", help="with ddpg-multi: folder of an earlier run whose trained agent to begin with"),
 ]
 Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
+KeepBlocks = Annotated[bool, typer.Option("--keep-blocks", help="leave no residual block out, prune channels only")]
 Exclude = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(metavar="PATTERN", help="layers that keep all their channels: classifier, 'layer1.*'; repeatable"),
@@ -62,3 +63,8 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document on s
 def example(text: str) -> str:
     """Return an example of a command for the end of its help."""
     return f"Example: {text}"
+
+
+def absolute(path: Path | None) -> str | None:
+    """Return an option's path as a run's settings keep it: the same wherever the run goes on."""
+    return str(path.expanduser().resolve()) if path else None

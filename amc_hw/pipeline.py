@@ -21,7 +21,7 @@ from amc_hw.data import load_data
 from amc_hw.devices.base import BusyError, Device
 from amc_hw.devices.table_only import TableOnly, open_or_predict
 from amc_hw.devices.turns import taking_turns
-from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.errors import UsageError, WrongRunError
 from amc_hw.export.formats import load_file
 from amc_hw.finetune import demo_settings, evaluate, train
 from amc_hw.latency.table import LatencyTable
@@ -45,7 +45,7 @@ from amc_hw.stages.subject import (
     BASELINE,
     Subject,
     load_model_and_data,
-    make_subject,
+    subject_of,
     trace_subject,
 )
 from amc_hw.stages.table import profile, run_cost
@@ -160,13 +160,13 @@ def prove(
 
 
 def open_subject(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Subject]:
-    """Load the network of a run that has begun; raise RunFolderError where there is none."""
+    """Load the network of a run that has begun; raise WrongRunError where there is none."""
     config = read_config(run)
     if not (run / BASELINE).exists():
-        raise RunFolderError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
+        raise WrongRunError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
     load_checkpoint(model, run / BASELINE)
-    return config, make_subject(model, data, config.multiple, config.lower, config.exclude, config.include, compute)
+    return config, subject_of(config, model, data, compute)
 
 
 def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.devic
             f"the trained weights of {config.model} are missing; give --checkpoint FILE, "
             f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
         )
-    subject = make_subject(model, data, config.multiple, config.lower, config.exclude, config.include, compute)
+    subject = subject_of(config, model, data, compute)
     open_run(run, config)
     baseline = run / BASELINE
     if baseline.exists():

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from amc_hw.errors import RunFolderError
+from amc_hw.errors import RunFolderError, WrongRunError
+
+_WRITTEN_BY = {"finetune.json": "finetune", "model.pt": "finetune", "summary.json": "compress"}
+"""The command that writes a file of a run folder; all others are written by search."""
 
 
 @contextmanager
@@ -72,11 +75,12 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one JSON document; raise RunFolderError that names the file where it is missing or damaged."""
+    """Read one JSON document; raise WrongRunError where it is missing, RunFolderError where it is damaged."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise RunFolderError(f"{path} is missing; run the step that writes it first.") from error
+        step = _WRITTEN_BY.get(path.name, "search")
+        raise WrongRunError(f"{path} is missing; make it with: amc-hw {step} --run {path.parent} ...") from error
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:

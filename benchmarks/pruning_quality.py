@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from layer_rows import gather_rows
 from torch import Tensor, nn
 
 from amc_hw.data import Data, load_data
@@ -20,9 +20,8 @@ from amc_hw.finetune import evaluate
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.pruning.importance import consumers
-from amc_hw.pruning.patches import Patches
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.pruning.statistics import estimate_norms, hooked
+from amc_hw.pruning.statistics import estimate_norms
 from amc_hw.trace.groups import Network, trace
 
 POINTS = 48
@@ -51,16 +50,7 @@ def fresh_fit_seconds(model: nn.Module, network: Network, kept: dict[str, list[i
     """Seconds of a new least-squares fit of every pruned layer from its rows, as AMC's official code does."""
     modules = dict(model.named_modules())
     readers = {reader.name: (group, reader) for group in network.groups for reader in consumers(group, modules)}
-    rows: dict[str, Tensor] = {}
-
-    def gather(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
-            rows[name] = Patches(POINTS, 0, name).inputs(layer, inputs[0])[:, 0]
-
-        return hook
-
-    with torch.no_grad(), hooked({modules[name]: gather(name) for name in readers}, before=True):
-        model(images)
+    rows = gather_rows(model, readers, images, POINTS)
     start = time.process_time()
     for name, (group, reader) in readers.items():
         y = rows[name] @ reader.layer.weight.detach().flatten(1).T

@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from layer_rows import gather_rows
 from torch import Tensor, nn
 
 from amc_hw.data import Data, Part, load_data
@@ -27,9 +27,7 @@ from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.policy import Policy
 from amc_hw.pruning.importance import Consumer, consumers
-from amc_hw.pruning.patches import Patches
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.pruning.statistics import hooked
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
@@ -47,7 +45,7 @@ SYNTHETIC_IMAGES = 640
 class Fresh:
     """Scores a policy as AMC's official code does; the rows of the least squares are gathered once, as there.
 
-    Weights are cut to zero, not cut out. The fit is to the original's inputs.
+    Weights are set to zero, not cut out. The fit is to the original's inputs.
     """
 
     def __init__(self, subject: Subject, images: Tensor) -> None:
@@ -57,16 +55,8 @@ class Fresh:
         magnitude = Pruner(subject.model, subject.network, images[:1], importance="magnitude", reconstruction="none")
         self.kept = magnitude.kept
         self.readers = [(group.name, reader) for group in groups for reader in consumers(group, modules)]
-        self.rows: dict[str, list[Tensor]] = {reader.name: [] for _, reader in self.readers}
-        with hooked({modules[name]: self._gather(name) for name in self.rows}, before=True), torch.no_grad():
-            for batch in torch.split(images, 64):
-                subject.model(batch)
-
-    def _gather(self, name: str) -> Callable[..., None]:
-        def hook(layer: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
-            self.rows[name].append(Patches(POINTS, 0, name).inputs(layer, inputs[0])[:, 0])
-
-        return hook
+        names = dict.fromkeys(reader.name for _, reader in self.readers)
+        self.rows = gather_rows(subject.model, names, images, POINTS)
 
     def __call__(self, policy: Policy) -> float:
         model, kept = copy.deepcopy(self.subject.model), self.kept(policy)
@@ -76,7 +66,7 @@ class Fresh:
         return evaluate(model, self.subject.data.search)
 
     def _refit(self, layer: nn.Module, reader: Consumer, kept: list[int]) -> None:
-        columns, rows = reader.columns[kept].flatten(), torch.cat(self.rows[reader.name])
+        columns, rows = reader.columns[kept].flatten(), self.rows[reader.name]
         weight = layer.get_parameter("weight").data.flatten(1)
         fitted = torch.linalg.lstsq(rows[:, columns], rows @ weight.T).solution
         lost = torch.ones(weight.shape[1], dtype=torch.bool)
@@ -110,7 +100,7 @@ def main() -> None:
     model = build_model(arguments.model, data.num_classes, data.image_size[0])
     if arguments.checkpoint:
         load_checkpoint(model, arguments.checkpoint)
-    subject = make_subject(model, data)
+    subject = make_subject(model, data, keep_blocks=True)  # the other way knows channels only
     macs = network_costs(subject.network, Cost("latency_ms", []), 0).macs
     space = SearchSpace(search_steps(subject), macs, arguments.macs * macs(subject.network.original))
     start = time.perf_counter()

@@ -97,8 +97,14 @@ def load_file(file: Path) -> FileModel:
     if not file.is_file():
         raise UsageError(f"{file} does not exist.")
     if file.suffix.removeprefix(".") not in FORMATS:
-        raise UsageError(f"{file.name} is none of the formats {', '.join(FORMATS)}; its ending must name one.")
-    return FORMATS[file.suffix.removeprefix(".")].load(file.read_bytes())
+        raise UsageError(
+            f"{file.name} is none of the formats {', '.join(FORMATS)}, which its ending must name; PyTorch weights are "
+            "evaluated in their run: amc-hw evaluate --run RUN"
+        )
+    try:
+        return FORMATS[file.suffix.removeprefix(".")].load(file.read_bytes())
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{file}: {error}") from error
 
 
 def export(model: nn.Module, example_input: Tensor, path: Path) -> None:

@@ -87,6 +87,10 @@ class AtenGraph(Graph):
             len(self._sizes) + index,
         ]
 
+    def outputs_of(self, index: int) -> list[int]:
+        """See `Graph.outputs_of`."""
+        return [self._numbers[self._calls[index]["name"]]]
+
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
         call = self._calls[index]

@@ -69,7 +69,7 @@ class Bounds:
                 together = " together with the other limits" if others else ""
                 raise BudgetError(
                     f"a budget of {format_cost(metric, limit.most)} cannot be reached{together}; the least that these "
-                    f"choices reach is {enough}, so give at least that or allow lower keep ratios."
+                    f"choices reach is {enough}, so give at least that."
                 )
 
     def load(self, policy: Policy) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.latency.flow import Flow
 from amc_hw.latency.operators import Operator, Shape
 from amc_hw.policy import Dimension, Policy
 
@@ -50,6 +51,10 @@ class Graph(ABC):
         """
 
     @abstractmethod
+    def outputs_of(self, index: int) -> list[int]:
+        """Tensors that the operator at ``index`` writes."""
+
+    @abstractmethod
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
 
@@ -80,6 +85,7 @@ class GraphTemplate:
         variants: exported pruned networks with their policies; together they must tell every two sizes that
             can change apart.
         dimensions: every size that is expected to change (channels of groups, of concatenations).
+        blocks: that a policy can leave out, by the group that decides it: the groups inside.
 
     Raises:
         UnsupportedModelError: the graphs do not have the same operators, or a size changed in a way that is
@@ -92,6 +98,7 @@ class GraphTemplate:
         original_policy: Policy,
         variants: Sequence[tuple[Graph, Policy]],
         dimensions: Sequence[Dimension],
+        blocks: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.graph = original
         others = [graph for graph, _ in variants]
@@ -115,6 +122,28 @@ class GraphTemplate:
             changed = self._changes([value for value in values if value is not None], name)
             if changed:
                 self._constants[tensor] = changed
+        self._blocks = self._find_blocks(blocks or {})
+
+    def _find_blocks(self, blocks: Mapping[str, Sequence[str]]) -> dict[int, str]:
+        """Return for every operator that goes with a block the group that decides it."""
+        flow = Flow(self.graph)
+        channels = [set(self._groups_at(flow.activations(index))) for index in range(len(self.graph.kinds))]
+        made = [set(self._groups_at(self.graph.outputs_of(index))) for index in range(len(self.graph.kinds))]
+        found: dict[int, str] = {}
+        for decider, inside in blocks.items():
+            core = {index for index, groups in enumerate(channels) if groups & set(inside)}
+            last = [index for index in sorted(core) if not made[index] & set(inside)]
+            found.update(dict.fromkeys(flow.block(core, last), decider))
+        return found
+
+    def _groups_at(self, tensors: Sequence[int]) -> list[str]:
+        """Channel groups that the sizes of tensors depend on."""
+        sizes = [dimension for tensor in tensors for dimension in self._sizes.get(tensor, {}).values()]
+        return list(dict.fromkeys(group for dimension in sizes for group in dimension.groups))
+
+    def block_of(self, operator: int) -> str | None:
+        """Return the group whose 0 channels leave out the operator at index ``operator``, or None."""
+        return self._blocks.get(operator)
 
     def _changes(self, versions: Sequence[Shape], name: str) -> dict[int, Dimension]:
         """Recognise every number that differs between the versions as a function of the channel counts."""
@@ -152,7 +181,8 @@ class GraphTemplate:
 
     def operators(self, policy: Policy) -> list[Operator]:
         """Every operator that the network has under ``policy``, in the order of execution."""
-        return self.graph.operators(self.shapes(policy))
+        operators = self.graph.operators(self.shapes(policy))
+        return [each for index, each in enumerate(operators) if policy.get(self._blocks.get(index, "")) != 0]
 
     def operator(self, index: int, policy: Policy) -> Operator:
         """The operator at ``index`` under a policy that names at least the groups it depends on."""
@@ -165,11 +195,7 @@ class GraphTemplate:
 
     def groups_of(self, operator: int) -> tuple[str, ...]:
         """Channel groups that the operator at index ``operator`` depends on, in a fixed order."""
-        groups: dict[str, None] = {}
-        for tensor in self.graph.tensors_of(operator):
-            for dimension in self._sizes.get(tensor, {}).values():
-                groups.update(dict.fromkeys(dimension.groups))
-        return tuple(groups)
+        return tuple(self._groups_at(self.graph.tensors_of(operator)))
 
     def file(self, policy: Policy, random: np.random.Generator) -> bytes:
         """Write a file of the network under ``policy``; weights whose shape can change are random."""

@@ -92,6 +92,10 @@ class OnnxGraph(Graph):
             self._numbers.get(name, -1) for node in self._groups[index] for name in (*node.input, *node.output) if name
         ]
 
+    def outputs_of(self, index: int) -> list[int]:
+        """See `Graph.outputs_of`."""
+        return [self._numbers[name] for node in self._groups[index] for name in node.output if name in self._numbers]
+
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
         node, *followers = self._groups[index]

@@ -173,11 +173,21 @@ def latency_cost(template: GraphTemplate, predictor: Predictor, choices: Mapping
     constant, terms = calibration.constant_ms, []
     for index, operator in enumerate(operators):
         groups = template.groups_of(index)
-        if groups:
+        block = template.block_of(index)
+        if block is not None:
+            terms.append(_unless_out(block, _term(template, predictor, index, groups, choices, calibration.slope)))
+        elif groups:
             terms.append(_term(template, predictor, index, groups, choices, calibration.slope))
         else:
             constant += calibration.slope * predictor.operators_ms([operator])[0]
     return Cost("latency_ms", terms, constant)
+
+
+def _unless_out(block: str, term: Term) -> Term:
+    """Return a term that is 0 where the block of that group is left out."""
+    groups = tuple(dict.fromkeys((*term.groups, block)))
+    at, own = groups.index(block), len(term.groups)
+    return Term(groups, lambda channels: term.value(channels[:own]) if channels[at] else 0.0)
 
 
 def _term(

@@ -264,7 +264,7 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         TableError: see `load_table`.
     """
     if not isinstance(document, dict) or "format" not in document:
-        raise TableError(f"{place} is no latency table (it has no 'format').")
+        raise TableError(f"{place} is no latency table (it has no 'format'); make one with: amc-hw profile")
     if type(document["format"]) is not int or document["format"] != FORMAT:
         raise TableError(
             f"{place} has format {document['format']!r}; this version of amc-hw reads format {FORMAT}: update amc-hw."

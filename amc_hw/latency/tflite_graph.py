@@ -66,6 +66,10 @@ class TfliteGraph(Graph):
         operator = self.subgraph.operators[index]
         return [int(tensor) for tensor in (*operator.inputs, *operator.outputs)]
 
+    def outputs_of(self, index: int) -> list[int]:
+        """See `Graph.outputs_of`."""
+        return [int(tensor) for tensor in self.subgraph.operators[index].outputs]
+
     def constant(self, tensor: int) -> NDArray[Any] | None:
         """Value of a constant tensor (flat), or None for an activation."""
         entry = self.subgraph.tensors[tensor]

@@ -90,6 +90,7 @@ class Pruner:
         evidence = Evidence(self._modules, self._grams, self._sites, lambda: self._taylor)
         self._order = {group.name: rank(group, evidence).tolist() for group in network.groups}
         self._refits: dict[str, Refit] = {}
+        self._partners_without: dict[tuple[str, ...], dict[str, int | None]] = {}
 
     def _choose_layers(self) -> tuple[dict[str, Fitted], dict[str, str]]:
         """Return the layers that can be fitted, in the order of their calls, and why the others cannot."""
@@ -129,10 +130,10 @@ class Pruner:
         """
         kept = self.kept(policy)
         small = shrink(self._model, self._network, {**dict.fromkeys(policy, range(0)), **kept})
-        remains = self._remains(kept)
-        fitted = {} if self._reconstruction == "none" else self._layers
-        lossy = [name for name in fitted if remains[name].inputs is not None]
         modules = dict(small.named_modules())
+        remains = {name: each for name, each in self._remains(kept).items() if name in modules}
+        fitted = [] if self._reconstruction == "none" else [name for name in self._layers if name in modules]
+        lossy = [name for name in fitted if remains[name].inputs is not None]
         for name in lossy:
             layer, new = self._layers[name], modules[name]
             if len(self._grams[name].matrix) == 1:
@@ -146,21 +147,36 @@ class Pruner:
         norms = [norm for name in sliced if (norm := self._sites[name].norm_of(modules)) is not None]
         if norms and len(self._images) > 1:  # where layers are fitted, this would undo what the fit shrank on purpose
             estimate_norms(small, norms, self._images_for(how))
-        if lossy and self._reconstruction in ("sequential", "residual"):
-            after = list(self._layers)[list(self._layers).index(lossy[0]) :]
-            names = [name for name in after if thorough or self._is_quick(name, remains[name])]
+        changed = [name for name in self._layers if name in lossy or name not in modules]
+        if changed and self._reconstruction in ("sequential", "residual"):
+            after = list(self._layers)[list(self._layers).index(changed[0]) :]
+            out = len(modules) < len(self._modules)
+            names = [
+                name for name in after if name in modules and (thorough or self._is_quick(name, remains[name], out))
+            ]
             grams = {name: remains[name].gram(self._layers[name], self._grams[name]) for name in names}
-            self._refit(how).run(small, names, remains, grams)
+            partners = self._partners(small, policy) if out else None
+            self._refit(how).run(small, names, remains, grams, partners)
         return small
+
+    def _partners(self, small: nn.Module, policy: Policy) -> dict[str, int | None]:
+        """Return where the other sides of sums are computed in a network without some blocks."""
+        out = tuple(block.name for block in self._network.left_out(policy))
+        if out not in self._partners_without:
+            sites = find_sites(small, self._images[:1])
+            self._partners_without[out] = {name: site.partner for name, site in sites.items()}
+        return self._partners_without[out]
 
     def _mixes_what_it_lost(self, name: str, remains: Remains) -> bool:
         """Whether a layer lost inputs that all its outputs were made from: not where whole filters went with them."""
         return remains.inputs is not None and getattr(self._modules[name], "groups", 1) == 1
 
-    def _is_quick(self, name: str, remains: Remains) -> bool:
-        """Whether a layer is fitted where there is little time: it lost inputs, or has few rows."""
-        layer = self._layers[name]
-        return isinstance(layer, nn.Linear) or (remains.inputs is not None and layer.groups == 1)
+    def _is_quick(self, name: str, remains: Remains, out: bool) -> bool:
+        """Whether a layer is fitted where there is little time: it lost inputs, has few rows, or follows a gap.
+
+        What a block did that is left out is made up for by all layers behind it, not by the next one alone.
+        """
+        return out or isinstance(self._layers[name], nn.Linear) or self._mixes_what_it_lost(name, remains)
 
     def _remains(self, kept: dict[str, list[int]]) -> dict[str, Remains]:
         remains = {name: Remains() for name in self._sites}

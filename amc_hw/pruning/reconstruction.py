@@ -102,7 +102,12 @@ class Refit:
         self._prior = prior
 
     def run(
-        self, small: nn.Module, names: Sequence[str], remains: Mapping[str, Remains], grams: Mapping[str, Tensor]
+        self,
+        small: nn.Module,
+        names: Sequence[str],
+        remains: Mapping[str, Remains],
+        grams: Mapping[str, Tensor],
+        partners: Mapping[str, int | None] | None = None,
     ) -> None:
         """Fit layers in place; from their present weights they move only as far as the rows can tell.
 
@@ -111,9 +116,12 @@ class Refit:
             names: the layers to be fitted.
             remains: what remains of them.
             grams: the Gram matrices of their remaining inputs in the original.
+            partners: numbers of the operators that compute the other sides of the layers' sums, where the network
+                lacks blocks; without, they are the original's.
         """
         modules = dict(small.named_modules())
-        partners = {name: self._sites[name].partner for name in names}
+        if partners is None:
+            partners = {name: self._sites[name].partner for name in names}
         clock = OperatorClock(frozenset(partner for partner in partners.values() if partner is not None))
 
         def fit(name: str) -> Callable[..., None]:

@@ -9,12 +9,15 @@ import torch
 from torch import nn
 
 from amc_hw.errors import UsageError, unknown_name
-from amc_hw.trace.groups import Network
+from amc_hw.trace.blocks import leave_out
+from amc_hw.trace.network import Network
 from amc_hw.trace.slicing import cut
 
 
 def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]) -> nn.Module:
     """Return a copy of the model in which only the kept channels exist; the weights are sliced, nothing else changes.
+
+    A block whose group keeps none is left out: see `amc_hw.trace.network.Block`.
 
     Args:
         model: the model that ``network`` was traced from; it is not changed.
@@ -25,18 +28,24 @@ def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]
         UsageError: an unknown group, no channel left, or an index outside of the group.
     """
     original = network.original
+    out = [block for block in network.blocks if block.group in kept and not len(kept[block.group])]
     for name, channels in kept.items():
         if name not in original:
             raise unknown_name("channel group", name, original)
+        if name in [block.group for block in out]:
+            continue
         if not channels or min(channels) < 0 or max(channels) >= original[name]:
             raise UsageError(f"group '{name}' has channels 0 to {original[name] - 1}, of which at least one must stay.")
-    return cut(model, network.groups, kept)
+    small = cut(model, network.groups, {name: channels for name, channels in kept.items() if channels})
+    leave_out(small, [block.name for block in out])
+    return small
 
 
 def widened(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]], small: nn.Module) -> nn.Module:
     """Return a network of the model's shape that computes what a smaller one does: `shrink` the other way round.
 
-    The weights of ``small`` are put where those of the kept channels were; all others are zero.
+    The weights of ``small`` are put where those of the kept channels were; all others are zero, those of blocks
+    that were left out included.
 
     Args:
         model: the model that ``network`` was traced from; it is not changed.
@@ -50,6 +59,7 @@ def widened(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]
     chosen, weights = shrink(places, network, kept).state_dict(), small.state_dict()
     for key, tensor in wide.state_dict().items():
         flat = torch.zeros_like(tensor).flatten()
-        flat[chosen[key].long().flatten()] = weights[key].flatten()
+        if key in chosen:
+            flat[chosen[key].long().flatten()] = weights[key].flatten()
         tensor.copy_(flat.view(tensor.shape))
     return wide.eval()

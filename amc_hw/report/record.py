@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amc_hw.errors import RunFolderError
+from amc_hw.errors import RunFolderError, WrongRunError
 from amc_hw.run_folder import read_json
 
 FORMAT = 1
@@ -197,7 +197,8 @@ def read_run(folder: Path) -> Run:
     """Read what a run folder holds, complete or half finished.
 
     Raises:
-        RunFolderError: it is no run folder, or one of its files is damaged; the message names the file.
+        WrongRunError: it is no run folder, or nothing was done in it yet.
+        RunFolderError: one of its files is damaged; the message names the file.
     """
     config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
     if not isinstance(config, dict):
@@ -212,7 +213,7 @@ def read_run(folder: Path) -> Run:
         summary=_read(folder / "summary.json", Summary),
     )
     if not (config or run.episodes or run.policy or run.benchmark or run.summary):
-        raise RunFolderError(
+        raise WrongRunError(
             f"{folder} is no run folder, or nothing was done in it yet; name the folder given with --run."
         )
     return run

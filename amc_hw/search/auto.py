@@ -35,6 +35,7 @@ class AutoStrategy:
 
     curiosity = (0.0, 1.0, 2.0)
     spread = 0.2
+    left_out = 0.25  # of the blocks that can be, in the random policies
     newest = 400  # episodes that the model is fitted to, besides the best ones: its time grows with their cube
     parents = 4
     children = 40
@@ -71,6 +72,9 @@ class AutoStrategy:
         shift = 0.0 if self.space.bounds else self.random.uniform(-1.0, 0.0)
         drawn = {}
         for step in self.space.steps:
+            if not step.choices[0] and self.random.random() < self.left_out:
+                drawn[step.group] = 0
+                continue
             wanted = policy[step.group] + step.choices[-1] * self.random.normal(shift, self.spread)
             drawn[step.group] = step.choices[int(np.abs(np.array(step.choices) - wanted).argmin())]
         return fitted(drawn, self.space, self.random)

@@ -11,6 +11,8 @@ from amc_hw.policy import Policy
 from amc_hw.search.space import SearchSpace
 
 Choices = Mapping[str, tuple[int, ...]]
+TOGGLES = 0.3
+"""Share of the moves of a group that decides about a block which leave it out or bring it back."""
 _ROUNDING = 1e-9  # of a limit; totals that are updated change by change are more exact than this
 
 
@@ -84,12 +86,15 @@ def shrunk(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> 
 def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> dict[str, int]:
     """Add channels to a policy within the limits, one notch of one group at a time, until nothing more fits.
 
-    A notch that a noisy table makes no dearer is taken, too; what the policy has is never taken away.
+    A notch that a noisy table makes no dearer is taken, too; what the policy has is never taken away, and blocks
+    that it leaves out stay out.
     """
     tally = Tally(bounds, policy)
     while True:
         best, most = None, -np.inf
         for group, counts in choices.items():
+            if not tally.policy[group]:
+                continue
             for channels in counts[counts.index(tally.policy[group]) + 1 :]:
                 if tally.allows(group, channels):
                     value = prefer(group, channels, max(tally.after(group, channels)) - max(tally.loads))
@@ -104,10 +109,11 @@ def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> d
 def largest_uniform(choices: Choices, bounds: Bounds | None) -> tuple[float, Policy]:
     """Return the largest single keep ratio whose policy is within the limits, with that policy.
 
-    A group keeps its largest choice that is not over the ratio, or its smallest where all are. Only finitely
-    many ratios differ in their policy, so all are tried from the top; bisection could miss the largest,
-    because measured costs are not monotone.
+    A group keeps its largest choice that is not over the ratio, or its smallest where all are; no block is left
+    out where the limits allow it. Only finitely many ratios differ in their policy, so all are tried from the top;
+    bisection could miss the largest, because measured costs are not monotone.
     """
+    choices = {group: tuple(count for count in counts if count) for group, counts in choices.items()}
     if bounds is None:
         return 1.0, {group: counts[-1] for group, counts in choices.items()}
     ratios = sorted({count / counts[-1] for counts in choices.values() for count in counts}, reverse=True)
@@ -137,10 +143,16 @@ def fitted(policy: Policy, space: SearchSpace, random: np.random.Generator) -> d
 def varied(
     policy: Policy, space: SearchSpace, random: np.random.Generator, groups: int, notches: int
 ) -> dict[str, int]:
-    """Move ``groups`` groups up or down by up to ``notches`` choices each, and fit the result to the budget."""
+    """Move ``groups`` groups up or down by up to ``notches`` choices each, and fit the result to the budget.
+
+    A group that decides about a block now and then takes it out, or brings it back whole.
+    """
     changed = dict(policy)
     for index in random.choice(len(space.steps), min(groups, len(space.steps)), replace=False):
         step = space.steps[index]
+        if not step.choices[0] and random.random() < TOGGLES:
+            changed[step.group] = 0 if policy[step.group] else step.choices[-1]
+            continue
         position = step.choices.index(policy[step.group]) + int(random.integers(1, notches + 1)) * random.choice(
             (-1, 1)
         )

@@ -21,7 +21,8 @@ class Step:
 
     Attributes:
         group: the channel group that is decided.
-        choices: channel counts to choose from, ascending; the last one is the original's.
+        choices: channel counts to choose from, ascending; the last one is the original's. The first is 0 where the
+            group can go with its residual block.
         features: what is known beforehand about the layer that the action decides, unscaled. The paper's are
             output channels n, input channels c, height h, width w, stride and kernel size k.
     """

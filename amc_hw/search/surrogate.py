@@ -19,12 +19,13 @@ class Surrogate:
     """Predicts a loss from keep ratios (Rasmussen and Williams 2006, algorithm 2.1).
 
     The kernel is a sum: what every group contributes by itself (its logarithm and its ratio, so that the last
-    channels of a group count for more than the first ones taken), and a squared exponential over all of them
+    channels of a group count for more than the first ones taken, and whether it is there at all), and a squared
+    exponential over all of them
     for what the groups do to each other. Length scale, noise and the trend's weight are those of a small grid
     under which the losses are likeliest.
 
     Args:
-        ratios: (policies, groups), each above 0 and up to 1.
+        ratios: (policies, groups), each 0..1; 0 is a residual block left out.
         losses: (policies,), any scale; logarithms of errors do well, because errors multiply.
     """
 
@@ -65,5 +66,7 @@ class Surrogate:
 
 def _features(ratios: Array) -> Array:
     """Return what groups contribute by themselves, scaled so that networks of any depth vary alike."""
-    parts = np.concatenate([ratios, np.log(ratios), ratios**2], axis=1) / math.sqrt(ratios.shape[1])
+    there = ratios > 0
+    logarithms = np.log(np.where(there, ratios, 1.0))
+    parts = np.concatenate([ratios, logarithms, ratios**2, there], axis=1) / math.sqrt(ratios.shape[1])
     return np.concatenate([parts, np.ones((len(ratios), 1))], axis=1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from amc_hw.latency.cost import Cost, Term
-from amc_hw.policy import Dimension, Policy
+from amc_hw.policy import Policy
 from amc_hw.trace.network import Layer, Network
 
 BYTES_OF_A_FLOAT = 4
@@ -36,11 +35,11 @@ def network_costs(network: Network, latency: Cost, file_bytes: int) -> Costs:
         latency: its predicted latency.
         file_bytes: of the exported original; what is no weight or bias of a layer in it stays as it is.
     """
-    counted = [(_groups(shape), _elements(shape)) for shape in network.tensors]
+    counted = [(parameter.groups, parameter.size) for parameter in network.parameters]
     terms, constant = _terms(counted, network.original)
     params = Cost("params", terms, constant + network.other_params)
     own = {layer.name: layer for layer in network.layers}.values()  # a layer that is called twice is stored once
-    stored = [(_groups((layer.c_in, layer.c_out)), _stored(layer)) for layer in own]
+    stored = [(layer.policy_groups, _stored(layer)) for layer in own]
     terms, constant = _terms(stored, network.original)
     others = file_bytes - sum(count(network.original) for _, count in stored)
     return Costs(latency, macs_cost(network), params, Cost("size_bytes", terms, constant + others))
@@ -48,22 +47,14 @@ def network_costs(network: Network, latency: Cost, file_bytes: int) -> Costs:
 
 def macs_cost(network: Network) -> Cost:
     """Return the multiply-accumulates of a traced network as a cost."""
-    layers = [(_groups((layer.c_in, layer.c_out)), layer.macs) for layer in network.layers]
+    layers = [(layer.policy_groups, layer.macs) for layer in network.layers]
     terms, constant = _terms(layers, network.original)
     return Cost("macs", terms, constant + network.other_macs)
 
 
 def _stored(layer: Layer) -> Callable[[Policy], float]:
     """Return the bytes of a layer's weights and of its biases, which batch norms are folded into."""
-    return lambda policy: BYTES_OF_A_FLOAT * (layer.weights(policy) + layer.c_out.at(policy))
-
-
-def _groups(shape: tuple[Dimension, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(group for dimension in shape for group in dimension.groups))
-
-
-def _elements(shape: tuple[Dimension, ...]) -> Callable[[Policy], float]:
-    return lambda policy: math.prod(dimension.at(policy) for dimension in shape)
+    return lambda policy: BYTES_OF_A_FLOAT * (layer.weights(policy) + layer.biases(policy))
 
 
 def _terms(

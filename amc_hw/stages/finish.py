@@ -15,7 +15,7 @@ from amc_hw.budget import parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.data import Part
 from amc_hw.devices.base import Device
-from amc_hw.errors import RunFolderError, UsageError, unknown_name
+from amc_hw.errors import UsageError, WrongRunError, unknown_name
 from amc_hw.export.formats import FORMATS, load_file
 from amc_hw.export.formats import export as export_file
 from amc_hw.finetune import History, evaluate, recovery_settings, train
@@ -39,11 +39,12 @@ def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
     """Rebuild the run's compressed network with the weights of one of its files.
 
     Raises:
-        RunFolderError: the run has no policy or no such weights yet.
+        WrongRunError: the run has no policy or no such weights yet.
     """
     policy = read_json(run / POLICY)["channels"]
     if not (run / weights).exists():
-        raise RunFolderError(f"{run / weights} is missing; run the step that writes it first.")
+        step = "search" if weights == PRUNED else "finetune"
+        raise WrongRunError(f"{run / weights} is missing; make it with: amc-hw {step} --run {run} ...")
     model = shrink(subject.model, subject.network, {group: range(count) for group, count in policy.items()})
     load_checkpoint(model, run / weights)
     return model.eval()

@@ -72,7 +72,7 @@ def after_rounds(
             subject,
             pruned_before=widened(subject.model, subject.network, kept, model),
             choices={
-                group: tuple(count for count in counts if count <= policy[group])
+                group: tuple(count for count in counts if count <= max(policy[group], counts[0]))
                 for group, counts in subject.choices.items()
             },
         )

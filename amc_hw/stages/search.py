@@ -49,7 +49,7 @@ def search_steps(subject: Traced) -> list[Step]:
         fed = [layer for layer in subject.network.layers if group.name in layer.c_in.groups and not layer.depthwise]
         made = [layer for layer in subject.network.layers if group.name in layer.c_out.groups]
         features = layer_features((fed or made)[0], subject.network.original)
-        steps.append(Step(group.name, subject.choices[group.name], features))
+        steps.append(Step(group.name, subject.decisions[group.name], features))
     return steps
 
 

@@ -53,7 +53,7 @@ def shortlist(
         seed: decides which images are learned, in which order.
         progress: called with (done, total, text).
     """
-    policies = best_policies(search, subject.choices)
+    policies = best_policies(search, subject.decisions)
     if len(policies) == 1:
         return policies
     known = {tuple(line["channels"].items()): float(line["score"]) for line in read_lines(run / SHORTLIST)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from amc_hw.compute import CPU
+from amc_hw.config import RunConfig
 from amc_hw.data import Data, load_data
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.models.zoo import build_model, default_image_size
@@ -34,6 +35,12 @@ class Traced:
     example: Tensor
     network: Network
     choices: dict[str, tuple[int, ...]]
+
+    @property
+    def decisions(self) -> dict[str, tuple[int, ...]]:
+        """The choices of a search: 0 channels besides, where a group decides about a block."""
+        deciding = {block.group for block in self.network.blocks}
+        return {group: (0, *counts) if group in deciding else counts for group, counts in self.choices.items()}
 
 
 @dataclass(frozen=True)
@@ -70,17 +77,25 @@ def make_subject(
     lower: float = 0.2,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    keep_blocks: bool = False,
     compute: torch.device = CPU,
 ) -> Subject:
-    """Trace a trained network; see `trace_subject`.
+    """Trace a trained network; see `trace_subject` and `Subject`.
 
     Raises:
         UnsupportedModelError: the network does not tell the data's classes apart, or nothing in it can be pruned.
         UsageError: a pattern that matches no layer.
     """
     _require_classes(model, data)
-    traced = trace_subject(model, data.image_size, multiple, lower, exclude, include)
+    traced = trace_subject(model, data.image_size, multiple, lower, exclude, include, keep_blocks)
     return Subject(traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute)
+
+
+def subject_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> Subject:
+    """Trace a run's network; see `make_subject`."""
+    return make_subject(
+        model, data, config.multiple, config.lower, config.exclude, config.include, config.keep_blocks, compute
+    )
 
 
 def _require_classes(model: nn.Module, data: Data) -> None:
@@ -108,6 +123,7 @@ def trace_subject(
     lower: float = 0.2,
     exclude: Sequence[str] = (),
     include: Sequence[str] = (),
+    keep_blocks: bool = False,
 ) -> Traced:
     """Trace a network for images of a size.
 
@@ -118,6 +134,7 @@ def trace_subject(
         lower: smallest keep ratio of a group.
         exclude: patterns of layers that keep all their channels; see `amc_hw.trace.selection.left_alone`.
         include: patterns of the only layers that may lose channels; without any, all may.
+        keep_blocks: whether no residual block may be left out.
 
     Raises:
         UnsupportedModelError: nothing in the network can be pruned.
@@ -129,5 +146,7 @@ def trace_subject(
     if not network.groups:
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(network.unprunable.items())[:3])
         raise UnsupportedModelError(f"no layer of this network can be pruned ({reasons}).")
+    if keep_blocks:
+        network = replace(network, blocks=())
     choices = {group.name: channel_choices(group.channels, multiple, lower) for group in network.groups}
     return Traced(model, example, network, choices)

@@ -93,7 +93,7 @@ def verify(
             break
         off = used / (latency(policy) / budget.target(latency(search.original)))
         try:
-            policy = fit(policy, subject.choices, search.limits(HEADROOM / off))
+            policy = fit(policy, subject.decisions, search.limits(HEADROOM / off))
         except BudgetError:
             break
         if fitting is not None and policy in [candidate.channels for candidate in candidates]:

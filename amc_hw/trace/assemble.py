@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from amc_hw.policy import Dimension
 from amc_hw.trace.follow import Call, Followed
-from amc_hw.trace.network import ChannelGroup, Layer, Member, Network, Side
+from amc_hw.trace.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Side
 from amc_hw.trace.slicing import sliced
 
 _Key = tuple[str, Side, int]  # module or parameter, side, axis
@@ -90,29 +91,35 @@ class Assembly:
                 owners[name] = new
         return owners
 
-    def network(self, model: nn.Module, macs: int, images: int) -> Network:
+    def network(self, model: nn.Module, macs: int, images: int, blocks: Sequence[Block] = ()) -> Network:
         """Return the finished description.
 
         Args:
             model: the model that was followed.
             macs: multiply-accumulates of one image, of all that the model does.
             images: in the batch that was followed.
+            blocks: that can be left out.
         """
         groups = self.groups()
         sizes = {key: _dimension(key, len(channels), groups) for key, channels in self._channels.items()}
         layers = tuple(
-            _layer(call, sizes[call.name, "in", 0], sizes[call.name, "out", 0], images) for call in self._calls
+            replace(
+                _layer(call, sizes[call.name, "in", 0], sizes[call.name, "out", 0], images),
+                block=_block_of(call.name, blocks),
+            )
+            for call in self._calls
         )
-        shapes = _shapes(model, sizes)
         parameters = dict(model.named_parameters())
+        shapes = _shapes(parameters, dict(model.named_modules()), sizes, blocks)
         original = {group.name: group.channels for group in groups}
         return Network(
             groups=tuple(groups),
             layers=layers,
             unprunable=self._unprunable(model),
-            tensors=tuple(map(tuple, shapes.values())),
+            parameters=tuple(Parameter(tuple(shape), _block_of(name, blocks)) for name, shape in shapes.items()),
             other_params=sum(p.numel() for name, p in parameters.items() if name not in shapes),
             other_macs=macs - sum(layer.macs(original) for layer in layers),
+            blocks=tuple(blocks),
         )
 
     def _unprunable(self, model: nn.Module) -> dict[str, str]:
@@ -172,16 +179,27 @@ def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
     return Layer(call.name, "linear", c_in, c_out, (1, 1), (1, 1), 1, False, rows, 1, shape[-1])
 
 
-def _shapes(model: nn.Module, sizes: Mapping[_Key, Dimension]) -> dict[str, list[Dimension]]:
-    """Return the shapes of the parameters that some policy changes."""
-    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
-    shapes: dict[str, list[Dimension]] = {}
+def _block_of(name: str, blocks: Sequence[Block]) -> str | None:
+    return next((block.group for block in blocks if block.holds(name)), None)
+
+
+def _shapes(
+    parameters: Mapping[str, nn.Parameter],
+    modules: Mapping[str, nn.Module],
+    sizes: Mapping[_Key, Dimension],
+    blocks: Sequence[Block],
+) -> dict[str, list[Dimension]]:
+    """Return the shapes of the parameters that some policy changes or leaves out."""
+    shapes = {name: _constant(tensor) for name, tensor in parameters.items() if _block_of(name, blocks)}
     for (name, side, axis), size in sizes.items():
         places = [(name, axis)]
         if name in modules:
             places = [(f"{name}.{tensor}", along) for tensor, along in sliced(modules[name], side)]
         for tensor, along in places:
             if size.groups and tensor in parameters:
-                shape = [Dimension(length) for length in parameters[tensor].shape]
-                shapes.setdefault(tensor, shape)[along] = size
+                shapes.setdefault(tensor, _constant(parameters[tensor]))[along] = size
     return shapes
+
+
+def _constant(tensor: Tensor) -> list[Dimension]:
+    return [Dimension(length) for length in tensor.shape]

@@ -11,16 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.trace.assemble import Assembly
+from amc_hw.trace.blocks import find_blocks
 from amc_hw.trace.follow import Followed, follow
-from amc_hw.trace.network import ChannelGroup, Layer, Member, Network
-from amc_hw.trace.selection import left_alone
+from amc_hw.trace.network import Block, ChannelGroup, Layer, Member, Network
+from amc_hw.trace.selection import left_alone, matches
 from amc_hw.trace.verify import failing_groups
 
-__all__ = ["ChannelGroup", "Layer", "Member", "Network", "trace"]
+__all__ = ["Block", "ChannelGroup", "Layer", "Member", "Network", "trace"]
 
 
 def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), include: Sequence[str] = ()) -> Network:
-    """Find the layers and channel groups of a model, and prove every group on a copy before it is offered.
+    """Find the layers, channel groups and removable blocks of a model; every one is proven on a copy.
 
     The network's input and its output stay whole. For the proof, half of every group's channels are cut out of a
     copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked.
@@ -28,7 +29,7 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     Args:
         model: any module; it is not changed.
         example_input: what ``model(example_input)`` takes: images (N, C, H, W), or a detector's list of images.
-        exclude: patterns of layers that keep all their channels; see `amc_hw.trace.selection.left_alone`.
+        exclude: patterns of layers that stay and keep all their channels; see `amc_hw.trace.selection.left_alone`.
         include: patterns of the only layers that may lose channels; without any, all may.
 
     Raises:
@@ -49,7 +50,14 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
         assembly.keep(group, reason)
     for group, reason in failing_groups(model, assembly.groups(), example_input).items():
         assembly.keep(group, reason)
-    return assembly.network(model, macs // images, images)
+    network = assembly.network(model, macs // images, images)
+    kept_whole = [layer for layer in layers if matches(layer, exclude)]
+    blocks = [
+        block
+        for block in find_blocks(model, example_input, network, images)
+        if not any(block.holds(layer) for layer in kept_whole)
+    ]
+    return assembly.network(model, macs // images, images, blocks) if blocks else network
 
 
 def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:

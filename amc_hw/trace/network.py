@@ -43,10 +43,47 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A module that only adds to what enters it, so that it can be left out whole: a residual block.
+
+    A policy with 0 channels in ``group``, the first of the channel groups ``inside`` the block, leaves it out.
+    """
+
+    name: str  # dotted name of the module
+    group: str
+    inside: tuple[str, ...]
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a module or parameter is part of the block."""
+        return name == self.name or name.startswith(f"{self.name}.")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A tensor of weights, with its shape as a function of the policy.
+
+    ``block`` is the group whose 0 channels leave it out with its block.
+    """
+
+    shape: tuple[Dimension, ...]
+    block: str | None = None
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that its size depends on."""
+        return _groups(self.shape, self.block)
+
+    def size(self, policy: Policy) -> int:
+        """Return the number of elements."""
+        return 0 if _is_out(self.block, policy) else math.prod(dimension.at(policy) for dimension in self.shape)
+
+
+@dataclass(frozen=True)
 class Layer:
     """One call of a convolution or linear layer, with its shape as a function of the policy.
 
-    ``out_h`` x ``out_w`` output positions for one image; of a linear layer ``out_h`` counts its rows.
+    ``out_h`` x ``out_w`` output positions for one image; of a linear layer ``out_h`` counts its rows. ``block`` is
+    the group whose 0 channels leave the layer out with its block.
     """
 
     name: str
@@ -60,6 +97,12 @@ class Layer:
     out_h: int
     out_w: int
     inputs_per_group: int  # of a grouped convolution; no policy changes them
+    block: str | None = None
+
+    @property
+    def policy_groups(self) -> tuple[str, ...]:
+        """The channel groups that its size depends on."""
+        return _groups((self.c_in, self.c_out), self.block)
 
     def macs(self, policy: Policy) -> int:
         """Return the multiply-accumulates for one image."""
@@ -67,8 +110,14 @@ class Layer:
 
     def weights(self, policy: Policy) -> int:
         """Return the weights, biases not counted."""
+        if _is_out(self.block, policy):
+            return 0
         inputs = self.c_in.at(policy) if self.groups == 1 else self.inputs_per_group
         return self.c_out.at(policy) * inputs * self.kernel[0] * self.kernel[1]
+
+    def biases(self, policy: Policy) -> int:
+        """Return the outputs, each of which has a bias in an exported file."""
+        return 0 if _is_out(self.block, policy) else self.c_out.at(policy)
 
 
 @dataclass(frozen=True)
@@ -78,9 +127,10 @@ class Network:
     groups: tuple[ChannelGroup, ...]  # in network order
     layers: tuple[Layer, ...]  # in the order of their calls
     unprunable: Mapping[str, str]  # layers whose output stays whole -> the reason, one clause
-    tensors: tuple[tuple[Dimension, ...], ...] = field(repr=False)  # shapes of the parameters that some policy changes
+    parameters: tuple[Parameter, ...] = field(repr=False)  # those that some policy changes or leaves out
     other_params: int  # elements of all other parameters
     other_macs: int  # of matrix products outside of convolutions and linear layers; no policy changes them
+    blocks: tuple[Block, ...] = ()  # that can be left out
 
     @property
     def original(self) -> dict[str, int]:
@@ -93,4 +143,17 @@ class Network:
 
     def params(self, policy: Policy) -> int:
         """Return the number of parameters, biases and batch norms counted, running statistics not."""
-        return self.other_params + sum(math.prod(size.at(policy) for size in shape) for shape in self.tensors)
+        return self.other_params + sum(parameter.size(policy) for parameter in self.parameters)
+
+    def left_out(self, policy: Policy) -> list[Block]:
+        """Return the blocks that a policy leaves out; groups that it does not name are whole."""
+        return [block for block in self.blocks if policy.get(block.group) == 0]
+
+
+def _groups(shape: tuple[Dimension, ...], block: str | None) -> tuple[str, ...]:
+    found = dict.fromkeys(group for dimension in shape for group in dimension.groups)
+    return tuple(found if block is None else {**found, block: None})
+
+
+def _is_out(block: str | None, policy: Policy) -> bool:
+    return block is not None and policy[block] == 0

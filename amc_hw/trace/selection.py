@@ -45,6 +45,11 @@ def left_alone(
     return reasons
 
 
+def matches(layer: str, patterns: Iterable[str]) -> bool:
+    """Tell whether any of the patterns means a layer."""
+    return any(_means(pattern, layer) for pattern in patterns)
+
+
 def _means(pattern: str, layer: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in _with_blocks(layer))
 

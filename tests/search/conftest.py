@@ -31,10 +31,14 @@ class Problem:
 
 
 def _problem(seed: int, groups: int | None = None) -> Problem:
-    """A table that is a noisy staircase, under a budget between the least that it reaches and the original."""
+    """A table that is a noisy staircase, under a budget between the least that it reaches and the original.
+
+    Some groups can go with their block.
+    """
     draw = random.Random(seed)
     names = [f"g{i}" for i in range(groups or draw.randint(1, 5))]
     choices = {name: tuple(sorted(draw.sample(range(1, 65), draw.randint(1, 6)))) for name in names}
+    choices = {name: (0, *counts) if draw.random() < 0.3 else counts for name, counts in choices.items()}
 
     def term(index: int, pair: tuple[str, ...]) -> Term:
         def value(channels: tuple[int, ...]) -> float:

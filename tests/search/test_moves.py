@@ -31,9 +31,10 @@ def test_shrinking_only_takes_away_and_growing_only_adds_until_nothing_fits(prob
         larger = grown(smaller, space.choices, space.bounds, lambda group, channels, load: -load)
         assert made.cost(larger) <= made.budget
         assert all(larger[group] >= count for group, count in smaller.items())
+        assert all(larger[group] == 0 for group, count in smaller.items() if not count)
         for step in space.steps:
             for count in step.choices:
-                if count > larger[step.group]:
+                if count > larger[step.group] > 0:
                     assert made.cost({**larger, step.group: count}) > made.budget
         grew += larger != smaller
     assert grew > 5

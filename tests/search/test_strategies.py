@@ -164,12 +164,13 @@ def test_uniform_begins_with_the_largest_ratio_that_fits(problem) -> None:
     for seed in range(50):
         made = problem(seed)
         first = play("uniform", made.space(), made.accuracy, seed, episodes=1)[0]
-        ratios = {choice / step.choices[-1] for step in made.steps for choice in step.choices}
+        kept = {step.group: [choice for choice in step.choices if choice] for step in made.steps}  # no block goes
+        ratios = {choice / choices[-1] for choices in kept.values() for choice in choices}
         fitting = []
         for ratio in sorted(ratios):
             policy = {
-                s.group: max([c for c in s.choices if c / s.choices[-1] <= ratio], default=s.choices[0])
-                for s in made.steps
+                group: max([choice for choice in choices if choice / choices[-1] <= ratio], default=choices[0])
+                for group, choices in kept.items()
             }
             if made.cost(policy) <= made.budget:
                 fitting.append(policy)

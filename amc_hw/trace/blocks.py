@@ -1,0 +1,121 @@
+"""Residual blocks that can be left out: what they add is removed, and what enters them goes on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from amc_hw.trace.network import Block, Network
+
+
+def leave_out(model: nn.Module, names: Iterable[str]) -> None:
+    """Replace modules of a network by the identity, in place."""
+    for name in names:
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, nn.Identity())
+
+
+def find_blocks(model: nn.Module, example_input: Any, network: Network, images: int) -> list[Block]:
+    """Return the blocks that can be left out, in network order, each proven by leaving it out.
+
+    A block is the innermost module that is called once with one tensor and, with all its parameters zero, returns
+    it: in ``x + f(x)`` nothing is left of f. It must hold a channel group whole, because a policy leaves it out with
+    that group, and no weights that are used elsewhere; the network must run without it, with outputs of the same
+    shapes, and without the multiply-accumulates of its convolutions and linear layers, which are all that it does.
+
+    Args:
+        model: a copy in evaluation mode; it is not changed.
+        example_input: what it takes.
+        network: its trace, without blocks.
+        images: in ``example_input``.
+    """
+    inputs = _inputs(model, tree_map(_random, example_input))
+    shapes, macs = _run(model, example_input)
+    found: list[Block] = []
+    for name in sorted(inputs, key=lambda name: -name.count(".")):
+        block = Block(name, "", ())
+        inside = [group.name for group in network.groups if all(block.holds(member.module) for member in group.members)]
+        if not inside or any(block.holds(other.name) for other in found):
+            continue
+        if _shares_weights(model, name) or not _only_adds(model.get_submodule(name), inputs[name]):
+            continue
+        smaller = copy.deepcopy(model)
+        leave_out(smaller, [name])
+        try:
+            same, left = _run(smaller, example_input)
+        except Exception:  # whatever a forward raises that looks into the block
+            continue
+        own = images * sum(layer.macs(network.original) for layer in network.layers if block.holds(layer.name))
+        if same == shapes and macs - left == own:
+            found.append(Block(name, inside[0], tuple(inside)))
+    order = list(network.original)
+    return sorted(found, key=lambda block: order.index(block.group))
+
+
+def _random(value: Any) -> Any:
+    """Return an image that is not zero everywhere in place of an example: zeros would hide what a block does."""
+    return torch.rand_like(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _inputs(model: nn.Module, example_input: Any) -> dict[str, Tensor]:
+    """Return the inputs of modules with parts that are called once, with one tensor, and return one of its shape."""
+    calls: dict[str, list[Tensor | None]] = {}
+
+    def before(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            alone = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
+            calls.setdefault(name, []).append(args[0].clone() if alone else None)
+
+        return hook
+
+    def after(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, args: Any, output: Any) -> None:
+            x = calls[name][-1]
+            if x is not None and not (isinstance(output, Tensor) and output.shape == x.shape):
+                calls[name][-1] = None
+
+        return hook
+
+    hooks: list[RemovableHandle] = []
+    for name, module in model.named_modules():
+        if name and next(module.children(), None) is not None:
+            hooks.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
+            hooks.append(module.register_forward_hook(after(name)))
+    try:
+        _run(model, example_input)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return {name: x for name, (x, *more) in calls.items() if x is not None and not more}
+
+
+def _only_adds(block: nn.Module, x: Tensor) -> bool:
+    """Tell whether a block returns what it takes where all its parameters are zero."""
+    empty = copy.deepcopy(block)
+    tensors = [*empty.parameters(), *(b for name, b in empty.named_buffers() if name.endswith("running_mean"))]
+    with torch.no_grad():
+        for tensor in tensors:
+            tensor.zero_()
+        return bool(x.any()) and torch.equal(empty(x.clone()), x)
+
+
+def _shares_weights(model: nn.Module, name: str) -> bool:
+    """Tell whether a block's weights are used outside of it, too."""
+    own = {id(parameter) for parameter in model.get_submodule(name).parameters()}
+    others = (p for key, p in model.named_parameters(remove_duplicate=False) if not key.startswith(f"{name}."))
+    return any(id(parameter) in own for parameter in others)
+
+
+def _run(model: nn.Module, example_input: Any) -> tuple[list[torch.Size], int]:
+    """Return the shapes of the outputs and the multiply-accumulates."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        output = model(example_input)
+    shapes = [leaf.shape for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+    return shapes, counter.get_total_flops() // 2

@@ -1,0 +1,28 @@
+"""The rows that a fresh least-squares fit works on, as AMC's official code gathers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from amc_hw.pruning.patches import Patches
+from amc_hw.pruning.statistics import hooked
+
+
+def gather_rows(model: nn.Module, names: Iterable[str], images: Tensor, points: int) -> dict[str, Tensor]:
+    """Return the inputs (rows, inputs x kernel area) of layers at sampled positions of every image."""
+    modules = dict(model.named_modules())
+    rows: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def gather(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+            rows[name].append(Patches(points, 0, name).inputs(layer, inputs[0])[:, 0])
+
+        return hook
+
+    with torch.no_grad(), hooked({modules[name]: gather(name) for name in rows}, before=True):
+        for batch in torch.split(images, 64):
+            model(batch)
+    return {name: torch.cat(parts) for name, parts in rows.items()}
