@@ -1,25 +1,32 @@
 """What each strategy finds in as many episodes, on one network, with the same scores, budget and seeds.
 
-    python benchmarks/search_quality.py --model resnet20 --checkpoint resnet20.th --data npz:CIFAR10 --macs 0.5x \\
+    python benchmarks/search_quality.py --model resnet20 --checkpoint resnet20.th --data npz:CIFAR10 --latency 0.5x \\
         --strategies auto,ddpg,greedy,knapsack,uniform,random --seeds 3 --episodes 120 --out quality
 
-Prints a line for each strategy and seed: share of the budget used, accuracy of the best policy on the search split and
-on the test set, after a short fine-tune on both, and the seconds of the search. Episodes are kept in --out, so that a
-stopped benchmark goes on.
+The budget is one of MACs or of latency on this machine; the network's table is made first where there is none. Prints
+a line for each strategy and seed: share of the budget used, predicted and measured milliseconds where latency is
+what counts, accuracy of the best policy on the search split and on the test set, both again after a short fine-tune,
+and the seconds of the search and of the fine-tune. In the end mean and spread over the seeds. Episodes are kept in
+--out, so that a stopped benchmark goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amc_hw.budget import parse_budget
 from amc_hw.data import Data
+from amc_hw.devices.registry import open_device
 from amc_hw.finetune import evaluate
 from amc_hw.latency.bounds import Limit
 from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.policy import Policy
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
@@ -29,6 +36,14 @@ from amc_hw.stages.scoring import EarlyDropping, PartScorer
 from amc_hw.stages.search import CANDIDATES, make_pruner, search_steps
 from amc_hw.stages.shortlist import short_finetune
 from amc_hw.stages.subject import load_model_and_data, make_subject
+from amc_hw.stages.table import run_cost
+from amc_hw.stages.verify import export_original, measure
+
+COLUMNS = ("strategy", "seed", "used", "ms", "measured", "split", "test", "tuned split", "tuned test", "search s", "s")
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """Report nothing."""
 
 
 class Bench:
@@ -37,11 +52,16 @@ class Bench:
     def __init__(self, arguments: Any) -> None:
         model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
         load_checkpoint(model, arguments.checkpoint)
-        self.subject, self.out = make_subject(model, data), arguments.out
-        macs = macs_cost(self.subject.network)
-        budget = parse_budget("macs", arguments.macs)
-        self.limit = Limit(macs, budget.target(macs(self.subject.network.original)))
-        self.space = SearchSpace(search_steps(self.subject), macs, self.limit.most)
+        self.subject, self.out = make_subject(model, data, keep_blocks=arguments.keep_blocks), arguments.out
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.device = open_device("host") if arguments.latency else None
+        if self.device is None:
+            cost, budget = macs_cost(self.subject.network), parse_budget("macs", arguments.macs)
+        else:
+            cost, *_ = run_cost(self.out, self.device, self.subject, arguments.model, None, 0, silent)
+            budget = parse_budget("latency_ms", arguments.latency)
+        self.limit = Limit(cost, budget.target(cost(self.subject.network.original)))
+        self.space = SearchSpace(search_steps(self.subject), cost, self.limit.most)
         self.pruner = make_pruner(self.subject, seed=0)
         self.importance = self.pruner.channel_importance()
 
@@ -64,12 +84,34 @@ class Bench:
             recall=dropping.recall,
         )
 
-    def finetuned(self, policy: Any, seed: int) -> tuple[float, float, float]:
-        """Return the test accuracy before, and the search and test accuracies after a short fine-tune."""
+    def row(self, name: str, seed: int, study: StudyResult) -> dict[str, float]:
+        """Return what the best policy of a search is worth."""
+        started, policy = time.perf_counter(), study.best.policy
         model = self.pruner.pruned(policy, thorough=True)
-        before = evaluate(model, self.data.test)
-        learned = short_finetune(model, self.subject, seed)
-        return before, learned, evaluate(model, self.data.test)
+        test = evaluate(model, self.data.test)
+        measured = float("nan") if self.device is None else self._measured(policy)
+        tuned = short_finetune(model, self.subject, seed)
+        return {
+            "used": self.space.load(policy),
+            "ms": float("nan") if self.device is None else self.limit.cost(policy),
+            "measured": measured,
+            "split": 100 * study.best.accuracy,
+            "test": 100 * test,
+            "tuned split": 100 * tuned,
+            "tuned test": 100 * evaluate(model, self.data.test),
+            "search s": sum(episode.seconds for episode in study.episodes),
+            "s": time.perf_counter() - started,
+        }
+
+    def _measured(self, policy: Policy) -> float:
+        assert self.device is not None
+        export_original(self.out, self.subject, self.device, silent)
+        return measure(self.out, self.subject, self.pruner.pruned(policy), self.device)["candidate"].latency_ms
+
+
+def line(name: str, seed: str, row: Mapping[str, float]) -> str:
+    numbers = (f"{row[column]:.3f}" if column in ("used", "ms", "measured") else f"{row[column]:.1f}" for column in row)
+    return f"| {name} | {seed} | " + " | ".join(numbers) + " |"
 
 
 def main() -> None:
@@ -78,26 +120,28 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--data-root")
-    parser.add_argument("--macs", default="0.5x")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--macs", default="0.5x")
+    budget.add_argument("--latency")
+    parser.add_argument("--keep-blocks", action="store_true")
     parser.add_argument("--strategies", default="auto,ddpg,greedy,knapsack,uniform,random")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=120)
     parser.add_argument("--out", type=Path, default=Path("search-quality"))
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    print("strategy seed  used  search  test | after a short fine-tune: search  test | seconds")
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|" + "---|" * len(COLUMNS), flush=True)
+    summary = []
     for name in arguments.strategies.split(","):
+        rows = []
         for seed in range(arguments.seeds):
-            study = bench.search(name, seed, arguments.episodes)
-            seconds, best = sum(episode.seconds for episode in study.episodes), study.best
-            started = time.perf_counter()
-            before, search, test = bench.finetuned(best.policy, seed)
-            used = bench.space.load(best.policy)
-            print(
-                f"{name:9s} {seed:3d}  {used:.3f}  {best.accuracy:.4f}  {before:.4f} | "
-                f"{search:.4f}  {test:.4f} | {seconds:.0f} + {time.perf_counter() - started:.0f}",
-                flush=True,
-            )
+            rows.append(bench.row(name, seed, bench.search(name, seed, arguments.episodes)))
+            print(line(name, str(seed), rows[-1]), flush=True)
+        columns = {column: np.array([row[column] for row in rows]) for column in rows[0]}
+        summary.append(line(name, "mean", {column: float(values.mean()) for column, values in columns.items()}))
+        summary.append(line(name, "range", {column: float(np.ptp(values)) for column, values in columns.items()}))
+    print("\n".join(summary))
 
 
 if __name__ == "__main__":
