@@ -9,7 +9,7 @@ demo: setup
 	@echo "open runs/demo/report.html in a browser to see what was done"
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check .

@@ -107,6 +107,7 @@ def check(
                 "worst_error": found.worst_error,
                 "bias": found.bias,
                 "rank_correlation": found.rank_correlation,
+                "repeatability": found.repeatability,
                 "networks": [{**asdict(network), "error": network.error} for network in found.networks],
             }
         )
@@ -116,10 +117,12 @@ def check(
         for number, n in enumerate(found.networks, start=1)
     ]
     print_table("", ("network", "predicted ms", "measured ms", "error", "spread"), rows)
-    rank = "none" if found.rank_correlation is None else f"{found.rank_correlation:.4f}"
+    rank, again = (
+        "none" if value is None else f"{value:.4f}" for value in (found.rank_correlation, found.repeatability)
+    )
     answer(
         f"mean error {found.mean_error:.2%}, worst {found.worst_error:.2%}, bias {found.bias:+.2%}, "
-        f"rank correlation {rank}"
+        f"rank correlation {rank} (one half of the measurements with the other: {again})"
     )
     for note in found.notes:
         say(f"note of the table: {note}")

@@ -1,7 +1,8 @@
 """How well latency tables predict networks that they were not made from: builds each table, then checks it.
 
 Every table is built from nothing; then 30 random channel choices are predicted, written as TFLite, measured
-(median over 3 interleaved repeats of each repeat's mean) and compared. The machine should be quiet.
+(median over 20 interleaved visits of each visit's mean) and compared. "of halves" is the rank correlation of one half
+of the visits with the other: what the measurements' own noise leaves to any prediction. The machine should be quiet.
 
 usage: python benchmarks/latency_prediction.py [--threads 1 2] [--models NAME ...] [--networks 30] [--seed 1000]
                                                [--out FILE]
@@ -32,7 +33,18 @@ MODELS = (
     "resnet20",
     "resnet56",
 )
-COLUMNS = ("model", "threads", "mean %", "worst %", "bias %", "rank", "table s", "of it converting s", "entries")
+COLUMNS = (
+    "model",
+    "threads",
+    "mean %",
+    "worst %",
+    "bias %",
+    "rank",
+    "of halves",
+    "table s",
+    "of it converting s",
+    "entries",
+)
 
 
 def main() -> None:
@@ -73,14 +85,14 @@ def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, obje
             checked = check_table(device, subject, name, path, networks, seed, False, lambda *_: None)
     finally:
         device.close()
-    rank = checked.rank_correlation
     return {
         "model": name,
         "threads": threads,
         "mean": f"{checked.mean_error:.1%}".rstrip("%"),
         "worst": f"{checked.worst_error:.1%}".rstrip("%"),
         "bias": f"{checked.bias:+.1%}".rstrip("%"),
-        "rank": f"{rank:.3f}" if rank is not None else "",
+        "rank": f"{checked.rank_correlation or 0:.3f}",
+        "halves": f"{checked.repeatability or 0:.3f}",
         "table_s": f"{seconds:.0f}",
         "converting_s": f"{converting[0]:.0f}",
         "entries": entries,

@@ -12,8 +12,15 @@ from commands import TINY, amc_hw
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The cache of this process of the tests; the locks are those of all of them, so that they measure in turns."""
+    cache = tmp_path_factory.mktemp("cache")
+    if worker_id != "master":
+        locks = tmp_path_factory.getbasetemp().parent / "locks"
+        locks.mkdir(exist_ok=True)
+        (cache / "amc-hw").mkdir()
+        (cache / "amc-hw" / "locks").symlink_to(locks)
+    return cache
 
 
 @pytest.fixture(autouse=True)

@@ -33,11 +33,12 @@ LOWEST_RATIO = 0.2
 
 @dataclass(frozen=True)
 class CheckedNetwork:
-    """One network; ``measured_ms`` is the median over the visits of each visit's mean."""
+    """One network; ``measured_ms`` is the median of the visits' means, ``halves_ms`` that of every second visit."""
 
     channels: dict[str, int]
     predicted_ms: float
     measured_ms: float
+    halves_ms: tuple[float, float]
     spread: float
 
     @property
@@ -72,11 +73,19 @@ class TableCheck:
     @property
     def rank_correlation(self) -> float | None:
         """Spearman's, of predicted and measured latency; None where all are alike."""
-        predicted = [network.predicted_ms for network in self.networks]
-        measured = [network.measured_ms for network in self.networks]
-        if len(set(predicted)) < 2 or len(set(measured)) < 2:
-            return None
-        return float(spearmanr(predicted, measured).statistic)
+        return _spearman([(network.predicted_ms, network.measured_ms) for network in self.networks])
+
+    @property
+    def repeatability(self) -> float | None:
+        """Spearman's, of one half of the visits and the other: what noise leaves to any prediction."""
+        return _spearman([network.halves_ms for network in self.networks])
+
+
+def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+    one, other = zip(*pairs, strict=True)
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    return float(spearmanr(one, other).statistic)
 
 
 def draw_ratios(choices: Mapping[str, Sequence[int]], random: np.random.Generator) -> dict[str, int]:
@@ -141,6 +150,7 @@ def check_table(
                 channels=dict(policy),
                 predicted_ms=predicted_ms,
                 measured_ms=float(np.median(visits)),
+                halves_ms=(float(np.median(visits[::2])), float(np.median(visits[1::2]))),
                 spread=spread(visits),
             )
             for policy, predicted_ms, visits in zip(policies, predicted, means, strict=True)

@@ -203,6 +203,18 @@ def test_a_missed_budget_says_by_how_much(run: Path, edit: Edit) -> None:
     assert "+8.4 % off its prediction" in page.text
 
 
+def test_a_device_that_became_slower_is_told_from_a_wrong_table(run: Path, edit: Edit) -> None:
+    def slower(summary: dict[str, Any]) -> None:
+        for name in ("original", "compressed"):
+            summary[name]["latency_ms"] = 1.08 * summary[name]["predicted_ms"]
+
+    edit(run / "summary.json", slower)
+    text = report(run).text
+    assert "+8.0 % off its prediction, but that of the original is +8.0 % off, too" in text
+    assert "the device's speed has changed" in text.replace("&#39;", "'")
+    assert "check the table" not in text
+
+
 @pytest.mark.parametrize("change", [{"unverified": True}, {"compressed": {"predicted_ms": 0.646}}])
 def test_an_unverified_budget_is_not_called_held(run: Path, edit: Edit, change: dict[str, Any]) -> None:
     edit(run / "summary.json", lambda summary: summary.update(change))

@@ -42,6 +42,8 @@ def test_a_table_is_held_against_its_device(
     assert good.mean_error <= good.worst_error < 0.05
     assert good.rank_correlation is not None
     assert good.rank_correlation > 0.9
+    assert good.repeatability is not None
+    assert good.repeatability > 0.9
     # A device that has become a fifth slower since: the check must say so.
     slower = check_table(SimulatedDevice(overhead=1.26), traced, "tiny", path, 6, 1, False, silent)
     assert slower.bias == pytest.approx(1.05 / 1.26 - 1, abs=0.03)
