@@ -204,7 +204,7 @@ def main() -> None:
     options = parser.parse_args()
     reason = no_cuda()
     if reason:
-        sys.exit(f"no CUDA device here, because {reason}")
+        sys.exit(f"no CUDA device here, because {reason}; amc-hw devices lists what can be measured from here")
     timer = Timer(options)
     answering.serve({"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels})
 
