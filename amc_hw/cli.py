@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -29,7 +30,7 @@ from amc_hw.options import (
     example,
 )
 from amc_hw.processes import is_first_process, require_one_process
-from amc_hw.terminal import answer, print_json, print_table, progress_bar, say, watch_for_interrupts
+from amc_hw.terminal import answer, print_json, print_table, progress_bar, say, say_warnings, watch_for_interrupts
 
 app = typer.Typer(
     help="Compress a CNN to a latency budget measured on the device it will run on.",
@@ -250,7 +251,7 @@ def benchmark(
             timings = time_files(opened, {str(file): file for file in files}, protocol, taking_turns(opened, report))
         if out is not None:
             write_benchmark(out, opened, protocol, timings)
-        elif logs := write_logs(Path("benchmark-logs"), timings):
+        elif logs := write_logs(Path("benchmark-logs") / time.strftime("%Y-%m-%d_%H-%M-%S"), timings):
             say(f"logs: {logs[0].parent}")
     finally:
         opened.close()
@@ -298,6 +299,7 @@ def main() -> None:
     """Run the command line; every failure is one sentence on stderr and an exit status."""
     debug = "--debug" in sys.argv[1:]
     watch_for_interrupts()
+    say_warnings()
     try:
         app(prog_name="amc-hw")
     except AmcHwError as error:
@@ -307,7 +309,8 @@ def main() -> None:
         sys.exit(error.exit_status)
     except SystemExit as stop:
         if stop.code == 130:  # click turned Ctrl-C into it
-            say("stopped; the same command goes on from here.")
+            again = {"benchmark", "evaluate", "export"} & set(sys.argv[1:2])
+            say("stopped; nothing was kept." if again else "stopped; the same command goes on from here.")
         raise
     except BrokenPipeError:
         sys.exit(1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from amc_hw.errors import RunFolderError, WrongRunError
 
-_WRITTEN_BY = {"finetune.json": "finetune", "model.pt": "finetune", "summary.json": "compress"}
+_WRITTEN_BY = dict.fromkeys(("finetune.json", "model.pt", "benchmark.json", "summary.json"), "compress")
 """The command that writes a file of a run folder; all others are written by search."""
 
 
@@ -79,12 +79,17 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        step = _WRITTEN_BY.get(path.name, "search")
-        raise WrongRunError(f"{path} is missing; make it with: amc-hw {step} --run {path.parent} ...") from error
+        raise WrongRunError(f"{path} is missing; make it with: {_maker(path)}") from error
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
-        raise RunFolderError(f"{path} is damaged ({error}); delete it and run the same command again.") from error
+        raise RunFolderError(
+            f"{path} is damaged ({error}); delete it and make it again with: {_maker(path)}"
+        ) from error
+
+
+def _maker(path: Path) -> str:
+    return f"amc-hw {_WRITTEN_BY.get(path.name, 'search')} --run {path.parent} ..."
 
 
 def append_line(path: Path, document: Any) -> None:
@@ -101,12 +106,17 @@ def read_lines(path: Path) -> list[Any]:
     """Read the JSON lines of a file; a last line cut short by a kill is removed from the file, too."""
     if not path.exists():
         return []
-    try:
-        text = path.read_text()
-        whole = text[: text.rfind("\n") + 1]
-        documents = [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
-        raise RunFolderError(f"{path} is damaged ({error}); delete it to start again.") from error
-    if whole != text:
-        write_text(path, whole)
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    documents = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            documents.append(json.loads(line))
+        except ValueError as error:
+            raise RunFolderError(
+                f"line {number} of {path} is damaged ({error}); delete it and all lines after it: the same command "
+                "goes on from there."
+            ) from error
+    if whole != content:
+        write_bytes(path, whole)
     return documents

@@ -14,7 +14,7 @@ from typing import Any
 
 from amc_hw.devices.turns import POLL_S, FileLock
 from amc_hw.errors import AmcHwError
-from amc_hw.terminal import progress_bar, say
+from amc_hw.terminal import progress_bar, say, say_warnings
 
 GRACE_S = 10.0
 _STDIN = 0
@@ -46,6 +46,7 @@ def _end_with_sweep() -> None:
 def main() -> None:
     """Compress as the order says; a failure is one sentence on stderr."""
     order = read_order()
+    say_warnings()
     run = Path(order["run"])
     lock = FileLock(f"run {hashlib.sha256(bytes(run.resolve())).hexdigest()[:16]}")
     import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import signal
@@ -121,6 +122,19 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def answer(text: str) -> None:
     """Print what was asked for, a line on stdout."""
     results.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Sayer(logging.Handler):
+    """Says what parts of amc-hw that print nothing have to tell."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one message."""
+        say(record.getMessage())
+
+
+def say_warnings() -> None:
+    """Say the warnings of all parts from now on."""
+    logging.getLogger("amc_hw").addHandler(_Sayer())
 
 
 def say(text: str) -> None:

@@ -87,7 +87,7 @@ def test_foreign_checkpoint_says_which_tensors_differ(checkpoint: Path, tmp_path
 
 @pytest.mark.parametrize("command", ["finetune", "export", "report"])
 def test_missing_run_names_the_cure(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert amc_hw(command, "--run", tmp_path / "nowhere") == 1
+    assert amc_hw(command, "--run", tmp_path / "nowhere") == 2
     assert "nowhere" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shlex
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError
 from amc_hw.latency.plan import Effort
 from amc_hw.latency.table import Fingerprint
+
+_LOG = logging.getLogger(__name__)
 
 TRIES = 3
 """Times that a measurement is begun again because the phone got hot or the benchmark was killed."""
@@ -220,7 +223,10 @@ class AndroidDevice:
             self._cores = big_cores(state.maximum_khz, self._settings.threads)
             self.notes += [f"the phone does not tell {what}" for what in state.refused]
         if self._cores and self._settings.threads > len(self._cores):
-            raise UsageError(f"{self._settings.threads} threads need as many cores, and {len(self._cores)} are named.")
+            raise UsageError(
+                f"{self._settings.threads} threads need as many cores, and {len(self._cores)} are used "
+                f"({', '.join(map(str, self._cores))}); give fewer threads, or name more cores as a mask: cores=ff."
+            )
         return self._cores
 
     def _state(self) -> PhoneState:
@@ -229,8 +235,11 @@ class AndroidDevice:
 
     def _wait_until_cool(self, cores: tuple[int, ...]) -> None:
         """Wait while the phone is hot or held back; raise DeviceError with the reason when that takes too long."""
-        deadline = time.monotonic() + self._limits.cool_s
+        deadline, told = time.monotonic() + self._limits.cool_s, ""
         while trouble := self._state().trouble(cores):
+            if trouble != told:
+                _LOG.warning("the phone %s has to wait (%g s at most): %s", self.name, self._limits.cool_s, trouble)
+                told = trouble
             if time.monotonic() > deadline:
                 raise DeviceError(
                     f"the phone {self.name} did not become ready within {self._limits.cool_s:g} s: {trouble}; let it "

@@ -13,17 +13,20 @@ from amc_hw.devices.android import AndroidDevice, read_properties
 from amc_hw.devices.android_connect import INSTALL, connect, has_usb, usb_phones
 from amc_hw.devices.devices_file import (
     KNOWN_PHONES,
+    OPTIONS,
     PhoneSettings,
     named_phones,
     read_address,
     with_options,
 )
-from amc_hw.errors import AmcHwError, DeviceError
+from amc_hw.devices.turns import FileLock
+from amc_hw.errors import AmcHwError, DeviceError, UsageError
 
 if TYPE_CHECKING:
     from amc_hw.devices.adb_server import Attached
 
 KIND = "android"
+BUSY = "another amc-hw is measuring on it; wait until it is done"
 LOOK_S = 2.0
 """Listing phones waits no longer for any of them; all are asked at once."""
 
@@ -55,6 +58,12 @@ def phone_settings(name: str) -> PhoneSettings:
     targets = [part for part in parts if "=" not in part]
     settings = PhoneSettings() if kind == KIND else named_phones()[kind]
     for target in targets:
+        if target in OPTIONS:
+            raise UsageError(f"the device '{name}' has no value for {target}; write {target}=VALUE.")
+        if settings.serial or settings.address:
+            raise UsageError(
+                f"the device '{name}' names two phones: the devices file says which one {kind} is; leave {target} out."
+            )
         address = read_address(target)
         settings = replace(settings, address=address, serial=None if address else target)
     return with_options(settings, options, f"the device '{name}'")
@@ -113,9 +122,14 @@ def _look(name: str, model: str, settings: PhoneSettings, limits: Limits) -> Pho
         return Phone(name, model or "a phone", str(error))
     try:
         known = read_properties(adb, limits.command_s)
+        lock = FileLock(known["serial"] or adb.serial)
+        busy = not lock.take()
+        lock.release()
     except DeviceError as error:
         return Phone(name, model or "a phone", str(error))
     finally:
         adb.close()
     maker = " ".join(filter(None, (known["manufacturer"], known["model"]))) or "a phone"
-    return Phone(name, f"{maker}, {known['soc'] or known['board'] or known['hardware']}, Android {known['android']}")
+    return Phone(
+        name, f"{maker}, {known['soc'] or known['board'] or known['hardware']}, Android {known['android']}", busy * BUSY
+    )

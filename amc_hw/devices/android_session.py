@@ -119,7 +119,7 @@ class AndroidSession:
         free = _free_bytes(disk)
         full = DeviceError(
             f"the phone {self.adb.serial} is full: {file.name} needs {size / 1e6:.1f} MB in /data and "
-            f"{(free or 0) / 1e6:.1f} MB are free; make room, or run: amc-hw devices --clean"
+            f"{(free or 0) / 1e6:.1f} MB are free; make room, or run: amc-hw devices --clean android:{self.adb.serial}"
         )
         if free is not None and free < size:
             raise full

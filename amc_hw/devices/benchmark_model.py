@@ -148,13 +148,17 @@ def refuse_failed_start(output: Output, limit_s: float) -> None:
     # when a program ends at once.
     not_started = output.status in (126, 127) or "syntax error" in said.lower()
     if not_started and "INFO: " not in output.stdout:
-        raise DeviceError(f"the phone cannot run this benchmark_model ({said}); give one for its architecture.")
+        why = f" ({said})" if said else ""
+        raise DeviceError(f"the phone cannot run this benchmark_model{why}; give one for its architecture.")
     if output.status >= 128:
         raise BenchmarkKilledError(
-            f"benchmark_model was killed on the phone (signal {output.status - 128}); has it memory left?"
+            f"benchmark_model was killed on the phone (signal {output.status - 128}), mostly for want of memory; close "
+            "its apps, or try a smaller network."
         )
     if "taskset" in said:
-        raise DeviceError(f"the phone refuses these cores ({said}); name others: cores=f0")
+        raise DeviceError(
+            f"the phone refuses these cores ({said}); name some that it has, as a mask: cores=3 for the first two."
+        )
 
 
 def _last_line(text: str) -> str:

@@ -20,6 +20,8 @@ else:
     import tomli as tomllib
 
 VARIABLE = "AMC_HW_DEVICES"
+OPTIONS = ("threads", "cores", "delegate")
+"""What may stand behind a device's name."""
 MOST_THREADS = 16
 
 KNOWN_PHONES = {
@@ -70,6 +72,9 @@ class _Entry(BaseModel):
     benchmark_model: str | None = None
 
 
+_EXAMPLES = {"threads": "threads = 2", "serial": 'serial = "FA6AB0301234"', "address": 'address = "10.0.0.7:5555"'}
+
+
 def devices_file() -> Path:
     """Return where the devices file is, or would be: AMC_HW_DEVICES, or ~/.config/amc-hw/devices.toml."""
     named = os.environ.get(VARIABLE)
@@ -93,7 +98,9 @@ def read_devices_file(path: Path) -> dict[str, PhoneSettings]:
     """Read a devices file; one that does not exist names nothing. See `named_phones` for errors."""
     try:
         document = tomllib.loads(path.read_text())
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if os.environ.get(VARIABLE):
+            raise UsageError(f"the devices file {path}, which {VARIABLE} names, does not exist.") from error
         return {}
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the devices file {path}: {error}.") from error
@@ -108,7 +115,16 @@ def _phone(path: Path, name: str, table: Any) -> PhoneSettings:
         entry = _Entry.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{where}, {'.'.join(map(str, first['loc'])) or 'value'}: {first['msg']}.") from error
+        known = ", ".join(_Entry.model_fields)
+        if not first["loc"]:
+            raise UsageError(f"{where} is no table; write [{name}] and below it settings: {known}.") from error
+        setting = ".".join(map(str, first["loc"]))
+        if setting not in _Entry.model_fields:
+            raise unknown_name(f"setting of {where}", setting, _Entry.model_fields) from error
+        raise UsageError(
+            f"{where}: {setting} = {first['input']!r} is wrong ({first['msg'].lower()}); write for example "
+            f"{_EXAMPLES.get(setting, setting + ' = ' + repr('...'))}."
+        ) from error
     if (entry.serial is None) == (entry.address is None):
         raise UsageError(f"{where}: give its serial or its address (HOST:PORT).")
     address = read_address(entry.address) if entry.address is not None else None
@@ -145,7 +161,7 @@ def with_options(settings: PhoneSettings, options: dict[str, str], where: str) -
                 raise unknown_name("delegate", value, DELEGATES)
             settings = replace(settings, delegate=value)
         else:
-            raise unknown_name(f"option of {where}", key, ("threads", "cores", "delegate"))
+            raise unknown_name(f"option of {where}", key, OPTIONS)
     return settings
 
 

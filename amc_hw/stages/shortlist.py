@@ -24,6 +24,8 @@ Progress = Callable[[int, int, str], None]
 
 SHORTLIST = "shortlist.jsonl"
 MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
+MOST_EPOCHS = 5
+"""Of a short fine-tune on a small data set: a few dozen steps would tell of the disturbance, not of what is learned."""
 TUNING_MACS = 1e12
 """Of the original's forward passes over the images of one short fine-tune, where they are not too few."""
 
@@ -139,14 +141,16 @@ def short_finetune(model: nn.Module, subject: Subject, seed: int) -> float:
 
     Training keeps the best weights, which can be those it began with; the score is of what was learned.
     """
-    few = few_images(subject.data, tuning_images(subject.network), seed)
+    images = tuning_images(subject.network)
+    few = few_images(subject.data, images, seed)
+    epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
     settings = recovery_settings(len(few.train))
-    history = train(model, few, epochs=1, **settings, seed=seed, teacher=subject.model, device=subject.compute)
+    history = train(model, few, epochs=epochs, **settings, seed=seed, teacher=subject.model, device=subject.compute)
     return history.accuracies[-1]
 
 
 def tuning_images(network: Network) -> int:
-    """Return how many images a short fine-tune learns: fewer where the network is large."""
+    """Return how many images a short fine-tune learns, at most: fewer where the network is large."""
     return int(min(MOST_IMAGES, max(LEAST_IMAGES, TUNING_MACS / network.macs(network.original))))
 
 

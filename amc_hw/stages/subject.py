@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from amc_hw.compute import CPU
 from amc_hw.config import RunConfig
 from amc_hw.data import Data, load_data
-from amc_hw.errors import UnsupportedModelError
+from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.policy import channel_choices
 from amc_hw.trace.groups import Network, trace
@@ -138,12 +138,14 @@ def trace_subject(
 
     Raises:
         UnsupportedModelError: nothing in the network can be pruned.
-        UsageError: a pattern that matches no layer.
+        UsageError: a pattern that matches no layer, or patterns that leave none to prune.
     """
     model.eval()
     example = torch.zeros(1, *image_size)
     network = trace(model, example, exclude=exclude, include=include)
     if not network.groups:
+        if exclude or include:
+            raise UsageError("--exclude and --include leave no layer to prune; leave some out.")
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(network.unprunable.items())[:3])
         raise UnsupportedModelError(f"no layer of this network can be pruned ({reasons}).")
     if keep_blocks:

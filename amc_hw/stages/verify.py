@@ -68,6 +68,7 @@ def verify(
     budget, latency = search.latency_budget, search.costs.latency_ms
     candidates: list[Candidate] = []
     fitting: tuple[nn.Module, Candidate] | None = None
+    best_used = 0.0
     policy: Policy = ranked[0]
     for attempt in range(MEASUREMENTS):
         progress(attempt, MEASUREMENTS, f"measuring candidate {attempt + 1}")
@@ -87,9 +88,9 @@ def verify(
             return Verified(model, chosen, candidates)
         allowed = budget.target(original_ms) if budget.ratio else budget.target(latency(search.original))
         used = measured_ms / allowed
-        if used <= 1 and (fitting is None or measured_ms > (fitting[1].measured_ms or 0.0)):
-            fitting = (model, chosen)
-        if fitting is not None and ((fitting[1].measured_ms or 0.0) >= WELL_USED * allowed or not search.bounded):
+        if best_used < used <= 1:  # shares, because the device's speed changes between the measurements
+            fitting, best_used = (model, chosen), used
+        if fitting is not None and (best_used >= WELL_USED or not search.bounded):
             break
         off = used / (latency(policy) / budget.target(latency(search.original)))
         try:

@@ -55,7 +55,8 @@ def test_names(file: Path) -> None:
     [
         ("[lab", "cannot read the devices file"),
         ("[lab]\n", "give its serial or its address"),
-        ("[lab]\nserial = 'A'\nadress = 'x'\n", r"\[lab\], adress"),
+        ("[lab]\nserial = 'A'\nadress = 'x'\n", r"\[lab\] 'adress'; did you mean 'address'"),
+        ("[lab]\nserial = 1\n", r'serial = 1 is wrong .*serial = "FA6AB0301234"'),
         ("[lab]\naddress = 'somewhere'\n", "not HOST:PORT"),
         ("[lab]\nserial = 'A'\nthreads = 0\n", "threads"),
         ("[lab]\nserial = 'A'\ncores = 'all'\n", "hexadecimal mask such as f0, not 'all'"),
@@ -70,7 +71,10 @@ def test_damaged_files(file: Path, text: str, message: str) -> None:
         read_devices_file(file)
 
 
-@pytest.mark.parametrize("name", ["pixel1:thread=2", "pixel1:threads=many", "android:cores=", "pixle1", "lab2"])
+@pytest.mark.parametrize(
+    "name",
+    ["pixel1:thread=2", "pixel1:threads", "lab:OTHER", "pixel1:threads=many", "android:cores=", "pixle1", "lab2"],
+)
 def test_wrong_names(file: Path, name: str) -> None:
     with pytest.raises(UsageError):
         open_device(name)

@@ -1,0 +1,5 @@
+"""``python -m amc_hw`` is the command ``amc-hw``."""
+
+from amc_hw.cli import main
+
+main()
