@@ -114,6 +114,7 @@ def train(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
     state_path: Path | None = None,
+    epochs_told: Callable[[History], None] | None = None,
 ) -> History:
     """Train a model in place: SGD with Nesterov momentum, cosine learning rate, augmented images.
 
@@ -139,6 +140,7 @@ def train(
         progress: is told the steps done, the steps in all, and a line of text.
         state_path: a file for the state after every epoch; where it exists, training goes on from it to the
             result of an undisturbed run. It is left there at the end.
+        epochs_told: is told what happened so far, before the first epoch to come and after every one.
 
     Raises:
         UsageError: an impossible setting, or a loss that is no longer finite.
@@ -158,10 +160,13 @@ def train(
         try:
             if state_path is not None and state_path.exists():
                 run.load(state_path, identity)
+            tell = epochs_told if epochs_told and team.rank == 0 else _silent
+            tell(run.history)
             for epoch in range(run.epochs_done, epochs):
                 run.epoch(epoch)
                 if state_path is not None and team.rank == 0:
                     run.save(state_path, identity)
+                tell(run.history)
         finally:
             model.load_state_dict(run.best)
             model.eval()
@@ -321,5 +326,5 @@ def _digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _silent(done: int, total: int, text: str) -> None:
+def _silent(*_: object) -> None:
     """Report to nobody."""

@@ -26,6 +26,7 @@ LAYERS = (
         "clock",
         "measure",
         "rig",
+        "events",
         "finetune",
         "distributed",
         "training",

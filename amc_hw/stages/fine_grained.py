@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from amc_hw.config import RunConfig
+from amc_hw.events import episode_events, epoch_events
 from amc_hw.finetune import recovery_settings, train
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost, Term
@@ -20,7 +21,7 @@ from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
-from amc_hw.search.study import run_study
+from amc_hw.search.study import StudyResult, run_study
 from amc_hw.stages.costs import BYTES_OF_A_FLOAT
 from amc_hw.stages.finish import FINETUNED
 from amc_hw.stages.scoring import EarlyDropping, PartScorer
@@ -101,7 +102,7 @@ def prune_round(
     if (folder / FINETUNED).exists():
         load_checkpoint(model, folder / FINETUNED)
         return Sparse(pruned, parts), Sparse(model, parts)
-    with zeros_held(model, parts):
+    with zeros_held(model, parts), epoch_events(folder) as write_events:
         train(
             model,
             subject.data,
@@ -112,6 +113,7 @@ def prune_round(
             device=subject.compute,
             progress=progress,
             state_path=folder / "finetune.state",
+            epochs_told=write_events,
         )
     save_checkpoint(model, folder / FINETUNED)
     return Sparse(pruned, parts), Sparse(model, parts)
@@ -131,25 +133,31 @@ def _search(
     space = SearchSpace(steps, limit.cost, limit.most)
     scoring = EarlyDropping(PartScorer(subject.data.search, subject.compute), pruner.pruned, 1, space.keeps)
     importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
-    study = run_study(
-        build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance),
-        limit.cost,
-        scoring,
-        find_reward("resource"),
-        config.episodes,
-        folder / EPISODES,
-        settings={
-            "strategy": config.strategy,
-            "seed": config.seed,
-            "episodes": config.episodes,
-            "metric": limit.cost.metric,
-            "limit": limit.most,
-            "original": limit.cost(space.original),
-        },
-        load=space.load,
-        recall=scoring.recall,
-        progress=lambda done, total, study: progress(done, total, describe(study, limit.cost, space.original)),
-    )
+    with episode_events(folder, folder / EPISODES, limit.cost, space.original) as write_events:
+
+        def told(done: int, total: int, study: StudyResult) -> None:
+            write_events(study)
+            progress(done, total, describe(study, limit.cost, space.original))
+
+        study = run_study(
+            build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance),
+            limit.cost,
+            scoring,
+            find_reward("resource"),
+            config.episodes,
+            folder / EPISODES,
+            settings={
+                "strategy": config.strategy,
+                "seed": config.seed,
+                "episodes": config.episodes,
+                "metric": limit.cost.metric,
+                "limit": limit.most,
+                "original": limit.cost(space.original),
+            },
+            load=space.load,
+            recall=scoring.recall,
+            progress=told,
+        )
     fitting = (episode.policy for episode in study.top(len(study.episodes)) if space.keeps(episode.policy))
     return fit(next(fitting), space.choices, (limit,))
 

@@ -16,6 +16,7 @@ from amc_hw.config import RunConfig
 from amc_hw.data import Part
 from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
+from amc_hw.events import epoch_events
 from amc_hw.export.formats import FORMATS, load_file
 from amc_hw.export.formats import export as export_file
 from amc_hw.finetune import History, evaluate, recovery_settings, train
@@ -55,17 +56,19 @@ def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Prog
     model = restore(run, subject, PRUNED)
     history = None
     if epochs:
-        history = train(
-            model,
-            subject.data,
-            epochs=epochs,
-            **recovery_settings(len(subject.data.train)),
-            seed=seed,
-            teacher=subject.model,
-            device=subject.compute,
-            progress=progress,
-            state_path=run / f"finetune-{epochs}.state",
-        )
+        with epoch_events(run) as write_events:
+            history = train(
+                model,
+                subject.data,
+                epochs=epochs,
+                **recovery_settings(len(subject.data.train)),
+                seed=seed,
+                teacher=subject.model,
+                device=subject.compute,
+                progress=progress,
+                state_path=run / f"finetune-{epochs}.state",
+                epochs_told=write_events,
+            )
     if is_first_process():
         if history is not None:
             write_json(run / FINETUNE, _document(history))

@@ -11,6 +11,7 @@ from torch import nn
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.errors import UsageError
+from amc_hw.events import episode_events
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
@@ -168,37 +169,43 @@ def search(
         agent=agent,
     )
     keep_first_agent(run, agent)
-    study = run_study(
-        strategy,
-        cost,
-        lambda policy: score(pruner.pruned(policy)) if dropping is None else dropping(policy),
-        reward,
-        config.episodes,
-        run / EPISODES,
-        settings={
-            "strategy": config.strategy,
-            "reward": config.reward,
-            **({} if config.accuracy_floor is None else {"accuracy_floor": config.accuracy_floor}),
-            "seed": config.seed,
-            "episodes": config.episodes,
-            "metric": config.metric,
-            "limit": limit,
-            "original": cost(original),
-            **({"limits": {each.cost.metric: each.most for each in others}} if others else {}),
-            "lower": config.lower,
-            "multiple": config.multiple,
-        },
-        metrics={
-            "latency_ms": costs.latency_ms,
-            "macs": costs.macs,
-            "params": costs.params,
-            "size_bytes": costs.size_bytes,
-        },
-        load=None if space.bounds is None else space.load,
-        recall=None if dropping is None else dropping.recall,
-        progress=lambda done, total, study: progress(done, total, describe(study, cost, original)),
-        enough=CANDIDATES,
-    )
+    with episode_events(run, run / EPISODES, cost, original) as write_events:
+
+        def told(done: int, total: int, study: StudyResult) -> None:
+            write_events(study)
+            progress(done, total, describe(study, cost, original))
+
+        study = run_study(
+            strategy,
+            cost,
+            lambda policy: score(pruner.pruned(policy)) if dropping is None else dropping(policy),
+            reward,
+            config.episodes,
+            run / EPISODES,
+            settings={
+                "strategy": config.strategy,
+                "reward": config.reward,
+                **({} if config.accuracy_floor is None else {"accuracy_floor": config.accuracy_floor}),
+                "seed": config.seed,
+                "episodes": config.episodes,
+                "metric": config.metric,
+                "limit": limit,
+                "original": cost(original),
+                **({"limits": {each.cost.metric: each.most for each in others}} if others else {}),
+                "lower": config.lower,
+                "multiple": config.multiple,
+            },
+            metrics={
+                "latency_ms": costs.latency_ms,
+                "macs": costs.macs,
+                "params": costs.params,
+                "size_bytes": costs.size_bytes,
+            },
+            load=None if space.bounds is None else space.load,
+            recall=None if dropping is None else dropping.recall,
+            progress=told,
+            enough=CANDIDATES,
+        )
     if (done := len(study.episodes)) < config.episodes:
         progress(done, done, f"ended after {done} of {config.episodes} episodes: no policy can score better")
     keep_agent(run, strategy, space)
