@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -36,6 +36,10 @@ def sweep(
     out: Annotated[Path, typer.Option(help="folder for the runs and the plot")] = Path("runs/sweep"),
     seeds: Annotated[int, typer.Option(help="runs for each budget", min=1)] = 1,
     jobs: Annotated[int, typer.Option(help="runs at a time; measurements take turns", min=1)] = 1,
+    ray: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="spread the runs over a Ray cluster: HOST:PORT, auto or local; --jobs is then of each node"),
+    ] = None,
     model: Model = DEMO_MODEL,
     checkpoint: Checkpoint = None,
     data: DataName = DEMO_DATA,
@@ -53,10 +57,11 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Compress for several latency budgets and seeds; finished runs are not repeated."""
-    from amc_hw.compute import find_compute
+    from amc_hw.compute import CPU, find_compute
     from amc_hw.config import make_config
     from amc_hw.sweep import FRONT
     from amc_hw.sweep import sweep as run_sweep
+    from amc_hw.sweep_ray import Cluster
 
     base = make_config(
         model=model,
@@ -74,9 +79,9 @@ def sweep(
         seed=seed,
         command=shlex.join(["amc-hw", *sys.argv[1:]]),
     )
-    place = find_compute(compute)
+    place, cluster = (CPU, Cluster(ray, compute)) if ray else (find_compute(compute), None)
     with progress_bar() as report:
-        rows = run_sweep(out, base, latency.split(","), seeds, report, place, jobs)
+        rows = run_sweep(out, base, latency.split(","), seeds, report, place, jobs, cluster)
     failed = [row for row in rows if row.summary is None]
     if json:
         print_json(

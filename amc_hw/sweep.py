@@ -18,6 +18,7 @@ from amc_hw.report.compare import compare_report, pareto_front
 from amc_hw.run_folder import make_folder, read_json
 from amc_hw.stages.finish import SUMMARY
 from amc_hw.sweep_jobs import run_all
+from amc_hw.sweep_ray import Cluster, run_on_ray
 
 Progress = Callable[[int, int, str], None]
 
@@ -53,6 +54,7 @@ def sweep(
     progress: Progress,
     compute: torch.device = CPU,
     jobs: int = 1,
+    cluster: Cluster | None = None,
 ) -> list[Swept]:
     """Compress once for every budget and seed, and draw the Pareto front of the runs that ended well.
 
@@ -67,9 +69,12 @@ def sweep(
         progress: called with (done, total, text).
         compute: where to train, prune and score.
         jobs: runs at a time; with more than one, each has a process of its own and shows its progress in its folder.
+        cluster: a Ray cluster that the runs are sent to; ``jobs`` is then how many each node has at a time, and
+            where to compute is the cluster's.
 
     Raises:
-        UsageError: no budgets, or one of them twice.
+        UsageError: no budgets, or one of them twice; or see `amc_hw.sweep_ray.run_on_ray`.
+        DeviceError: the cluster does not answer.
     """
     if not budgets or len(set(budgets)) != len(budgets):
         raise UsageError("name different budgets with commas between them, for example --latency 0.3x,0.5x,0.7x.")
@@ -82,7 +87,12 @@ def sweep(
         for seed in range(base.seed, base.seed + seeds)
     }
     todo = {run: config for run, config in configs.items() if not is_finished(run, config)}
-    errors = _one_by_one(configs, todo, progress, compute) if jobs == 1 else run_all(todo, jobs, str(compute), progress)
+    if cluster is not None:
+        errors = run_on_ray(folder, todo, cluster, jobs, progress, is_finished)
+    elif jobs == 1:
+        errors = _one_by_one(configs, todo, progress, compute)
+    else:
+        errors = run_all(todo, jobs, str(compute), progress)
     rows = [
         Swept(run, config.budget, config.seed, None, errors[run])
         if run in errors

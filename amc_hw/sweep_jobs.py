@@ -33,13 +33,13 @@ class _Child:
     process: subprocess.Popen[bytes]
     shown: str = field(default="", init=False)
 
-    @property
-    def last_line(self) -> str:
-        """What the run wrote last."""
-        with (self.run / LOG).open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
-            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "")
+
+def last_line(run: Path) -> str:
+    """Return what a run wrote last."""
+    with (run / LOG).open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
+        lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "")
 
 
 def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: Progress) -> dict[Path, str]:
@@ -64,7 +64,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
                         errors[child.run] = _reason(child)
             done = len(todo) - len(waiting) - len(children)
             for child in children:
-                line = child.last_line
+                line = last_line(child.run)
                 if line != child.shown:
                     child.shown = line
                     progress(done, len(todo), f"{line} [{child.run.name}]")
@@ -99,7 +99,7 @@ def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
 
 
 def _reason(child: _Child) -> str:
-    told = child.last_line.removeprefix("error: ")
+    told = last_line(child.run).removeprefix("error: ")
     if child.process.returncode < 0:
         return f"it was ended by signal {-child.process.returncode}; see {child.run / LOG}, and run the same again."
     return told or f"it ended with status {child.process.returncode} and said nothing."

@@ -17,6 +17,7 @@ LAYERS = (
         "pipeline",
         "sweep",
         "sweep_jobs",
+        "sweep_ray",
         "sparsify",
         "stages",
         "report",
