@@ -29,6 +29,8 @@ def read_order() -> dict[str, Any]:
             sys.exit("error: the sweep ended before it said what to do.")
         line += more
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers block it
     threading.Thread(target=_end_with_sweep, daemon=True).start()
     order: dict[str, Any] = json.loads(line)
     return order
