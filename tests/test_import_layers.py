@@ -12,7 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    {"cli", "cli_sparsify", "cli_search", "cli_sweep", "sweep_child", "cli_table", "options", "terminal", "api"},
+    {
+        "__main__",
+        "cli",
+        "cli_sparsify",
+        "cli_search",
+        "cli_sweep",
+        "sweep_child",
+        "cli_table",
+        "options",
+        "terminal",
+        "api",
+    },
     {
         "pipeline",
         "sweep",
