@@ -55,6 +55,7 @@ class Session:
             raise RuntimeError(f"{timer.provider} could not be loaded; are its libraries installed?")
         device = ON_GPU.get(timer.provider, "cpu")
         self.binding = self.session.io_binding()
+        self.inputs: list[np.ndarray] = []  # ONNX Runtime up to 1.23 reads their memory and does not keep it
         for entry in self.session.get_inputs():
             shape = [size if isinstance(size, int) else None for size in entry.shape]
             shape[:1] = [timer.batch_size] if shape and shape[0] is None else shape[:1]
@@ -66,6 +67,7 @@ class Session:
                     f"name the device with batch_size={shape[0]}"
                 )
             values = timer.random.random(shape, np.float32).astype(TYPES[entry.type])
+            self.inputs.append(values)
             self.binding.bind_ortvalue_input(entry.name, onnxruntime.OrtValue.ortvalue_from_numpy(values, device, 0))
         for entry in self.session.get_outputs():
             self.binding.bind_output(entry.name, device)
