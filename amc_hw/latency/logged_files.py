@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amc_hw.errors import UsageError
+from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
 from amc_hw.latency.import_logs import LoggedNetwork
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
@@ -49,6 +49,7 @@ def logged_networks(
     Raises:
         UsageError: a file is missing, or it is not clear which network it is of.
         BenchmarkLogError: a log is damaged; the message names the file.
+        DeviceError: ``model`` is a .tflite file, and LiteRT is not installed.
     """
     if profiles and len(profiles) != len(logs):
         raise UsageError(
@@ -82,9 +83,13 @@ def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
     if model.endswith(".tflite"):
         if channels is not None:
             raise UsageError("a .tflite file has its own channels; leave --channels out.")
-        from amc_hw.latency.tflite_graph import TfliteGraph
+        content = _read(Path(model))
+        try:
+            from amc_hw.latency.tflite_graph import TfliteGraph
+        except ImportError as error:
+            raise DeviceError("reading a TFLite file needs LiteRT: pip install ai-edge-litert") from error
 
-        operators = TfliteGraph(_read(Path(model))).operators()
+        operators = TfliteGraph(content).operators()
         return {Path(model).stem: lambda log: operators}
     if model != "mobilenet_v1":
         raise UsageError(

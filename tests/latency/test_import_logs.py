@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from amc_hw.errors import TableError, UsageError
+from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.benchmark_log import BenchmarkLog, OperatorTime, Statistics, parse_log
 from amc_hw.latency.families import sizes
 from amc_hw.latency.import_logs import LoggedNetwork, import_logs
@@ -160,6 +161,14 @@ def test_wrong_use_names_the_cure(folder: Path, change: dict, says: str) -> None
             given["model"],
             folder / given["channels"] if given["channels"] else None,
         )
+
+
+def test_a_tflite_file_without_litert_names_the_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "amc_hw.latency.tflite_graph", raising=False)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    (folder / "net.tflite").write_bytes(b"TFL3")
+    with pytest.raises(DeviceError, match="pip install ai-edge-litert"):
+        logged_networks([folder / "net_run1.txt"], [], str(folder / "net.tflite"), None)
 
 
 def test_a_channels_file_with_an_impossible_count_is_refused(folder: Path) -> None:
