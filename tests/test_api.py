@@ -17,6 +17,7 @@ from amc_hw.finetune import evaluate, train
 
 
 def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch")
     torch.manual_seed(0)
     model, data = TinyNet(), load_data("digits")
     train(model, data, epochs=4, lr=0.05, batch_size=32)

@@ -87,6 +87,8 @@ def test_profilers_stand_alone(file: Path) -> None:
 
 @pytest.mark.parametrize("package", ["latency", "devices"])
 def test_never_import_torch(package: str) -> None:
+    if package == "latency":
+        pytest.importorskip("ai_edge_litert")  # for one of its modules
     modules = [
         ".".join(file.relative_to(ROOT).with_suffix("").parts)
         for file in (ROOT / "amc_hw" / package).rglob("*.py")

@@ -17,6 +17,7 @@ from amc_hw.latency.table import Fingerprint
 
 
 def host(request: pytest.FixtureRequest) -> Device:
+    pytest.importorskip("ai_edge_litert")
     from amc_hw.devices.registry import open_device
 
     return open_device("host")
@@ -49,6 +50,7 @@ def ssh_onnx(request: pytest.FixtureRequest) -> Device:
 def ssh_host(request: pytest.FixtureRequest) -> Device:
     from amc_hw.devices.registry import open_device
 
+    pytest.importorskip("ai_edge_litert")
     return open_device(f"ssh:{request.getfixturevalue('ssh_server')}:host:python={sys.executable}")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-from ai_edge_litert.profiling_info_pb2 import BenchmarkProfilingData
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amc_hw.errors import DeviceError
 from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError, OperatorTime, parse_log
+
+pytest.importorskip("ai_edge_litert")
+from ai_edge_litert.profiling_info_pb2 import BenchmarkProfilingData
 
 # type, name, microseconds of one call, calls
 OPERATORS = [

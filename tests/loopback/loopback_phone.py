@@ -13,11 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import ai_edge_litert
-import numpy
 
 HERE = Path(__file__).parent
 PROFILERS = [HERE.parents[1] / "profilers" / name for name in ("time_litert.py", "answering.py")]
@@ -54,12 +52,15 @@ STATE = {
 TOOLS = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 PYTHON = os.path.realpath(sys.executable)
 # What the phone's Python and its benchmark need of this machine, seen on the phone under the same paths.
-PACKAGES = sorted({str(Path(str(module.__file__)).parents[1]) for module in (ai_edge_litert, numpy)})
+_SPECS = [spec for name in ("ai_edge_litert", "numpy") if (spec := find_spec(name))]
+PACKAGES = sorted({str(Path(str(spec.origin)).parents[1]) for spec in _SPECS})
 PYTHON_FOLDERS = [sys.base_prefix, *PACKAGES]
 
 
 def why_not() -> str | None:
     """Say what this machine lacks for a loopback phone, or None."""
+    if not find_spec("ai_edge_litert"):
+        return "a loopback phone needs LiteRT: pip install ai-edge-litert"
     missing = [tool for tool in ("mksh", "toybox", "unshare", "pivot_root") if not shutil.which(tool, path=TOOLS)]
     if missing:
         return f"a loopback phone needs {', '.join(missing)}: apt-get install mksh toybox util-linux mount"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from loopback_phone import LoopbackPhone, why_not
 
 
@@ -55,6 +54,7 @@ def adb(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[st
 @pytest.fixture
 def small_model(tmp_path: Path) -> Path:
     """A TFLite file: a 3x3 convolution of 8 to 16 channels with ReLU6 on 16x16, and its mean."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
     random = np.random.default_rng(0)
     model = schema.ModelT()
     model.version, model.operatorCodes, model.buffers = 3, [], [schema.BufferT()]

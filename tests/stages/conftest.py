@@ -20,4 +20,5 @@ def traced() -> Traced:
 
 @pytest.fixture(scope="session")
 def template(traced: Traced) -> GraphTemplate:
+    pytest.importorskip("litert_torch")
     return lower(traced.model, traced.network, traced.example, FORMATS["tflite"])

@@ -9,11 +9,13 @@ from amc_hw.export.formats import export, output_difference
 from amc_hw.export.tflite import TfliteModel, to_tflite
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.plan import draw_policy
-from amc_hw.latency.tflite_graph import TfliteGraph
 from amc_hw.lowering import telling_policies
 from amc_hw.policy import Dimension
 from amc_hw.pruning.surgery import shrink
 from amc_hw.stages.subject import Traced
+
+pytest.importorskip("litert_torch")
+from amc_hw.latency.tflite_graph import TfliteGraph
 
 
 def test_template_knows_the_operators_of_any_pruned_network(traced: Traced, template: GraphTemplate) -> None:

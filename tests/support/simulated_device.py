@@ -6,10 +6,13 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from amc_hw.devices.base import Kernel
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import Fingerprint
+
+pytest.importorskip("litert_torch")  # whoever imports this measures files that it writes
 from amc_hw.latency.tflite_graph import TfliteGraph
 
 
