@@ -120,7 +120,9 @@ def compress(
     """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
     from amc_hw.compute import find_compute
     from amc_hw.pipeline import compress as compress_network
+    from amc_hw.report.record import read_run
     from amc_hw.report.table import before_after_rows
+    from amc_hw.report.verdict import verdict
 
     config, place = _config(locals(), epochs=epochs), find_compute(compute)
     with progress_bar() as report_progress:
@@ -131,6 +133,10 @@ def compress(
     print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
     if summary["unverified"]:
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
+    found = verdict(read_run(run))
+    if found.state == "missed":
+        cure = "Search again with a smaller budget, or when the device is quiet."
+        say(f"warning: the budget is missed, {found.sentence} {cure}")
     answer(f"report: {run / 'report.html'}")
 
 
