@@ -83,9 +83,9 @@ def test_profile_goes_on_after_a_lost_cable(
     def pull_the_cable(done: int, total: int, text: str) -> None:
         said.append(done)
         if len(said) == 1:
-            phone.cut_cable("shell", seconds=0.3, away=0.1)  # it comes back by itself
+            phone.cut_cable("shell", seconds=0.1, away=0.1)  # it comes back by itself
         if len(said) == 3:
-            phone.cut_cable("shell", seconds=0.3, away=4.0)
+            phone.cut_cable("shell", seconds=0.1, away=4.0)
 
     with pytest.raises(ConnectionLostError, match="run the same command again: what was measured is kept"):
         measure_table(device, template, subject.choices, "tiny", path, 0, pull_the_cable)
