@@ -11,7 +11,10 @@ from typing import Any
 
 from amc_hw.errors import RunFolderError, WrongRunError
 
-_WRITTEN_BY = dict.fromkeys(("finetune.json", "model.pt", "benchmark.json", "summary.json"), "compress")
+_WRITTEN_BY = {
+    **dict.fromkeys(("finetune.json", "benchmark.json", "summary.json"), "compress"),
+    "model.pt": "finetune",
+}
 """The command that writes a file of a run folder; all others are written by search."""
 
 
@@ -79,16 +82,15 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise WrongRunError(f"{path} is missing; make it with: {_maker(path)}") from error
+        raise WrongRunError(f"{path} is missing; make it with: {maker(path)}") from error
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
-        raise RunFolderError(
-            f"{path} is damaged ({error}); delete it and make it again with: {_maker(path)}"
-        ) from error
+        raise RunFolderError(f"{path} is damaged ({error}); delete it and make it again with: {maker(path)}") from error
 
 
-def _maker(path: Path) -> str:
+def maker(path: Path) -> str:
+    """Return the command that writes a file of a run folder."""
     return f"amc-hw {_WRITTEN_BY.get(path.name, 'search')} --run {path.parent} ..."
 
 

@@ -20,6 +20,7 @@ class Flow:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self._kinds = [operator.kind for operator in graph.operators()]
         self._outputs = [graph.outputs_of(index) for index in range(len(graph.kinds))]
         self._maker = {tensor: index for index, outputs in enumerate(self._outputs) for tensor in outputs}
         self._readers: dict[int, list[int]] = {}
@@ -62,7 +63,7 @@ class Flow:
     def _activation(self, index: int) -> list[int]:
         """Return the activation that alone reads an operator's result, if one does."""
         readers = self._read_by(index)
-        return [r for r in readers if len(readers) == 1 and self._graph.operators()[r].kind in _ACTIVATIONS]
+        return [r for r in readers if len(readers) == 1 and self._kinds[r] in _ACTIVATIONS]
 
     def _makers(self, index: int) -> list[int]:
         tensors = set(self._graph.tensors_of(index)) - set(self._outputs[index])

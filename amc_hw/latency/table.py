@@ -18,6 +18,7 @@ from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
 from amc_hw.run_folder import write_text
 
+_CURE = "move it away, then the same command measures again."
 FORMAT = 1
 """History: 1, the first."""
 
@@ -251,9 +252,7 @@ def load_table(path: Path) -> LatencyTable:
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"cannot read the latency table {path}: {error}.") from error
     except (ValueError, RecursionError) as error:
-        raise TableError(
-            f"{path} is cut short or no JSON ({error}); move it away, then the same command measures again."
-        ) from error
+        raise TableError(f"{path} is cut short or no JSON ({error}); {_CURE}") from error
     return parse_table(document, str(path))
 
 
@@ -274,18 +273,12 @@ def parse_table(document: Any, place: str) -> LatencyTable:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise TableError(
-            f"{place} has a bad value at {where}: {first['msg']}; move it away, then the same command measures again."
-        ) from error
+        raise TableError(f"{place} has a bad value at {where}: {first['msg']}; {_CURE}") from error
     except UnicodeError as error:
-        raise TableError(
-            f"{place} holds text that is no Unicode; move it away, then the same command measures again."
-        ) from error
+        raise TableError(f"{place} holds text that is no Unicode; {_CURE}") from error
     seen: set[tuple[str, int, int]] = set()
     for entry in table.entries:
         if entry.key in seen:
-            raise TableError(
-                f"{place} has the entry {entry.key} twice; move it away, then the same command measures again."
-            )
+            raise TableError(f"{place} has the entry {entry.key} twice; {_CURE}")
         seen.add(entry.key)
     return table

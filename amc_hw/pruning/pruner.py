@@ -150,18 +150,16 @@ class Pruner:
         changed = [name for name in self._layers if name in lossy or name not in modules]
         if changed and self._reconstruction in ("sequential", "residual"):
             after = list(self._layers)[list(self._layers).index(changed[0]) :]
-            out = len(modules) < len(self._modules)
-            names = [
-                name for name in after if name in modules and (thorough or self._is_quick(name, remains[name], out))
-            ]
+            out = tuple(block.name for block in self._network.left_out(policy))
+            every = thorough or bool(out)  # what a block did is made up for by all layers behind it, not by the next
+            names = [name for name in after if name in modules and (every or self._is_quick(name, remains[name]))]
             grams = {name: remains[name].gram(self._layers[name], self._grams[name]) for name in names}
-            partners = self._partners(small, policy) if out else None
+            partners = self._partners(small, out) if out else None
             self._refit(how).run(small, names, remains, grams, partners)
         return small
 
-    def _partners(self, small: nn.Module, policy: Policy) -> dict[str, int | None]:
+    def _partners(self, small: nn.Module, out: tuple[str, ...]) -> dict[str, int | None]:
         """Return where the other sides of sums are computed in a network without some blocks."""
-        out = tuple(block.name for block in self._network.left_out(policy))
         if out not in self._partners_without:
             sites = find_sites(small, self._images[:1])
             self._partners_without[out] = {name: site.partner for name, site in sites.items()}
@@ -171,12 +169,9 @@ class Pruner:
         """Whether a layer lost inputs that all its outputs were made from: not where whole filters went with them."""
         return remains.inputs is not None and getattr(self._modules[name], "groups", 1) == 1
 
-    def _is_quick(self, name: str, remains: Remains, out: bool) -> bool:
-        """Whether a layer is fitted where there is little time: it lost inputs, has few rows, or follows a gap.
-
-        What a block did that is left out is made up for by all layers behind it, not by the next one alone.
-        """
-        return out or isinstance(self._layers[name], nn.Linear) or self._mixes_what_it_lost(name, remains)
+    def _is_quick(self, name: str, remains: Remains) -> bool:
+        """Whether a layer is fitted where there is little time: it lost inputs, or has few rows."""
+        return isinstance(self._layers[name], nn.Linear) or self._mixes_what_it_lost(name, remains)
 
     def _remains(self, kept: dict[str, list[int]]) -> dict[str, Remains]:
         remains = {name: Remains() for name in self._sites}

@@ -23,7 +23,7 @@ from amc_hw.finetune import History, evaluate, recovery_settings, train
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
-from amc_hw.run_folder import read_json, write_json
+from amc_hw.run_folder import maker, read_json, write_json
 from amc_hw.search.study import StudyResult
 from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
 from amc_hw.stages.search import POLICY
@@ -44,8 +44,7 @@ def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
     """
     policy = read_json(run / POLICY)["channels"]
     if not (run / weights).exists():
-        step = "search" if weights == PRUNED else "finetune"
-        raise WrongRunError(f"{run / weights} is missing; make it with: amc-hw {step} --run {run} ...")
+        raise WrongRunError(f"{run / weights} is missing; make it with: {maker(run / weights)}")
     model = shrink(subject.model, subject.network, {group: range(count) for group, count in policy.items()})
     load_checkpoint(model, run / weights)
     return model.eval()
