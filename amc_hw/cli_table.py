@@ -108,6 +108,7 @@ def check(
                 "bias": found.bias,
                 "rank_correlation": found.rank_correlation,
                 "repeatability": found.repeatability,
+                "drift": found.drift,
                 "networks": [{**asdict(network), "error": network.error} for network in found.networks],
             }
         )
@@ -124,6 +125,11 @@ def check(
         f"mean error {found.mean_error:.2%}, worst {found.worst_error:.2%}, bias {found.bias:+.2%}, "
         f"rank correlation {rank} (one half of the measurements with the other: {again})"
     )
+    if steady := found.at_speed_of_table():
+        answer(
+            f"the original's time has changed by {found.drift:+.2%} since the table was made; with that divided out: "
+            f"mean error {steady.mean_error:.2%}, worst {steady.worst_error:.2%}, bias {steady.bias:+.2%}"
+        )
     for note in found.notes:
         say(f"note of the table: {note}")
     if plot is not None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amc_hw.devices.base import Device
-from amc_hw.latency.plan import CALIBRATION_NETWORKS, runs_of_visit
+from amc_hw.latency.plan import runs_of_visit
 from amc_hw.latency.prediction import Predictor, left_out_error, structure_of
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable
 from amc_hw.policy import Policy
@@ -36,7 +37,16 @@ def visit_ms(device: Device, file: Path, about_ms: float) -> float:
     return float(np.mean(device.time_model(file, warmup=warmup, runs=runs))) / 1e3
 
 
-def spread(visits_ms: Sequence[float]) -> float:
+def in_peace(visits_ms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide out what slowed the machine for a whole round of visits (networks x rounds).
+
+    A round's factor is the median of its visits over their networks' medians: Tukey's median polish, one pass.
+    """
+    relative = visits_ms / np.median(visits_ms, axis=1, keepdims=True)
+    return np.asarray(visits_ms / np.median(relative, axis=0))
+
+
+def spread(visits_ms: Sequence[float] | NDArray[np.float64]) -> float:
     """Return the range of the middle half of the visits to a network, as a share of their median."""
     low, middle, high = np.percentile(visits_ms, (25, 50, 75))
     return float((high - low) / middle)
@@ -58,7 +68,7 @@ class Clock:
         self._policies: list[Policy] = []
         self._structure = structure_of(rig.template.operators(rig.corners[0]))
         if all(network.structure != self._structure for network in table.calibration):
-            drawn = (rig.draw() for _ in range(CALIBRATION_NETWORKS - len(rig.corners)))
+            drawn = (rig.draw() for _ in range(rig.effort.calibration - len(rig.corners)))
             self._policies = [*rig.corners, *drawn]
         self._contents = [rig.content(policy) for policy in self._policies]
         self._visits_ms: list[list[float]] = [[] for _ in self._policies]
@@ -76,19 +86,20 @@ class Clock:
             progress(self._done, self._total, "timing whole networks")
         if not self._policies:
             return
-        predictor = Predictor(self._table)
+        predictor, visits_ms = Predictor(self._table), in_peace(np.array(self._visits_ms))
         networks = [
             CalibrationNetwork(
                 structure=self._structure,
                 model=model_name,
                 operators_ms=sum(predictor.operators_ms(self._rig.template.operators(policy))),
                 measured_ms=float(np.median(visits)),
+                original=policy == self._rig.corners[0],
             )
-            for policy, visits in zip(self._policies, self._visits_ms, strict=True)
+            for policy, visits in zip(self._policies, visits_ms, strict=True)
         ]
         self._table.calibration = [*self._table.calibration, *networks]
         self._table.errors = {**self._table.errors, self._structure: left_out_error(networks)}
-        unsteady = sum(spread(visits) > UNSTEADY_VISITS for visits in self._visits_ms)
+        unsteady = sum(spread(visits) > UNSTEADY_VISITS for visits in visits_ms)
         if unsteady * 4 > len(networks):
             self._table.note(
                 f"the times of {unsteady} of {len(networks)} whole networks of {model_name} disagree: "

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from amc_hw.data import Data, Part
 from amc_hw.distributed import Team, join
 from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.pruning.folding import folded
 from amc_hw.run_folder import write_bytes
 from amc_hw.training import (
     TEACHER_WEIGHT,
@@ -191,7 +192,7 @@ class _Run:
         self.steps_per_epoch = math.ceil(len(data.train) / settings.batch_size)
         self.teacher = None
         if teacher is not None:
-            self.teacher = copy.deepcopy(teacher).to(device).to(memory_format=torch.channels_last).eval()
+            self.teacher = folded(teacher).to(device).to(memory_format=torch.channels_last)
         self.averaged = copy.deepcopy(model) if settings.ema else None
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, settings.weight_decay), lr=settings.lr, momentum=0.9, nesterov=True

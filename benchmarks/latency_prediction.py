@@ -1,8 +1,10 @@
 """How well latency tables predict networks that they were not made from: builds each table, then checks it.
 
 Every table is built from nothing; then 30 random channel choices are predicted, written as TFLite, measured
-(median over 20 interleaved visits of each visit's mean) and compared. "of halves" is the rank correlation of one half
-of the visits with the other: what the measurements' own noise leaves to any prediction. The machine should be quiet.
+(median over interleaved visits of each visit's mean) and compared. "drift %" is how much longer the original takes
+then than when the table was made; "mean" and "worst at table's speed" are the errors with that divided out. "of
+halves" is the rank correlation of one half of the visits with the other: what the measurements' own noise leaves to
+any prediction. The machine should be quiet.
 
 usage: python benchmarks/latency_prediction.py [--threads 1 2] [--models NAME ...] [--networks 30] [--seed 1000]
                                                [--out FILE]
@@ -39,6 +41,9 @@ COLUMNS = (
     "mean %",
     "worst %",
     "bias %",
+    "drift %",
+    "mean at table's speed %",
+    "worst at table's speed %",
     "rank",
     "of halves",
     "table s",
@@ -85,12 +90,17 @@ def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, obje
             checked = check_table(device, subject, name, path, networks, seed, False, lambda *_: None)
     finally:
         device.close()
+    steady = checked.at_speed_of_table()
+    assert steady is not None  # the table was calibrated with this very network
     return {
         "model": name,
         "threads": threads,
         "mean": f"{checked.mean_error:.1%}".rstrip("%"),
         "worst": f"{checked.worst_error:.1%}".rstrip("%"),
         "bias": f"{checked.bias:+.1%}".rstrip("%"),
+        "drift": f"{checked.drift:+.1%}".rstrip("%"),
+        "steady_mean": f"{steady.mean_error:.1%}".rstrip("%"),
+        "steady_worst": f"{steady.worst_error:.1%}".rstrip("%"),
         "rank": f"{checked.rank_correlation or 0:.3f}",
         "halves": f"{checked.repeatability or 0:.3f}",
         "table_s": f"{seconds:.0f}",

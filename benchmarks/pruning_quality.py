@@ -1,8 +1,10 @@
 """Accuracy before fine-tuning when all channels inside the residual blocks are halved, method by method.
 
-    python benchmarks/pruning_quality.py --model resnet56 --checkpoint resnet56.th --data-root CIFAR10_NPZ
+    python benchmarks/pruning_quality.py --model resnet56 --checkpoint resnet56.pt --data-root CIFAR10_NPZ
+    python benchmarks/pruning_quality.py --model resnet56 --checkpoint resnet56.pt --data-root CIFAR10_NPZ --epochs 30
 
-`--data-root` is a folder with train.npz and test.npz. Seconds are those of one CPU core.
+`--data-root` is a folder with train.npz and test.npz. Seconds are those of one CPU core. With --epochs, the network of
+the last but one method is fine-tuned as `amc-hw compress` does it and scored again; nothing else is measured then.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from layer_rows import gather_rows
 from torch import Tensor, nn
 
 from amc_hw.data import Data, load_data
-from amc_hw.finetune import evaluate
+from amc_hw.finetune import evaluate, recovery_settings, train
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.pruning.importance import consumers
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.statistics import estimate_norms
+from amc_hw.terminal import progress_bar
 from amc_hw.trace.groups import Network, trace
 
 POINTS = 48
@@ -88,6 +91,30 @@ def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
     print(f"a fresh least-squares fit of every layer   {seconds:.2f} s a policy")
 
 
+def finetuned(model: nn.Module, data: Data, images: int, epochs: int, state: Path | None) -> None:
+    """Fine-tune the halved network with the original as its teacher; the search split chooses the epoch."""
+    calibration, _ = data.train.first(images, 0)
+    network = trace(model, calibration[:1])
+    small = Pruner(model, network, calibration, points=POINTS).pruned(halved(network))
+    original, before = evaluate(model, data.test), evaluate(small, data.test)
+    start = time.perf_counter()
+    with progress_bar() as progress:
+        history = train(
+            small,
+            data,
+            epochs=epochs,
+            **recovery_settings(len(data.train)),
+            teacher=model,
+            progress=progress,
+            state_path=state,
+        )
+    minutes, after = (time.perf_counter() - start) / 60, evaluate(small, data.test)
+    print(
+        f"test set: original {original:.2%}, halved {before:.2%}, after {history.best_epoch} of {epochs} epochs "
+        f"{after:.2%} ({after - original:+.2%}), {minutes:.0f} min"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet56")
@@ -95,12 +122,18 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--images", type=int, default=640, help="calibration images")
     parser.add_argument("--part", choices=["search", "test"], default="test", help="what is scored")
+    parser.add_argument("--epochs", type=int, help="fine-tune the halved network for so many epochs")
+    parser.add_argument("--state", type=Path, help="file from which a stopped fine-tuning goes on")
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     data = load_data(f"npz:{arguments.data_root}")
     model = build_model(arguments.model, data.num_classes, data.image_size[0])
     load_checkpoint(model, arguments.checkpoint)
-    measure(model.eval(), data, arguments.part, arguments.images)
+    if arguments.epochs:
+        finetuned(model.eval(), data, arguments.images, arguments.epochs, arguments.state)
+    else:
+        measure(model.eval(), data, arguments.part, arguments.images)
 
 
 if __name__ == "__main__":

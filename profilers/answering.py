@@ -25,10 +25,14 @@ MOST_FILES = 16
 
 
 class Kept:
-    """Files that came in requests, in a temporary folder that goes away with the program; the last few of them."""
+    """Files that came in requests, the last few of them.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Their temporary folder goes away with the program; it is made for the first file, because a program that is
+    killed leaves it behind.
+    """
+
+    def __init__(self) -> None:
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
         self.files: dict[str, Path] = {}
 
     def keep(self, request: Request) -> dict[str, object]:
@@ -38,12 +42,18 @@ class Kept:
             self.files.pop(name, None)
             while len(self.files) >= MOST_FILES:
                 self.files.pop(next(iter(self.files))).unlink()
-            file = self.folder / name
+            self.folder = self.folder or tempfile.TemporaryDirectory(prefix="amc-hw-")
+            file = Path(self.folder.name) / name
             file.write_bytes(base64.b64decode(str(request["content"])))
             self.files[name] = file
         elif name in self.files:
             self.files[name] = self.files.pop(name)  # the one used last goes last
         return {"file": str(self.files[name]) if name in self.files else None}
+
+    def close(self) -> None:
+        """Delete the files."""
+        if self.folder is not None:
+            self.folder.cleanup()
 
 
 def serve(verbs: dict[str, Callable[[Request], dict[str, object]]]) -> None:
@@ -51,8 +61,9 @@ def serve(verbs: dict[str, Callable[[Request], dict[str, object]]]) -> None:
     # Runtimes write their messages to stdout, too: answers get a channel of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    with tempfile.TemporaryDirectory(prefix="amc-hw-") as folder:
-        known = {**verbs, "keep": Kept(Path(folder)).keep}
+    kept = Kept()
+    known = {**verbs, "keep": kept.keep}
+    try:
         for line in sys.stdin:
             request: Request = {}
             try:
@@ -61,6 +72,8 @@ def serve(verbs: dict[str, Callable[[Request], dict[str, object]]]) -> None:
             except Exception as error:  # a bad request must not end the session
                 answer = {"error": f"{type(error).__name__}: {error}"}
             answers.write(json.dumps({"id": request.get("id"), **answer}) + "\n")
+    finally:
+        kept.close()
 
 
 def hold_to_cores(threads: int) -> str:

@@ -77,7 +77,7 @@ class AndroidDevice:
     """
 
     format = "tflite"
-    effort = Effort(networks=24, warmup=2, runs=30, samples=1, visits=1, visit_warmup=10, visit_runs=40)
+    effort = Effort(networks=24, warmup=2, runs=30, samples=1, calibration=12, visits=1, visit_warmup=10, visit_runs=40)
     """The whole table of a network in 24 + 12 starts of benchmark_model; docs/devices.md has the arithmetic."""
 
     def __init__(

@@ -15,8 +15,6 @@ import numpy as np
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import LatencyTable
 
-CALIBRATION_NETWORKS = 12
-
 
 @dataclass(frozen=True)
 class Effort:
@@ -29,7 +27,8 @@ class Effort:
         warmup: runs of each network that do not count.
         runs: runs of each network with the profiler on; the slowest quarter is left out.
         samples: times that the device then tells of each kernel: one for each run, or only their mean.
-        visits: times that every network of the calibration has its turn.
+        calibration: whole networks that are timed by the clock.
+        visits: times that every one of them has its turn.
         visit_warmup: runs of each visit that do not count, at least; a quarter of the others where they are many.
         visit_runs: runs that do; 0 for what `runs_of_visit` says.
     """
@@ -38,6 +37,7 @@ class Effort:
     warmup: int = 2
     runs: int = 8
     samples: int = 8
+    calibration: int = 32
     visits: int = 20
     visit_warmup: int = 2
     visit_runs: int = 0

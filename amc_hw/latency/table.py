@@ -148,12 +148,21 @@ class Entry(_Strict):
 
 
 class CalibrationNetwork(_Strict):
-    """One whole network: the sum of its operators by the table, and what the clock said (milliseconds)."""
+    """One whole network: the sum of its operators by the table, and what the clock said (milliseconds).
+
+    Attributes:
+        structure: `amc_hw.latency.prediction.structure_of` its operators.
+        model: its name for people.
+        operators_ms: the sum.
+        measured_ms: the clock.
+        original: it has all its channels.
+    """
 
     structure: str
     model: str
     operators_ms: Milliseconds
     measured_ms: Milliseconds
+    original: bool = False
 
 
 class PredictionError(_Strict):

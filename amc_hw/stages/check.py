@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from amc_hw.clock import spread, visit_ms
+from amc_hw.clock import in_peace, spread, visit_ms
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import measuring
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.export.formats import export, find_format
 from amc_hw.latency.graph import GraphTemplate
-from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.prediction import Predictor, structure_of
+from amc_hw.latency.table import LatencyTable
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.rig import effort_of
@@ -33,7 +35,7 @@ LOWEST_RATIO = 0.2
 
 @dataclass(frozen=True)
 class CheckedNetwork:
-    """One network; ``measured_ms`` is the median of the visits' means, ``halves_ms`` that of every second visit."""
+    """One network; ``measured_ms`` is the median of its visits, ``halves_ms`` that of every second one."""
 
     channels: dict[str, int]
     predicted_ms: float
@@ -49,11 +51,20 @@ class CheckedNetwork:
 
 @dataclass(frozen=True)
 class TableCheck:
-    """How well a table predicts networks that it was not made from."""
+    """How well a table predicts networks that it was not made from.
+
+    Attributes:
+        table: its file.
+        notes: what it says of itself.
+        networks: what was measured.
+        drift: how much longer the original takes now than when the table was made, a fraction of then; None where
+            the table was not calibrated with it.
+    """
 
     table: Path
     notes: tuple[str, ...]
     networks: tuple[CheckedNetwork, ...]
+    drift: float | None
 
     @property
     def mean_error(self) -> float:
@@ -79,6 +90,14 @@ class TableCheck:
     def repeatability(self) -> float | None:
         """Spearman's, of one half of the visits and the other: what noise leaves to any prediction."""
         return _spearman([network.halves_ms for network in self.networks])
+
+    def at_speed_of_table(self) -> TableCheck | None:
+        """Return the same with the drift divided out: the table's own errors, on a machine that keeps its speed."""
+        if self.drift is None:
+            return None
+        slower = 1 + self.drift
+        networks = (replace(network, measured_ms=network.measured_ms / slower) for network in self.networks)
+        return replace(self, networks=tuple(networks), drift=0.0)
 
 
 def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -110,7 +129,8 @@ def check_table(
     """Measure random pruned networks beside their prediction; what the table lacks is measured first.
 
     The first network is exported as ``amc-hw export`` does it, and its operators are held against those of the
-    file that stands in for it: written from the original's graph, in milliseconds, with random weights.
+    file that stands in for it: written from the original's graph, in milliseconds, with random weights. The original
+    is measured among them, to tell a machine that is faster or slower by now from a wrong table.
 
     Args:
         device: where to measure.
@@ -139,9 +159,13 @@ def check_table(
             if not export_all:
                 write_bytes(file, template.file(policy, random))
             files.append(file)
+        unpruned = Path(folder) / f"original.{device.format}"
+        write_bytes(unpruned, template.file(subject.network.original, random))
+        original = template.operators(subject.network.original)
         predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
         with measuring(device):
-            means = _interleaved(device, files, predicted, progress)
+            about = [*predicted, predictor.network_ms(original)]
+            *visits, of_original = _interleaved(device, [*files, unpruned], about, progress)
     return TableCheck(
         path,
         tuple(measured.notes),
@@ -149,13 +173,22 @@ def check_table(
             CheckedNetwork(
                 channels=dict(policy),
                 predicted_ms=predicted_ms,
-                measured_ms=float(np.median(visits)),
-                halves_ms=(float(np.median(visits[::2])), float(np.median(visits[1::2]))),
-                spread=spread(visits),
+                measured_ms=float(np.median(ms)),
+                halves_ms=(float(np.median(ms[::2])), float(np.median(ms[1::2]))),
+                spread=spread(ms),
             )
-            for policy, predicted_ms, visits in zip(policies, predicted, means, strict=True)
+            for policy, predicted_ms, ms in zip(policies, predicted, visits, strict=True)
         ),
+        _drift(measured, structure_of(original), model_name, float(np.median(of_original))),
     )
+
+
+def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) -> float | None:
+    """Compare what the original takes now with what it took when the table was calibrated with it."""
+    for network in table.calibration:
+        if network.original and (network.structure, network.model) == (structure, model_name):
+            return now_ms / network.measured_ms - 1
+    return None
 
 
 def _export(device: Device, subject: Traced, template: GraphTemplate, policy: Policy, file: Path) -> None:
@@ -169,13 +202,13 @@ def _export(device: Device, subject: Traced, template: GraphTemplate, policy: Po
 
 
 def _interleaved(
-    device: Device, files: Sequence[Path], predicted: Sequence[float], progress: Progress
-) -> list[list[float]]:
-    """Time all files in turns, a short visit each, so that a slow moment hits few of them; means in milliseconds."""
-    means: list[list[float]] = [[] for _ in files]
-    total = max(LEAST_VISITS, effort_of(device).visits) * len(files)
-    for step in range(total):
-        index = step % len(files)
-        progress(step, total, "measuring networks")
-        means[index].append(visit_ms(device, files[index], predicted[index]))
-    return means
+    device: Device, files: Sequence[Path], about_ms: Sequence[float], progress: Progress
+) -> npt.NDArray[np.float64]:
+    """Time all files in turns, a short visit each; their means in milliseconds, a row for each file."""
+    rounds = max(LEAST_VISITS, 2 * effort_of(device).visits)
+    visits = np.empty((len(files), rounds))
+    for step in range(visits.size):
+        turn, index = divmod(step, len(files))
+        progress(step, visits.size, "measuring networks")
+        visits[index, turn] = visit_ms(device, files[index], about_ms[index])
+    return in_peace(visits)

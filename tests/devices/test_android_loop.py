@@ -15,7 +15,7 @@ from amc_hw.devices.android import AndroidDevice
 from amc_hw.devices.registry import is_connected
 from amc_hw.export.formats import FORMATS
 from amc_hw.latency.benchmark_log import parse_log
-from amc_hw.latency.plan import CALIBRATION_NETWORKS, Effort
+from amc_hw.latency.plan import Effort
 from amc_hw.latency.table import load_table
 from amc_hw.lowering import lower
 from amc_hw.measure import measure_table
@@ -23,7 +23,7 @@ from amc_hw.models.zoo import build_model
 from amc_hw.stages import verify
 from amc_hw.stages.subject import Traced, trace_subject
 
-QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, visits=1, visit_warmup=1, visit_runs=10)
+QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, calibration=12, visits=1, visit_warmup=1, visit_runs=10)
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -32,7 +32,7 @@ def silent(done: int, total: int, text: str) -> None:
 
 def test_profile_takes_at_most_forty_starts() -> None:
     effort = AndroidDevice.effort
-    assert effort.networks + effort.visits * CALIBRATION_NETWORKS <= 40
+    assert effort.networks + effort.visits * effort.calibration <= 40
 
 
 def test_compress_on_the_phone(
@@ -98,5 +98,5 @@ def test_profile_goes_on_after_a_lost_cable(
     again = open_android(phone)
     table = measure_table(again, template, subject.choices, "tiny", path, 0, silent)
     assert kept <= {entry.key for entry in table.entries}
-    assert len(table.calibration) == CALIBRATION_NETWORKS
-    assert again.traffic.starts == 2 + CALIBRATION_NETWORKS  # three of the five networks were known
+    assert len(table.calibration) == QUICK.calibration
+    assert again.traffic.starts == 2 + QUICK.calibration  # three of the five networks were known

@@ -47,6 +47,11 @@ def test_a_table_is_held_against_its_device(
     # A device that has become a fifth slower since: the check must say so.
     slower = check_table(SimulatedDevice(overhead=1.26), traced, "tiny", path, 6, 1, False, silent)
     assert slower.bias == pytest.approx(1.05 / 1.26 - 1, abs=0.03)
+    assert good.drift == pytest.approx(0, abs=0.03)
+    assert slower.drift == pytest.approx(1.26 / 1.05 - 1, abs=0.03)
+    steady = slower.at_speed_of_table()
+    assert steady is not None
+    assert steady.mean_error <= steady.worst_error < 0.05
     assert [n.channels for n in slower.networks] == [n.channels for n in good.networks]
     with pytest.raises(DeviceError, match="connect the device"):
         check_table(TableOnly("simulated", path), traced, "tiny", path, 6, 1, False, silent)
