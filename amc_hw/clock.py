@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.devices.base import Device
-from amc_hw.latency.plan import runs_of_visit
+from amc_hw.latency.plan import rounds_of_visits, runs_of_visit
 from amc_hw.latency.prediction import Predictor, left_out_error, structure_of
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable
 from amc_hw.policy import Policy
@@ -110,4 +110,6 @@ class Clock:
         index = self._done % len(self._policies)
         file, visits = self._rig.put(self._contents[index]), self._visits_ms[index]
         visits.append(visit_ms(self._rig.device, file, float(np.median(visits)) if visits else FIRST_GUESS_MS))
+        if not self._done:  # the first one was the original
+            self._total = len(self._policies) * rounds_of_visits(self._rig.effort, visits[0])
         self._done += 1

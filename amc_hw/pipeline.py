@@ -24,7 +24,7 @@ from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import UsageError, WrongRunError
 from amc_hw.export.formats import load_file
 from amc_hw.finetune import demo_settings, evaluate, train
-from amc_hw.latency.table import LatencyTable
+from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.pruning.importance import find_importance
@@ -48,9 +48,9 @@ from amc_hw.stages.subject import (
     subject_of,
     trace_subject,
 )
-from amc_hw.stages.table import profile, run_cost
+from amc_hw.stages.table import TABLE, profile, run_cost
 from amc_hw.stages.unverified import cautions, trust_in_table
-from amc_hw.stages.verify import verify
+from amc_hw.stages.verify import doubts, verify
 
 Progress = Callable[[int, int, str], None]
 
@@ -134,7 +134,8 @@ def search_subject(
         verified = trust_in_table(run, subject, found, ranked, device, score, progress)
         told = cautions(run, subject, template)
     else:
-        verified, told = verify(run, subject, found, ranked, device, score, progress), []
+        verified = verify(run, subject, found, ranked, device, score, progress)
+        told = doubts(verified.chosen, load_table(run / TABLE).notes)
     told += under_floor(verified.chosen, config.accuracy_floor)
     for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
         (run / stale).unlink(missing_ok=True)

@@ -15,6 +15,8 @@ import numpy as np
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import LatencyTable
 
+SLOW_MS = 10.0
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -28,7 +30,7 @@ class Effort:
         runs: runs of each network with the profiler on; the slowest quarter is left out.
         samples: times that the device then tells of each kernel: one for each run, or only their mean.
         calibration: whole networks that are timed by the clock.
-        visits: times that every one of them has its turn.
+        visits: times that every one of them has its turn, at most; see `rounds_of_visits`.
         visit_warmup: runs of each visit that do not count, at least; a quarter of the others where they are many.
         visit_runs: runs that do; 0 for what `runs_of_visit` says.
     """
@@ -50,6 +52,11 @@ def runs_of_visit(latency_ms: float) -> int:
     time of the measurement see it at its usual speed; few long ones do not (docs/latency-tables.md).
     """
     return round(min(1000.0, max(3.0, 30.0 / latency_ms)))
+
+
+def rounds_of_visits(effort: Effort, latency_ms: float) -> int:
+    """Return how often every whole network has its turn; a slow one half as often: a visit to it is a longer one."""
+    return effort.visits if latency_ms <= SLOW_MS else max(1, effort.visits // 2)
 
 
 def families_to_measure(table: LatencyTable, operators: Sequence[Operator], effort: Effort = Effort()) -> set[str]:

@@ -17,6 +17,7 @@ from amc_hw.devices.turns import measuring
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.export.formats import export, find_format
 from amc_hw.latency.graph import GraphTemplate
+from amc_hw.latency.plan import rounds_of_visits
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable
 from amc_hw.policy import Policy
@@ -204,8 +205,8 @@ def _export(device: Device, subject: Traced, template: GraphTemplate, policy: Po
 def _interleaved(
     device: Device, files: Sequence[Path], about_ms: Sequence[float], progress: Progress
 ) -> npt.NDArray[np.float64]:
-    """Time all files in turns, a short visit each; their means in milliseconds, a row for each file."""
-    rounds = max(LEAST_VISITS, 2 * effort_of(device).visits)
+    """Time all files in turns, the original last, a short visit each; means in milliseconds, a row for each file."""
+    rounds = max(LEAST_VISITS, 2 * rounds_of_visits(effort_of(device), about_ms[-1]))
     visits = np.empty((len(files), rounds))
     for step in range(visits.size):
         turn, index = divmod(step, len(files))

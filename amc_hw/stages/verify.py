@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ HEADROOM = 0.995
 """What is measured here is aimed this much under the target, so that the final benchmark finds it there, too."""
 WELL_USED = 0.95
 """The least share of a latency budget that a policy should use by the clock."""
+FAR_OFF = 0.15
+"""Error of the chosen policy's prediction that is no drift of a device's speed any more, but a wrong table."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,17 @@ def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn
     known = {tuple(episode.policy.items()): episode.accuracy for episode in search.study.episodes}
     accuracy = known.get(tuple(policy.items()))
     return score(model) if accuracy is None else accuracy
+
+
+def doubts(chosen: Candidate, notes: Sequence[str]) -> list[str]:
+    """Say that the table was wrong about the chosen policy, and what the table says of itself; nothing else."""
+    if chosen.measured_ms is None or abs(chosen.measured_ms / chosen.predicted_ms - 1) <= FAR_OFF:
+        return []
+    return [
+        f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and the "
+        "search judged latencies by it; measure into another --table when the device is quiet, and search again.",
+        *(f"the table says of itself: {note}" for note in notes),
+    ]
 
 
 def export_original(run: Path, subject: Subject, device: Device, progress: Progress) -> None:

@@ -24,7 +24,7 @@ from amc_hw.stages.costs import network_costs
 from amc_hw.stages.search import Candidate, Search, under_floor
 from amc_hw.stages.shortlist import best_policies, few_images, fit
 from amc_hw.stages.subject import Traced
-from amc_hw.stages.verify import verify
+from amc_hw.stages.verify import doubts, verify
 
 
 class Cutter:
@@ -125,6 +125,15 @@ def test_a_policy_under_the_floor_comes_with_a_warning() -> None:
     candidate = Candidate({"g": 8}, 0.89, 1.0, 1.0, 2.0, False)
     assert under_floor(candidate, None) == under_floor(candidate, 0.89) == []
     assert "89.00% before fine-tuning, under the floor of 90.00%" in under_floor(candidate, 0.9)[0]
+
+
+def test_a_table_that_was_wrong_about_the_policy_is_told() -> None:
+    notes = ["the machine was busy."]
+    assert doubts(Candidate({"g": 8}, 0.89, 1.0, 1.1, 2.0, False), notes) == []
+    assert doubts(Candidate({"g": 8}, 0.89, 1.0, None, None, False), notes) == []
+    wrong, note = doubts(Candidate({"g": 8}, 0.89, 6.009, 1.551, 2.0, False), notes)
+    assert "predicts 6.009 ms where the device takes 1.551 ms" in wrong
+    assert "the machine was busy" in note
 
 
 def test_what_is_well_under_its_budget_is_grown(traced: Traced, template: GraphTemplate, tmp_path: Path) -> None:
