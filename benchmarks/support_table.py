@@ -55,7 +55,7 @@ TOLERANCE = 1e-4
 def build(name: str) -> tuple[nn.Module, Any]:
     """Return a network with random weights and its example input."""
     if name == DETECTOR:
-        detector = torchvision.models.detection.get_model(name, weights=None, weights_backbone=None)
+        detector = torchvision.models.get_model(name, weights=None, weights_backbone=None)
         return detector.eval(), [torch.rand(3, 320, 320)]
     if name in ZOO:
         size = default_image_size(name)
@@ -73,7 +73,7 @@ def calibrate_norms(model: nn.Module, example: Any) -> None:
 
         def hook(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             norm.running_mean.copy_(inputs[0].mean((0, 2, 3)))
-            norm.running_var.copy_(inputs[0].var((0, 2, 3)) + 1e-3)
+            norm.running_var.copy_(inputs[0].var((0, 2, 3), correction=0) + 1e-3)
 
         norm.register_forward_pre_hook(hook)
     outputs(model, example)
@@ -82,8 +82,14 @@ def calibrate_norms(model: nn.Module, example: Any) -> None:
 
 
 def outputs(model: nn.Module, example: Any) -> list[Tensor]:
+    """Return what a network computes; of a detector, its head: what follows picks boxes, and ties fall either way."""
+    told: list[Any] = []
+    last = model.head if isinstance(example, list) else model
+    hook = last.register_forward_hook(lambda module, inputs, output: told.append(output))
     with torch.no_grad():
-        return [leaf for leaf in tree_flatten(model(example))[0] if isinstance(leaf, Tensor)]
+        model(example)
+    hook.remove()
+    return [leaf for leaf in tree_flatten(told[0])[0] if isinstance(leaf, Tensor)]
 
 
 def draw(network: Network, random: np.random.Generator) -> dict[str, list[int]]:
