@@ -191,7 +191,7 @@ def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json 
 @app.command(epilog=example("amc-hw export --run runs/r20 --format tflite"))
 def export(
     run: Run,
-    format: Annotated[str, typer.Option("--format", help="tflite, onnx or torch")] = "tflite",
+    format: Annotated[str, typer.Option("--format", help="tflite, onnx, aten (for --device cuda) or torch")] = "tflite",
     json: Json = False,
 ) -> None:
     """Write a run's network as a file for devices."""
@@ -199,7 +199,7 @@ def export(
     from amc_hw.stages import finish
 
     _, subject = open_subject(run)
-    path = finish.export(run, subject, format)
+    path = finish.export(run, subject, format, finish.batch_of(run))
     if json:
         print_json({"file": str(path), "bytes": path.stat().st_size})
     else:

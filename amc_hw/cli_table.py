@@ -188,6 +188,8 @@ def import_(
         print_json({"table": str(out), "entries": len(table.entries), "left_out": _left_out(table)})
         return
     answer(f"{out}: {len(table.entries)} entries of {len(table.families())} kinds of operators from {len(logs)} logs")
+    for note in table.notes[1:]:  # the first one names the logs
+        say(f"warning: {note}")
     for name, error in _left_out(table).items():
         answer(f"{name}: predicted {error:+.1%} off by the other networks' logs")
 

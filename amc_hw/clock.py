@@ -103,7 +103,7 @@ class Clock:
         if unsteady * 4 > len(networks):
             self._table.note(
                 f"the times of {unsteady} of {len(networks)} whole networks of {model_name} disagree: "
-                "the machine was busy; measure again when it is quiet."
+                "the machine was busy; delete the table and measure again when it is quiet."
             )
 
     def _visit(self) -> None:

@@ -117,7 +117,7 @@ def _measure_operators(rig: Rig, table: LatencyTable, path: Path, clock: Clock, 
     if unsteady * 4 > done:
         table.note(
             f"{unsteady} of {done} networks stayed unsteady although measured again: "
-            "the machine was busy; measure again when it is quiet.",
+            "the machine was busy; delete the table and measure again when it is quiet.",
         )
 
 

@@ -14,11 +14,15 @@ import base64
 import json
 import os
 import platform
+import select
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 Request = dict  # one JSON object
 MOST_FILES = 16
@@ -61,6 +65,7 @@ def serve(verbs: dict[str, Callable[[Request], dict[str, object]]]) -> None:
     # Runtimes write their messages to stdout, too: answers get a channel of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    end_with(answers)
     kept = Kept()
     known = {**verbs, "keep": kept.keep}
     try:
@@ -74,6 +79,24 @@ def serve(verbs: dict[str, Callable[[Request], dict[str, object]]]) -> None:
             answers.write(json.dumps({"id": request.get("id"), **answer}) + "\n")
     finally:
         kept.close()
+
+
+def end_with(answers: TextIO) -> None:
+    """End the program when nobody reads its answers any more: a cut connection must not leave it measuring.
+
+    A signal ends it, too, so that its temporary folders go with it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if not hasattr(select, "poll"):  # Windows
+        return
+    hung_up = select.poll()
+    hung_up.register(answers, 0)
+
+    def watch() -> None:
+        hung_up.poll()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def hold_to_cores(threads: int) -> str:

@@ -109,7 +109,7 @@ class SshMachine:
         """See `Machine.explained`."""
         if error.status == SSH_FAILED:
             return NotConnectedError(
-                f"ssh cannot reach {self.destination} ({error.message}); this must work without a question: "
-                f"ssh -o BatchMode=yes {self.destination} true"
+                f"ssh cannot reach {self.destination} ({error.message}); this must work without a question, and print "
+                f"nothing: {shlex.join([*self._client, self.destination, 'true'])}"
             )
         return DeviceError(f"on {self.destination}: {error.message}")

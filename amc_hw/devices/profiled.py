@@ -87,6 +87,12 @@ class ProfiledDevice:
         return [Kernel(kernel["name"], tuple(kernel["samples_us"])) for kernel in answer["kernels"]]
 
     def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
+        try:
+            return self._answered(verb, file, warmup, runs)
+        except ProfilerDiedError as error:
+            raise self._machine.explained(error) from error
+
+    def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
         placed = self._machine.placed(self._profiler, file)
         try:
             return self._profiler.request(do=verb, file=placed, warmup=warmup, runs=runs)

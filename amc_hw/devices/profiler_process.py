@@ -89,7 +89,14 @@ class ProfilerProcess:
                     raise EOFError
                 self._buffer += read
         line, self._buffer = self._buffer.split(b"\n", 1)
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            self.close()
+            raise DeviceError(
+                f"the profiler answered '{line[:60].decode(errors='replace')}': something else prints there, perhaps a "
+                "login file of that machine (.bashrc); make it silent where nobody sits at a terminal."
+            ) from error
         return answer
 
     def _started(self) -> subprocess.Popen[bytes]:

@@ -68,15 +68,28 @@ class OnnxModel:
         except Exception as error:  # ONNX Runtime's errors have no common class
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnsupportedModelError(f"this is not an ONNX model that ONNX Runtime can run: {reason}") from error
-        entry = self._session.get_inputs()[0]
-        self._name, shape = entry.name, entry.shape
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if inputs else []
+        if (
+            len(inputs) != 1
+            or inputs[0].type != "tensor(float)"
+            or not all(isinstance(size, int) for size in shape[1:])
+        ):
+            told = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none"
+            raise UnsupportedModelError(
+                f"its inputs are: {told}; export it with one input, float32 images of a fixed size (batch, C, H, W)."
+            )
+        self._name = inputs[0].name
         self._batch = shape[0] if shape and isinstance(shape[0], int) else 0
-        self.image_size = tuple(int(size) for size in shape[1:]) if len(shape) == 4 else ()
+        self.image_size = tuple(shape[1:]) if len(shape) == 4 else ()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the outputs for ``images`` (N, C, H, W float32)."""
         return in_batches(self._run, images, self._batch or len(images))
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        output: np.ndarray = self._session.run(None, {self._name: images})[0]
-        return output
+        try:
+            output: np.ndarray = self._session.run(None, {self._name: images})[0]
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise UnsupportedModelError(f"ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
+        return np.atleast_1d(output)

@@ -56,7 +56,8 @@ class LoggedNetwork:
         for log in self.logs:
             if not log.operators:
                 raise TableError(
-                    f"a log of {self.name} has no operator times; run benchmark_model with --enable_op_profiling=true."
+                    f"a log of {self.name} has no operator times; run benchmark_model with --enable_op_profiling=true, "
+                    "and name its --profile where they went into a file of their own."
                 )
             own: dict[int, float] = {}
             owners = align(self.operators, [operator.type for operator in log.operators])
@@ -93,6 +94,9 @@ def import_logs(networks: Sequence[LoggedNetwork], fingerprint: Fingerprint, sou
     """
     table = _table(networks, fingerprint)
     table.notes = [f"imported from {sum(len(n.logs) for n in networks)} logs of benchmark_model: {source}"]
+    for network in networks:
+        for problem in dict.fromkeys(problem for log in network.logs for problem in log.problems):
+            table.note(f"a log of {network.name}: {problem}")
     if len(networks) > 1:
         left_out = {n.name: _left_out_error(n, [o for o in networks if o is not n], fingerprint) for n in networks}
         sizes = [abs(error) for error in left_out.values()]

@@ -15,7 +15,7 @@ from amc_hw.latency.import_logs import LoggedNetwork
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=1, lt=1_000_000)]
 Operators = Callable[[BenchmarkLog], Sequence[Operator]]
 
 

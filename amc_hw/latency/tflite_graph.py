@@ -40,7 +40,10 @@ class TfliteGraph(Graph):
     def __init__(self, content: bytes) -> None:
         if content[4:8] != b"TFL3":
             raise UnsupportedModelError("this is not a TFLite file (its identifier TFL3 is missing).")
-        self.model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
+        try:
+            self.model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
+        except Exception as error:  # offsets that lead nowhere make flatbuffers raise almost anything
+            raise UnsupportedModelError(f"this TFLite file is damaged ({error}); export it again.") from error
         if len(self.model.subgraphs) != 1:
             raise UnsupportedModelError("the TFLite file has control flow (several subgraphs); export one without.")
         self.subgraph = self.model.subgraphs[0]

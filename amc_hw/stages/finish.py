@@ -20,6 +20,7 @@ from amc_hw.events import epoch_events
 from amc_hw.export.formats import FORMATS, load_file
 from amc_hw.export.formats import export as export_file
 from amc_hw.finetune import History, evaluate, recovery_settings, train
+from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
@@ -28,6 +29,7 @@ from amc_hw.search.study import StudyResult
 from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
 from amc_hw.stages.search import POLICY
 from amc_hw.stages.subject import Subject
+from amc_hw.stages.table import TABLE
 
 Progress = Callable[[int, int, str], None]
 
@@ -92,6 +94,12 @@ def best_weights(run: Path) -> str:
     return FINETUNED if (run / FINETUNED).exists() else PRUNED
 
 
+def batch_of(run: Path) -> int:
+    """Return the batch size of the device that a run was made for."""
+    table = run / TABLE
+    return load_table(table).fingerprint.batch_size if table.exists() else 1
+
+
 def export(run: Path, subject: Subject, format_name: str, batch_size: int = 1) -> Path:
     """Write the run's network as ``tflite``, ``onnx`` or as a ``torch`` exported program.
 
@@ -117,7 +125,7 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
     """Return the top-1 accuracy of an exported file as a fraction.
 
     Raises:
-        UsageError: the file does not exist, or takes other images than the data set has.
+        UsageError: the file does not exist, takes other images than the data set has, or tells fewer classes apart.
     """
     model = load_file(file)
     correct = done = 0
@@ -127,8 +135,14 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
                 f"{file.name} takes images of (channels, height, width) {model.image_size}, "
                 f"the data has {tuple(images.shape[1:])}."
             )
-        logits = model(images.numpy())
-        correct += int((np.asarray(logits).reshape(len(images), -1).argmax(1) == labels.numpy()).sum())
+        scores = np.asarray(model(images.numpy()))
+        scores = scores.reshape(len(images), -1) if scores.size % len(images) == 0 else scores.reshape(1, -1)
+        if len(scores) != len(images) or scores.shape[1] <= int(labels.max()):
+            raise UsageError(
+                f"{file.name} gives {scores.size / len(images):g} numbers for an image, the data has "
+                f"{int(part.labels.max()) + 1} classes; export the network with a score for each class."
+            )
+        correct += int((scores.argmax(1) == labels.numpy()).sum())
         done += len(images)
         progress(done, len(part), f"evaluating {file.name}")
     return correct / len(part)
