@@ -14,7 +14,12 @@ Model = Annotated[
 Checkpoint = Annotated[Optional[Path], typer.Option(help="file with the trained weights")]  # noqa: UP045
 DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")]
 DataRoot = Annotated[Optional[Path], typer.Option(help="folder of cifar10 or imagenet")]  # noqa: UP045
-DeviceName = Annotated[str, typer.Option("--device", help="host, pixel1, android:SERIAL ...; see: amc-hw devices")]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device", help="host, onnx, cuda, ssh:user@host:onnx, pixel1, android:SERIAL ...; see: amc-hw devices"
+    ),
+]
 TableFile = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--table", help="latency table to use and extend; by default one for each device in the user's cache"),

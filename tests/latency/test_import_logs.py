@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,13 @@ def test_left_out_networks_are_predicted_and_the_errors_kept(tmp_path: Path) -> 
         assert Predictor(table).network_ms(logged.operators) == pytest.approx(logged.measured_ms, rel=0.01)
     first = next(entry for entry in table.entries if entry.c_in == 3 and entry.c_out == 32)
     assert (first.count, first.median_us) == (3, pytest.approx(time_us(networks[0].operators[0])))
+
+
+def test_what_is_odd_about_a_log_is_noted_once() -> None:
+    logged = network("full", CHANNELS)
+    odd = [replace(log, problems=("operators add up to half of a run.",)) for log in logged.logs]
+    table = import_logs([replace(logged, logs=odd)], PHONE, "a test")
+    assert table.notes[1:] == ["a log of full: operators add up to half of a run."]
 
 
 def test_repeats_that_differ_too_much_are_marked() -> None:

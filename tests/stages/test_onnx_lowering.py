@@ -11,6 +11,8 @@ import torch
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from amc_hw.data import Part
+from amc_hw.data_sources import InMemory
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.export.formats import FORMATS, export, load_file, output_difference
 from amc_hw.export.onnx import OnnxModel, to_onnx
@@ -19,6 +21,7 @@ from amc_hw.latency.onnx_graph import OnnxGraph
 from amc_hw.latency.plan import draw_policy
 from amc_hw.lowering import lower
 from amc_hw.pruning.surgery import shrink
+from amc_hw.stages.finish import evaluate_file
 from amc_hw.stages.subject import Traced
 
 
@@ -96,3 +99,23 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"")
     with pytest.raises(UsageError, match="none of the formats"):
         load_file(tmp_path / "m.bin")
+
+
+def test_a_file_that_gives_no_score_for_each_class_is_not_scored(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("ArgMax", ["flat"], ["label"], axis=1, keepdims=0),
+    ]
+    images = helper.make_tensor_value_info("x", kinds.FLOAT, [1, 1, 8, 8])
+    label = helper.make_tensor_value_info("label", kinds.INT64, [1])
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [images], [label]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 8
+    (tmp_path / "labels.onnx").write_bytes(model.SerializeToString())
+    pixels, labels = torch.zeros(20, 8, 8, 1, dtype=torch.uint8), torch.arange(20) % 10
+    part = Part(InMemory(pixels), torch.arange(20), labels, (0.5,), (0.5,))
+    with pytest.raises(UsageError, match="gives 1 numbers for an image, the data has 10 classes"):
+        evaluate_file(tmp_path / "labels.onnx", part, lambda *_: None)
