@@ -46,12 +46,12 @@ class Effort:
 
 
 def runs_of_visit(latency_ms: float) -> int:
-    """Return how often a whole network runs under the clock each time it is its turn: for a few hundredths of a second.
+    """Return how often a whole network runs under the clock each time it is its turn: for about 15 ms.
 
     A machine that others use, too, is slow for a second or so now and then. Many short visits spread over the
     time of the measurement see it at its usual speed; few long ones do not (docs/latency-tables.md).
     """
-    return round(min(1000.0, max(3.0, 30.0 / latency_ms)))
+    return round(min(1000.0, max(3.0, 15.0 / latency_ms)))
 
 
 def rounds_of_visits(effort: Effort, latency_ms: float) -> int:
