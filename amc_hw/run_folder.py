@@ -59,7 +59,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file in one step: readers see the old content or the new one, never half of it."""
-    if not path.name or path.is_dir():
+    if path.is_dir():
         raise RunFolderError(f"{path} is a folder; name a file.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with _explained(path):

@@ -78,6 +78,7 @@ def serve(verbs: dict[str, Callable[[Request], dict[str, object]]]) -> None:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             answers.write(json.dumps({"id": request.get("id"), **answer}) + "\n")
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # when stdin ends, the readers go, too: not in the middle of this
         kept.close()
 
 
@@ -86,7 +87,12 @@ def end_with(answers: TextIO) -> None:
 
     A signal ends it, too, so that its temporary folders go with it.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(1)
+
+    signal.signal(signal.SIGTERM, stop)
     if not hasattr(select, "poll"):  # Windows
         return
     hung_up = select.poll()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amc_hw.devices.base import Kernel
+from amc_hw.devices.base import Kernel, NotConnectedError
 from amc_hw.devices.machines import Machine
 from amc_hw.devices.profiler_process import ProfilerDiedError
 from amc_hw.errors import DeviceError
@@ -90,7 +90,10 @@ class ProfiledDevice:
         try:
             return self._answered(verb, file, warmup, runs)
         except ProfilerDiedError as error:
-            raise self._machine.explained(error) from error
+            cause = self._machine.explained(error)
+            if isinstance(cause, NotConnectedError):
+                raise cause from error
+            raise  # it says at which work the program died
 
     def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
         placed = self._machine.placed(self._profiler, file)

@@ -66,8 +66,9 @@ class OnnxModel:
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UnsupportedModelError(f"this is not an ONNX model that ONNX Runtime can run: {reason}") from error
+            raise UnsupportedModelError(
+                f"this is not an ONNX model that ONNX Runtime can run: {_reason(error)}"
+            ) from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
         if (
@@ -91,5 +92,10 @@ class OnnxModel:
         try:
             output: np.ndarray = self._session.run(None, {self._name: images})[0]
         except Exception as error:  # ONNX Runtime's errors have no common class
-            raise UnsupportedModelError(f"ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
+            raise UnsupportedModelError(f"ONNX Runtime cannot run it: {_reason(error)}") from error
         return np.atleast_1d(output)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what ONNX Runtime says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

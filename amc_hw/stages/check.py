@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from amc_hw.clock import in_peace, spread, visit_ms
@@ -204,7 +204,7 @@ def _export(device: Device, subject: Traced, template: GraphTemplate, policy: Po
 
 def _interleaved(
     device: Device, files: Sequence[Path], about_ms: Sequence[float], progress: Progress
-) -> npt.NDArray[np.float64]:
+) -> NDArray[np.float64]:
     """Time all files in turns, the original last, a short visit each; means in milliseconds, a row for each file."""
     rounds = max(LEAST_VISITS, 2 * rounds_of_visits(effort_of(device), about_ms[-1]))
     visits = np.empty((len(files), rounds))

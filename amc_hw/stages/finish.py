@@ -128,7 +128,7 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
         UsageError: the file does not exist, takes other images than the data set has, or tells fewer classes apart.
     """
     model = load_file(file)
-    correct = done = 0
+    classes, correct, done = int(part.labels.max()) + 1, 0, 0
     for images, labels in part.batches(EVALUATION_BATCH):
         if model.image_size != tuple(images.shape[1:]):
             raise UsageError(
@@ -136,13 +136,13 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
                 f"the data has {tuple(images.shape[1:])}."
             )
         scores = np.asarray(model(images.numpy()))
-        scores = scores.reshape(len(images), -1) if scores.size % len(images) == 0 else scores.reshape(1, -1)
-        if len(scores) != len(images) or scores.shape[1] <= int(labels.max()):
+        numbers = scores.size / len(images)
+        if numbers < classes or numbers % 1:
             raise UsageError(
-                f"{file.name} gives {scores.size / len(images):g} numbers for an image, the data has "
-                f"{int(part.labels.max()) + 1} classes; export the network with a score for each class."
+                f"{file.name} gives {numbers:g} numbers for an image, the data has {classes} classes; "
+                "export the network with a score for each class."
             )
-        correct += int((scores.argmax(1) == labels.numpy()).sum())
+        correct += int((scores.reshape(len(images), -1).argmax(1) == labels.numpy()).sum())
         done += len(images)
         progress(done, len(part), f"evaluating {file.name}")
     return correct / len(part)
