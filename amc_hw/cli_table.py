@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -41,25 +42,45 @@ def show(
         plot_layer(predictor, find_family(predictor, layer), plot)
     for family, entries in sorted(loaded.families().items()):
         surface = predictor.surface(family)
-        spans = [f"{min(counts)}..{max(counts)}" for counts in ([e.c_in for e in entries], [e.c_out for e in entries])]
-        times = [e.mean_us for e in entries]
+        spans = (
+            _span([e.c_in for e in entries]),
+            _span([e.c_out for e in entries]),
+            _span([e.mean_us for e in entries]),
+        )
         unstable = sum(e.unstable for e in entries)
-        tile = str(surface.tile) if surface else ""
-        rows.append((family, str(len(entries)), *spans, tile, f"{min(times):.1f}..{max(times):.1f}", str(unstable)))
+        rows.append((family, str(len(entries)), *spans, str(surface.tile) if surface else "", str(unstable)))
     if json:
-        names = ("family", "entries", "c_in", "c_out", "tile", "mean_us", "unstable")
+        names = ("family", "entries", "c_in", "c_out", "mean_us", "tile", "unstable")
         document = loaded.model_dump(exclude={"entries"})
         print_json({**document, "families": [dict(zip(names, row, strict=True)) for row in rows]})
         return
     for field, value in loaded.fingerprint.model_dump().items():
         answer(f"{field:16} {value}")
-    print_table("", ("operator", "entries", "c_in", "c_out", "tile", "us", "unstable"), rows)
+    print_table("", ("operator", "entries", "c_in", "c_out", "us", "tile", "unstable"), rows)
     for name, error in _left_out(loaded).items():
         answer(f"{name}: predicted {error:+.1%} off by the other networks' measurements")
     for note in loaded.notes:
         say(f"note: {note}")
     if plot is not None:
         answer(f"plot: {plot}")
+
+
+def _require_table_or_none(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write a table over something else, or over what it is made from."""
+    from amc_hw.errors import TableError, UsageError
+    from amc_hw.latency.table import load_table
+
+    if out.resolve() in [file.resolve() for file in inputs]:
+        raise UsageError(f"--out {out} is one of the files to read; name another.")
+    if out.is_file():
+        try:
+            load_table(out)
+        except TableError as error:
+            raise UsageError(f"--out {out} exists and is no latency table; name another file.") from error
+
+
+def _span(values: Sequence[float]) -> str:
+    return "..".join(f"{value:.4g}" for value in dict.fromkeys((min(values), max(values))))
 
 
 def _left_out(table: Any) -> dict[str, float]:
@@ -170,6 +191,7 @@ def import_(
     from amc_hw.latency.logged_files import delegate_of, logged_networks
     from amc_hw.latency.table import Fingerprint
 
+    _require_table_or_none(out, [*logs, *(profile or []), *([channels] if channels else [])])
     networks = logged_networks(logs, profile or [], model, channels)
     fingerprint = Fingerprint(
         device=device_name,
@@ -204,6 +226,7 @@ def merge(
     from amc_hw.latency.merge import merge as join
     from amc_hw.latency.table import load_table
 
+    _require_table_or_none(out, files)
     joined = join({str(file): load_table(file) for file in files})
     joined.save(out)
     if json:

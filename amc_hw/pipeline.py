@@ -6,6 +6,7 @@ Every step finds what an earlier call finished in the run folder, so the same ca
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,10 +50,12 @@ from amc_hw.stages.subject import (
     trace_subject,
 )
 from amc_hw.stages.table import TABLE, profile, run_cost
-from amc_hw.stages.unverified import cautions, trust_in_table
+from amc_hw.stages.unverified import NOT_VERIFIED, cautions, trust_in_table
 from amc_hw.stages.verify import doubts, verify
 
 Progress = Callable[[int, int, str], None]
+
+_LOG = logging.getLogger(__name__)
 
 BUSY_POLL_S = 5.0
 """Between two looks whether a device that one program at a time may open is free; each look disturbs it."""
@@ -302,6 +305,8 @@ def _device(name: str, progress: Progress, table: Path | None = None) -> Iterato
     while True:
         try:
             device = open_or_predict(name, table)
+            if isinstance(device, TableOnly):
+                _LOG.warning("%s: %s", name, NOT_VERIFIED)
             break
         except BusyError:
             progress(0, 1, f"waiting for {name}, which another run is measuring on")

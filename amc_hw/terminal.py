@@ -134,7 +134,8 @@ class _Sayer(logging.Handler):
 
 def say_warnings() -> None:
     """Say the warnings of all parts from now on."""
-    logging.getLogger("amc_hw").addHandler(_Sayer())
+    logger = logging.getLogger("amc_hw")
+    logger.handlers = [*(handler for handler in logger.handlers if not isinstance(handler, _Sayer)), _Sayer()]
 
 
 def say(text: str) -> None:

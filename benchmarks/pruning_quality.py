@@ -91,13 +91,14 @@ def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
     print(f"a fresh least-squares fit of every layer   {seconds:.2f} s a policy")
 
 
-def finetuned(model: nn.Module, data: Data, images: int, epochs: int, state: Path | None) -> None:
+def finetuned(model: nn.Module, data: Data, images: int, epochs: int, state: Path | None, threads: int) -> None:
     """Fine-tune the halved network with the original as its teacher; the search split chooses the epoch."""
     calibration, _ = data.train.first(images, 0)
     network = trace(model, calibration[:1])
     small = Pruner(model, network, calibration, points=POINTS).pruned(halved(network))
     original, before = evaluate(model, data.test), evaluate(small, data.test)
     start = time.perf_counter()
+    torch.set_num_threads(threads)  # only now: the state belongs to the pruned network, digit for digit
     with progress_bar() as progress:
         history = train(
             small,
@@ -124,14 +125,14 @@ def main() -> None:
     parser.add_argument("--part", choices=["search", "test"], default="test", help="what is scored")
     parser.add_argument("--epochs", type=int, help="fine-tune the halved network for so many epochs")
     parser.add_argument("--state", type=Path, help="file from which a stopped fine-tuning goes on")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of the fine-tuning")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     data = load_data(f"npz:{arguments.data_root}")
     model = build_model(arguments.model, data.num_classes, data.image_size[0])
     load_checkpoint(model, arguments.checkpoint)
     if arguments.epochs:
-        finetuned(model.eval(), data, arguments.images, arguments.epochs, arguments.state)
+        finetuned(model.eval(), data, arguments.images, arguments.epochs, arguments.state, arguments.threads)
     else:
         measure(model.eval(), data, arguments.part, arguments.images)
 

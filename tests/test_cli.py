@@ -64,6 +64,16 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("evaluate", "gone.tflite", "--data", "digits"), "gone.tflite"),
         (("benchmark", "gone.tflite"), "gone.tflite"),
         (("table", "show", "gone.json"), "gone.json"),
+        (("table", "merge", "a.json", "b.json", "--out", "b.json"), "is one of the files to read"),
+        (("table", "merge", "a.json", "b.json", "--out", "pyproject.toml"), "no latency table"),
+        (
+            ("table", "import", "a.txt", "--model", "mobilenet_v1", "--device-name", "x", "--out", "a.txt"),
+            "is one of the files to read",
+        ),
+        (
+            ("search", "--device", "pixel1", "--table", "other.json", "--run", "RUN"),
+            "called like it: pixel1.json",
+        ),
     ],
 )
 def test_wrong_use_is_one_sentence_and_status_2(

@@ -54,7 +54,7 @@ def open_or_predict(name: str, table: Path | None = None) -> Device:
     Args:
         name: the device's name.
         table: a table's file. It stands for a device out of reach if it is called like the device
-            (``mypixel.json`` for ``mypixel``); without it, the shipped table of that name does.
+            (``mypixel.json`` for ``mypixel``); another is refused. Without it, the shipped table of that name does.
 
     Raises:
         UsageError: there is no device and no table of that name.
@@ -66,7 +66,10 @@ def open_or_predict(name: str, table: Path | None = None) -> Device:
         return open_device(name)
     except BusyError:
         raise
-    except (DeviceError, UsageError):
+    except (DeviceError, UsageError) as error:
         if known is None:
             raise
+        if table is not None and table != known:
+            reason = str(error).rstrip(".")
+            raise UsageError(f"{reason}; a table that stands for it must be called like it: {name}.json") from error
         return TableOnly(name, known)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amc_hw.latency.families import kind_of
+from amc_hw.latency.families import kind_of, work_of
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import Entry, LatencyTable
 
@@ -40,8 +40,8 @@ class TableDifference:
         ratios: all operators first, then kind by kind, the most frequent first; empty without common families.
         exact: compared entries that both tables measured at the same channels; the others are held against
             what the first table predicts within its measured channels.
-        only_first: families that the second table lacks.
-        only_second: families that the first table lacks.
+        only_first: families whose work the second table lacks.
+        only_second: families whose work the first table lacks.
     """
 
     fields: tuple[str, ...]
@@ -53,15 +53,15 @@ class TableDifference:
 
 def diff(first: LatencyTable, second: LatencyTable) -> TableDifference:
     """Compare two tables; they may have different fingerprints."""
-    ours, theirs = first.families(), second.families()
-    measured = {entry.key: entry.mean_us for entry in first.entries}
+    ours, theirs = ({work_of(family): family for family in table.families()} for table in (first, second))
+    measured = {_work(entry): entry.mean_us for entry in first.entries}
     predictor = Predictor(first)
     pairs: list[tuple[Entry, float]] = []
     exact = 0
     for entry in second.entries:
-        if entry.key in measured:
+        if _work(entry) in measured:
             exact += 1
-            pairs.append((entry, entry.mean_us / measured[entry.key]))
+            pairs.append((entry, entry.mean_us / measured[_work(entry)]))
             continue
         surface = predictor.surface(entry.family)
         if surface is not None and surface.covers(entry.c_in, entry.c_out):
@@ -76,9 +76,14 @@ def diff(first: LatencyTable, second: LatencyTable) -> TableDifference:
         fields=tuple(first.fingerprint.differences(second.fingerprint)),
         ratios=(*found, *(_ratios(kind, values) for kind, values in ordered)),
         exact=exact,
-        only_first=tuple(sorted(ours.keys() - theirs.keys())),
-        only_second=tuple(sorted(theirs.keys() - ours.keys())),
+        only_first=tuple(sorted(ours[work] for work in ours.keys() - theirs.keys())),
+        only_second=tuple(sorted(theirs[work] for work in theirs.keys() - ours.keys())),
     )
+
+
+def _work(entry: Entry) -> tuple[str, int, int]:
+    """Return what an entry is of, whichever exporter named it."""
+    return (work_of(entry.family), entry.c_in, entry.c_out)
 
 
 def _ratios(kind: str, values: Sequence[float]) -> Ratios:

@@ -18,7 +18,7 @@ from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
 from amc_hw.run_folder import write_text
 
-_CURE = "move it away, then the same command measures again."
+_CURE = "move it away and make it anew with: amc-hw profile, or amc-hw table import"
 FORMAT = 1
 """History: 1, the first."""
 
@@ -98,6 +98,9 @@ class Entry(_Strict):
             raise ValueError(f"'{self.family[:80]}' is no operator")
         if self.median_us > self.p90_us * (1 + 1e-9):
             raise ValueError("the median is over the ninetieth percentile")
+        # Half of the samples are at or above the median, and the mean leaves out a quarter of all.
+        if not self.median_us / 3 <= self.mean_us * (1 + 1e-9) <= (self.p90_us + self.std_us) * (1 + 1e-6):
+            raise ValueError("no samples have this mean with this median, percentile and deviation")
         return self
 
     @property

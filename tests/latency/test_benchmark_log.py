@@ -257,6 +257,9 @@ def test_two_logs_in_one_and_a_missing_profile() -> None:
     assert "which was not given" in parse_log(log_today(file=FILE)).problems[0]
     with pytest.raises(BenchmarkLogError, match="their table is missing"):
         parse_log(log_today(file=FILE), profile="")
+    faster = re.sub(r"\b8(0[0-9]{2})\b", r"4\1", log_today(file=FILE))
+    with pytest.raises(BenchmarkLogError, match="give log and profile of one benchmark"):
+        parse_log(faster, profile=profile_text(csv=True))
     with pytest.raises(BenchmarkLogError, match="holds no regular runs"):
         parse_log(log_today(), profile=b"")
 

@@ -47,6 +47,12 @@ def test_entries_at_other_channels_are_held_against_the_prediction() -> None:
     assert found.ratios[0].median == pytest.approx(2.0, rel=0.1)
 
 
+def test_operators_of_the_same_work_are_compared_whichever_exporter_named_them() -> None:
+    valid = CONV.replace("pad=same", "pad=valid act=relu")
+    found = diff(table([Entry.of(CONV, 8, 8, [3.0])]), table([Entry.of(valid, 8, 8, [6.0])]))
+    assert (found.exact, found.ratios[0].median, found.only_first, found.only_second) == (1, 2.0, (), ())
+
+
 def test_a_table_equals_itself_and_strangers_have_nothing_in_common() -> None:
     one = table([Entry.of(CONV, 8, 8, [3.0])])
     same = diff(one, one)

@@ -67,6 +67,8 @@ def test_a_table_is_read_back_exactly(tmp_path: Path) -> None:
         (("entries", 3, "c_in"), 0, "entries.3.c_in"),
         (("entries", 3, "c_in"), True, "entries.3.c_in"),
         (("entries", 3, "p90_us"), 0.001, "entries.3"),
+        (("entries", 3, "mean_us"), 1e6, "entries.3.*no samples have this mean"),
+        (("entries", 3, "mean_us"), 1e-3, "entries.3.*no samples have this mean"),
         (("entries", 3, "family"), "a layer", "no operator"),
         (("entries", 3, "colour"), "red", "entries.3.colour"),
         (("calibration", 0, "measured_ms"), 0.0, "calibration.0.measured_ms"),
