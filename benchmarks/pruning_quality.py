@@ -2,9 +2,11 @@
 
     python benchmarks/pruning_quality.py --model resnet56 --checkpoint resnet56.pt --data-root CIFAR10_NPZ
     python benchmarks/pruning_quality.py --model resnet56 --checkpoint resnet56.pt --data-root CIFAR10_NPZ --epochs 30
+    python benchmarks/pruning_quality.py --model mobilenet_v1
 
 `--data-root` is a folder with train.npz and test.npz. Seconds are those of one CPU core. With --epochs, the network of
 the last but one method is fine-tuned as `amc-hw compress` does it and scored again; nothing else is measured then.
+Without a checkpoint the weights are random, the images 224 pixels wide, and only the seconds of a policy are told.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from enlarged import enlarged_digits
 from layer_rows import gather_rows
 from torch import Tensor, nn
 
@@ -27,7 +30,7 @@ from amc_hw.pruning.statistics import estimate_norms
 from amc_hw.terminal import progress_bar
 from amc_hw.trace.groups import Network, trace
 
-POINTS = 48
+SIZE = 224
 
 # name: importance, reconstruction, thorough, all batch norms given new statistics
 METHODS = {
@@ -49,11 +52,13 @@ def halved(network: Network) -> dict[str, int]:
     return {name: channels // 2 for name, channels in network.original.items()}
 
 
-def fresh_fit_seconds(model: nn.Module, network: Network, kept: dict[str, list[int]], images: Tensor) -> float:
+def fresh_fit_seconds(
+    model: nn.Module, network: Network, kept: dict[str, list[int]], images: Tensor, points: int
+) -> float:
     """Seconds of a new least-squares fit of every pruned layer from its rows, as AMC's official code does."""
     modules = dict(model.named_modules())
     readers = {reader.name: (group, reader) for group in network.groups for reader in consumers(group, modules)}
-    rows = gather_rows(model, readers, images, POINTS)
+    rows = gather_rows(model, readers, images, points)
     start = time.process_time()
     for name, (group, reader) in readers.items():
         y = rows[name] @ reader.layer.weight.detach().flatten(1).T
@@ -61,7 +66,23 @@ def fresh_fit_seconds(model: nn.Module, network: Network, kept: dict[str, list[i
     return time.process_time() - start
 
 
-def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
+def costs(model: nn.Module, data: Data, images: int, points: int) -> None:
+    """Print the seconds of one policy, quick and thorough, and of fresh fits on the same images."""
+    calibration, _ = data.train.first(images, 0)
+    network = trace(model, calibration[:1])
+    policy = halved(network)
+    start = time.process_time()
+    pruner = Pruner(model, network, calibration, points=points)
+    pruner.pruned(policy)
+    print(f"{len(calibration)} images, statistics once: {time.process_time() - start:.1f} s", flush=True)
+    for name, thorough in (("quick", False), ("thorough", True)):
+        start = time.process_time()
+        pruner.pruned(policy, thorough=thorough)
+        print(f"{name:8} {time.process_time() - start:.2f} s a policy", flush=True)
+    print(f"fresh    {fresh_fit_seconds(model, network, pruner.kept(policy), calibration, points):.2f} s a policy")
+
+
+def measure(model: nn.Module, data: Data, part: str, images: int, points: int) -> None:
     calibration, labels = data.train.first(images, 0)
     scored = data.test if part == "test" else data.search
     network = trace(model, calibration[:1])
@@ -77,7 +98,7 @@ def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
             labels=labels,
             importance=importance,
             reconstruction=reconstruction,
-            points=POINTS,
+            points=points,
         )
         pruner.pruned(policy, thorough=thorough)  # gathers the targets
         middle = time.process_time()
@@ -87,15 +108,17 @@ def measure(model: nn.Module, data: Data, part: str, images: int) -> None:
             estimate_norms(small, [m for m in small.modules() if isinstance(m, nn.BatchNorm2d)], calibration)
         accuracy = 100 * evaluate(small, scored)
         print(f"{name:42} {accuracy:6.2f} %  {middle - start:6.1f} s once  {end - middle:6.2f} s a policy", flush=True)
-    seconds = fresh_fit_seconds(model, network, pruner.kept(policy), calibration)
+    seconds = fresh_fit_seconds(model, network, pruner.kept(policy), calibration, points)
     print(f"a fresh least-squares fit of every layer   {seconds:.2f} s a policy")
 
 
-def finetuned(model: nn.Module, data: Data, images: int, epochs: int, state: Path | None, threads: int) -> None:
+def finetuned(
+    model: nn.Module, data: Data, images: int, points: int, epochs: int, state: Path | None, threads: int
+) -> None:
     """Fine-tune the halved network with the original as its teacher; the search split chooses the epoch."""
     calibration, _ = data.train.first(images, 0)
     network = trace(model, calibration[:1])
-    small = Pruner(model, network, calibration, points=POINTS).pruned(halved(network))
+    small = Pruner(model, network, calibration, points=points).pruned(halved(network))
     original, before = evaluate(model, data.test), evaluate(small, data.test)
     start = time.perf_counter()
     torch.set_num_threads(threads)  # only now: the state belongs to the pruned network, digit for digit
@@ -119,22 +142,28 @@ def finetuned(model: nn.Module, data: Data, images: int, epochs: int, state: Pat
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet56")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=640, help="calibration images")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("--images", type=int, default=2560, help="calibration images")
+    parser.add_argument("--points", type=int, default=16, help="output positions of an image and layer")
     parser.add_argument("--part", choices=["search", "test"], default="test", help="what is scored")
     parser.add_argument("--epochs", type=int, help="fine-tune the halved network for so many epochs")
     parser.add_argument("--state", type=Path, help="file from which a stopped fine-tuning goes on")
     parser.add_argument("--threads", type=int, default=1, help="of the fine-tuning")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data = load_data(f"npz:{arguments.data_root}")
+    data = load_data(f"npz:{arguments.data_root}") if arguments.checkpoint else enlarged_digits(SIZE)
     model = build_model(arguments.model, data.num_classes, data.image_size[0])
+    if arguments.checkpoint is None:
+        costs(model.eval(), data, arguments.images, arguments.points)
+        return
     load_checkpoint(model, arguments.checkpoint)
     if arguments.epochs:
-        finetuned(model.eval(), data, arguments.images, arguments.epochs, arguments.state, arguments.threads)
+        finetuned(
+            model.eval(), data, arguments.images, arguments.points, arguments.epochs, arguments.state, arguments.threads
+        )
     else:
-        measure(model.eval(), data, arguments.part, arguments.images)
+        measure(model.eval(), data, arguments.part, arguments.images, arguments.points)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ WIDEST = 4608  # inputs x kernel area (512 x 3 x 3) above which a layer's Gram m
 BATCH = 64
 QUICK_MACS = 14e9  # of the calibration images' forward pass through the original, where a policy has about a second
 LEAST_IMAGES = 16
-THOROUGH_BYTES = 2**30  # of activations and targets in a thorough fit
+THOROUGH_BYTES = 2 * 2**30  # of activations and targets in a thorough fit
 PRIOR = 1000  # rows per unknown that the weights before a fit count for, divided by the images of the fit
 
 
@@ -66,7 +66,7 @@ class Pruner:
         labels: Tensor | None = None,
         importance: str = "reconstruction",
         reconstruction: Reconstruction = "residual",
-        points: int = 48,
+        points: int = 16,
         seed: int = 0,
     ) -> None:
         if not len(calibration):
