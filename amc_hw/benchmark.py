@@ -20,6 +20,7 @@ Progress = Callable[[int, int, str], None]
 FORMAT = 1
 UNSTABLE_SPREAD = 0.03
 """Repeats whose means spread more than this share of their median are called unstable."""
+MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt", ".pth"})
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,17 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
         progress: called with (done, total, text).
 
     Raises:
-        UsageError: a file does not exist.
+        UsageError: a file does not exist, or is of a format that the device does not run.
         DeviceError: a measurement failed.
     """
     for file in files.values():
         if not file.is_file():
             raise UsageError(f"{file} does not exist.")
+        if file.suffix in MODEL_ENDINGS - {f".{device.format}"}:
+            raise UsageError(
+                f"{file} is no .{device.format} file, which is what '{device.name}' runs; "
+                f"make one with: amc-hw export --run RUN --format {device.format}"
+            )
     with measuring(device):
         timings = _rounds(device, files, protocol, progress)
         if any(timing.unstable for timing in timings.values()):

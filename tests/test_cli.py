@@ -63,6 +63,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("evaluate",), "--run"),
         (("evaluate", "gone.tflite", "--data", "digits"), "gone.tflite"),
         (("benchmark", "gone.tflite"), "gone.tflite"),
+        (("benchmark", "README.md", "--device", "host:threads=²"), "a whole number from 1"),
         (("table", "show", "gone.json"), "gone.json"),
         (("table", "merge", "a.json", "b.json", "--out", "b.json"), "is one of the files to read"),
         (("table", "merge", "a.json", "b.json", "--out", "pyproject.toml"), "no latency table"),
@@ -87,6 +88,14 @@ def test_wrong_use_is_one_sentence_and_status_2(
     assert message.startswith("error: ")
     assert "Traceback" not in message
     assert not run.exists()
+
+
+def test_files_of_another_format_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ai_edge_litert")
+    file = tmp_path / "net.onnx"
+    file.write_bytes(b"an ONNX file")
+    assert amc_hw("benchmark", file, "--device", "host") == 2
+    assert "is no .tflite file, which is what 'host' runs" in " ".join(capsys.readouterr().err.split())
 
 
 def test_foreign_checkpoint_says_which_tensors_differ(checkpoint: Path, tmp_path: Path, capsys) -> None:

@@ -61,7 +61,7 @@ def open_computer(name: str) -> Device:
     if kind != SSH:
         return KINDS[kind].build(name=name, **_options(name, kind, rest))
     destination, *parts = rest.split(":")
-    port = int(parts.pop(0)) if parts and parts[0].isdigit() else None
+    port = int(parts.pop(0)) if parts and parts[0].isdecimal() else None
     if not destination or not parts:
         raise UsageError(f"the device '{name}' names no machine and runtime; write ssh:user@host:onnx.")
     kind = parts.pop(0)
@@ -81,7 +81,7 @@ def _options(name: str, kind: str, text: str, more_words: Words = MappingProxyTy
         if key not in (*numbers, *words):
             known = f"{', '.join((*numbers, *words))} ({kind}:{numbers[0]}=2)"
             raise UsageError(f"the device '{name}' has an unknown option '{key}'; known: {known}.")
-        if key in numbers and not (value.isdigit() and int(value)):
+        if key in numbers and not (value.isdecimal() and int(value)):
             raise UsageError(f"the option {key} of the device '{name}' takes a whole number from 1 ({kind}:{key}=2).")
         if not value:
             raise UsageError(f"the option {key} of the device '{name}' has no value.")

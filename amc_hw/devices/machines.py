@@ -71,7 +71,7 @@ class SshMachine:
         python: the remote Python that has numpy and the runtime.
 
     Raises:
-        UsageError: the destination would be read as an option of ssh.
+        UsageError: the destination would be read as an option of ssh, or AMC_HW_SSH has an open quotation mark.
     """
 
     def __init__(self, destination: str, port: int | None = None, python: str = "python3") -> None:
@@ -79,7 +79,11 @@ class SshMachine:
             raise UsageError(f"'{destination}' is no machine; write ssh:user@host:onnx.")
         self.destination = destination
         self._python = python
-        client = shlex.split(os.environ.get("AMC_HW_SSH", "ssh"))
+        command = os.environ.get("AMC_HW_SSH") or "ssh"
+        try:
+            client = shlex.split(command)
+        except ValueError as error:
+            raise UsageError(f"AMC_HW_SSH is no command line ({error}): {command}") from error
         options = ["BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=4"]
         self._client = [*client, "-T", *(f"-o{option}" for option in options), *(["-p", str(port)] if port else [])]
 
