@@ -102,12 +102,13 @@ def train(
     from amc_hw.compute import find_compute
     from amc_hw.models.checkpoint import save_checkpoint
     from amc_hw.run_folder import require_writable
-    from amc_hw.stages.subject import load_model_and_data
+    from amc_hw.stages.subject import load_model_and_data, require_classes
 
     place = find_compute(compute)
     if is_first_process():
         require_writable(out)
     network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
+    require_classes(network, loaded)
     loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
     with progress_bar() as report:

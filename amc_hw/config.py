@@ -19,6 +19,8 @@ DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 
 _MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format"})
 """What may differ when a run goes on: more episodes, another fine-tuning, a newer library."""
+_MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds"})
+"""What may also differ where no episode was scored yet: a budget that was out of reach."""
 _BUILT_ON = frozenset({"epochs", "episodes"})
 """What may not where rounds build on each other, or weights are what is pruned."""
 
@@ -107,8 +109,9 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
     if path.exists():
         before = read_config(run).model_dump()
         fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
+        open_still = frozenset() if any(run.rglob("episodes.jsonl")) else _MAY_CHANGE_UNSEARCHED
         for key, now in config.model_dump().items():
-            if key not in _MAY_CHANGE - fixed and before[key] != now:
+            if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
                 raise WrongRunError(
                     f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another --run folder."
                 )

@@ -54,7 +54,7 @@ class Part:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images (n, C, H, W), float32, and labels (n,), int64; the last batch may be small.
 
-        The images lie channels-last in memory. `generator` (on the CPU) decides order and augmentation. `share`
+        `generator` (on the CPU) decides order and augmentation. `share`
         picks those of a batch's images that this process reads.
         """
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
@@ -73,7 +73,7 @@ class Part:
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (255 * torch.tensor(value, device=images.device) for value in (self.mean, self.std))
-        return images.float().sub_(mean).div_(std).permute(0, 3, 1, 2)
+        return images.float().sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
 
 
 @dataclass(frozen=True)

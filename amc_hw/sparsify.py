@@ -59,6 +59,9 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     rounds = plan_rounds(run, config)
     subject = begin(run, config, progress, compute)
     cost, sparse = nonzero_cost(subject), whole(subject)
+    if not (run / f"{ORIGINAL}.{FORMAT}").exists():  # now: what cannot be converted should not be searched for hours
+        progress(0, 1, f"exporting the {ORIGINAL} network")
+        export(subject.model, subject.example, run / f"{ORIGINAL}.{FORMAT}")
     original = cost(sparse.parts)
     history = []
     for number, (folder, settings) in enumerate(rounds, start=1):
@@ -92,9 +95,10 @@ def _summarise(
     files = {ORIGINAL: original.model, MODEL: sparse.model}
     sides = {}
     for name, model in files.items():
-        progress(0, 1, f"exporting the {name} network")
         file = run / f"{name}.{FORMAT}"
-        export(model, subject.example, file)
+        if name == MODEL:
+            progress(0, 1, f"exporting the {name} network")
+            export(model, subject.example, file)
         kept = nonzero_weights(model, original.parts)
         others = round(cost.constant / BYTES_OF_A_FLOAT)
         sides[name] = {

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from amc_hw.errors import UsageError
 
@@ -68,13 +69,26 @@ def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
     return _TEMPERATURE**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
+class _ViewsReshape(TorchFunctionMode):
+    """Copies where ``view`` refuses: networks were written for images that do not lie channels-last."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.view and not kwargs and not isinstance(args[1], torch.dtype):
+            return args[0].reshape(*args[1:])
+        return func(*args, **(kwargs or {}))
+
+
 @contextmanager
 def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move a model to a device, channels-last because convolutions are faster so, and back afterwards."""
+    """Move a model to a device, channels-last because convolutions are faster so, and back afterwards.
+
+    Within the block, ``x.view(...)`` takes channels-last tensors, too, as ``x.reshape(...)`` does.
+    """
     home = next((each.device for each in model.parameters()), device)
     model.to(device).to(memory_format=torch.channels_last)
     try:
-        yield
+        with _ViewsReshape():
+            yield
     finally:
         model.to(home).to(memory_format=torch.contiguous_format)
 

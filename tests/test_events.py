@@ -72,7 +72,9 @@ def test_a_resumed_search_writes_no_episode_twice(tmp_path: Path, read) -> None:
     search(tmp_path, 0, 2)
     search(tmp_path, 2, 4)
     assert list(read(tmp_path / "tensorboard" / "search")["reward"]) == [0, 1, 2, 3]
-    older, newer = sorted((tmp_path / "tensorboard" / "search").iterdir())
+    older, newer = sorted(
+        (tmp_path / "tensorboard" / "search").iterdir(), key=lambda file: int(file.name.rpartition(".")[2])
+    )
     older.unlink()
     assert list(read(newer.parent)["reward"]) == [1, 2, 3], "only what the kill may have lost is written again"
     shutil.rmtree(newer.parent)

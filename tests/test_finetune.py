@@ -249,3 +249,26 @@ def test_evaluate_counts_and_leaves_the_model_alone(data: Data) -> None:
     assert model.training
     assert same(weights(model), before)
     assert all(each.is_contiguous() for each in model.parameters())
+
+
+class Viewed(nn.Module):
+    """Flattens as networks are often written: ``view`` refuses what lies channels-last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, stride=4)
+        self.linear = nn.Linear(4 * 8 * 8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu()
+        return self.linear(x.view(x.size(0), -1))
+
+
+def test_networks_that_flatten_by_view_are_trained_and_scored(data: Data) -> None:
+    torch.manual_seed(0)
+    model = Viewed()
+    history = train(model, data, epochs=2, lr=0.05, batch_size=64, teacher=Viewed())
+    assert history.best_accuracy > 0.3
+    assert evaluate(model, data.search) == history.best_accuracy
+    images, _ = data.train.first(4, 0)
+    assert images.is_contiguous()  # for those who call the network themselves

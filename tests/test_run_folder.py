@@ -53,10 +53,14 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
     open_run(run, config)
     assert read_config(run) == config
     open_run(run, make_config(model="resnet20", data="digits", episodes=500, epochs=1))
+    open_run(run, make_config(model="resnet20", data="digits", budget="0.7x"))  # nothing was scored for the other
+    append_line(run / "episodes.jsonl", {"episode": 0})
+    with pytest.raises(RunFolderError, match=r"budget .0\.7x., not .0\.6x."):
+        open_run(run, make_config(model="resnet20", data="digits", budget="0.6x"))
     with pytest.raises(RunFolderError, match="'resnet20', not 'resnet56'"):
         open_run(run, make_config(model="resnet56", data="digits"))
     with pytest.raises(RunFolderError, match=r"exclude \(\), not \('classifier',\)"):
-        open_run(run, make_config(model="resnet20", data="digits", exclude=["classifier"]))
+        open_run(run, make_config(model="resnet20", data="digits", budget="0.7x", exclude=["classifier"]))
     with pytest.raises(UsageError, match="episodes"):
         make_config(model="resnet20", data="digits", episodes=0)
     with pytest.raises(RunFolderError, match="does not exist"):

@@ -68,11 +68,11 @@ class Cost:
 
 
 def format_cost(metric: Metric, value: float) -> str:
-    """Return a cost for people: ``1.31 ms``, ``40.9 M MACs``, ``270 k parameters``."""
+    """Return a cost for people: ``1.31 ms``, ``40.9 M MACs``, ``270 k parameters``, ``500 kB``."""
     if metric == "latency_ms":
         return f"{value:.4g} ms"
     unit = {"macs": "MACs", "params": "parameters", "size_bytes": "B"}[metric]
     for scale, prefix in ((1e9, "G "), (1e6, "M "), (1e3, "k ")):
         if abs(value) >= scale:
-            return f"{value / scale:.4g} {prefix}{unit}"
+            return f"{value / scale:.4g} {prefix.strip() if unit == 'B' else prefix}{unit}"
     return f"{value:.4g} {unit}"

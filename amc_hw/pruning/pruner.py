@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import UsageError
+from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.policy import Policy
 from amc_hw.pruning.importance import Evidence, find_importance
 from amc_hw.pruning.patches import Fitted
@@ -28,6 +28,7 @@ WIDEST = 4608  # inputs x kernel area (512 x 3 x 3) above which a layer's Gram m
 BATCH = 64
 QUICK_MACS = 14e9  # of the calibration images' forward pass through the original, where a policy has about a second
 LEAST_IMAGES = 16
+SEVERAL = 2  # one image alone lets reshapes pass without a copy, which then are other operators
 THOROUGH_BYTES = 2 * 2**30  # of activations and targets in a thorough fit
 PRIOR = 1000  # rows per unknown that the weights before a fit count for, divided by the images of the fit
 
@@ -55,6 +56,7 @@ class Pruner:
 
     Raises:
         UsageError: an unknown importance, no calibration images, or not as many labels.
+        UnsupportedModelError: the calibration images take another way through the network than its trace.
     """
 
     def __init__(
@@ -83,10 +85,16 @@ class Pruner:
         self._layers, self.not_reconstructed = self._choose_layers()
         self._images = calibration
         self._labels = labels
-        self._sites = find_sites(self._model, self._images[:1])
+        self._sites = find_sites(self._model, self._images[:SEVERAL])
         self._grams = gather_grams(
             self._model, self._layers, self._sites, torch.split(self._images, BATCH), points, seed
         )
+        uncalled = [name for name in self._layers if name not in self._grams]
+        if uncalled:
+            raise UnsupportedModelError(
+                f"the layer {uncalled[0]} ran when the network was traced, and does not for the calibration images: "
+                "the forward chooses its way by what it sees, and only one way can be pruned and exported."
+            )
         evidence = Evidence(self._modules, self._grams, self._sites, lambda: self._taylor)
         self._order = {group.name: rank(group, evidence).tolist() for group in network.groups}
         self._refits: dict[str, Refit] = {}
@@ -161,7 +169,7 @@ class Pruner:
     def _partners(self, small: nn.Module, out: tuple[str, ...]) -> dict[str, int | None]:
         """Return where the other sides of sums are computed in a network without some blocks."""
         if out not in self._partners_without:
-            sites = find_sites(small, self._images[:1])
+            sites = find_sites(small, self._images[:SEVERAL])
             self._partners_without[out] = {name: site.partner for name, site in sites.items()}
         return self._partners_without[out]
 

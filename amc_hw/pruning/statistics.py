@@ -132,11 +132,11 @@ def gather_targets(
         def hook(layer: Any, _: Any, output: Tensor) -> None:
             clock.stopped = True
             patches = Patches(points, seed, name)
-            partner = sites[name].partner
-            targets[name] = Targets(
-                patches.outputs(layer, output),
-                None if partner is None else patches.outputs(layer, clock.results[partner]),
-            )
+            partner = clock.results.get(sites[name].partner or 0)
+            if partner is not None and partner.shape != output.shape:
+                partner = None
+            beside = None if partner is None else patches.outputs(layer, partner)
+            targets[name] = Targets(patches.outputs(layer, output), beside)
             clock.stopped = False
 
         return hook

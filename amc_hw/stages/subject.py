@@ -86,7 +86,7 @@ def make_subject(
         UnsupportedModelError: the network does not tell the data's classes apart, or nothing in it can be pruned.
         UsageError: a pattern that matches no layer.
     """
-    _require_classes(model, data)
+    require_classes(model, data)
     traced = trace_subject(model, data.image_size, multiple, lower, exclude, include, keep_blocks)
     return Subject(traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute)
 
@@ -98,7 +98,7 @@ def subject_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.d
     )
 
 
-def _require_classes(model: nn.Module, data: Data) -> None:
+def require_classes(model: nn.Module, data: Data) -> None:
     """Refuse a network whose output is not one score for each class: accuracy would mean nothing."""
     try:
         with torch.no_grad():
@@ -145,7 +145,9 @@ def trace_subject(
     network = trace(model, example, exclude=exclude, include=include)
     if not network.groups:
         if exclude or include:
-            raise UsageError("--exclude and --include leave no layer to prune; leave some out.")
+            kept = [f"{layer}: {reason}" for layer, reason in network.unprunable.items() if "--" not in reason]
+            others = f" (of the others: {'; '.join(kept[:3])})" if kept else ""
+            raise UsageError(f"no layer is left to prune by what is excluded or included{others}; change the patterns.")
         reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(network.unprunable.items())[:3])
         raise UnsupportedModelError(f"no layer of this network can be pruned ({reasons}).")
     if keep_blocks:

@@ -203,8 +203,9 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._parts(name, inputs[0], moved, args, kwargs)
             return [compact(labels) for labels in moved]
         unknown = book.fresh(1)
+        where = f"{self._where()}{', outside of nn.Conv2d' if name == 'convolution' else ''}"
         for labels in (unknown, *inputs):
-            book.keep(labels, f"its channels go through {name} in {self._where()}, for which there is no rule")
+            book.keep(labels, f"its channels go through {name} in {where}, for which there is no rule")
         return [unknown.reshape((1,) * result.dim()).expand(result.shape) for result in results]
 
     def _labels_if_tensor(self, value: Any) -> Any:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -62,6 +63,8 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
 
 def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:
     """Follow one forward pass, and count its multiply-accumulates."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole attention would count nothing
     try:
         with FlopCounterMode(display=False) as counter:
             followed = follow(model, example_input)
@@ -70,6 +73,8 @@ def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:
             f"the model does not run on the example input ({type(error).__name__}: {_sentence(error)}); "
             "give an example of what its forward takes."
         ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return followed, counter.get_total_flops() // 2
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from amc_hw.errors import UsageError
+from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.pruning import pruner as pruner_module
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.statistics import hooked
@@ -222,3 +222,50 @@ def test_wrong_use_is_refused(trained: nn.Module, network: Network, digits: tupl
         pruner.pruned({"blocks.7": 3})
     with pytest.raises(UsageError, match="must stay"):
         pruner.pruned({"blocks.0.0": 0})
+
+
+class Choosy(nn.Module):
+    """Takes another way for bright images than for dark ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 1)
+        self.dark, self.bright = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x).relu()
+        y = self.bright(y) if x.mean() > 0.5 else self.dark(y)
+        return self.head(y.relu()).mean((2, 3))
+
+
+def test_a_network_that_chooses_its_way_by_the_images_is_refused_by_the_layers_name() -> None:
+    model = Choosy().eval()
+    network = trace(model, torch.zeros(1, 1, 8, 8))
+    with pytest.raises(UnsupportedModelError, match="dark ran when the network was traced"):
+        Pruner(model, network, torch.ones(4, 1, 8, 8))
+
+
+class Windowed(nn.Module):
+    """Cuts its map into windows, where one image passes without a copy and several do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 8, 1), nn.BatchNorm2d(8)
+        self.wide, self.narrow, self.head = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.stem(x)).permute(0, 2, 3, 1)
+        n, h, w, c = y.shape
+        z = y.reshape(n, h // 2, 2, w // 2, 2, c).transpose(2, 3).reshape(-1, 4, c)
+        z = z.reshape(n, h // 2, w // 2, 2, 2, c).transpose(2, 3).reshape(n, h, w, c)
+        return self.head((z + self.narrow(self.wide(z).relu())).mean((1, 2)))
+
+
+def test_a_network_of_windows_is_reconstructed() -> None:
+    torch.manual_seed(0)
+    model = Windowed().eval()
+    network = trace(model, torch.zeros(1, 1, 8, 8))
+    images = torch.randn(32, 1, 8, 8)
+    small = Pruner(model, network, images).pruned({"wide": 8}, thorough=True)
+    assert small(images).shape == (32, 4)
+    assert (small(images) - model(images)).std() < 0.5 * model(images).std()

@@ -345,3 +345,19 @@ def test_groups_agree_with_an_independent_implementation(name: str) -> None:
         layers = frozenset(n for n in producers if isinstance(dict(model.named_modules())[n], nn.Conv2d | nn.Linear))
         ours.add((layers, group.channels))
     assert ours == theirs
+
+
+class Attentive(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.attention = nn.Conv2d(1, 16, 4, stride=4), nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.conv(x).flatten(2).transpose(1, 2)
+        return self.attention(tokens, tokens, tokens)[0].mean(1)
+
+
+def test_attention_is_counted() -> None:
+    network = trace(Attentive(), torch.zeros(1, 1, 16, 16))
+    projections, products = 16 * 16 * (3 * 16 + 16), 2 * 16 * 16 * 16
+    assert network.macs(network.original) == 16 * 16 * 16 + projections + products

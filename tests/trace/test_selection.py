@@ -62,5 +62,5 @@ def test_a_pattern_without_a_layer_names_the_nearest(resnet: nn.Module) -> None:
 
 
 def test_nothing_left_to_prune(resnet: nn.Module) -> None:
-    with pytest.raises(UsageError, match="leave no layer to prune"):
+    with pytest.raises(UsageError, match="no layer is left to prune"):
         trace_subject(resnet, (3, 32, 32), exclude=["*"])
