@@ -21,6 +21,7 @@ from amc_hw.policy import Metric
 from amc_hw.search.rewards import find_reward
 from amc_hw.stages.agent import agent_file
 from amc_hw.stages.finish import best_weights, restore
+from amc_hw.stages.rounds import plan_rounds
 from amc_hw.stages.scoring import PartScorer
 from amc_hw.stages.subject import BASELINE, subject_of
 
@@ -52,6 +53,8 @@ def compress(
     size: str | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
     run: Path | str = "runs/compress",
+    table: Path | str | None = None,
+    rounds: Sequence[str] = (),
     reward: str = "resource",
     accuracy_floor: float | None = None,
     keep_blocks: bool = False,
@@ -80,6 +83,8 @@ def compress(
         evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
             accuracy on the split of the training set. It is called with networks on the CPU.
         run: the run folder; the same call goes on where it was stopped.
+        table: a latency table's file to use and extend; by default the device's own.
+        rounds: larger budgets to prune and fine-tune to first (``["0.8x", "0.65x"]``), falling.
         reward: name of the reward.
         accuracy_floor: with the reward ``"accuracy_guaranteed"``: what ``evaluate`` has to return at least, for
             the network as pruned.
@@ -116,6 +121,8 @@ def compress(
         metric=metric,
         budget=given[metric],
         limits={other: given[other] for other in others},
+        table=None if table is None else str(Path(table).expanduser().resolve()),
+        rounds=tuple(rounds),
         reward=reward,
         accuracy_floor=accuracy_floor,
         keep_blocks=keep_blocks,
@@ -133,7 +140,8 @@ def compress(
     agent_file(folder, config)
     place = find_compute(compute)
     subject = subject_of(config, model, loaded, place)
-    opened = open_or_predict(device)
+    plan_rounds(folder, config)
+    opened = open_or_predict(device, None if config.table is None else Path(config.table))
     try:
         open_run(folder, config)
         if not (folder / BASELINE).exists():

@@ -38,6 +38,8 @@ def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:
         run=tmp_path / "run",
         episodes=6,
         epochs=1,
+        rounds=["0.8x"],
+        table=tmp_path / "table.json",
         exclude=["conv3"],
     )
     assert list(result.summary["compressed"]["channels"]) == ["conv1.0", "conv2.0"]
@@ -45,6 +47,8 @@ def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:
     assert unprunable["conv3.0"] == "excluded by --exclude conv3"
     assert result.summary["compressed"]["macs"] <= 0.5 * result.summary["original"]["macs"]
     assert len(set(scored)) > 1
+    assert (tmp_path / "table.json").exists()
+    assert (result.run / "round-1" / "policy.json").exists()
     assert result.model(images).shape == (4, 10)
     assert (result.run / "model.tflite").exists()
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
