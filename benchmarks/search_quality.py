@@ -3,11 +3,11 @@
     python benchmarks/search_quality.py --model resnet20 --checkpoint resnet20.th --data npz:CIFAR10 --latency 0.5x \\
         --strategies auto,ddpg,greedy,knapsack,uniform,random --seeds 3 --episodes 120 --out quality
 
-The budget is one of MACs or of latency on this machine; the network's table is made first where there is none. Prints
-a line for each strategy and seed: share of the budget used, predicted and measured milliseconds where latency is
-what counts, accuracy of the best policy on the search split and on the test set, both again after a short fine-tune,
-and the seconds of the search and of the fine-tune. In the end mean and spread over the seeds. Episodes are kept in
---out, so that a stopped benchmark goes on.
+The budget is one of MACs or of latency on this machine; the network's table is made first where there is none. Prints a
+line for each strategy and seed: share of the budget used, predicted and measured milliseconds where latency is what
+counts (and "measured x", the share of the original's, timed in turns with it), accuracy of the best policy on the
+search split and on the test set, both again after a short fine-tune, and the seconds of the search and of the fine-
+tune. In the end mean and spread over the seeds. Episodes are kept in --out, so that a stopped benchmark goes on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ from amc_hw.stages.subject import load_model_and_data, make_subject
 from amc_hw.stages.table import run_cost
 from amc_hw.stages.verify import export_original, measure
 
-COLUMNS = ("strategy", "seed", "used", "ms", "measured", "split", "test", "tuned split", "tuned test", "search s", "s")
+COLUMNS = (
+    *("strategy", "seed", "used", "ms", "measured", "measured x", "split", "test", "tuned split", "tuned test"),
+    *("search s", "s"),
+)
+THREE_DIGITS = ("used", "ms", "measured", "measured x")
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -89,12 +93,13 @@ class Bench:
         started, policy = time.perf_counter(), study.best.policy
         model = self.pruner.pruned(policy, thorough=True)
         test = evaluate(model, self.data.test)
-        measured = float("nan") if self.device is None else self._measured(policy)
+        measured = (float("nan"),) * 2 if self.device is None else self._measured(policy)
         tuned = short_finetune(model, self.subject, seed)
         return {
             "used": self.space.load(policy),
             "ms": float("nan") if self.device is None else self.limit.cost(policy),
-            "measured": measured,
+            "measured": measured[0],
+            "measured x": measured[0] / measured[1],
             "split": 100 * study.best.accuracy,
             "test": 100 * test,
             "tuned split": 100 * tuned,
@@ -103,14 +108,16 @@ class Bench:
             "s": time.perf_counter() - started,
         }
 
-    def _measured(self, policy: Policy) -> float:
+    def _measured(self, policy: Policy) -> tuple[float, float]:
+        """Return the milliseconds of a policy's network and of the original."""
         assert self.device is not None
         export_original(self.out, self.subject, self.device, silent)
-        return measure(self.out, self.subject, self.pruner.pruned(policy), self.device)["candidate"].latency_ms
+        timings = measure(self.out, self.subject, self.pruner.pruned(policy), self.device)
+        return timings["candidate"].latency_ms, timings["original"].latency_ms
 
 
 def line(name: str, seed: str, row: Mapping[str, float]) -> str:
-    numbers = (f"{row[column]:.3f}" if column in ("used", "ms", "measured") else f"{row[column]:.1f}" for column in row)
+    numbers = (f"{row[column]:.3f}" if column in THREE_DIGITS else f"{row[column]:.1f}" for column in row)
     return f"| {name} | {seed} | " + " | ".join(numbers) + " |"
 
 
