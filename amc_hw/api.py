@@ -111,6 +111,9 @@ def compress(
             f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
             f"{tuple(loaded.image_size)}."
         )
+    for name, value in (("rounds", rounds), ("exclude", exclude), ("include", include)):
+        if isinstance(value, str):
+            raise UsageError(f"{name} is one text, '{value}'; give a list of texts.")
     texts: dict[Metric, str | None] = {"latency_ms": latency, "macs": macs, "params": params, "size_bytes": size}
     given = {metric: text for metric, text in texts.items() if text is not None} or {"latency_ms": "0.5x"}
     metric, *others = given

@@ -20,7 +20,7 @@ Progress = Callable[[int, int, str], None]
 FORMAT = 1
 UNSTABLE_SPREAD = 0.03
 """Repeats whose means spread more than this share of their median are called unstable."""
-MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt", ".pth"})
+MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt2", ".pt", ".pth"})
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,12 @@ def _require_table_or_none(out: Path, inputs: Iterable[Path]) -> None:
         try:
             load_table(out)
         except TableError as error:
-            raise UsageError(f"--out {out} exists and is no latency table; name another file.") from error
+            raise UsageError(f"--out {out} exists and is no latency table to replace ({error})") from error
 
 
 def _span(values: Sequence[float]) -> str:
-    return "..".join(f"{value:.4g}" for value in dict.fromkeys((min(values), max(values))))
+    texts = (f"{value:.1f}" if isinstance(value, float) else str(value) for value in (min(values), max(values)))
+    return "..".join(dict.fromkeys(texts))
 
 
 def _left_out(table: Any) -> dict[str, float]:

@@ -54,8 +54,8 @@ class Part:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images (n, C, H, W), float32, and labels (n,), int64; the last batch may be small.
 
-        `generator` (on the CPU) decides order and augmentation. `share`
-        picks those of a batch's images that this process reads.
+        `generator` (on the CPU) decides order and augmentation. `share` picks those of a batch's images that this
+        process reads.
         """
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
         batches = torch.split(order.to(self.positions.device), batch_size)

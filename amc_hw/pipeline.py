@@ -126,6 +126,8 @@ def search_subject(
 
     Where the device is known by its table only, nothing is verified, and policy.json says so.
     """
+    if isinstance(device, TableOnly):
+        _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
     latency, template, error = run_cost(run, device, subject, config.model, _path(config.table), config.seed, progress)
     exported = template.file(subject.network.original, np.random.default_rng(0))
     costs = network_costs(subject.network, latency, len(exported))
@@ -305,8 +307,6 @@ def _device(name: str, progress: Progress, table: Path | None = None) -> Iterato
     while True:
         try:
             device = open_or_predict(name, table)
-            if isinstance(device, TableOnly):
-                _LOG.warning("%s: %s", name, NOT_VERIFIED)
             break
         except BusyError:
             progress(0, 1, f"waiting for {name}, which another run is measuring on")

@@ -90,15 +90,14 @@ def _summarise(
     rounds: Sequence[dict[str, Any]],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Export both networks, evaluate the files on the test set, and write summary.json."""
+    """Export the sparse network, evaluate both files on the test set, and write summary.json."""
     original, cost = whole(subject), nonzero_cost(subject)
     files = {ORIGINAL: original.model, MODEL: sparse.model}
+    progress(0, 1, f"exporting the {MODEL} network")
+    export(sparse.model, subject.example, run / f"{MODEL}.{FORMAT}")
     sides = {}
     for name, model in files.items():
         file = run / f"{name}.{FORMAT}"
-        if name == MODEL:
-            progress(0, 1, f"exporting the {name} network")
-            export(model, subject.example, file)
         kept = nonzero_weights(model, original.parts)
         others = round(cost.constant / BYTES_OF_A_FLOAT)
         sides[name] = {

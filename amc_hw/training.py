@@ -70,11 +70,18 @@ def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class _ViewsReshape(TorchFunctionMode):
-    """Copies where ``view`` refuses: networks were written for images that do not lie channels-last."""
+    """Copies where ``view`` refuses: networks were written for images that do not lie channels-last.
+
+    What is then written into the view does not reach what was viewed.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.view and not kwargs and not isinstance(args[1], torch.dtype):
-            return args[0].reshape(*args[1:])
+        if func is torch.Tensor.view_as:
+            return args[0].reshape(args[1].shape)
+        if func is torch.Tensor.view:
+            sizes = args[1:] or tuple((kwargs or {}).values())
+            if not isinstance(sizes[0], torch.dtype):
+                return args[0].reshape(*sizes)
         return func(*args, **(kwargs or {}))
 
 

@@ -151,6 +151,8 @@ def main() -> None:
     parser.add_argument("--state", type=Path, help="file from which a stopped fine-tuning goes on")
     parser.add_argument("--threads", type=int, default=1, help="of the fine-tuning")
     arguments = parser.parse_args()
+    if (arguments.checkpoint is None) != (arguments.data_root is None):
+        parser.error("--checkpoint and --data-root belong together")
     torch.set_num_threads(1)
     data = load_data(f"npz:{arguments.data_root}") if arguments.checkpoint else enlarged_digits(SIZE)
     model = build_model(arguments.model, data.num_classes, data.image_size[0])

@@ -78,6 +78,6 @@ def found_devices() -> list[Found]:
         Found("host", "this machine's processor with LiteRT (XNNPACK)", litert),
         Found("onnx", "this machine with ONNX Runtime; its providers by name: onnx:provider=cuda", onnx),
         Found("cuda", "this machine's NVIDIA GPU with PyTorch", "" if which("nvidia-smi") else "an NVIDIA GPU"),
-        Found("ssh:user@host:onnx", "another computer, with any of these runtimes (docs/devices.md)", "its name"),
+        Found("ssh", "another computer, with any of these runtimes", "its name (ssh:me@box:onnx)"),
         *phones,
     ]

@@ -67,9 +67,11 @@ def open_or_predict(name: str, table: Path | None = None) -> Device:
     except BusyError:
         raise
     except (DeviceError, UsageError) as error:
-        if known is None:
-            raise
         if table is not None and table != known:
             reason = str(error).rstrip(".")
-            raise UsageError(f"{reason}; a table that stands for it must be called like it: {name}.json") from error
+            raise UsageError(
+                f"{reason}; a --table that stands for it must exist and be called like it: {name}.json"
+            ) from error
+        if known is None:
+            raise
         return TableOnly(name, known)

@@ -53,15 +53,16 @@ class TableDifference:
 
 def diff(first: LatencyTable, second: LatencyTable) -> TableDifference:
     """Compare two tables; they may have different fingerprints."""
-    ours, theirs = ({work_of(family): family for family in table.families()} for table in (first, second))
     measured = {_work(entry): entry.mean_us for entry in first.entries}
+    measured_as = {entry.key: entry.mean_us for entry in first.entries}
     predictor = Predictor(first)
     pairs: list[tuple[Entry, float]] = []
     exact = 0
     for entry in second.entries:
-        if _work(entry) in measured:
+        before = measured_as.get(entry.key, measured.get(_work(entry)))
+        if before is not None:
             exact += 1
-            pairs.append((entry, entry.mean_us / measured[_work(entry)]))
+            pairs.append((entry, entry.mean_us / before))
             continue
         surface = predictor.surface(entry.family)
         if surface is not None and surface.covers(entry.c_in, entry.c_out):
@@ -76,9 +77,14 @@ def diff(first: LatencyTable, second: LatencyTable) -> TableDifference:
         fields=tuple(first.fingerprint.differences(second.fingerprint)),
         ratios=(*found, *(_ratios(kind, values) for kind, values in ordered)),
         exact=exact,
-        only_first=tuple(sorted(ours[work] for work in ours.keys() - theirs.keys())),
-        only_second=tuple(sorted(theirs[work] for work in theirs.keys() - ours.keys())),
+        only_first=_lacking(first, second),
+        only_second=_lacking(second, first),
     )
+
+
+def _lacking(table: LatencyTable, other: LatencyTable) -> tuple[str, ...]:
+    known = {work_of(family) for family in other.families()}
+    return tuple(sorted(family for family in table.families() if work_of(family) not in known))
 
 
 def _work(entry: Entry) -> tuple[str, int, int]:

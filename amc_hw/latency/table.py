@@ -18,7 +18,7 @@ from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
 from amc_hw.run_folder import write_text
 
-_CURE = "move it away and make it anew with: amc-hw profile, or amc-hw table import"
+_CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
 FORMAT = 1
 """History: 1, the first."""
 
@@ -98,7 +98,7 @@ class Entry(_Strict):
             raise ValueError(f"'{self.family[:80]}' is no operator")
         if self.median_us > self.p90_us * (1 + 1e-9):
             raise ValueError("the median is over the ninetieth percentile")
-        # Half of the samples are at or above the median, and the mean leaves out a quarter of all.
+        # Half of the samples are at or above the median, and the mean leaves out a quarter of all, or none.
         if not self.median_us / 3 <= self.mean_us * (1 + 1e-9) <= (self.p90_us + self.std_us) * (1 + 1e-6):
             raise ValueError("no samples have this mean with this median, percentile and deviation")
         return self

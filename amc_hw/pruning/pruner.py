@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import UnsupportedModelError, UsageError
+from amc_hw.errors import UsageError
 from amc_hw.policy import Policy
 from amc_hw.pruning.importance import Evidence, find_importance
 from amc_hw.pruning.patches import Fitted
@@ -39,8 +39,8 @@ class Pruner:
     Args:
         model: the model that ``network`` was traced from; it is not changed.
         network: its trace.
-        calibration: training images (N, C, H, W) as the model takes them; some hundreds. All work is done where they
-            are, and pruned networks are there.
+        calibration: training images (N, C, H, W) as the model takes them; hundreds or thousands. All work is done
+            where they are, and pruned networks are there.
         labels: classes of the calibration images, int64 (N,), which the Taylor importance makes use of.
         importance: which channels are kept, a name of `amc_hw.pruning.importance`.
         reconstruction: "none" leaves the weights as they are, and gives the batch norms behind layers that lost
@@ -89,12 +89,6 @@ class Pruner:
         self._grams = gather_grams(
             self._model, self._layers, self._sites, torch.split(self._images, BATCH), points, seed
         )
-        uncalled = [name for name in self._layers if name not in self._grams]
-        if uncalled:
-            raise UnsupportedModelError(
-                f"the layer {uncalled[0]} ran when the network was traced, and does not for the calibration images: "
-                "the forward chooses its way by what it sees, and only one way can be pruned and exported."
-            )
         evidence = Evidence(self._modules, self._grams, self._sites, lambda: self._taylor)
         self._order = {group.name: rank(group, evidence).tolist() for group in network.groups}
         self._refits: dict[str, Refit] = {}

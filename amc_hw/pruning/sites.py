@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,25 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.results[self.now] = results[0]
                 self.seen(str(func.overloadpacket.__name__), args, results[0])
         return output
+
+    def used(self, number: int | None, uses: Counter[int]) -> Tensor | None:
+        """Return an operator's result, and let go of it after the last of its uses: all together fill the memory."""
+        if number is None:
+            return None
+        uses[number] -= 1
+        return self.results[number] if uses[number] else self.results.pop(number)
+
+    def __enter__(self) -> OperatorClock:
+        """Count from here on; an attention's one fast operator would hide others where no layer in it is hooked."""
+        self._fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Count no more."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        torch.backends.mha.set_fastpath_enabled(self._fast)
 
     def seen(self, name: str, args: Any, result: Tensor) -> None:
         """Take note of an operator that has run, as number ``now``, and of its first result."""

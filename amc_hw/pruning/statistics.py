@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from amc_hw.errors import UnsupportedModelError
 from amc_hw.pruning.patches import Fitted, Patches
 from amc_hw.pruning.sites import OperatorClock, Site
 
@@ -89,16 +91,21 @@ def gather_grams(
         batches: images (N, C, H, W).
         points: output positions sampled per image.
         seed: of the positions.
+
+    Raises:
+        UnsupportedModelError: a layer does not run for some of the images.
     """
     origins: dict[str, Tensor] = {}
     products: dict[str, Tensor] = {}
     sums: dict[str, Tensor] = {}
     rows: dict[str, int] = {}
+    calls: Counter[str] = Counter()
 
     def gather(name: str) -> Callable[..., None]:
         patches = Patches(points, seed, name)
 
         def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+            calls[name] += 1
             x = patches.inputs(layer, inputs[0]).transpose(0, 1)
             if name not in origins:  # near the mean, so that its square does not drown the rest
                 origins[name] = x.mean(1) * holds_bias(layer, sites[name])
@@ -111,8 +118,14 @@ def gather_grams(
         return hook
 
     with torch.no_grad(), hooked({layer: gather(name) for name, layer in layers.items()}, before=True):
-        for images in batches:
+        for number, images in enumerate(batches, start=1):
             model(images)
+            left_out = [name for name in layers if calls[name] != number]
+            if left_out:
+                raise UnsupportedModelError(
+                    f"the layer {left_out[0]} ran when the network was traced, and does not for every image: "
+                    "the forward chooses its way by what it sees, and only one way can be pruned and exported."
+                )
     grams = {}
     for name, product in products.items():
         mean = sums[name] / rows[name] * holds_bias(layers[name], sites[name])
@@ -125,16 +138,15 @@ def gather_targets(
     model: nn.Module, layers: Mapping[str, Fitted], sites: Mapping[str, Site], images: Tensor, points: int, seed: int
 ) -> dict[str, Targets]:
     """Return the targets of every layer, from one forward pass of all images."""
-    clock = OperatorClock(frozenset(site.partner for site in sites.values() if site.partner is not None))
+    uses = Counter(partner for name in layers if (partner := sites[name].partner) is not None)
+    clock = OperatorClock(frozenset(uses))
     targets: dict[str, Targets] = {}
 
     def gather(name: str) -> Callable[..., None]:
         def hook(layer: Any, _: Any, output: Tensor) -> None:
             clock.stopped = True
             patches = Patches(points, seed, name)
-            partner = clock.results.get(sites[name].partner or 0)
-            if partner is not None and partner.shape != output.shape:
-                partner = None
+            partner = clock.used(sites[name].partner, uses)
             beside = None if partner is None else patches.outputs(layer, partner)
             targets[name] = Targets(patches.outputs(layer, output), beside)
             clock.stopped = False

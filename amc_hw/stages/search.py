@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from amc_hw.events import episode_events
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
-from amc_hw.pruning.pruner import Pruner
+from amc_hw.pruning.pruner import BATCH, Pruner
 from amc_hw.run_folder import write_json
 from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward, with_floor
@@ -34,7 +35,8 @@ EPISODES = "episodes.jsonl"
 POLICY = "policy.json"
 LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_MACS = 640, 2560, 3.5e11
 """Images for the statistics: more of them help (2,560 images of 16 points gave a halved ResNet-20 1.4 points more than
-640 of 48), and cost large networks minutes; so many as have these MACs in the original."""
+640 of 48), and cost large networks minutes; so many as have these MACs in the original, and fit these bytes."""
+CALIBRATION_BYTES = 2**30
 LARGEST_MARGIN = 0.01
 CANDIDATES = 3
 """Best policies of a search that are compared after a short fine-tune."""
@@ -115,7 +117,8 @@ def budget_limits(budgets: Sequence[Budget], costs: Costs, original: Policy, lat
 def make_pruner(subject: Subject, seed: int, importance: str = "reconstruction") -> Pruner:
     """Gather the statistics for reconstruction from images of the training split."""
     macs = subject.network.macs(subject.network.original)
-    count = min(MOST_CALIBRATION, max(LEAST_CALIBRATION, int(CALIBRATION_MACS / macs)))
+    fitting = CALIBRATION_BYTES // (4 * math.prod(subject.data.image_size))
+    count = min(MOST_CALIBRATION, max(LEAST_CALIBRATION, int(CALIBRATION_MACS / macs)), max(BATCH, fitting))
     images, labels = subject.data.train.first(count, seed, subject.compute)
     return Pruner(subject.start, subject.network, images, labels=labels, importance=importance)
 

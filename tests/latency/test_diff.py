@@ -51,6 +51,8 @@ def test_operators_of_the_same_work_are_compared_whichever_exporter_named_them()
     valid = CONV.replace("pad=same", "pad=valid act=relu")
     found = diff(table([Entry.of(CONV, 8, 8, [3.0])]), table([Entry.of(valid, 8, 8, [6.0])]))
     assert (found.exact, found.ratios[0].median, found.only_first, found.only_second) == (1, 2.0, (), ())
+    both = table([Entry.of(CONV, 8, 8, [3.0]), Entry.of(valid, 8, 8, [6.0])])
+    assert [(r.lowest, r.highest) for r in diff(both, both).ratios] == [(1.0, 1.0)] * 2
 
 
 def test_a_table_equals_itself_and_strangers_have_nothing_in_common() -> None:
