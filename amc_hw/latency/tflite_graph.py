@@ -124,6 +124,7 @@ class TfliteGraph(Graph):
             for index, values in integers.items():
                 dtype = _DTYPES[tensors[index].type]
                 buffers[tensors[index].buffer].data = np.asarray(values, dtype).view(np.uint8)
+            self._set_depth_multipliers()
             builder = Builder(1 << 20)
             builder.Finish(self.model.Pack(builder), b"TFL3")
             return bytes(builder.Output())
@@ -132,6 +133,15 @@ class TfliteGraph(Graph):
                 tensor.shape = shape
             for buffer, data in zip(buffers, saved_data, strict=True):
                 buffer.data = data
+            self._set_depth_multipliers()
+
+    def _set_depth_multipliers(self) -> None:
+        """Let them agree with the shapes: a convolution of grey images is depthwise here, and else slow."""
+        tensors = self.subgraph.tensors
+        for kind, operator in zip(self.kinds, self.subgraph.operators, strict=True):
+            if kind == "DEPTHWISE_CONV_2D":
+                read, made = (int(tensors[index].shape[-1]) for index in (operator.inputs[0], operator.outputs[0]))
+                operator.builtinOptions.depthMultiplier = made // read
 
 
 def _values(array: Any) -> Any:

@@ -40,6 +40,22 @@ def test_written_file_has_those_operators_and_runs(traced: Traced, template: Gra
     assert np.isfinite(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])).all()
 
 
+def multipliers(content: bytes) -> list[int]:
+    graph = TfliteGraph(content)
+    pairs = zip(graph.kinds, graph.subgraph.operators, strict=True)
+    return [operator.builtinOptions.depthMultiplier for kind, operator in pairs if kind == "DEPTHWISE_CONV_2D"]
+
+
+def test_a_convolution_of_grey_images_keeps_its_fast_kernel(traced: Traced, template: GraphTemplate) -> None:
+    """The converter makes it depthwise, with a multiplier that must follow the channels."""
+    policy = {group: counts[0] for group, counts in traced.choices.items()}
+    small = shrink(traced.model, traced.network, {group: range(count) for group, count in policy.items()})
+    written = multipliers(template.file(policy, np.random.default_rng(0)))
+    assert written == multipliers(to_tflite(small, traced.example))
+    original = multipliers(template.file(traced.network.original, np.random.default_rng(0)))
+    assert original == multipliers(to_tflite(traced.model, traced.example)) != written
+
+
 def test_macs_of_the_file_are_those_of_the_trace(traced: Traced, template: GraphTemplate) -> None:
     for seed in range(5):
         policy = draw_policy(traced.choices, np.random.default_rng(seed))
