@@ -20,7 +20,7 @@ from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.run_folder import write_json
 from amc_hw.search.study import read_study
 from amc_hw.stages.costs import BYTES_OF_A_FLOAT
-from amc_hw.stages.deployed import MODEL, ORIGINAL
+from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
 from amc_hw.stages.fine_grained import Sparse, nonzero_cost, prune_round, whole
 from amc_hw.stages.finish import FINETUNED, SUMMARY, evaluate_file
 from amc_hw.stages.rounds import named, plan_rounds
@@ -59,9 +59,10 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     rounds = plan_rounds(run, config)
     subject = begin(run, config, progress, compute)
     cost, sparse = nonzero_cost(subject), whole(subject)
-    if not (run / f"{ORIGINAL}.{FORMAT}").exists():  # now: what cannot be converted should not be searched for hours
+    file = exported(run, ORIGINAL, FORMAT)
+    if not file.exists():  # now: what cannot be converted should not be searched for hours
         progress(0, 1, f"exporting the {ORIGINAL} network")
-        export(subject.model, subject.example, run / f"{ORIGINAL}.{FORMAT}")
+        export(subject.model, subject.example, file)
     original = cost(sparse.parts)
     history = []
     for number, (folder, settings) in enumerate(rounds, start=1):
@@ -94,10 +95,10 @@ def _summarise(
     original, cost = whole(subject), nonzero_cost(subject)
     files = {ORIGINAL: original.model, MODEL: sparse.model}
     progress(0, 1, f"exporting the {MODEL} network")
-    export(sparse.model, subject.example, run / f"{MODEL}.{FORMAT}")
+    export(sparse.model, subject.example, exported(run, MODEL, FORMAT))
     sides = {}
     for name, model in files.items():
-        file = run / f"{name}.{FORMAT}"
+        file = exported(run, name, FORMAT)
         kept = nonzero_weights(model, original.parts)
         others = round(cost.constant / BYTES_OF_A_FLOAT)
         sides[name] = {

@@ -12,7 +12,7 @@ from amc_hw.data_sources import InMemory
 SCORED = 640
 
 
-def enlarged_digits(size: int) -> Data:
+def enlarged_digits(size: int = 224) -> Data:
     """Return the digits as images of ``size`` x ``size`` pixels.
 
     A search scores on `SCORED` of the training images: a tenth of them, as elsewhere, would be few, and public

@@ -30,8 +30,6 @@ from amc_hw.pruning.statistics import estimate_norms
 from amc_hw.terminal import progress_bar
 from amc_hw.trace.groups import Network, trace
 
-SIZE = 224
-
 # name: importance, reconstruction, thorough, all batch norms given new statistics
 METHODS = {
     "magnitude, no reconstruction": ("magnitude", "none", False, False),
@@ -154,7 +152,7 @@ def main() -> None:
     if (arguments.checkpoint is None) != (arguments.data_root is None):
         parser.error("--checkpoint and --data-root belong together")
     torch.set_num_threads(1)
-    data = load_data(f"npz:{arguments.data_root}") if arguments.checkpoint else enlarged_digits(SIZE)
+    data = load_data(f"npz:{arguments.data_root}") if arguments.checkpoint else enlarged_digits()
     model = build_model(arguments.model, data.num_classes, data.image_size[0])
     if arguments.checkpoint is None:
         costs(model.eval(), data, arguments.images, arguments.points)

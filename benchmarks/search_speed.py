@@ -42,7 +42,7 @@ from amc_hw.terminal import progress_bar
 
 POINTS = 10  # of an image and layer that AMC's code looks at
 CALIBRATION_IMAGES = 640
-SIZE, EPOCHS = 224, 4
+EPOCHS = 4
 
 
 class Fresh:
@@ -81,7 +81,7 @@ class Fresh:
 
 def load(arguments: Namespace) -> tuple[nn.Module, Data]:
     """Return a trained network and its data; without a checkpoint it is trained here."""
-    data = load_data(arguments.data, arguments.data_root) if arguments.checkpoint else enlarged_digits(SIZE)
+    data = load_data(arguments.data, arguments.data_root) if arguments.checkpoint else enlarged_digits()
     model = build_model(arguments.model, data.num_classes, data.image_size[0])
     if arguments.checkpoint:
         load_checkpoint(model, arguments.checkpoint)

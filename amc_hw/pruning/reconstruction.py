@@ -8,7 +8,6 @@ brings. And layers that lose no input (the first of a block, the classifier) are
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -123,13 +122,12 @@ class Refit:
         modules = dict(small.named_modules())
         if partners is None:
             partners = {name: self._sites[name].partner for name in names}
-        uses = Counter(partner for name in names if (partner := partners[name]) is not None)
-        clock = OperatorClock(frozenset(uses))
+        clock = OperatorClock(partners[name] for name in names)
 
         def fit(name: str) -> Callable[..., None]:
             def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
                 clock.stopped = True
-                partner = clock.used(partners[name], uses)
+                partner = clock.used(partners[name])
                 norm = self._sites[name].norm_of(modules)
                 rows = Patches(self._points, self._seed, name)
                 target = self._target(name, layer, norm, rows, partner, remains[name])

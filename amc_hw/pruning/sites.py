@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from amc_hw.trace.attention import attention_by_parts
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,15 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers the operators of a forward pass, which is the same in a network and its pruned versions.
 
     Args:
-        wanted: numbers of operators whose results are kept in `results`.
+        wanted: numbers of operators whose results are kept in `results`, once for each use; None is no operator.
     """
 
-    def __init__(self, wanted: frozenset[int] = frozenset()) -> None:
+    def __init__(self, wanted: Iterable[int | None] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.stopped = False  # set while work is done that is not the network's
         self.results: dict[int, Tensor] = {}
-        self._wanted = wanted
+        self._uses = Counter(number for number in wanted if number is not None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and note it."""
@@ -53,29 +55,29 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.now += 1
             results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
             if results:
-                if self.now in self._wanted:
+                if self.now in self._uses:
                     self.results[self.now] = results[0]
                 self.seen(str(func.overloadpacket.__name__), args, results[0])
         return output
 
-    def used(self, number: int | None, uses: Counter[int]) -> Tensor | None:
+    def used(self, number: int | None) -> Tensor | None:
         """Return an operator's result, and let go of it after the last of its uses: all together fill the memory."""
         if number is None:
             return None
-        uses[number] -= 1
-        return self.results[number] if uses[number] else self.results.pop(number)
+        self._uses[number] -= 1
+        return self.results[number] if self._uses[number] else self.results.pop(number)
 
     def __enter__(self) -> OperatorClock:
-        """Count from here on; an attention's one fast operator would hide others where no layer in it is hooked."""
-        self._fast = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
+        """Count from here on."""
+        self._parts = attention_by_parts()
+        self._parts.__enter__()
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         """Count no more."""
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        torch.backends.mha.set_fastpath_enabled(self._fast)
+        self._parts.__exit__(*error)
 
     def seen(self, name: str, args: Any, result: Tensor) -> None:
         """Take note of an operator that has run, as number ``now``, and of its first result."""

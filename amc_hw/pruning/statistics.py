@@ -138,15 +138,14 @@ def gather_targets(
     model: nn.Module, layers: Mapping[str, Fitted], sites: Mapping[str, Site], images: Tensor, points: int, seed: int
 ) -> dict[str, Targets]:
     """Return the targets of every layer, from one forward pass of all images."""
-    uses = Counter(partner for name in layers if (partner := sites[name].partner) is not None)
-    clock = OperatorClock(frozenset(uses))
+    clock = OperatorClock(sites[name].partner for name in layers)
     targets: dict[str, Targets] = {}
 
     def gather(name: str) -> Callable[..., None]:
         def hook(layer: Any, _: Any, output: Tensor) -> None:
             clock.stopped = True
             patches = Patches(points, seed, name)
-            partner = clock.used(sites[name].partner, uses)
+            partner = clock.used(sites[name].partner)
             beside = None if partner is None else patches.outputs(layer, partner)
             targets[name] = Targets(patches.outputs(layer, output), beside)
             clock.stopped = False

@@ -25,11 +25,11 @@ def example_for(device: Device, subject: Traced) -> Tensor:
     return subject.example.expand(device.fingerprint().batch_size, -1, -1, -1)
 
 
-def exported(run: Path, name: str, device: Device) -> Path:
+def exported(run: Path, name: str, format_name: str) -> Path:
     """Return the path of an exported file of a run: ``model.onnx``."""
-    return run / f"{name}.{device.format}"
+    return run / f"{name}.{format_name}"
 
 
 def all_exported(run: Path, name: str) -> list[Path]:
     """Return the paths of an exported file of a run in every format, whether they are there or not."""
-    return [run / f"{name}.{file_format}" for file_format in FORMATS]
+    return [exported(run, name, format_name) for format_name in FORMATS]

@@ -150,7 +150,7 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
 
 def benchmark_run(run: Path, device: Device, progress: Progress) -> dict[str, Timing]:
     """Benchmark the compressed file beside the original and keep every sample."""
-    files = {"original": exported(run, ORIGINAL, device), "compressed": exported(run, MODEL, device)}
+    files = {"original": exported(run, ORIGINAL, device.format), "compressed": exported(run, MODEL, device.format)}
     timings = benchmark(device, files, Protocol(), progress)
     write_benchmark(run / BENCHMARK, device, Protocol(), timings)
     return timings
@@ -173,7 +173,7 @@ def summarise(
     chosen = read_json(run / POLICY)
     policy, original = chosen["channels"], subject.network.original
     budget = parse_budget(config.metric, config.budget)
-    original_file, file = exported(run, ORIGINAL, device), exported(run, MODEL, device)
+    original_file, file = exported(run, ORIGINAL, device.format), exported(run, MODEL, device.format)
     base = {
         "latency_ms": timings["original"].latency_ms if timings else None,
         "macs": subject.network.macs(original),

@@ -138,7 +138,7 @@ def doubts(chosen: Candidate, notes: Sequence[str]) -> list[str]:
 
 def export_original(run: Path, subject: Subject, device: Device, progress: Progress) -> None:
     """Keep the original's exported file in the run folder."""
-    file = exported(run, ORIGINAL, device)
+    file = exported(run, ORIGINAL, device.format)
     if not file.exists():
         progress(0, 1, "exporting the original")
         export(subject.model, example_for(device, subject), file)
@@ -146,10 +146,12 @@ def export_original(run: Path, subject: Subject, device: Device, progress: Progr
 
 def measure(run: Path, subject: Subject, model: nn.Module, device: Device) -> dict[str, Timing]:
     """Export a pruned network and time it beside the original."""
-    file = exported(run, "candidate", device)
+    file = exported(run, "candidate", device.format)
     export(model, example_for(device, subject), file)
     try:
-        return benchmark(device, {"original": exported(run, ORIGINAL, device), "candidate": file}, QUICK, _silent)
+        return benchmark(
+            device, {"original": exported(run, ORIGINAL, device.format), "candidate": file}, QUICK, _silent
+        )
     finally:
         file.unlink()
 

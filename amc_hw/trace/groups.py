@@ -6,12 +6,12 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.trace.assemble import Assembly
+from amc_hw.trace.attention import attention_by_parts
 from amc_hw.trace.blocks import find_blocks
 from amc_hw.trace.follow import Followed, follow
 from amc_hw.trace.network import Block, ChannelGroup, Layer, Member, Network
@@ -63,18 +63,14 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
 
 def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:
     """Follow one forward pass, and count its multiply-accumulates."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole attention would count nothing
     try:
-        with FlopCounterMode(display=False) as counter:
+        with attention_by_parts(), FlopCounterMode(display=False) as counter:
             followed = follow(model, example_input)
     except Exception as error:  # whatever a user's forward raises
         raise UnsupportedModelError(
             f"the model does not run on the example input ({type(error).__name__}: {_sentence(error)}); "
             "give an example of what its forward takes."
         ) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
     return followed, counter.get_total_flops() // 2
 
 
