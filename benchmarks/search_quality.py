@@ -75,7 +75,7 @@ class Bench:
 
     def search(self, name: str, seed: int, episodes: int) -> StudyResult:
         scorer = PartScorer(self.data.search)
-        dropping = EarlyDropping(scorer, self.pruner.pruned, CANDIDATES, self.space.keeps)
+        dropping = EarlyDropping(scorer, self.space, self.pruner.pruned, self.subject.model, CANDIDATES)
         return run_study(
             build_strategy(name, self.space, seed=seed, episodes=episodes, importance=self.importance),
             self.limit.cost,

@@ -107,7 +107,7 @@ def main() -> None:
     space = SearchSpace(search_steps(subject), macs, arguments.macs * macs(subject.network.original))
     start = time.perf_counter()
     pruner = make_pruner(subject, seed=0)
-    ours = EarlyDropping(PartScorer(data.search), pruner.pruned, CANDIDATES, space.keeps)
+    ours = EarlyDropping(PartScorer(data.search), space, pruner.pruned, subject.model, CANDIDATES)
     print(f"statistics, once: ours {time.perf_counter() - start:.1f} s", end=", ", flush=True)
     start = time.perf_counter()
     fresh = Fresh(subject, data.train.first(CALIBRATION_IMAGES, 0)[0])

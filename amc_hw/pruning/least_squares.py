@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,16 +18,18 @@ class Moments:
     Attributes:
         gram: (groups, inputs, inputs).
         cross: (groups, inputs, targets of a group).
-        mean_x: (groups, inputs), subtracted before the products; zero where the layer can hold no bias.
-        mean_y: (groups, targets of a group), likewise.
+        mean_y: (groups, targets of a group), subtracted before the products; zero where the layer can hold no bias.
+        mean_x: (groups, inputs), likewise.
         rows: number of rows behind the means.
+        with_bias: whether the layer can hold a bias.
     """
 
     gram: Tensor
     cross: Tensor
-    mean_x: Tensor
     mean_y: Tensor
+    mean_x: Tensor
     rows: int
+    with_bias: bool
 
 
 def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
@@ -38,15 +40,26 @@ def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
         y: targets (rows, groups x targets).
         with_bias: whether the layer can hold a bias.
     """
-    rows, groups, _ = x.shape
     x = x.transpose(0, 1)
+    mean = x.mean(1, keepdim=True) * with_bias
+    x = x - mean
+    gram = (x.transpose(1, 2) @ x / x.shape[1]).double()
+    return Moments(gram, *_towards(x, y, with_bias), mean[:, 0].double(), x.shape[1], with_bias)
+
+
+def aimed(found: Moments, x: Tensor, y: Tensor) -> Moments:
+    """Return the moments of the same inputs (rows, groups, inputs) with other targets (rows, groups x targets)."""
+    x = x.transpose(0, 1) - found.mean_x[:, None].to(x.dtype)
+    cross, mean_y = _towards(x, y, found.with_bias)
+    return replace(found, cross=cross, mean_y=mean_y)
+
+
+def _towards(x: Tensor, y: Tensor, with_bias: bool) -> tuple[Tensor, Tensor]:
+    """Return the mean products of centred inputs (groups, rows, inputs) with targets, and the targets' means."""
+    groups, rows, _ = x.shape
     y = y.view(rows, groups, -1).transpose(0, 1)
-    mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
-    if not with_bias:
-        mean_x, mean_y = torch.zeros_like(mean_x), torch.zeros_like(mean_y)
-    x = x - mean_x
-    gram, cross = x.transpose(1, 2) @ x / rows, x.transpose(1, 2) @ (y - mean_y) / rows
-    return Moments(gram.double(), cross.double(), mean_x[:, 0].double(), mean_y[:, 0].double(), rows)
+    mean = y.mean(1, keepdim=True) * with_bias
+    return (x.transpose(1, 2) @ (y - mean) / rows).double(), mean[:, 0].double()
 
 
 def factor(gram: Tensor) -> Tensor:

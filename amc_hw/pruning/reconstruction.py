@@ -1,9 +1,10 @@
 """Reconstruction: the weights that remain are fitted so that every layer gives again what it gave in the original.
 
 Least-squares reconstruction of a pruned layer is He et al.'s (arXiv:1707.06168), as AMC uses it (arXiv:1802.03494).
-Here it goes further in three ways. The inputs are those of the network as pruned so far, so that a layer corrects the
+Here it goes further in four ways. The inputs are those of the network as pruned so far, so that a layer corrects the
 errors made before it. In a residual network the target is the sum: the layer also corrects the error that the shortcut
-brings. And layers that lose no input (the first of a block, the classifier) are fitted, too, where there is time.
+brings. Layers that lose no input (the first of a block, the classifier) are fitted, too, where there is time. And what
+an activation cuts off is fitted only as far as the activation can tell.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amc_hw.pruning.least_squares import moments, solve
+from amc_hw.pruning.activation import Activation
+from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
 from amc_hw.pruning.patches import Fitted, Patches
 from amc_hw.pruning.sites import OperatorClock, Site
 from amc_hw.pruning.statistics import Gram, Targets, holds_bias, hooked
@@ -130,8 +132,11 @@ class Refit:
                 partner = clock.used(partners[name])
                 norm = self._sites[name].norm_of(modules)
                 rows = Patches(self._points, self._seed, name)
-                target = self._target(name, layer, norm, rows, partner, remains[name])
-                weights, bias = self._solve(name, layer, rows.inputs(layer, inputs[0]), target, grams[name])
+                beside = None if partner is None else rows.outputs(layer, partner)
+                target = self._target(name, norm, beside, remains[name])
+                activation = self._activation(name, norm, beside, target)
+                x = rows.inputs(layer, inputs[0])
+                weights, bias = self._solve(name, layer, x, target, activation, grams[name])
                 write(layer, norm, weights, bias)
                 clock.stopped = False
 
@@ -140,26 +145,46 @@ class Refit:
         with torch.no_grad(), hooked({modules[name]: fit(name) for name in names}, before=True), clock:
             small(self._images)
 
-    def _target(
-        self, name: str, layer: Fitted, norm: Any, rows: Patches, partner: Tensor | None, remains: Remains
-    ) -> Tensor:
+    def _target(self, name: str, norm: Any, beside: Tensor | None, remains: Remains) -> Tensor:
         """Return what the layer should give: the original's output, and what the other side of its sum lacks."""
         targets = self._targets[name]
         outputs = slice(None) if remains.outputs is None else remains.outputs
         target = targets.output[:, outputs]
-        if partner is None or targets.partner is None:
+        if beside is None or targets.partner is None:
             return target
-        missing = targets.partner[:, outputs] - rows.outputs(layer, partner)
+        missing = targets.partner[:, outputs] - beside
         return target + missing / _scale(norm, missing)
 
-    def _solve(self, name: str, layer: Fitted, x: Tensor, target: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+    def _activation(self, name: str, norm: Any, beside: Tensor | None, target: Tensor) -> Activation | None:
+        """Return how the activation behind a layer and its sum sees the layer's results, if there is one."""
+        limits = self._sites[name].limits
+        if limits is None:
+            return None
+        scale, shift = _scale(norm, target), torch.zeros_like(target[0])
+        if norm is not None:
+            shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
+        return Activation(scale, shift if beside is None else shift + beside, limits)
+
+    def _solve(
+        self, name: str, layer: Fitted, x: Tensor, target: Tensor, activation: Activation | None, gram: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Fit a layer to its target; then to what its activation takes for the target, nearest to the first fit."""
         found = moments(x, target, holds_bias(layer, self._sites[name]))
         groups, inputs, _ = found.gram.shape
         before = layer.weight.detach().double().reshape(groups, -1, inputs)
-        error = found.cross - found.gram @ before.transpose(1, 2)
-        strength = self._prior * inputs / found.rows
-        weights = before + solve(found.gram + strength * gram, error)
-        return weights, found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2)
+        lower = factor(found.gram + self._prior * inputs / found.rows * gram)
+        weights, bias = _fit(before, found, lower)
+        if activation is None:
+            return weights, bias
+        given = torch.einsum("rgi,gti->rgt", x, weights.to(x.dtype)).flatten(1) + bias.flatten().to(x.dtype)
+        return _fit(before, aimed(found, x, activation.nearest(given, target)), lower)
+
+
+def _fit(before: Tensor, found: Moments, lower: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (groups, targets, inputs) and bias (groups, targets), from weights before and a factor."""
+    error = found.cross - found.gram @ before.transpose(1, 2)
+    weights = before + torch.cholesky_solve(error, lower).transpose(1, 2)
+    return weights, found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2)
 
 
 def _scale(norm: Any, like: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ class Site:
         norm: the batch norm that takes it directly and nothing else, if one does.
         partner: the number of the operator whose result is added to it (behind the batch norm) and is known before
             the layer runs: the other side of a residual sum.
+        limits: what the activation that takes it (behind batch norm and sum) and nothing else leaves as it is:
+            (0, inf) of a ReLU, (0, 6) of a ReLU6; None where there is none.
     """
 
     norm: str | None = None
     partner: int | None = None
+    limits: tuple[float, float] | None = None
 
     def norm_of(self, modules: Mapping[str, nn.Module]) -> Any:
         """Return the batch norm out of a network's modules, or None."""
@@ -93,6 +97,10 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
         self._written: MutableMapping[Tensor, int] = WeakTensorKeyDictionary()
         # By which layer a tensor was made, directly or with a batch norm behind it.
         self._made: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
+        # And the sums that a layer was the last part of; how often each of these tensors was read.
+        self._sums: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
+        self._reads: MutableMapping[Tensor, list[int]] = WeakTensorKeyDictionary()
+        self._activated: dict[str, tuple[tuple[float, float], list[int]]] = {}
 
     def start(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: Any) -> None:
@@ -102,7 +110,7 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
 
     def finish(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
-            self._made[output] = name
+            self._result(output, name)
 
         return hook
 
@@ -112,11 +120,24 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
             layer = self._made.get(inputs[0])
             if layer is not None:
                 self.norms[layer] = name
-                self._made[output] = layer
+                self._result(output, layer)
 
         return hook
 
+    def limits(self, name: str) -> tuple[float, float] | None:
+        """Return the limits of the activation that a layer's result goes into, and nowhere else."""
+        limits, reads = self._activated.get(name, (None, [0]))
+        return limits if reads == [1] else None
+
+    def _result(self, output: Tensor, layer: str) -> None:
+        self._made[output] = layer
+        self._reads[output] = [0]
+
     def seen(self, name: str, args: Any, result: Tensor) -> None:
+        read = [each for each in args if isinstance(each, Tensor) and each in self._reads]
+        for each in read:
+            self._reads[each][0] += 1
+        summed = None
         if name in ("add", "add_") and all(isinstance(arg, Tensor) for arg in args[:2]):
             for one, other in (args[:2], args[1::-1]):
                 layer, written = self._made.get(one), self._written.get(other)
@@ -124,8 +145,19 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
                     continue
                 if written <= self._started[layer]:
                     self.partners[layer] = written
+                    summed = layer
+        kind = name.removesuffix("_")
+        if kind in ("relu", "hardtanh") and read:
+            layer = self._made.get(read[0]) or self._sums.get(read[0])
+            if layer is not None:
+                limits = (0.0, math.inf) if kind == "relu" else (float(args[1]), float(args[2]))
+                self._activated[layer] = (limits, self._reads[read[0]])
         self._written[result] = self.now
-        self._made.pop(result, None)
+        for known in (self._made, self._sums, self._reads):
+            known.pop(result, None)
+        if summed is not None:
+            self._sums[result] = summed
+            self._reads[result] = [0]
 
 
 def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:
@@ -152,5 +184,5 @@ def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:
     for name in layers:
         norm = finder.norms.get(name)
         shared = norm is not None and finder.norm_calls[norm] > 1
-        sites[name] = Site() if shared else Site(norm, finder.partners.get(name))
+        sites[name] = Site() if shared else Site(norm, finder.partners.get(name), finder.limits(name))
     return sites

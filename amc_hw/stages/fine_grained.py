@@ -131,7 +131,8 @@ def _search(
     """Return the best policy of a search, grown to use the limit up."""
     steps = _steps(subject, start.parts)
     space = SearchSpace(steps, limit.cost, limit.most)
-    scoring = EarlyDropping(PartScorer(subject.data.search, subject.compute), pruner.pruned, 1, space.keeps)
+    scorer = PartScorer(subject.data.search, subject.compute)
+    scoring = EarlyDropping(scorer, space, pruner.pruned, start.model, 1)
     importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
     with episode_events(folder, folder / EPISODES, limit.cost, space.original) as write_events:
 
@@ -153,6 +154,7 @@ def _search(
                 "metric": limit.cost.metric,
                 "limit": limit.most,
                 "original": limit.cost(space.original),
+                "images": scoring.images,
             },
             load=space.load,
             recall=scoring.recall,

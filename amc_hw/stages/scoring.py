@@ -1,23 +1,27 @@
-"""Scoring on the search split, image by image, so that hopeless policies need not see all of it."""
+"""Scoring on the search split, image by image, so that hopeless policies need not see all that the others see."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
-from scipy.stats import binom
 from torch import Tensor, nn
 
 from amc_hw.compute import CPU
 from amc_hw.data import Part
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import folded
+from amc_hw.search.moves import largest_uniform
+from amc_hw.search.space import SearchSpace
 from amc_hw.search.study import Score
+from amc_hw.stages.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.training import fast_in_bfloat16, placed
 
-LOOKS = (0.1, 0.2, 0.4)
-"""Shares of the images after which a policy may be dropped."""
+LOOKS = (0.1, 0.2, 0.4, 0.7)
+"""Shares of the sample after which a policy may be dropped."""
 LEVEL = 0.001
 """Probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
 BATCH, GPU_BATCH = 256, 512
@@ -26,8 +30,6 @@ BATCH, GPU_BATCH = 256, 512
 @dataclass(frozen=True)
 class PartScorer:
     """Top-1 accuracy on a part of the training set; call it with a network.
-
-    The images are looked at in an order drawn once, so that the first ones are a sample of all.
 
     Attributes:
         part: the images.
@@ -39,81 +41,116 @@ class PartScorer:
 
     def __call__(self, model: nn.Module) -> float:
         """Return the accuracy, 0..1."""
-        return float(self.right(model, 0, len(self.part)).double().mean())
+        return float(self.right(model, torch.arange(len(self.part))).double().mean())
 
-    def right(self, model: nn.Module, start: int, stop: int) -> Tensor:
-        """Return which of the images from ``start`` to ``stop`` a network gets right, bool (n,), on the CPU."""
-        order = torch.randperm(len(self.part), generator=torch.Generator().manual_seed(0))[start:stop]
-        chosen = replace(self.part, positions=self.part.positions[order], labels=self.part.labels[order])
+    def right(self, model: nn.Module, positions: Tensor) -> Tensor:
+        """Return which of some images of the part a network gets right, bool (n,), on the CPU."""
+        logits, labels = self._logits(model, positions)
+        return logits.argmax(1) == labels
+
+    def margins(self, model: nn.Module) -> Tensor:
+        """Return by how much each image's own class is above the best other one, in logits, float32 (n,)."""
+        logits, labels = self._logits(model, torch.arange(len(self.part)))
+        own = logits.gather(1, labels[:, None])[:, 0]
+        return own - logits.scatter(1, labels[:, None], -math.inf).amax(1)
+
+    def _logits(self, model: nn.Module, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class scores of some images (n, classes), and their labels (n,)."""
+        chosen = replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
         small = folded(model)
         batches = chosen.batches(GPU_BATCH if self.compute.type == "cuda" else BATCH, device=self.compute)
         half = torch.autocast(self.compute.type, torch.bfloat16, enabled=fast_in_bfloat16(self.compute))
         with placed(small, self.compute), torch.inference_mode(), half:
-            return torch.cat([small(images).argmax(1) == labels for images, labels in batches]).cpu()
+            logits = torch.cat([small(images) for images, _ in batches])
+        return logits.float().cpu(), chosen.labels.cpu()
 
 
 class EarlyDropping:
-    """Scores policies; one that cannot be among the best ``keep`` sees a part of the images only.
+    """Scores policies on a sample; one that cannot be among the best ``keep`` sees a part of it only.
 
-    The reference is the ``keep``-th best policy that has seen all images. After each of `LOOKS` the images on
-    which the two differ are counted. If the policy were as good, at least half of these would be in its favour;
-    it is dropped where so few are with a probability under `LEVEL`, shared out among the looks (one-sided sign
-    test, McNemar 1947; images are drawn without replacement, for which the binomial tail is an upper bound,
-    Hoeffding 1963, theorem 4). A dropped policy's accuracy is the reference's less the difference seen.
+    The reference is the ``keep``-th best policy that has seen the whole sample. After each of `LOOKS` the images on
+    which the two differ are added up with their weights. If the policy were as good, the sum would be 0 or more on
+    average; it is dropped where a sum as low has a probability under `LEVEL`, shared out among the looks
+    (`is_hopeless`). A dropped policy's accuracy is the reference's less the difference seen.
 
     Args:
         scorer: of networks.
+        space: what is searched; policies over its budget are no reference.
         prune: a policy to its network.
+        original: the network that is pruned; it and the uniform policy's network tell which images are hard.
         keep: how many policies are still compared after the search.
-        fits: whether a policy is within the budget; others are no reference.
     """
 
     def __init__(
         self,
         scorer: PartScorer,
+        space: SearchSpace,
         prune: Callable[[Policy], nn.Module],
+        original: nn.Module,
         keep: int,
-        fits: Callable[[Policy], bool],
     ) -> None:
         self.scorer = scorer
+        self.space = space
         self.prune = prune
+        self.original = original
         self.keep = keep
-        self.fits = fits
+        self.images = sample_size(len(scorer.part))
         self.known: list[tuple[float, Policy]] = []
         self.rights: dict[tuple[int, ...], Tensor] = {}
 
+    @cached_property
+    def sample(self) -> Sample:
+        """What policies are scored on; drawn when the first one is."""
+        images = len(self.scorer.part)
+        if self.images == images:
+            return everything(images)
+        _, uniform = largest_uniform(self.space.choices, self.space.bounds)
+        return draw_sample([self.scorer.margins(model) for model in (self.original, self.prune(uniform))])
+
     def recall(self, policy: Policy, score: Score) -> None:
         """Take the score of an episode, of this run or of an earlier one."""
-        everything = score.images is None or score.images == len(self.scorer.part)
-        if everything and self.fits(policy) and policy not in [known for _, known in self.known]:
+        whole = score.images is None or score.images == self.images
+        if whole and self.space.keeps(policy) and policy not in [known for _, known in self.known]:
             self.known = sorted([*self.known, (score.accuracy, dict(policy))], key=lambda each: -each[0])[: self.keep]
             wanted = {tuple(known.values()) for _, known in self.known}
             self.rights = {key: right for key, right in self.rights.items() if key in wanted}
 
     def __call__(self, policy: Policy) -> Score:
         """Score a policy."""
-        model, images = self.prune(policy), len(self.scorer.part)
+        model = self.prune(policy)
         if len(self.known) < self.keep:
-            return self._whole(policy, self.scorer.right(model, 0, images))
+            return self._whole(policy, self._right(model, 0, self.images))
         accuracy, reference = self.known[-1]
         key = tuple(reference.values())
         if key not in self.rights:
-            self.rights[key] = self.scorer.right(self.prune(reference), 0, images)
+            self.rights[key] = self._right(self.prune(reference), 0, self.images)
         right = torch.zeros(0, dtype=torch.bool)
         for share in LOOKS:
-            seen = max(1, int(share * images))
-            right = torch.cat([right, self.scorer.right(model, len(right), seen)])
-            if is_hopeless(right, self.rights[key][:seen]):
-                lost = float((self.rights[key][:seen].double() - right.double()).mean())
-                return Score(max(0.0, accuracy - lost), seen)
-        return self._whole(policy, torch.cat([right, self.scorer.right(model, len(right), images)]))
+            seen = max(1, int(share * self.images))
+            right = torch.cat([right, self._right(model, len(right), seen)])
+            weights = self.sample.weights[:seen]
+            ahead = (right.double() - self.rights[key][:seen].double()) * weights
+            if is_hopeless(ahead):
+                return Score(max(0.0, accuracy + float(ahead.sum() / weights.sum())), seen)
+        return self._whole(policy, torch.cat([right, self._right(model, len(right), self.images)]))
+
+    def _right(self, model: nn.Module, start: int, stop: int) -> Tensor:
+        return self.scorer.right(model, self.sample.positions[start:stop])
 
     def _whole(self, policy: Policy, right: Tensor) -> Score:
         self.rights[tuple(policy.values())] = right
-        return Score(float(right.double().mean()), len(right))
+        weights = self.sample.weights
+        return Score(float((right * weights).sum() / weights.sum()), len(right))
 
 
-def is_hopeless(right: Tensor, reference: Tensor) -> bool:
-    """Tell whether a policy is too far behind the reference to be as good, by the same images, bool (n,) each."""
-    won, lost = int((right & ~reference).sum()), int((~right & reference).sum())
-    return float(binom.cdf(won, won + lost, 0.5)) < LEVEL / len(LOOKS)
+def is_hopeless(ahead: Tensor) -> bool:
+    """Tell whether a policy is too far behind a reference to be as good.
+
+    Hoeffding's inequality (1963, theorems 2 and 4): a sum of independent or drawn values within plus and minus w, that
+    is t below its expectation, has at most the probability exp(-t^2 / (2 sum w^2)).
+
+    Args:
+        ahead: by what each image is in the policy's favour: its weight, its negative, or 0 where the two agree (n,).
+    """
+    total, squares = float(ahead.sum()), float(ahead.square().sum())
+    return total < 0 and math.exp(-(total**2) / (2 * squares)) < LEVEL / len(LOOKS)

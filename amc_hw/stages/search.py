@@ -165,7 +165,7 @@ def search(
     pruner = make_pruner(subject, config.seed, config.importance)
     dropping = None
     if isinstance(score, PartScorer) and reward.needs_budget:  # then the most accurate policies are the best
-        dropping = EarlyDropping(score, pruner.pruned, CANDIDATES, space.keeps)
+        dropping = EarlyDropping(score, space, pruner.pruned, subject.model, CANDIDATES)
     agent = agent_file(run, config)
     strategy = build_strategy(
         config.strategy,
@@ -201,6 +201,7 @@ def search(
                 **({"limits": {each.cost.metric: each.most for each in others}} if others else {}),
                 "lower": config.lower,
                 "multiple": config.multiple,
+                **({} if dropping is None else {"images": dropping.images}),
             },
             metrics={
                 "latency_ms": costs.latency_ms,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,8 +39,8 @@ class Downsampled(Block):
 def test_the_norm_and_the_other_side_of_the_sum_are_found() -> None:
     for inplace in (False, True):
         sites = find_sites(Block(inplace).eval(), torch.zeros(1, 3, 5, 5))
-        assert sites["stem"] == Site()
-        assert sites["conv1"] == Site("bn1", None)
+        assert sites["stem"] == Site(limits=(0.0, math.inf))
+        assert sites["conv1"] == Site("bn1", None, (0.0, math.inf))
         assert sites["conv2"].norm == "bn2"
         assert sites["conv2"].partner is not None
 
@@ -84,3 +86,25 @@ def test_a_norm_that_serves_two_layers_takes_no_bias() -> None:
     sites = find_sites(Twice(False).eval(), torch.zeros(1, 3, 5, 5))
     assert sites["conv1"].norm is None
     assert sites["conv2"].norm is None
+
+
+class Activated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 3, 1, bias=False)
+        self.norm = nn.BatchNorm2d(3)
+        self.conv2 = nn.Conv2d(3, 3, 1)
+        self.conv3 = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu6(self.norm(self.conv1(x)))
+        x = F.relu(x + self.conv2(x))
+        y = self.conv3(x)
+        return F.relu(y) + y  # here negative values count, too
+
+
+def test_the_activation_is_found_behind_norm_and_sum_where_nothing_else_reads_what_it_takes() -> None:
+    sites = find_sites(Activated().eval(), torch.zeros(1, 3, 5, 5))
+    assert sites["conv1"].limits == (0.0, 6.0)
+    assert sites["conv2"].limits == (0.0, math.inf)
+    assert sites["conv3"].limits is None
