@@ -20,7 +20,7 @@ from amc_hw.search.study import Score
 from amc_hw.stages.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.training import fast_in_bfloat16, placed
 
-LOOKS = (0.1, 0.2, 0.4, 0.7)
+LOOKS = (0.2, 0.4, 0.7)
 """Shares of the sample after which a policy may be dropped."""
 LEVEL = 0.001
 """Probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""

@@ -70,10 +70,11 @@ def test_the_best_are_those_of_whole_scores_for_a_fraction_of_the_images() -> No
     assert min(whole[index] for index in sorted(range(len(played)), key=lambda index: -scores[index].accuracy)[:3]) > (
         min(whole[index] for index in best) - 0.005
     )
-    for score, accuracy in zip(scores, whole, strict=True):
-        assert score.images in [int(share * scoring.images) for share in (*LOOKS, 1)]
-        good = accuracy > 0.8 and score.images == scoring.images
-        assert score.accuracy == pytest.approx(accuracy, abs=0.02 if good else 0.1)
+    assert {score.images for score in scores} <= {int(share * scoring.images) for share in (*LOOKS, 1)}
+    off = [abs(score.accuracy - accuracy) for score, accuracy in zip(scores, whole, strict=True)]
+    assert sum(off) / len(off) < 0.05
+    kept = [each for each, score in zip(off, scores, strict=True) if score.accuracy > 0.8]
+    assert max(kept) < 0.02
 
 
 def test_a_resumed_search_scores_like_an_undisturbed_one() -> None:
