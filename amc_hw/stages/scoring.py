@@ -41,27 +41,30 @@ class PartScorer:
 
     def __call__(self, model: nn.Module) -> float:
         """Return the accuracy, 0..1."""
-        return float(self.right(model, torch.arange(len(self.part))).double().mean())
+        return float(self.right(self.prepared(model), torch.arange(len(self.part))).double().mean())
 
-    def right(self, model: nn.Module, positions: Tensor) -> Tensor:
-        """Return which of some images of the part a network gets right, bool (n,), on the CPU."""
-        logits, labels = self._logits(model, positions)
+    def prepared(self, model: nn.Module) -> nn.Module:
+        """Return a copy that is quick to score, for one or several looks."""
+        return folded(model)
+
+    def right(self, prepared: nn.Module, positions: Tensor) -> Tensor:
+        """Return which of some images of the part a prepared network gets right, bool (n,), on the CPU."""
+        logits, labels = self._logits(prepared, positions)
         return logits.argmax(1) == labels
 
     def margins(self, model: nn.Module) -> Tensor:
         """Return by how much each image's own class is above the best other one, in logits, float32 (n,)."""
-        logits, labels = self._logits(model, torch.arange(len(self.part)))
+        logits, labels = self._logits(self.prepared(model), torch.arange(len(self.part)))
         own = logits.gather(1, labels[:, None])[:, 0]
         return own - logits.scatter(1, labels[:, None], -math.inf).amax(1)
 
-    def _logits(self, model: nn.Module, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def _logits(self, prepared: nn.Module, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class scores of some images (n, classes), and their labels (n,)."""
         chosen = replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
-        small = folded(model)
         batches = chosen.batches(GPU_BATCH if self.compute.type == "cuda" else BATCH, device=self.compute)
         half = torch.autocast(self.compute.type, torch.bfloat16, enabled=fast_in_bfloat16(self.compute))
-        with placed(small, self.compute), torch.inference_mode(), half:
-            logits = torch.cat([small(images) for images, _ in batches])
+        with placed(prepared, self.compute), torch.inference_mode(), half:
+            logits = torch.cat([prepared(images) for images, _ in batches])
         return logits.float().cpu(), chosen.labels.cpu()
 
 
@@ -117,13 +120,13 @@ class EarlyDropping:
 
     def __call__(self, policy: Policy) -> Score:
         """Score a policy."""
-        model = self.prune(policy)
+        model = self._prepared(policy)
         if len(self.known) < self.keep:
             return self._whole(policy, self._right(model, 0, self.images))
         accuracy, reference = self.known[-1]
         key = tuple(reference.values())
         if key not in self.rights:
-            self.rights[key] = self._right(self.prune(reference), 0, self.images)
+            self.rights[key] = self._right(self._prepared(reference), 0, self.images)
         right = torch.zeros(0, dtype=torch.bool)
         for share in LOOKS:
             seen = max(1, int(share * self.images))
@@ -133,6 +136,9 @@ class EarlyDropping:
             if is_hopeless(ahead):
                 return Score(max(0.0, accuracy + float(ahead.sum() / weights.sum())), seen)
         return self._whole(policy, torch.cat([right, self._right(model, len(right), self.images)]))
+
+    def _prepared(self, policy: Policy) -> nn.Module:
+        return self.scorer.prepared(self.prune(policy))
 
     def _right(self, model: nn.Module, start: int, stop: int) -> Tensor:
         return self.scorer.right(model, self.sample.positions[start:stop])
