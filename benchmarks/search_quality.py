@@ -7,7 +7,8 @@ The budget is one of MACs or of latency on this machine; the network's table is 
 line for each strategy and seed: share of the budget used, predicted and measured milliseconds where latency is what
 counts (and "measured x", the share of the original's, timed in turns with it), accuracy of the best policy on the
 search split and on the test set, both again after a short fine-tune, and the seconds of the search and of the fine-
-tune. In the end mean and spread over the seeds. Episodes are kept in --out, so that a stopped benchmark goes on.
+tune. In the end mean and spread over the seeds, and how many seconds the first strategy needs to be as good as each
+other one in the end. Episodes are kept in --out, so that a stopped benchmark goes on.
 """
 
 from __future__ import annotations
@@ -116,6 +117,28 @@ class Bench:
         return timings["candidate"].latency_ms, timings["original"].latency_ms
 
 
+def seconds_until(study: StudyResult, space: SearchSpace, accuracy: float) -> float:
+    """Return how long a search took until a policy within the budget was as accurate; infinity where none was."""
+    good = [
+        number for number, each in enumerate(study.episodes) if each.accuracy >= accuracy and space.keeps(each.policy)
+    ]
+    return sum(each.seconds for each in study.episodes[: good[0] + 1]) if good else float("inf")
+
+
+def print_race(studies: Mapping[str, list[StudyResult]], space: SearchSpace) -> None:
+    """Print when the first strategy was as good as each of the others came to be, and when these were."""
+    first, *others = studies
+    for name in others:
+        ends = [study.best.accuracy for study in studies[name]]
+        pairs = [
+            [f"{seconds_until(study, space, end):.0f}" for study, end in zip(studies[racer], ends, strict=True)]
+            for racer in (first, name)
+        ]
+        print(
+            f"as good as {name} in the end: {first} after {', '.join(pairs[0])} s, {name} after {', '.join(pairs[1])} s"
+        )
+
+
 def line(name: str, seed: str, row: Mapping[str, float]) -> str:
     numbers = (f"{row[column]:.3f}" if column in THREE_DIGITS else f"{row[column]:.1f}" for column in row)
     return f"| {name} | {seed} | " + " | ".join(numbers) + " |"
@@ -139,16 +162,19 @@ def main() -> None:
     bench = Bench(arguments)
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + "---|" * len(COLUMNS), flush=True)
-    summary = []
+    summary: list[str] = []
+    studies: dict[str, list[StudyResult]] = {}
     for name in arguments.strategies.split(","):
-        rows = []
+        rows, studies[name] = [], []
         for seed in range(arguments.seeds):
-            rows.append(bench.row(name, seed, bench.search(name, seed, arguments.episodes)))
+            studies[name].append(bench.search(name, seed, arguments.episodes))
+            rows.append(bench.row(name, seed, studies[name][-1]))
             print(line(name, str(seed), rows[-1]), flush=True)
         columns = {column: np.array([row[column] for row in rows]) for column in rows[0]}
         summary.append(line(name, "mean", {column: float(values.mean()) for column, values in columns.items()}))
         summary.append(line(name, "range", {column: float(np.ptp(values)) for column, values in columns.items()}))
     print("\n".join(summary))
+    print_race(studies, bench.space)
 
 
 if __name__ == "__main__":
