@@ -43,6 +43,7 @@ from amc_hw.terminal import progress_bar
 POINTS = 10  # of an image and layer that AMC's code looks at
 CALIBRATION_IMAGES = 640
 EPOCHS = 4
+BEST = 5  # policies that are scored on all images, too
 
 
 class Fresh:
@@ -125,6 +126,7 @@ def main() -> None:
         seen.append((policy, score, reference, middle - start, time.perf_counter() - middle))
         strategy.tell(policy, Result(score.accuracy, reward(score.accuracy, macs(policy), "macs"), macs(policy)))
     _print(seen, pruner, data)
+    _print_sample(ours, sorted(seen, key=lambda each: -each[1].accuracy)[:BEST])
 
 
 def _print(seen: list[tuple[Policy, Score, float, float, float]], pruner: Pruner, data: Data) -> None:
@@ -134,6 +136,21 @@ def _print(seen: list[tuple[Policy, Score, float, float, float]], pruner: Pruner
         best = max(seen, key=column)
         accuracy = evaluate(pruner.pruned(best[0], thorough=True), data.test)
         print(f"chosen by {name:5} (scored {column(best):.2%}): {accuracy:.2%} on the test set when reconstructed")
+
+
+def _print_sample(ours: EarlyDropping, best: list[tuple[Policy, Score, float, float, float]]) -> None:
+    """Print how far the sample's scores are from those of all images, and where the errors are."""
+    scorer, sample = ours.scorer, ours.sample
+    hardest = torch.zeros(len(scorer.part), dtype=torch.bool)
+    hardest[sample.positions[sample.weights == 1]] = True
+    off, inside, errors = [], 0, 0
+    for policy, score, *_ in best:
+        wrong = ~scorer.right(scorer.prepared(ours.prune(policy)), torch.arange(len(scorer.part)))
+        off.append(abs(score.accuracy - 1 + float(wrong.double().mean())))
+        inside, errors = inside + int((wrong & hardest).sum()), errors + int(wrong.sum())
+    images = f"{ours.images} of {len(scorer.part)} images"
+    print(f"scores of the best {len(best)} on {images}: {np.mean(off):.2%} off on average")
+    print(f"of their errors, {inside / errors:.0%} are in the hardest {float(hardest.double().mean()):.0%}")
 
 
 if __name__ == "__main__":
