@@ -134,7 +134,7 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
         self._reads[output] = [0]
 
     def seen(self, name: str, args: Any, result: Tensor) -> None:
-        read = [each for each in args if isinstance(each, Tensor) and each in self._reads]
+        read = [leaf for leaf in tree_flatten(args)[0] if isinstance(leaf, Tensor) and leaf in self._reads]
         for each in read:
             self._reads[each][0] += 1
         summed = None
@@ -146,18 +146,26 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
                 if written <= self._started[layer]:
                     self.partners[layer] = written
                     summed = layer
-        kind = name.removesuffix("_")
-        if kind in ("relu", "hardtanh") and read:
-            layer = self._made.get(read[0]) or self._sums.get(read[0])
-            if layer is not None:
-                limits = (0.0, math.inf) if kind == "relu" else (float(args[1]), float(args[2]))
-                self._activated[layer] = (limits, self._reads[read[0]])
+        limits = _limits(name.removesuffix("_"), args)
+        if limits is not None and read:
+            layer = self._made.get(read[0]) or self._sums[read[0]]
+            self._activated[layer] = (limits, self._reads[read[0]])
         self._written[result] = self.now
         for known in (self._made, self._sums, self._reads):
             known.pop(result, None)
         if summed is not None:
             self._sums[result] = summed
             self._reads[result] = [0]
+
+
+def _limits(operator: str, args: Any) -> tuple[float, float] | None:
+    """Return the limits of an activation that cuts off; None of any other operator."""
+    if operator == "relu":
+        return 0.0, math.inf
+    if operator == "hardtanh":
+        given = [*args[1:3], *(-1.0, 1.0)[len(args) - 1 :]]  # what is left out is Hardtanh's own
+        return float(given[0]), float(given[1])
+    return None
 
 
 def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:

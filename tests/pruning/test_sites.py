@@ -95,12 +95,15 @@ class Activated(nn.Module):
         self.norm = nn.BatchNorm2d(3)
         self.conv2 = nn.Conv2d(3, 3, 1)
         self.conv3 = nn.Conv2d(3, 3, 1)
+        self.conv4 = nn.Conv2d(3, 3, 1)
+        self.conv5 = nn.Conv2d(3, 3, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = F.relu6(self.norm(self.conv1(x)))
         x = F.relu(x + self.conv2(x))
         y = self.conv3(x)
-        return F.relu(y) + y  # here negative values count, too
+        z = self.conv4(F.relu(y))
+        return F.hardtanh(torch.cat([y, z], 1)), F.hardtanh(self.conv5(x))  # of y, negative values count, too
 
 
 def test_the_activation_is_found_behind_norm_and_sum_where_nothing_else_reads_what_it_takes() -> None:
@@ -108,3 +111,5 @@ def test_the_activation_is_found_behind_norm_and_sum_where_nothing_else_reads_wh
     assert sites["conv1"].limits == (0.0, 6.0)
     assert sites["conv2"].limits == (0.0, math.inf)
     assert sites["conv3"].limits is None
+    assert sites["conv4"].limits is None
+    assert sites["conv5"].limits == (-1.0, 1.0)
