@@ -132,7 +132,7 @@ def _search(
     steps = _steps(subject, start.parts)
     space = SearchSpace(steps, limit.cost, limit.most)
     scorer = PartScorer(subject.data.search, subject.compute)
-    scoring = EarlyDropping(scorer, space, pruner.pruned, start.model, 1)
+    scoring = EarlyDropping(scorer, space, pruner.pruned, start.model, 1, progress)
     importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
     with episode_events(folder, folder / EPISODES, limit.cost, space.original) as write_events:
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,20 +40,20 @@ def sample_size(images: int) -> int:
     return images if images <= LEAST else sum(-(-size // every) for size, every in _sizes(images))
 
 
-def draw_sample(margins: Sequence[Tensor]) -> Sample:
+def draw_sample(margins: Tensor) -> Sample:
     """Draw images, the more of them the harder they are; the weighted accuracy expects what all images give.
 
     A stratified sample (Cochran 1977, chapter 5): strata in which policies differ more are sampled more densely, as
     Neyman's allocation asks for.
 
     Args:
-        margins: of each guiding network, by how much the score of an image's class is above the best other one,
-            (images,); an image's hardness is its rank among all, added up over the networks.
+        margins: by how much a guiding network's score of an image's class is above its best other one, (networks,
+            images); an image's hardness is its rank among all, added up over the networks.
     """
-    images = len(margins[0])
+    images = margins.shape[1]
     if images <= LEAST:
         return everything(images)
-    hardest_first = torch.stack([each.argsort(stable=True).argsort() for each in margins]).sum(0).argsort(stable=True)
+    hardest_first = margins.argsort(1, stable=True).argsort(1).sum(0).argsort(stable=True)
     positions, weights, start = [], [], 0
     for number, (size, every) in enumerate(_sizes(images)):
         chosen = hardest_first[start : start + size][_drawn(size, seed=number)][: -(-size // every)]

@@ -25,6 +25,13 @@ LOOKS = (0.2, 0.4, 0.7)
 LEVEL = 0.001
 """Probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
 BATCH, GPU_BATCH = 256, 512
+REPORT_EVERY = 500  # images, while the sample is drawn
+
+Progress = Callable[[int, int, str], None]
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,9 @@ class PartScorer:
         logits, labels = self._logits(prepared, positions)
         return logits.argmax(1) == labels
 
-    def margins(self, model: nn.Module) -> Tensor:
-        """Return by how much each image's own class is above the best other one, in logits, float32 (n,)."""
-        logits, labels = self._logits(self.prepared(model), torch.arange(len(self.part)))
+    def margins(self, prepared: nn.Module, positions: Tensor) -> Tensor:
+        """Return by how much some images' own class is above the best other one, in logits, float32 (n,)."""
+        logits, labels = self._logits(prepared, positions)
         own = logits.gather(1, labels[:, None])[:, 0]
         return own - logits.scatter(1, labels[:, None], -math.inf).amax(1)
 
@@ -82,6 +89,7 @@ class EarlyDropping:
         prune: a policy to its network.
         original: the network that is pruned; it and the uniform policy's network tell which images are hard.
         keep: how many policies are still compared after the search.
+        progress: called with (done, total, text) while the sample is drawn.
     """
 
     def __init__(
@@ -91,12 +99,14 @@ class EarlyDropping:
         prune: Callable[[Policy], nn.Module],
         original: nn.Module,
         keep: int,
+        progress: Progress = _silent,
     ) -> None:
         self.scorer = scorer
         self.space = space
         self.prune = prune
         self.original = original
         self.keep = keep
+        self.progress = progress
         self.images = sample_size(len(scorer.part))
         self.known: list[tuple[float, Policy]] = []
         self.rights: dict[tuple[int, ...], Tensor] = {}
@@ -108,7 +118,14 @@ class EarlyDropping:
         if self.images == images:
             return everything(images)
         _, uniform = largest_uniform(self.space.choices, self.space.bounds)
-        return draw_sample([self.scorer.margins(model) for model in (self.original, self.prune(uniform))])
+        guides = (self.scorer.prepared(self.original), self._prepared(uniform))
+        margins = torch.empty(len(guides), images)
+        for number, guide in enumerate(guides):
+            for positions in torch.arange(images).split(REPORT_EVERY):
+                done = number * images + int(positions[0])
+                self.progress(done, len(guides) * images, "looking for the images that tell policies apart")
+                margins[number, positions] = self.scorer.margins(guide, positions)
+        return draw_sample(margins)
 
     def recall(self, policy: Policy, score: Score) -> None:
         """Take the score of an episode, of this run or of an earlier one."""

@@ -42,8 +42,8 @@ class Answers:
         noise = 0.1 * torch.randn(IMAGES, generator=torch.Generator().manual_seed(policy["b"]))
         return (self.hardness + noise < policy["a"] / 100)[positions]
 
-    def margins(self, policy) -> torch.Tensor:
-        return -self.hardness
+    def margins(self, policy, positions: torch.Tensor) -> torch.Tensor:
+        return -self.hardness[positions]
 
 
 def policies(count: int) -> list[dict[str, int]]:
@@ -117,4 +117,4 @@ def test_whole_scores_are_the_accuracy() -> None:
     network = scorer.prepared(model)
     pieces = [scorer.right(network, everyone[:20]), scorer.right(network, everyone[20:])]
     assert torch.equal(torch.cat(pieces), scorer.right(network, everyone))
-    assert torch.equal(scorer.margins(model) > 0, scorer.right(network, everyone))
+    assert torch.equal(scorer.margins(network, everyone) > 0, scorer.right(network, everyone))
