@@ -53,7 +53,7 @@ def draw_sample(margins: Tensor) -> Sample:
     images = margins.shape[1]
     if images <= LEAST:
         return everything(images)
-    hardest_first = margins.argsort(1, stable=True).argsort(1).sum(0).argsort(stable=True)
+    hardest_first = margins.argsort(dim=1, stable=True).argsort(dim=1).sum(0).argsort(stable=True)
     positions, weights, start = [], [], 0
     for number, (size, every) in enumerate(_sizes(images)):
         chosen = hardest_first[start : start + size][_drawn(size, seed=number)][: -(-size // every)]

@@ -121,7 +121,7 @@ class EarlyDropping:
         guides = (self.scorer.prepared(self.original), self._prepared(uniform))
         margins = torch.empty(len(guides), images)
         for number, guide in enumerate(guides):
-            for positions in torch.arange(images).split(REPORT_EVERY):
+            for positions in torch.split(torch.arange(images), REPORT_EVERY):
                 done = number * images + int(positions[0])
                 self.progress(done, len(guides) * images, "looking for the images that tell policies apart")
                 margins[number, positions] = self.scorer.margins(guide, positions)
