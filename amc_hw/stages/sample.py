@@ -41,7 +41,7 @@ def sample_size(images: int) -> int:
 
 
 def draw_sample(margins: Tensor) -> Sample:
-    """Draw images, the more of them the harder they are; the weighted accuracy expects what all images give.
+    """Draw images, the more of them the harder they are; their weighted accuracy is on average that of all images.
 
     A stratified sample (Cochran 1977, chapter 5): strata in which policies differ more are sampled more densely, as
     Neyman's allocation asks for.
