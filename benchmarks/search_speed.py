@@ -108,8 +108,11 @@ def main() -> None:
     space = SearchSpace(search_steps(subject), macs, arguments.macs * macs(subject.network.original))
     start = time.perf_counter()
     pruner = make_pruner(subject, seed=0)
+    middle = time.perf_counter()
     ours = EarlyDropping(PartScorer(data.search), space, pruner.pruned, subject.model, CANDIDATES)
-    print(f"statistics, once: ours {time.perf_counter() - start:.1f} s", end=", ", flush=True)
+    images = len(ours.sample)
+    once = f"{middle - start:.1f} s, and {time.perf_counter() - middle:.1f} s for the sample of {images} images"
+    print(f"statistics, once: ours {once}", end=", ", flush=True)
     start = time.perf_counter()
     fresh = Fresh(subject, data.train.first(CALIBRATION_IMAGES, 0)[0])
     print(f"fresh {time.perf_counter() - start:.1f} s", flush=True)
@@ -132,6 +135,8 @@ def main() -> None:
 def _print(seen: list[tuple[Policy, Score, float, float, float]], pruner: Pruner, data: Data) -> None:
     mine, others = (float(np.mean([each[column] for each in seen])) for column in (3, 4))
     print(f"an episode, mean of {len(seen)}: ours {mine:.2f} s, fresh {others:.2f} s: {others / mine:.1f} times faster")
+    images = [each[1].images or 0 for each in seen]
+    print(f"images an episode: ours {np.mean(images):.0f} ({min(images)} to {max(images)}), fresh {len(data.search)}")
     for name, column in (("ours", lambda each: each[1].accuracy), ("fresh", lambda each: each[2])):
         best = max(seen, key=column)
         accuracy = evaluate(pruner.pruned(best[0], thorough=True), data.test)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from amc_hw.pruning.activation import Activation
 from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
 from amc_hw.pruning.patches import Fitted, Patches
-from amc_hw.pruning.sites import OperatorClock, Site
+from amc_hw.pruning.sites import OperatorClock, Site, stopped
 from amc_hw.pruning.statistics import Gram, Targets, holds_bias, hooked
 
 
@@ -128,17 +128,16 @@ class Refit:
 
         def fit(name: str) -> Callable[..., None]:
             def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-                clock.stopped = True
-                partner = clock.used(partners[name])
-                norm = self._sites[name].norm_of(modules)
-                rows = Patches(self._points, self._seed, name)
-                beside = None if partner is None else rows.outputs(layer, partner)
-                target = self._target(name, norm, beside, remains[name])
-                activation = self._activation(name, norm, beside, target)
-                x = rows.inputs(layer, inputs[0])
-                weights, bias = self._solve(name, layer, x, target, activation, grams[name])
-                write(layer, norm, weights, bias)
-                clock.stopped = False
+                with stopped():
+                    partner = clock.used(partners[name])
+                    norm = self._sites[name].norm_of(modules)
+                    rows = Patches(self._points, self._seed, name)
+                    beside = None if partner is None else rows.outputs(layer, partner)
+                    target = self._target(name, norm, beside, remains[name])
+                    activation = self._activation(name, norm, beside, target)
+                    x = rows.inputs(layer, inputs[0])
+                    weights, bias = self._solve(name, layer, x, target, activation, grams[name])
+                    write(layer, norm, weights, bias)
 
             return hook
 

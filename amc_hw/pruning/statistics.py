@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.pruning.patches import Fitted, Patches
-from amc_hw.pruning.sites import OperatorClock, Site
+from amc_hw.pruning.sites import OperatorClock, Site, stopped
 
 
 @dataclass
@@ -143,12 +143,11 @@ def gather_targets(
 
     def gather(name: str) -> Callable[..., None]:
         def hook(layer: Any, _: Any, output: Tensor) -> None:
-            clock.stopped = True
-            patches = Patches(points, seed, name)
-            partner = clock.used(sites[name].partner)
-            beside = None if partner is None else patches.outputs(layer, partner)
-            targets[name] = Targets(patches.outputs(layer, output), beside)
-            clock.stopped = False
+            with stopped():
+                patches = Patches(points, seed, name)
+                partner = clock.used(sites[name].partner)
+                beside = None if partner is None else patches.outputs(layer, partner)
+                targets[name] = Targets(patches.outputs(layer, output), beside)
 
         return hook
 

@@ -20,9 +20,9 @@ from amc_hw.search.study import Score
 from amc_hw.stages.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.training import fast_in_bfloat16, placed
 
-LOOKS = (0.2, 0.4, 0.7)
+LOOKS = (0.2, 0.35, 0.5, 0.7)
 """Shares of the sample after which a policy may be dropped."""
-LEVEL = 0.001
+LEVEL = 0.01
 """Probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
 BATCH, GPU_BATCH = 256, 512
 REPORT_EVERY = 500  # images, while the sample is drawn
