@@ -129,7 +129,9 @@ def main() -> None:
         seen.append((policy, score, reference, middle - start, time.perf_counter() - middle))
         strategy.tell(policy, Result(score.accuracy, reward(score.accuracy, macs(policy), "macs"), macs(policy)))
     _print(seen, pruner, data)
-    _print_sample(ours, sorted(seen, key=lambda each: -each[1].accuracy)[:BEST])
+    whole = [each for each in seen if each[1].images == images < len(data.search)]
+    if whole:
+        _print_sample(ours, sorted(whole, key=lambda each: -each[1].accuracy)[:BEST])
 
 
 def _print(seen: list[tuple[Policy, Score, float, float, float]], pruner: Pruner, data: Data) -> None:
@@ -155,7 +157,7 @@ def _print_sample(ours: EarlyDropping, best: list[tuple[Policy, Score, float, fl
         inside, errors = inside + int((wrong & hardest).sum()), errors + int(wrong.sum())
     images = f"{ours.images} of {len(scorer.part)} images"
     print(f"scores of the best {len(best)} on {images}: {np.mean(off):.2%} off on average")
-    print(f"of their errors, {inside / errors:.0%} are in the hardest {float(hardest.double().mean()):.0%}")
+    print(f"of their errors, {inside / max(1, errors):.0%} are in the hardest {float(hardest.double().mean()):.0%}")
 
 
 if __name__ == "__main__":

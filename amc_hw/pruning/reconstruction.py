@@ -156,8 +156,8 @@ class Refit:
 
     def _activation(self, name: str, norm: Any, beside: Tensor | None, target: Tensor) -> Activation | None:
         """Return how the activation behind a layer and its sum sees the layer's results, if there is one."""
-        limits = self._sites[name].limits
-        if limits is None:
+        limits, partner = self._sites[name].limits, self._sites[name].partner
+        if limits is None or (partner is not None and beside is None):  # what else the activation takes is not known
             return None
         scale, shift = _scale(norm, target), torch.zeros_like(target[0])
         if norm is not None:

@@ -103,6 +103,7 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
         self._sums: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
         self._reads: MutableMapping[Tensor, list[int]] = WeakTensorKeyDictionary()
         self._activated: dict[str, tuple[tuple[float, float], list[int]]] = {}
+        self._before_norm: dict[str, list[int]] = {}
 
     def start(self, name: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: Any) -> None:
@@ -122,23 +123,34 @@ class _SiteFinder(OperatorClock):  # type: ignore[no-untyped-call]
             layer = self._made.get(inputs[0])
             if layer is not None:
                 self.norms[layer] = name
+                self._before_norm[layer] = self._reads[inputs[0]]
                 self._result(output, layer)
 
         return hook
 
-    def limits(self, name: str) -> tuple[float, float] | None:
-        """Return the limits of the activation that a layer's result goes into, and nowhere else."""
+    def site(self, name: str) -> Site:
+        """Return a layer's site, after the forward pass."""
+        norm = self.norms.get(name)
+        if norm is not None and self.norm_calls[norm] > 1:
+            return Site()
+        if norm is not None and self._before_norm[name] != [1]:
+            return Site(None, self.partners.get(name))
         limits, reads = self._activated.get(name, (None, [0]))
-        return limits if reads == [1] else None
+        return Site(norm, self.partners.get(name), limits if reads == [1] else None)
+
+    def read(self, tensors: Any) -> list[Tensor]:
+        """Count a read of those tensors in a structure that layers have made, and return them."""
+        read = [leaf for leaf in tree_flatten(tensors)[0] if isinstance(leaf, Tensor) and leaf in self._reads]
+        for each in read:
+            self._reads[each][0] += 1
+        return read
 
     def _result(self, output: Tensor, layer: str) -> None:
         self._made[output] = layer
         self._reads[output] = [0]
 
     def seen(self, name: str, args: Any, result: Tensor) -> None:
-        read = [leaf for leaf in tree_flatten(args)[0] if isinstance(leaf, Tensor) and leaf in self._reads]
-        for each in read:
-            self._reads[each][0] += 1
+        read = self.read(args)
         summed = None
         if name in ("add", "add_") and all(isinstance(arg, Tensor) for arg in args[:2]):
             for one, other in (args[:2], args[1::-1]):
@@ -186,13 +198,9 @@ def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:
             hooks.append(module.register_forward_hook(finder.norm(name)))
     try:
         with torch.no_grad(), finder:
-            model(images)
+            output = model(images)
     finally:
         for hook in hooks:
             hook.remove()
-    sites = {}
-    for name in layers:
-        norm = finder.norms.get(name)
-        shared = norm is not None and finder.norm_calls[norm] > 1
-        sites[name] = Site() if shared else Site(norm, finder.partners.get(name), finder.limits(name))
-    return sites
+    finder.read(output)  # whoever called the network reads it
+    return {name: finder.site(name) for name in layers}

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 STRATA = ((0.15, 1), (0.2, 3), (0.65, 12))
-"""From the hardest images to the easiest: their share, and one of how many of them is looked at. About as much of a
-policy's errors is then left to chance in each (Neyman 1934)."""
-LEAST = 1000
-"""Images of which all are looked at where there are no more."""
+"""From the hardest images to the easiest: their share, and one of how many of them is looked at: 27 % of all."""
+LEAST = 3700
+"""Images of which all are looked at where there are no more: a sample would have less than a thousand."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ def sample_size(images: int) -> int:
 def draw_sample(margins: Tensor) -> Sample:
     """Draw images, the more of them the harder they are; their weighted accuracy is on average that of all images.
 
-    A stratified sample (Cochran 1977, chapter 5): strata in which policies differ more are sampled more densely, as
-    Neyman's allocation asks for.
+    A stratified sample (Cochran 1977, chapter 5): where policies differ more, it is denser.
 
     Args:
         margins: by how much a guiding network's score of an image's class is above its best other one, (networks,

@@ -23,7 +23,7 @@ from amc_hw.training import fast_in_bfloat16, placed
 LOOKS = (0.2, 0.35, 0.5, 0.7)
 """Shares of the sample after which a policy may be dropped."""
 LEVEL = 0.01
-"""Probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
+"""About the probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
 BATCH, GPU_BATCH = 256, 512
 REPORT_EVERY = 500  # images, while the sample is drawn
 
@@ -87,7 +87,7 @@ class EarlyDropping:
         scorer: of networks.
         space: what is searched; policies over its budget are no reference.
         prune: a policy to its network.
-        original: the network that is pruned; it and the uniform policy's network tell which images are hard.
+        original: the network before pruning; it and the uniform policy's network tell which images are hard.
         keep: how many policies are still compared after the search.
         progress: called with (done, total, text) while the sample is drawn.
     """
@@ -145,12 +145,11 @@ class EarlyDropping:
         if key not in self.rights:
             self.rights[key] = self._right(self._prepared(reference), 0, self.images)
         right = torch.zeros(0, dtype=torch.bool)
-        for share in LOOKS:
-            seen = max(1, int(share * self.images))
+        for seen in sorted({max(1, int(share * self.images)) for share in LOOKS}):
             right = torch.cat([right, self._right(model, len(right), seen)])
             weights = self.sample.weights[:seen]
             ahead = (right.double() - self.rights[key][:seen].double()) * weights
-            if is_hopeless(ahead):
+            if is_hopeless(ahead, float(self.sample.weights.max())):
                 return Score(max(0.0, accuracy + float(ahead.sum() / weights.sum())), seen)
         return self._whole(policy, torch.cat([right, self._right(model, len(right), self.images)]))
 
@@ -166,14 +165,16 @@ class EarlyDropping:
         return Score(float((right * weights).sum() / weights.sum()), len(right))
 
 
-def is_hopeless(ahead: Tensor) -> bool:
+def is_hopeless(ahead: Tensor, heaviest: float) -> bool:
     """Tell whether a policy is too far behind a reference to be as good.
 
-    Hoeffding's inequality (1963, theorems 2 and 4): a sum of independent or drawn values within plus and minus w, that
-    is t below its expectation, has at most the probability exp(-t^2 / (2 sum w^2)).
+    Bernstein's inequality for a sum of independent values of expectation 0, or of drawn ones, that are at most
+    ``heaviest``: it is t or more below 0 with the probability exp(-t^2 / (2 (variance + heaviest t / 3))), at most. The
+    variance is taken to be the sum of squares that was seen.
 
     Args:
         ahead: by what each image is in the policy's favour: its weight, its negative, or 0 where the two agree (n,).
+        heaviest: the largest weight of an image, seen or not.
     """
-    total, squares = float(ahead.sum()), float(ahead.square().sum())
-    return total < 0 and math.exp(-(total**2) / (2 * squares)) < LEVEL / len(LOOKS)
+    behind, squares = -float(ahead.sum()), float(ahead.square().sum())
+    return behind > 0 and math.exp(-(behind**2) / (2 * (squares + heaviest * behind / 3))) < LEVEL / len(LOOKS)

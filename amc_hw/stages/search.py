@@ -165,7 +165,7 @@ def search(
     pruner = make_pruner(subject, config.seed, config.importance)
     dropping = None
     if isinstance(score, PartScorer) and reward.needs_budget:  # then the most accurate policies are the best
-        dropping = EarlyDropping(score, space, pruner.pruned, subject.model, CANDIDATES, progress)
+        dropping = EarlyDropping(score, space, pruner.pruned, subject.start, CANDIDATES, progress)
     agent = agent_file(run, config)
     strategy = build_strategy(
         config.strategy,

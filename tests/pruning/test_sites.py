@@ -113,3 +113,25 @@ def test_the_activation_is_found_behind_norm_and_sum_where_nothing_else_reads_wh
     assert sites["conv3"].limits is None
     assert sites["conv4"].limits is None
     assert sites["conv5"].limits == (-1.0, 1.0)
+
+
+class PreActivated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 3, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(3)
+        self.conv1 = nn.Conv2d(3, 3, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(3)
+        self.conv2 = nn.Conv2d(3, 3, 1, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.stem(x)
+        y = self.norm2(self.conv1(F.relu(self.norm1(x))))
+        return x + self.conv2(F.relu(y)), y
+
+
+def test_what_a_sum_or_the_caller_reads_is_not_the_norms_or_the_activations_alone() -> None:
+    sites = find_sites(PreActivated().eval(), torch.zeros(1, 3, 5, 5))
+    assert sites["stem"] == Site()
+    assert sites["conv1"] == Site("norm2")
+    assert sites["conv2"].partner is not None
