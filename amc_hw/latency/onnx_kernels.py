@@ -20,8 +20,8 @@ _ADDED = re.compile(r"^fused |_nchwc$|_nhwc$|_transformed$|_token_\d+$")
 def owners(groups: Sequence[Sequence[NodeProto]], kernels: Sequence[str]) -> list[int | None]:
     """Return for every kernel the index of its operator.
 
-    A kernel of no operator (a change of the memory's layout) is counted to the operator that ran before it; None
-    only if there is none before.
+    A kernel of no operator (a change of the memory's layout) is counted to the operator that ran before it, at the
+    beginning to the one that runs after it; None only if there is neither.
 
     Args:
         groups: the nodes of each operator.
@@ -48,4 +48,5 @@ def owners(groups: Sequence[Sequence[NodeProto]], kernels: Sequence[str]) -> lis
             f"ONNX Runtime reported {len(kernels)} kernels of which {strangers} fit no operator of the network; "
             "a provider that runs a whole network as one kernel has no latency table, only amc-hw benchmark."
         )
-    return found
+    first = next((owner for owner in found if owner is not None), None)
+    return [first if owner is None else owner for owner in found]

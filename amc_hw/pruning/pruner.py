@@ -28,6 +28,7 @@ WIDEST = 4608  # inputs x kernel area (512 x 3 x 3) above which a layer's Gram m
 BATCH = 64
 QUICK_MACS = 14e9  # of the calibration images' forward pass through the original, where a policy has about a second
 LEAST_IMAGES = 16
+MOST_QUICK_IMAGES = 512  # small networks' fits take longer than their forward passes
 SEVERAL = 2  # one image alone lets reshapes pass without a copy, which then are other operators
 THOROUGH_BYTES = 2 * 2**30  # of activations and targets in a thorough fit
 PRIOR = 1000  # rows per unknown that the weights before a fit count for, divided by the images of the fit
@@ -196,7 +197,8 @@ class Pruner:
         return self._images[: self._quick_images() if how == "quick" else self._thorough_images()]
 
     def _quick_images(self) -> int:
-        return max(LEAST_IMAGES, int(QUICK_MACS / self._network.macs(self._network.original)))
+        affordable = int(QUICK_MACS / self._network.macs(self._network.original))
+        return min(MOST_QUICK_IMAGES, max(LEAST_IMAGES, affordable))
 
     def _thorough_images(self) -> int:
         """Return how many images fit: their targets, and the largest activation with its inputs and copies."""

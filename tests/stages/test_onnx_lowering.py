@@ -66,6 +66,7 @@ def test_kernels_of_fused_nodes_find_their_operator(traced: Traced, onnx_templat
     names = [graph.name(graph.tensors_of(index)[-1]) for index in range(len(graph.kinds))]  # its last node's output
     kernels = [f"{names[0]}_nchwc", "ReorderOutput", f"fused {names[2]}", f"{names[1]}_nchwc"]
     assert graph.owners(kernels) == [0, 0, 2, 1]
+    assert graph.owners(["ReorderInput", *kernels]) == [0, 0, 0, 2, 1]  # nothing ran before it
 
 
 def test_residual_additions_belong_to_the_convolution_that_they_are_fused_into() -> None:
