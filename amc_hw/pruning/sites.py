@@ -186,10 +186,10 @@ def find_sites(model: nn.Module, images: Tensor) -> dict[str, Site]:
     """Return the site of every convolution and linear layer, from one forward pass of a model in evaluation mode."""
     finder = _SiteFinder()
     hooks = []
-    layers = {}
+    layers: list[str] = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            layers[name] = module
+            layers.append(name)
             hooks += [
                 module.register_forward_pre_hook(finder.start(name)),
                 module.register_forward_hook(finder.finish(name)),
