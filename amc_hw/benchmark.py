@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +20,24 @@ from amc_hw.run_folder import write_json, write_text
 Progress = Callable[[int, int, str], None]
 
 FORMAT = 1
-UNSTABLE_SPREAD = 0.03
-"""Repeats whose means spread more than this share of their median are called unstable."""
+STEADY = 0.01
+"""Share of a latency that may be in doubt after so many repeats as there are; beyond it, they are called unstable."""
+MOST_REPEATS = 60
+"""Of a file on a device that never gets steady: every sample is kept."""
 MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt2", ".pt", ".pth"})
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How often each file runs: ``repeats`` times, ``warmup + runs`` iterations each."""
+    """How often each file runs: ``repeats`` times, ``warmup + runs`` iterations each.
+
+    Repeats that disagree are followed by more of them, until their median is known or ``patience_s`` seconds are over.
+    """
 
     warmup: int = 100
     runs: int = 200
     repeats: int = 3
+    patience_s: float = 60.0
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.runs < 1 or self.repeats < 1:
@@ -60,9 +68,18 @@ class Timing:
         return (max(self.means_ms) - min(self.means_ms)) / self.latency_ms
 
     @property
+    def doubt(self) -> float:
+        """Standard error of the latency, as a share of it, from the quartiles of the repeats' means.
+
+        They are 1.35 standard deviations of a normal distribution apart, and the error of a median is 1.25 of them.
+        """
+        low, high = np.percentile(self.means_ms, (25, 75))
+        return float(high - low) / (self.latency_ms * math.sqrt(len(self.repeats)))
+
+    @property
     def unstable(self) -> bool:
         """Whether the repeats disagree too much to be trusted."""
-        return self.spread > UNSTABLE_SPREAD
+        return self.doubt > STEADY
 
     @property
     def p90_ms(self) -> float | None:
@@ -78,6 +95,7 @@ class Timing:
             "file": self.file,
             "latency_ms": self.latency_ms,
             "spread": self.spread,
+            "doubt": self.doubt,
             "unstable": self.unstable,
             "repeats": [_repeat_document(repeat) for repeat in self.repeats],
         }
@@ -91,7 +109,7 @@ def _repeat_document(repeat: Sequence[float]) -> dict[str, Any]:
 def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
 
-    A set of repeats that disagrees is measured once more, and the steadier set is kept.
+    Where the repeats disagree, as many follow again, and again: a busy device takes more of them, and all count.
 
     Args:
         device: where to measure.
@@ -111,24 +129,35 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
                 f"{file} is no .{device.format} file, which is what '{device.name}' runs; "
                 f"make one with: amc-hw export --run RUN --format {device.format}"
             )
-    with measuring(device):
-        timings = _rounds(device, files, protocol, progress)
-        if any(timing.unstable for timing in timings.values()):
-            again = _rounds(device, files, protocol, progress)
-            if max(timing.spread for timing in again.values()) < max(timing.spread for timing in timings.values()):
-                timings = again
-        return timings
-
-
-def _rounds(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     samples: dict[str, list[Sequence[float]]] = {name: [] for name in files}
-    total = protocol.repeats * len(files)
-    for repeat in range(protocol.repeats):
+    with measuring(device):
+        started = time.monotonic()
+        while True:
+            repeats = len(next(iter(samples.values())))
+            _repeat(device, files, protocol, samples, progress)
+            timings = {name: Timing(name, files[name].name, tuple(each)) for name, each in samples.items()}
+            late = repeats > 0 and time.monotonic() - started > protocol.patience_s
+            full = repeats + 2 * protocol.repeats > MOST_REPEATS
+            if late or full or not any(timing.unstable for timing in timings.values()):
+                return timings
+
+
+def _repeat(
+    device: Device,
+    files: Mapping[str, Path],
+    protocol: Protocol,
+    samples: Mapping[str, list[Sequence[float]]],
+    progress: Progress,
+) -> None:
+    """Add one set of repeats to the samples, of all files in turns."""
+    first = len(next(iter(samples.values())))
+    last = first + protocol.repeats
+    for repeat in range(first, last):
         for name, file in files.items():
-            progress(sum(map(len, samples.values())), total, f"{name}, repeat {repeat + 1} of {protocol.repeats}")
+            done = sum(map(len, samples.values()))
+            progress(done, last * len(files), f"{name}, repeat {repeat + 1} of {last}")
             samples[name].append(device.time_model(file, warmup=protocol.warmup, runs=protocol.runs))
-    progress(total, total, "timed")
-    return {name: Timing(name, files[name].name, tuple(repeats)) for name, repeats in samples.items()}
+    progress(last * len(files), last * len(files), "timed")
 
 
 def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Mapping[str, Timing]) -> None:

@@ -32,6 +32,8 @@ from amc_hw.options import (
 from amc_hw.processes import is_first_process, require_one_process
 from amc_hw.terminal import answer, print_json, print_table, progress_bar, say, say_warnings, watch_for_interrupts
 
+LISTED_REPEATS = 6
+
 app = typer.Typer(
     help="Compress a CNN to a latency budget measured on the device it will run on.",
     no_args_is_help=True,
@@ -130,9 +132,9 @@ def train(
     state.unlink(missing_ok=True)
     accuracy = training.evaluate(network, loaded.test, device=place)
     if json:
-        print_json({"checkpoint": str(out), "search_accuracy": history.best_accuracy, "test_accuracy": accuracy})
+        print_json({"checkpoint": str(out), "search_accuracy": history.kept_accuracy, "test_accuracy": accuracy})
     else:
-        answer(f"{out}: {accuracy:.2%} of the test set ({history.best_accuracy:.2%} of the search split)")
+        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the search split)")
 
 
 @app.command(epilog=example("amc-hw profile --device host --model torchvision:mobilenet_v2"))
@@ -232,11 +234,11 @@ def benchmark(
     device: DeviceName = "host",
     warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = 100,
     runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = 200,
-    repeats: Annotated[int, typer.Option(help="how often the whole is repeated", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="how often all is repeated; more where these disagree", min=1)] = 3,
     out: Annotated[Optional[Path], typer.Option(help="file for every sample, as JSON; logs go beside it")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
-    """Time exported files on a device: 3 x (100 warm-up + 200 runs)."""
+    """Time exported files on a device: 3 x (100 warm-up + 200 runs), more where these disagree."""
     from amc_hw.benchmark import Protocol, write_benchmark, write_logs
     from amc_hw.benchmark import benchmark as time_files
     from amc_hw.devices.registry import open_device
@@ -264,6 +266,8 @@ def benchmark(
         p90 = "" if timing.p90_ms is None else f"{timing.p90_ms:.3f}"
         state = "unstable" if timing.unstable else "steady"
         means = " ".join(f"{mean:.3f}" for mean in timing.means_ms)
+        if len(timing.means_ms) > LISTED_REPEATS:
+            means = f"{len(timing.means_ms)} from {min(timing.means_ms):.3f} to {max(timing.means_ms):.3f}"
         rows.append((timing.name, f"{timing.latency_ms:.3f}", means, p90, f"{timing.spread:.1%}", state))
     print_table("", ("file", "ms", "means of the repeats", "p90", "spread", "state"), rows)
 

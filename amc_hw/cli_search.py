@@ -135,7 +135,7 @@ def compress(
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
     found = verdict(read_run(run))
     if found.state == "missed":
-        cure = "Search again with a smaller budget, or when the device is quiet."
+        cure = "Run the same command when the device is quiet: it goes on from here, with a smaller network."
         say(f"warning: the budget is missed, {found.sentence} {cure}")
     answer(f"report: {run / 'report.html'}")
 

@@ -1,4 +1,4 @@
-"""Training and fine-tuning: one resumable loop that keeps the weights that score best on the search split."""
+"""Training and fine-tuning: one resumable loop."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class Recovery(TypedDict):
     weight_decay: float
     warmup_epochs: float
     batch_size: int
+    keep_last: bool
 
 
 def recovery_settings(images: int) -> Recovery:
@@ -66,11 +67,20 @@ def recovery_settings(images: int) -> Recovery:
     The rate is high enough to leave behind what the network remembers of its training images: in six epochs of
     ResNet-20 on CIFAR-10, 0.03 to 0.05 were best of 0.01 to 0.1 on images it had never seen, and a short warm-up
     better than a whole epoch of it. Few images are learned in small batches.
+
+    The last weights are kept, because the search split does not choose fairly here: it is part of the training set
+    that most checkpoints were trained on, so a pruned network begins with a memory of its images, which fades.
     """
-    return {"lr": 0.03, "weight_decay": 5e-4, "warmup_epochs": 0.3, "batch_size": max(1, min(128, images // 40))}
+    return {
+        "lr": 0.03,
+        "weight_decay": 5e-4,
+        "warmup_epochs": 0.3,
+        "batch_size": max(1, min(128, images // 40)),
+        "keep_last": True,
+    }
 
 
-_STATE_FORMAT = 1
+_STATE_FORMAT = 2
 
 
 @dataclass
@@ -81,15 +91,15 @@ class History:
         start_accuracy: on the search split, before the first epoch.
         losses: mean training loss of each epoch.
         accuracies: on the search split, after each epoch.
-        best_epoch: whose weights the model has now, counted from 1; 0 where training never helped.
-        best_accuracy: of those weights, on the search split.
+        kept_epoch: whose weights the model has now, counted from 1; 0 for those it came with.
+        kept_accuracy: of those weights, on the search split.
     """
 
     start_accuracy: float
     losses: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    best_accuracy: float = 0.0
+    kept_epoch: int = 0
+    kept_accuracy: float = 0.0
 
 
 def evaluate(model: nn.Module, part: Part, batch_size: int = 128, device: str | torch.device = "cpu") -> float:
@@ -111,6 +121,7 @@ def train(
     label_smoothing: float = 0.0,
     teacher: nn.Module | None = None,
     ema: float | None = None,
+    keep_last: bool = False,
     seed: int = 0,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
@@ -120,7 +131,8 @@ def train(
     """Train a model in place: SGD with Nesterov momentum, cosine learning rate, augmented images.
 
     The search split is scored before the first and after every epoch, and the model ends in eval mode with
-    the best weights, also when it is interrupted. On the CPU the same seed gives the same result.
+    the best weights (or the last epoch's), also when it is interrupted. On the CPU the same seed gives the same
+    result.
 
     Where torchrun started several processes, each learns its share of every batch and all end with the same
     weights; the first one writes the state and tells the progress. See `amc_hw.distributed.Team`.
@@ -136,6 +148,7 @@ def train(
         label_smoothing: the share of the target that is spread over all classes.
         teacher: a network whose outputs are learned along with the labels (arXiv:1503.02531).
         ema: decay a step of the averaged weights, which are then the ones that are scored and kept.
+        keep_last: end with the last epoch's weights instead of the best on the search split.
         seed: of the images' order, their augmentation and dropout.
         device: where to train; in bfloat16 (autocast) where the device is fast at that.
         progress: is told the steps done, the steps in all, and a line of text.
@@ -147,7 +160,7 @@ def train(
         UsageError: an impossible setting, or a loss that is no longer finite.
         RunFolderError: the state cannot be written, is damaged, or belongs to another training.
     """
-    settings = Settings(epochs, lr, batch_size, weight_decay, warmup_epochs, label_smoothing, ema, seed)
+    settings = Settings(epochs, lr, batch_size, weight_decay, warmup_epochs, label_smoothing, ema, keep_last, seed)
     identity = {
         **asdict(settings),
         "data": data.name,
@@ -169,7 +182,7 @@ def train(
                     run.save(state_path, identity)
                 tell(run.history)
         finally:
-            model.load_state_dict(run.best)
+            model.load_state_dict(run.kept)
             model.eval()
     return run.history
 
@@ -197,24 +210,24 @@ class _Run:
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, settings.weight_decay), lr=settings.lr, momentum=0.9, nesterov=True
         )
-        self.best = _copied(model)
+        self.kept = _copied(model)
         accuracy = _accuracy(model, data.search, device)
-        self.history = History(start_accuracy=accuracy, best_accuracy=accuracy)
+        self.history = History(start_accuracy=accuracy, kept_accuracy=accuracy)
 
     @property
     def epochs_done(self) -> int:
         return len(self.history.losses)
 
     def epoch(self, epoch: int) -> None:
-        """Train for one epoch, score it, and keep its weights if they are the best (the later of equals)."""
+        """Train for one epoch, score it, and keep its weights: always, or if none are better (the later of equals)."""
         candidate = self.model if self.averaged is None else self.averaged
         loss = self._steps(epoch)
         accuracy = _accuracy(candidate, self.data.search, self.device)
         self.history.losses.append(loss)
         self.history.accuracies.append(accuracy)
-        if accuracy >= self.history.best_accuracy:
-            self.best = _copied(candidate)
-            self.history.best_epoch, self.history.best_accuracy = epoch + 1, accuracy
+        if self.settings.keep_last or accuracy >= self.history.kept_accuracy:
+            self.kept = _copied(candidate)
+            self.history.kept_epoch, self.history.kept_accuracy = epoch + 1, accuracy
 
     def _steps(self, epoch: int) -> float:
         settings, total = self.settings, self.settings.epochs * self.steps_per_epoch
@@ -273,7 +286,7 @@ class _Run:
             "model": self.model.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "best": self.best,
+            "kept": self.kept,
         }
         torch.save(state, buffer)
         write_bytes(path, buffer.getvalue())
@@ -297,7 +310,7 @@ class _Run:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best = state["best"]
+        self.kept = state["kept"]
 
 
 def _accuracy(model: nn.Module, part: Part, device: torch.device, batch_size: int = 128) -> float:

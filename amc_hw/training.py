@@ -31,6 +31,7 @@ class Settings:
     warmup_epochs: float
     label_smoothing: float
     ema: float | None
+    keep_last: bool
     seed: int
 
     def __post_init__(self) -> None:

@@ -113,7 +113,7 @@ def measure(model: nn.Module, data: Data, part: str, images: int, points: int) -
 def finetuned(
     model: nn.Module, data: Data, images: int, points: int, epochs: int, state: Path | None, threads: int
 ) -> None:
-    """Fine-tune the halved network with the original as its teacher; the search split chooses the epoch."""
+    """Fine-tune the halved network with the original as its teacher."""
     calibration, _ = data.train.first(images, 0)
     network = trace(model, calibration[:1])
     small = Pruner(model, network, calibration, points=points).pruned(halved(network))
@@ -121,7 +121,7 @@ def finetuned(
     start = time.perf_counter()
     torch.set_num_threads(threads)  # only now: the state belongs to the pruned network, digit for digit
     with progress_bar() as progress:
-        history = train(
+        train(
             small,
             data,
             epochs=epochs,
@@ -132,7 +132,7 @@ def finetuned(
         )
     minutes, after = (time.perf_counter() - start) / 60, evaluate(small, data.test)
     print(
-        f"test set: original {original:.2%}, halved {before:.2%}, after {history.best_epoch} of {epochs} epochs "
+        f"test set: original {original:.2%}, halved {before:.2%}, after {epochs} epochs "
         f"{after:.2%} ({after - original:+.2%}), {minutes:.0f} min"
     )
 

@@ -63,8 +63,8 @@ def test_it_learns_and_ends_with_the_best_weights(data: Data, trained: tuple[nn.
     assert len(history.losses) == len(history.accuracies) == EPOCHS
     assert history.losses[-1] < history.losses[0] / 2
     assert history.start_accuracy < 0.4
-    assert history.best_accuracy == max(history.accuracies) == history.accuracies[history.best_epoch - 1]
-    assert evaluate(model, data.search) == history.best_accuracy
+    assert history.kept_accuracy == max(history.accuracies) == history.accuracies[history.kept_epoch - 1]
+    assert evaluate(model, data.search) == history.kept_accuracy
     assert evaluate(model, data.test) > 0.75
     assert not model.training
 
@@ -132,16 +132,26 @@ def test_training_that_only_harms_gives_the_start_back(data: Data, trained: tupl
     model = small_net()
     model.load_state_dict(trained[0].state_dict())
     history = run(model, data, epochs=1, lr=30.0)
-    assert history.best_epoch == 0
-    assert history.best_accuracy == history.start_accuracy
+    assert history.kept_epoch == 0
+    assert history.kept_accuracy == history.start_accuracy
     assert same(weights(model), weights(trained[0]))
+
+
+def test_the_last_weights_are_kept_although_the_first_score_better(
+    data: Data, trained: tuple[nn.Module, History]
+) -> None:
+    model = small_net()
+    model.load_state_dict(trained[0].state_dict())
+    history = run(model, data, epochs=2, lr=3.0, keep_last=True)
+    assert history.kept_epoch == 2
+    assert evaluate(model, data.search) == history.kept_accuracy == history.accuracies[-1] < history.start_accuracy
 
 
 def test_no_epochs_only_scores(data: Data, trained: tuple[nn.Module, History]) -> None:
     model = small_net()
     before = weights(model)
     history = run(model, data, epochs=0)
-    assert (history.losses, history.best_epoch) == ([], 0)
+    assert (history.losses, history.kept_epoch) == ([], 0)
     assert same(weights(model), before)
 
 
@@ -202,14 +212,14 @@ def test_impossible_settings(data: Data, wrong: dict) -> None:
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    settings = Settings(10, 0.4, 64, 0.0, 2.0, 0.0, None, 0)
+    settings = Settings(10, 0.4, 64, 0.0, 2.0, 0.0, None, False, 0)
     rates = [settings.learning_rate(step, 5) for step in range(50)]
     assert rates[:10] == pytest.approx([0.04 * (step + 1) for step in range(10)])
     assert rates[10] == 0.4
     assert rates[30] == pytest.approx(0.2)
     assert 0 < rates[-1] < 0.002
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    short = Settings(1, 0.4, 64, 0.0, 5.0, 0.0, None, 0)
+    short = Settings(1, 0.4, 64, 0.0, 5.0, 0.0, None, False, 0)
     assert max(short.learning_rate(step, 6) for step in range(6)) == pytest.approx(0.4)
 
 
@@ -268,7 +278,7 @@ def test_networks_that_flatten_by_view_are_trained_and_scored(data: Data) -> Non
     torch.manual_seed(0)
     model = Viewed()
     history = train(model, data, epochs=2, lr=0.05, batch_size=64, teacher=Viewed())
-    assert history.best_accuracy > 0.3
-    assert evaluate(model, data.search) == history.best_accuracy
+    assert history.kept_accuracy > 0.3
+    assert evaluate(model, data.search) == history.kept_accuracy
     images, _ = data.train.first(4, 0)
     assert images.is_contiguous()  # for those who call the network themselves

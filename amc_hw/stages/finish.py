@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,14 @@ def benchmark_run(run: Path, device: Device, progress: Progress) -> dict[str, Ti
     timings = benchmark(device, files, Protocol(), progress)
     write_benchmark(run / BENCHMARK, device, Protocol(), timings)
     return timings
+
+
+def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
+    """Return the share of its latency budget that a run uses by its last benchmark; 0 where none was measured."""
+    if not timings or config.metric != "latency_ms":
+        return 0.0
+    target = parse_budget(config.metric, config.budget).target(timings["original"].latency_ms)
+    return timings["compressed"].latency_ms / target
 
 
 def summarise(

@@ -137,16 +137,13 @@ def _tuned_score(
 
 
 def short_finetune(model: nn.Module, subject: Subject, seed: int) -> float:
-    """Fine-tune a pruned network for a moment; return what it then scores on the search split, 0..1.
-
-    Training keeps the best weights, which can be those it began with; the score is of what was learned.
-    """
+    """Fine-tune a pruned network for a moment; return what it then scores on the search split, 0..1."""
     images = tuning_images(subject.network)
     few = few_images(subject.data, images, seed)
     epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
     settings = recovery_settings(len(few.train))
     history = train(model, few, epochs=epochs, **settings, seed=seed, teacher=subject.model, device=subject.compute)
-    return history.accuracies[-1]
+    return history.kept_accuracy
 
 
 def tuning_images(network: Network) -> int:

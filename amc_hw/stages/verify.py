@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
 from amc_hw.export.formats import export
 from amc_hw.policy import Policy
+from amc_hw.run_folder import append_line, read_lines
 from amc_hw.stages.deployed import ORIGINAL, example_for, exported
 from amc_hw.stages.search import Candidate, Search
 from amc_hw.stages.shortlist import fit
@@ -21,12 +23,15 @@ from amc_hw.stages.subject import Subject
 
 Progress = Callable[[int, int, str], None]
 
-QUICK = Protocol(warmup=30, runs=100, repeats=3)
+QUICK = Protocol(warmup=30, runs=100, repeats=3, patience_s=20)
 MEASUREMENTS = 9
+MISSES = "misses.jsonl"
 HEADROOM = 0.995
 """What is measured here is aimed this much under the target, so that the final benchmark finds it there, too."""
 WELL_USED = 0.95
 """The least share of a latency budget that a policy should use by the clock."""
+MOST_DOUBT = (1 - WELL_USED) / 2
+"""Of a measurement, as a share: aimed further below the target than this, policies would not use their budget."""
 FAR_OFF = 0.15
 """Error of the chosen policy's prediction that is no drift of a device's speed any more, but a wrong table."""
 
@@ -53,7 +58,9 @@ def verify(
 
     Each measurement tells how far the table is off for this network. A policy over the budget is made smaller
     by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
-    grid has nothing in between. Without a latency budget one measurement is enough.
+    grid has nothing in between. What the repeats leave in doubt counts against a policy. After a last benchmark that
+    missed the budget (see `note_miss`) it begins with the policy that did, and if that does better now, everything
+    is taken to be so much slower then. Without a latency budget one measurement is enough.
 
     Args:
         run: the run folder; the original's exported file is kept there.
@@ -71,8 +78,11 @@ def verify(
     budget, latency = search.latency_budget, search.costs.latency_ms
     candidates: list[Candidate] = []
     fitting: tuple[nn.Module, Candidate] | None = None
-    best_used = 0.0
+    best_share = 0.0
     policy: Policy = ranked[0]
+    missed, harder = misses(run), 1.0
+    if missed:
+        policy = dict(list(missed)[-1])
     for attempt in range(MEASUREMENTS):
         progress(attempt, MEASUREMENTS, f"measuring candidate {attempt + 1}")
         model = search.pruner.pruned(policy, thorough=True).cpu()
@@ -90,10 +100,14 @@ def verify(
         if budget is None:
             return Verified(model, chosen, candidates)
         allowed = budget.target(original_ms) if budget.ratio else budget.target(latency(search.original))
-        used = _used(budget, timings, allowed)
-        if best_used < used <= 1:  # shares, because the device's speed changes between the measurements
-            fitting, best_used = (model, chosen), used
-        if fitting is not None and (best_used >= WELL_USED or not search.bounded):
+        share = harder * measured_ms / allowed
+        used = share * (1 + _doubt(budget, timings))
+        if (last := missed.get(tuple(policy.items()), 0.0)) > used:  # what is measured now is the easier moment
+            harder *= last / used
+            share = used = last
+        if used <= 1 and share > best_share:  # shares, because the device's speed changes between the measurements
+            fitting, best_share = (model, chosen), share
+        if fitting is not None and (best_share >= WELL_USED or not search.bounded):
             break
         off = used / (latency(policy) / budget.target(latency(search.original)))
         try:
@@ -103,19 +117,28 @@ def verify(
         if fitting is not None and policy in [candidate.channels for candidate in candidates]:
             break
     if fitting is None:
+        later = f" and the last benchmark takes {harder:.2f} times as long" if harder > 1 else ""
         raise BudgetError(
-            f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where "
-            f"{allowed:.4g} ms are allowed; the machine may be busy: run the same command again when it is quiet."
+            f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where {allowed:.4g} ms are "
+            f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
         )
     return Verified(*fitting, candidates)
 
 
-def _used(budget: Budget, timings: Mapping[str, Timing], allowed: float) -> float:
-    """Return the share of a latency budget that was used in the worst repeat: the last benchmark may be like it."""
-    originals, candidates = timings["original"].means_ms, timings["candidate"].means_ms
-    if budget.ratio is None:
-        return max(candidates) / allowed
-    return max(mine / budget.target(theirs) for mine, theirs in zip(candidates, originals, strict=True))
+def _doubt(budget: Budget, timings: Mapping[str, Timing]) -> float:
+    """Return the standard error of the share of a latency budget that is used, as a share of it."""
+    doubt = timings["candidate"].doubt
+    return min(MOST_DOUBT, doubt if budget.ratio is None else math.hypot(doubt, timings["original"].doubt))
+
+
+def note_miss(run: Path, policy: Policy, used: float) -> None:
+    """Keep that the last benchmark found a policy at ``used`` of the budget, above 1, for the next `verify`."""
+    append_line(run / MISSES, {"channels": dict(policy), "used": used})
+
+
+def misses(run: Path) -> dict[tuple[tuple[str, int], ...], float]:
+    """Return the policies that a last benchmark of this run found over the budget: channels -> share used."""
+    return {tuple(line["channels"].items()): float(line["used"]) for line in read_lines(run / MISSES)}
 
 
 def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn.Module], float]) -> float:

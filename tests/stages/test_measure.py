@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from simulated_device import SimulatedDevice
 
-from amc_hw.benchmark import Protocol, benchmark
+from amc_hw.benchmark import MOST_REPEATS, STEADY, Protocol, benchmark
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.plan import draw_policy
@@ -98,3 +99,21 @@ def test_benchmark_takes_turns_and_the_median_of_the_means(traced: Traced, templ
     assert not timings["large"].unstable
     with pytest.raises(UsageError, match=r"gone\.tflite"):
         benchmark(SimulatedDevice(), {"gone": tmp_path / "gone.tflite"}, Protocol(), silent)
+
+
+def test_repeats_that_disagree_are_followed_by_more(traced: Traced, template: GraphTemplate, tmp_path) -> None:
+    file = tmp_path / "network.tflite"
+    file.write_bytes(template.file(traced.network.original, np.random.default_rng(0)))
+    true = benchmark(SimulatedDevice(), {"n": file}, Protocol(), silent)["n"].latency_ms
+    noisy = SimulatedDevice(noise=0.3)
+    timing = benchmark(noisy, {"n": file}, Protocol(warmup=0, runs=60, repeats=3), silent)["n"]
+    assert 3 < len(timing.repeats) <= MOST_REPEATS
+    assert timing.doubt <= STEADY
+    assert not timing.unstable
+    mean = true * math.exp(0.3**2 / 2)
+    assert abs(timing.latency_ms / mean - 1) < 4 * STEADY
+    wild = benchmark(SimulatedDevice(noise=1.5), {"n": file}, Protocol(warmup=0, runs=5, repeats=3), silent)["n"]
+    assert len(wild.repeats) == MOST_REPEATS
+    assert wild.unstable
+    hasty = Protocol(warmup=0, runs=5, repeats=3, patience_s=0.0)
+    assert len(benchmark(SimulatedDevice(noise=1.5), {"n": file}, hasty, silent)["n"].repeats) == 6

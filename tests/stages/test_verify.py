@@ -24,7 +24,7 @@ from amc_hw.stages.costs import network_costs
 from amc_hw.stages.search import Candidate, Search, under_floor
 from amc_hw.stages.shortlist import best_policies, few_images, fit
 from amc_hw.stages.subject import Traced
-from amc_hw.stages.verify import doubts, verify
+from amc_hw.stages.verify import doubts, misses, note_miss, verify
 
 
 class Cutter:
@@ -154,6 +154,31 @@ def test_what_is_over_budget_is_repaired(share: float, traced: Traced, template:
     assert verified.candidates[0].measured_ms > 0.6 * verified.candidates[0].original_ms
     assert chosen.measured_ms <= 0.6 * chosen.original_ms
     assert chosen.measured_ms >= 0.95 * 0.6 * chosen.original_ms
+
+
+def test_a_policy_that_the_last_benchmark_found_too_slow_is_made_smaller(
+    traced: Traced, template: GraphTemplate, tmp_path: Path
+) -> None:
+    device = SimulatedDevice(overhead=1.2)
+    _, first = run_verify(traced, template, tmp_path, device, "0.6x")
+    note_miss(tmp_path, first.chosen.channels, 1.04)
+    _, second = run_verify(traced, template, tmp_path, device, "0.6x")
+    share = second.chosen.measured_ms / first.chosen.measured_ms
+    assert 0.9 < share < 1 / 1.04
+    assert misses(tmp_path) == {tuple(first.chosen.channels.items()): 1.04}
+
+
+def test_what_the_repeats_leave_in_doubt_counts_against_a_policy(
+    traced: Traced, template: GraphTemplate, tmp_path: Path
+) -> None:
+    shares = []
+    for seed in range(10):
+        device = SimulatedDevice(noise=0.15, seed=seed)  # a mean of 100 runs is known to 1.5 %
+        _, verified = run_verify(traced, template, tmp_path, device, "0.6x")
+        cost = exact_cost(traced, template)
+        shares.append(cost(verified.chosen.channels) / (0.6 * cost(traced.network.original)))
+    assert max(shares) <= 1
+    assert min(shares) >= 0.92
 
 
 def test_a_budget_that_the_device_cannot_keep_is_refused(
