@@ -71,10 +71,13 @@ class Timing:
     def doubt(self) -> float:
         """Standard error of the latency, as a share of it, from the quartiles of the repeats' means.
 
-        They are 1.35 standard deviations of a normal distribution apart, and the error of a median is 1.25 of them.
+        Of a normal distribution they are 1.35 standard deviations apart, and the error of a median is 1.25 of them
+        by the root of n. The quartiles of few values are too close together, by about n to n + 1.2. One repeat alone
+        tells of no error: it is 0.
         """
+        n = len(self.repeats)
         low, high = np.percentile(self.means_ms, (25, 75))
-        return float(high - low) / (self.latency_ms * math.sqrt(len(self.repeats)))
+        return float(high - low) / (self.latency_ms * math.sqrt(n)) * (n + 1.2) / n
 
     @property
     def unstable(self) -> bool:
@@ -181,11 +184,15 @@ def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Map
 def write_logs(folder: Path, timings: Mapping[str, Timing]) -> list[Path]:
     """Write what the device's runtime said, one file for each repeat, and return the files.
 
-    Devices whose runtime has no words of its own give none. Raises RunFolderError where the disk refuses.
+    Devices whose runtime has no words of its own give none. Logs of an earlier benchmark of these names are removed.
+    Raises RunFolderError where the disk refuses.
     """
     written = []
     for timing in timings.values():
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", timing.name.removesuffix(".tflite")).strip("_") or "model"
+        for earlier in folder.glob(f"{stem}-*.log"):
+            if earlier.stem.removeprefix(f"{stem}-").isdigit():
+                earlier.unlink()
         for number, repeat in enumerate(timing.repeats, start=1):
             if isinstance(repeat, Times) and repeat.log:
                 written.append(folder / f"{stem}-{number}.log")

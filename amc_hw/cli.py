@@ -268,8 +268,8 @@ def benchmark(
         means = " ".join(f"{mean:.3f}" for mean in timing.means_ms)
         if len(timing.means_ms) > LISTED_REPEATS:
             means = f"{len(timing.means_ms)} from {min(timing.means_ms):.3f} to {max(timing.means_ms):.3f}"
-        rows.append((timing.name, f"{timing.latency_ms:.3f}", means, p90, f"{timing.spread:.1%}", state))
-    print_table("", ("file", "ms", "means of the repeats", "p90", "spread", "state"), rows)
+        rows.append((timing.name, f"{timing.latency_ms:.3f}", means, p90, f"{timing.doubt:.1%}", state))
+    print_table("", ("file", "ms", "means of the repeats", "p90", "error", "state"), rows)
 
 
 @app.command(epilog=example("amc-hw report --run runs/r20"))

@@ -139,7 +139,7 @@ def train(
 
     Args:
         model: of the data's image and class count; fine-tuning starts from the weights it has.
-        data: `train` is learned, `search` chooses the weights, `test` is not touched.
+        data: `train` is learned, `search` chooses the weights unless ``keep_last``, `test` is not touched.
         epochs: passes over the training images.
         lr: the highest learning rate.
         batch_size: images a step.

@@ -148,7 +148,7 @@ def search_subject(
     latency, template, error = run_cost(run, device, subject, config.model, _path(config.table), config.seed, progress)
     exported = template.file(subject.network.original, np.random.default_rng(0))
     costs = network_costs(subject.network, latency, len(exported))
-    if _is_searched(run, config):
+    if _is_searched(run, config) and (isinstance(device, TableOnly) or not _has_missed(run)):
         return costs
     found = search(run, config, subject, costs, score, error, progress)
     ranked = shortlist(run, subject, found, score, config.seed, progress)
@@ -260,7 +260,7 @@ def evaluate_on_test(
 
 
 def _is_searched(run: Path, config: RunConfig) -> bool:
-    """Tell whether the run has a verified policy from as many episodes as are asked for, which was no miss later.
+    """Tell whether the run has a verified policy from as many episodes as are asked for.
 
     Raises:
         RunFolderError: the log of its episodes is damaged; better now than after the benchmark.
@@ -269,8 +269,12 @@ def _is_searched(run: Path, config: RunConfig) -> bool:
     if not (policy.exists() and weights.exists() and log.exists()):
         return False
     read_study(log)
-    chosen = read_json(policy)
-    return chosen.get("episodes") == config.episodes and tuple(chosen["channels"].items()) not in misses(run)
+    return bool(read_json(policy).get("episodes") == config.episodes)
+
+
+def _has_missed(run: Path) -> bool:
+    """Tell whether the last benchmark found the chosen policy over the budget."""
+    return tuple(read_json(run / POLICY)["channels"].items()) in misses(run)
 
 
 def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> Subject:

@@ -22,16 +22,17 @@ from amc_hw.benchmark import Protocol, benchmark
 from amc_hw.config import make_config
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
+from amc_hw.errors import BudgetError
 from amc_hw.export.formats import export
 from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline import PROOFS
+from amc_hw.pipeline import PROOFS, TOO_BUSY
 from amc_hw.stages.costs import network_costs
 from amc_hw.stages.deployed import MODEL, ORIGINAL, example_for, exported
 from amc_hw.stages.search import search
 from amc_hw.stages.shortlist import best_policies
 from amc_hw.stages.subject import Subject, load_model_and_data, make_subject
 from amc_hw.stages.table import run_cost
-from amc_hw.stages.verify import WELL_USED, note_miss, verify
+from amc_hw.stages.verify import MISSES, WELL_USED, note_miss, verify
 
 COLUMNS = ("budget", "seed", "measurements", "proofs", "predicted", "found", "proven", "doubt")
 
@@ -49,14 +50,21 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
     found = search(run, config, subject, costs, lambda model: 0.5, error, silent)
     ranked = best_policies(found, subject.decisions)[:1]
     target = found.budgets[0].target
+    (run / MISSES).unlink(missing_ok=True)
     for proof in range(1, PROOFS + 1):
-        verified = verify(run, subject, found, ranked, device, lambda model: 0.5, silent)
+        try:
+            verified = verify(run, subject, found, ranked, device, lambda model: 0.5, silent)
+        except BudgetError:
+            if proof == 1:
+                raise
+            break
         file = exported(run, MODEL, device.format)
         export(verified.model, example_for(device, subject), file)
         files = {"original": exported(run, ORIGINAL, device.format), "model": file}
         timings = benchmark(device, files, Protocol(), silent)
         used = timings["model"].latency_ms / target(timings["original"].latency_ms)
-        if used <= 1 or proof == PROOFS:
+        doubt = max(timing.doubt for timing in timings.values())
+        if used <= 1 or proof == PROOFS or doubt > TOO_BUSY:
             break
         note_miss(run, verified.chosen.channels, used)
     chosen = verified.chosen
@@ -68,7 +76,7 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
         chosen.predicted_ms / target(latency(subject.network.original)),
         chosen.measured_ms / target(chosen.original_ms),
         used,
-        max(timing.doubt for timing in timings.values()),
+        doubt,
     )
 
 

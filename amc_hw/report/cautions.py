@@ -7,7 +7,7 @@ import math
 from amc_hw.report.numbers import fixed, milliseconds, signed_percent
 from amc_hw.report.record import Run, Summary
 from amc_hw.report.samples import ModelSamples
-from amc_hw.report.verdict import verdict
+from amc_hw.report.verdict import cure, verdict
 from amc_hw.report.verification import BAND
 
 # The samples and the summary are of the same measurement when they agree this closely.
@@ -30,8 +30,8 @@ def cautions(run: Run, samples: list[ModelSamples]) -> list[str]:
 def _of_the_budget(run: Run) -> list[str]:
     summary, found = run.summary, []
     state = verdict(run).state
-    if state == "missed":
-        found.append("The compressed network is over its budget; search again with a smaller one.")
+    if state == "missed" and summary is not None:
+        found.append(f"The compressed network is over its budget. {cure(summary)}")
     told = run.policy is not None and run.policy.unverified and run.policy.warnings
     if (state == "unverified" or (summary is not None and summary.unverified)) and not told:
         found.append(
@@ -80,6 +80,7 @@ def _of_the_measurements(run: Run, samples: list[ModelSamples]) -> list[str]:
         if model.unstable:
             spread = spreads.get(model.name)
             how = f": its repeats differ by {100 * spread:.1f} %" if spread is not None else ""
+            how += f", its standard error is {100 * model.doubt:.1f} %" if model.doubt else ""
             found.append(
                 f"The measurement of “{model.name}” is unstable{how}; let the device cool, leave it "
                 "alone and benchmark again."

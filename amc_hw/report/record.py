@@ -101,12 +101,13 @@ class Repeat(_Part):
 
 
 class BenchmarkedModel(_Part):
-    """One model file's benchmark; latency_ms is the median over the repeats' means."""
+    """One model file's benchmark; latency_ms is the median over the repeats' means, doubt its error as a share."""
 
     name: str
     file: str | None = None
     repeats: list[Repeat] = []
     unstable: bool = False
+    doubt: Amount | None = None
     latency_ms: Positive | None = None
 
 

@@ -14,6 +14,7 @@ from amc_hw.report.record import BenchmarkedModel
 
 # The share of a row's height that its runs fill.
 FILLED = 0.7
+MOST_TICKS = 12
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def _strips(name: str, samples: list[list[float]], figures: tuple[RepeatFigures,
     limit = _limit(every)
     x = linear_axis("time of a run, ms", [min(every), limit], padding=0.04)
     rows = len(samples)
-    ticks = tuple(Tick(100 * (rows - row - 0.5) / rows, str(row + 1)) for row in range(rows))
+    named = range(0, rows, -(-rows // MOST_TICKS))
+    ticks = tuple(Tick(100 * (rows - row - 0.5) / rows, str(row + 1)) for row in named)
     y = Axis("repeat", 0, rows, ticks)
     step = -(-len(every) // MOST_MARKS)
     inside: list[Mark] = []
@@ -104,7 +106,7 @@ def _strips(name: str, samples: list[list[float]], figures: tuple[RepeatFigures,
         y=y,
         shades=(Shade("half", boxes, "Middle half"), Shade("mean", means, "Mean")),
         series=tuple(series),
-        height=34 + 52 * rows,
+        height=34 + min(52 * rows, max(312, 10 * rows)),
         note=note if beyond else "",
         grid=False,
     )

@@ -86,6 +86,16 @@ def verdict(run: Run) -> Verdict:
     return Verdict(state, _headline(summary), text)
 
 
+def cure(summary: Summary) -> str:
+    """Return what to do about a missed budget, a sentence."""
+    if summary.budget is not None and summary.budget.metric == "latency_ms":
+        return (
+            "Run the same command when the device is quiet: it times the network again, and makes it smaller if it "
+            "still misses."
+        )
+    return "Search again with a smaller budget."
+
+
 def _value(summary: Summary, metric: str) -> tuple[float | None, Literal["measured", "predicted", ""]]:
     """Return the compressed network's value of the metric, and how it is known ("" for what is counted)."""
     compressed = summary.compressed

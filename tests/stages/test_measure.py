@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from simulated_device import SimulatedDevice
 
-from amc_hw.benchmark import MOST_REPEATS, STEADY, Protocol, benchmark
+from amc_hw.benchmark import MOST_REPEATS, STEADY, Protocol, Timing, benchmark, write_logs
+from amc_hw.devices.base import Times
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.plan import draw_policy
@@ -117,3 +118,21 @@ def test_repeats_that_disagree_are_followed_by_more(traced: Traced, template: Gr
     assert wild.unstable
     hasty = Protocol(warmup=0, runs=5, repeats=3, patience_s=0.0)
     assert len(benchmark(SimulatedDevice(noise=1.5), {"n": file}, hasty, silent)["n"].repeats) == 6
+
+
+def test_a_later_benchmark_leaves_no_logs_of_an_earlier_one(tmp_path: Path) -> None:
+    def timing(name: str, repeats: int) -> Timing:
+        return Timing(name, f"{name}.tflite", tuple(Times([1.0], log="words") for _ in range(repeats)))
+
+    write_logs(tmp_path, {"model": timing("model", 6), "model-2": timing("model-2", 3)})
+    write_logs(tmp_path, {"model-2": timing("model-2", 3), "model": timing("model", 3)})
+    names = [f"{name}-{number}.log" for name in ("model", "model-2") for number in (1, 2, 3)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_the_doubt_is_the_standard_error_of_the_median() -> None:
+    random = np.random.default_rng(0)
+    for repeats in (3, 6, 30):
+        sets = random.normal(100, 5, (4000, repeats))
+        doubts = [Timing("n", "n.tflite", tuple([mean] for mean in means)).doubt for means in sets]
+        assert np.mean(doubts) == pytest.approx(np.median(sets, axis=1).std() / 100, rel=0.15)
