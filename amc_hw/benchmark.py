@@ -23,21 +23,18 @@ FORMAT = 1
 STEADY = 0.01
 """Share of a latency that may be in doubt after so many repeats as there are; beyond it, they are called unstable."""
 MOST_REPEATS = 60
-"""Of a file on a device that never gets steady: every sample is kept."""
+PATIENCE_S = 30.0
+"""Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
 MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt2", ".pt", ".pth"})
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How often each file runs: ``repeats`` times, ``warmup + runs`` iterations each.
-
-    Repeats that disagree are followed by more of them, until their median is known or ``patience_s`` seconds are over.
-    """
+    """How often each file runs: ``repeats`` times or more, ``warmup + runs`` iterations each."""
 
     warmup: int = 100
     runs: int = 200
     repeats: int = 3
-    patience_s: float = 60.0
 
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.runs < 1 or self.repeats < 1:
@@ -112,7 +109,8 @@ def _repeat_document(repeat: Sequence[float]) -> dict[str, Any]:
 def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
 
-    Where the repeats disagree, as many follow again, and again: a busy device takes more of them, and all count.
+    Where the repeats disagree, as many follow again, until their median is known to `STEADY`: a busy device takes more
+    of them, and all count. They stop at `MOST_REPEATS`, and after the second set at `PATIENCE_S`.
 
     Args:
         device: where to measure.
@@ -139,7 +137,7 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
             repeats = len(next(iter(samples.values())))
             _repeat(device, files, protocol, samples, progress)
             timings = {name: Timing(name, files[name].name, tuple(each)) for name, each in samples.items()}
-            late = repeats > 0 and time.monotonic() - started > protocol.patience_s
+            late = repeats > 0 and time.monotonic() - started > PATIENCE_S
             full = repeats + 2 * protocol.repeats > MOST_REPEATS
             if late or full or not any(timing.unstable for timing in timings.values()):
                 return timings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more, and lose much on a busy machine
@@ -21,6 +22,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         (cache / "amc-hw").mkdir()
         (cache / "amc-hw" / "locks").symlink_to(locks)
     return cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def impatient() -> Iterator[None]:
+    """Benchmarks do not wait long for a busy machine to get steady."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amc_hw.benchmark.PATIENCE_S", 3.0)
+        yield
 
 
 @pytest.fixture(autouse=True)

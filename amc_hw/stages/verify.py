@@ -23,7 +23,7 @@ from amc_hw.stages.subject import Subject
 
 Progress = Callable[[int, int, str], None]
 
-QUICK = Protocol(warmup=30, runs=100, repeats=3, patience_s=20)
+QUICK = Protocol(warmup=30, runs=100, repeats=3)
 MEASUREMENTS = 9
 MISSES = "misses.jsonl"
 HEADROOM = 0.995

@@ -102,7 +102,9 @@ def test_benchmark_takes_turns_and_the_median_of_the_means(traced: Traced, templ
         benchmark(SimulatedDevice(), {"gone": tmp_path / "gone.tflite"}, Protocol(), silent)
 
 
-def test_repeats_that_disagree_are_followed_by_more(traced: Traced, template: GraphTemplate, tmp_path) -> None:
+def test_repeats_that_disagree_are_followed_by_more(
+    traced: Traced, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "network.tflite"
     file.write_bytes(template.file(traced.network.original, np.random.default_rng(0)))
     true = benchmark(SimulatedDevice(), {"n": file}, Protocol(), silent)["n"].latency_ms
@@ -116,7 +118,8 @@ def test_repeats_that_disagree_are_followed_by_more(traced: Traced, template: Gr
     wild = benchmark(SimulatedDevice(noise=1.5), {"n": file}, Protocol(warmup=0, runs=5, repeats=3), silent)["n"]
     assert len(wild.repeats) == MOST_REPEATS
     assert wild.unstable
-    hasty = Protocol(warmup=0, runs=5, repeats=3, patience_s=0.0)
+    monkeypatch.setattr("amc_hw.benchmark.PATIENCE_S", 0.0)
+    hasty = Protocol(warmup=0, runs=5, repeats=3)
     assert len(benchmark(SimulatedDevice(noise=1.5), {"n": file}, hasty, silent)["n"].repeats) == 6
 
 
