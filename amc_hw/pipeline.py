@@ -51,7 +51,7 @@ from amc_hw.stages.subject import (
 )
 from amc_hw.stages.table import TABLE, profile, run_cost
 from amc_hw.stages.unverified import NOT_VERIFIED, cautions, trust_in_table
-from amc_hw.stages.verify import doubts, misses, note_miss, verify
+from amc_hw.stages.verify import Miss, doubts, misses, note_miss, verify
 
 Progress = Callable[[int, int, str], None]
 
@@ -119,7 +119,8 @@ def compress_subject(
         if used <= 1 or proof == PROOFS or max(timing.doubt for timing in timings.values()) > TOO_BUSY:
             break
         _LOG.warning("the last benchmark is %.1f %% over the budget: making the network smaller", 100 * (used - 1))
-        note_miss(run, read_json(run / POLICY)["channels"], used)
+        chosen = read_json(run / POLICY)
+        note_miss(run, chosen["channels"], Miss(finish.share_found(config, chosen), used))
         try:
             search_subject(run, config, subject, device, score, progress)
         except BudgetError as error:  # what there is stays, and the report says that it misses

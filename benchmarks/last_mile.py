@@ -32,7 +32,7 @@ from amc_hw.stages.search import search
 from amc_hw.stages.shortlist import best_policies
 from amc_hw.stages.subject import Subject, load_model_and_data, make_subject
 from amc_hw.stages.table import run_cost
-from amc_hw.stages.verify import MISSES, WELL_USED, note_miss, verify
+from amc_hw.stages.verify import MISSES, WELL_USED, Miss, note_miss, verify
 
 COLUMNS = ("budget", "seed", "measurements", "proofs", "predicted", "found", "proven", "doubt")
 
@@ -58,7 +58,10 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
             if proof == 1:
                 raise
             break
-        file = exported(run, MODEL, device.format)
+        chosen, file = verified.chosen, exported(run, MODEL, device.format)
+        assert chosen.measured_ms is not None
+        assert chosen.original_ms is not None
+        found_share = chosen.measured_ms / target(chosen.original_ms)
         export(verified.model, example_for(device, subject), file)
         files = {"original": exported(run, ORIGINAL, device.format), "model": file}
         timings = benchmark(device, files, Protocol(), silent)
@@ -66,15 +69,12 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
         doubt = max(timing.doubt for timing in timings.values())
         if used <= 1 or proof == PROOFS or doubt > TOO_BUSY:
             break
-        note_miss(run, verified.chosen.channels, used)
-    chosen = verified.chosen
-    assert chosen.measured_ms is not None
-    assert chosen.original_ms is not None
+        note_miss(run, chosen.channels, Miss(found_share, used))
     return (
         len(verified.candidates),
         proof,
         chosen.predicted_ms / target(latency(subject.network.original)),
-        chosen.measured_ms / target(chosen.original_ms),
+        found_share,
         used,
         doubt,
     )

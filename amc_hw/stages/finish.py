@@ -163,6 +163,12 @@ def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
     return timings["compressed"].latency_ms / _target(config, timings["original"].latency_ms)
 
 
+def share_found(config: RunConfig, chosen: Mapping[str, Any]) -> float:
+    """Return the share of its latency budget that the policy of policy.json used when it was chosen."""
+    candidate = [each for each in chosen["candidates"] if each["channels"] == chosen["channels"]][-1]
+    return float(candidate["measured_ms"] / _target(config, candidate["original_ms"]))
+
+
 def _target(config: RunConfig, original: float) -> float:
     """Return what the budget allows beside an original of this cost, also where that is within it by itself."""
     budget = parse_budget(config.metric, config.budget)

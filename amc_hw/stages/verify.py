@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
@@ -59,8 +59,8 @@ def verify(
     Each measurement tells how far the table is off for this network. A policy over the budget is made smaller
     by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
     grid has nothing in between. What the repeats leave in doubt counts against a policy. After a last benchmark that
-    missed the budget (see `note_miss`) it begins with the policy that did, and if that does better now, everything
-    is taken to be so much slower then. Without a latency budget one measurement is enough.
+    missed the budget (see `note_miss`), every policy is taken to be as much slower there as that one was. Without a
+    latency budget one measurement is enough.
 
     Args:
         run: the run folder; the original's exported file is kept there.
@@ -80,9 +80,8 @@ def verify(
     fitting: tuple[nn.Module, Candidate] | None = None
     best_share = 0.0
     policy: Policy = ranked[0]
-    missed, harder = misses(run), 1.0
-    if missed:
-        policy = dict(list(missed)[-1])
+    missed = misses(run)
+    harder = max([1.0, *(miss.used / miss.found for miss in missed.values())])
     for attempt in range(MEASUREMENTS):
         progress(attempt, MEASUREMENTS, f"measuring candidate {attempt + 1}")
         model = search.pruner.pruned(policy, thorough=True).cpu()
@@ -102,9 +101,8 @@ def verify(
         allowed = budget.target(original_ms) if budget.ratio else budget.target(latency(search.original))
         share = harder * measured_ms / allowed
         used = share * (1 + _doubt(budget, timings))
-        if (last := missed.get(tuple(policy.items()), 0.0)) > used:  # what is measured now is the easier moment
-            harder *= last / used
-            share = used = last
+        if (miss := missed.get(tuple(policy.items()))) is not None:
+            used = max(used, miss.used)
         if used <= 1 and share > best_share:  # shares, because the device's speed changes between the measurements
             fitting, best_share = (model, chosen), share
         if fitting is not None and (best_share >= WELL_USED or not search.bounded):
@@ -133,9 +131,22 @@ def _doubt(budget: Budget, timings: Mapping[str, Timing]) -> float:
     return min(MOST_DOUBT, doubt if budget.ratio is None else math.hypot(doubt, timings["original"].doubt))
 
 
-def note_miss(run: Path, policy: Policy, used: float) -> None:
-    """Keep that the last benchmark found a policy at ``used`` of the budget, above 1, for the next `verify`."""
-    append_line(run / MISSES, {"channels": dict(policy), "used": used})
+@dataclass(frozen=True)
+class Miss:
+    """A chosen policy that the last benchmark found over the latency budget, in shares of it.
+
+    Attributes:
+        found: what was measured when it was chosen.
+        used: what the last benchmark said, above 1.
+    """
+
+    found: float
+    used: float
+
+
+def note_miss(run: Path, policy: Policy, miss: Miss) -> None:
+    """Keep a miss for the next `verify`."""
+    append_line(run / MISSES, {"channels": dict(policy), **asdict(miss)})
 
 
 def _forget_last_miss(run: Path) -> None:
@@ -144,9 +155,9 @@ def _forget_last_miss(run: Path) -> None:
     write_text(run / MISSES, "".join(lines[:-1]))
 
 
-def misses(run: Path) -> dict[tuple[tuple[str, int], ...], float]:
-    """Return the policies that a last benchmark of this run found over the budget: channels -> share used."""
-    return {tuple(line["channels"].items()): float(line["used"]) for line in read_lines(run / MISSES)}
+def misses(run: Path) -> dict[tuple[tuple[str, int], ...], Miss]:
+    """Return the misses of a run by their policies' items."""
+    return {tuple(line["channels"].items()): Miss(line["found"], line["used"]) for line in read_lines(run / MISSES)}
 
 
 def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn.Module], float]) -> float:
