@@ -134,11 +134,11 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
     with measuring(device):
         started = time.monotonic()
         while True:
-            repeats = len(next(iter(samples.values())))
             _repeat(device, files, protocol, samples, progress)
+            repeats = len(next(iter(samples.values())))
             timings = {name: Timing(name, files[name].name, tuple(each)) for name, each in samples.items()}
-            late = repeats > 0 and time.monotonic() - started > PATIENCE_S
-            full = repeats + 2 * protocol.repeats > MOST_REPEATS
+            late = repeats > protocol.repeats and time.monotonic() - started > PATIENCE_S
+            full = repeats + protocol.repeats > MOST_REPEATS
             if late or full or not any(timing.unstable for timing in timings.values()):
                 return timings
 

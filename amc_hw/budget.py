@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -31,20 +32,25 @@ class Budget:
     ratio: float | None = None
     absolute: float | None = None
 
+    def allowed(self, original: float) -> float:
+        """Return the limit for a network whose original costs ``original``, also where that is within it by itself."""
+        if self.ratio is not None:
+            return self.ratio * original
+        return math.inf if self.absolute is None else self.absolute
+
     def target(self, original: float) -> float:
         """Return the limit for a network whose original costs ``original``.
 
         Raises:
             BudgetError: the limit is not under the original's cost, so there is nothing to compress.
         """
-        if self.ratio is not None:
-            return self.ratio * original
-        if self.absolute is None or self.absolute >= original:
+        limit = self.allowed(original)
+        if self.ratio is None and limit >= original:
             raise BudgetError(
                 f"the original network already costs only {original:.4g} ({self.metric}), "
-                f"within the budget of {self.absolute:.4g}; give a smaller one."
+                f"within the budget of {limit:.4g}; give a smaller one."
             )
-        return self.absolute
+        return limit
 
 
 def parse_budget(metric: Metric, text: str) -> Budget:

@@ -122,7 +122,7 @@ def compress(
     from amc_hw.pipeline import compress as compress_network
     from amc_hw.report.record import read_run
     from amc_hw.report.table import before_after_rows
-    from amc_hw.report.verdict import cure, verdict
+    from amc_hw.report.verdict import verdict
 
     config, place = _config(locals(), epochs=epochs), find_compute(compute)
     with progress_bar() as report_progress:
@@ -133,10 +133,9 @@ def compress(
     print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
     if summary["unverified"]:
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
-    record = read_run(run)
-    found = verdict(record)
-    if found.state == "missed" and record.summary is not None:
-        say(f"warning: the budget is missed, {found.sentence} {cure(record.summary)}")
+    found = verdict(read_run(run))
+    if found.state == "missed":
+        say(f"warning: the budget is missed, {found.sentence} {found.cure}")
     answer(f"report: {run / 'report.html'}")
 
 

@@ -28,6 +28,7 @@ from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.pipeline import PROOFS, TOO_BUSY
 from amc_hw.stages.costs import network_costs
 from amc_hw.stages.deployed import MODEL, ORIGINAL, example_for, exported
+from amc_hw.stages.finish import share_used
 from amc_hw.stages.search import search
 from amc_hw.stages.shortlist import best_policies
 from amc_hw.stages.subject import Subject, load_model_and_data, make_subject
@@ -63,9 +64,9 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
         assert chosen.original_ms is not None
         found_share = chosen.measured_ms / target(chosen.original_ms)
         export(verified.model, example_for(device, subject), file)
-        files = {"original": exported(run, ORIGINAL, device.format), "model": file}
+        files = {"original": exported(run, ORIGINAL, device.format), "compressed": file}
         timings = benchmark(device, files, Protocol(), silent)
-        used = timings["model"].latency_ms / target(timings["original"].latency_ms)
+        used = share_used(config, timings)
         doubt = max(timing.doubt for timing in timings.values())
         if used <= 1 or proof == PROOFS or doubt > TOO_BUSY:
             break

@@ -45,6 +45,7 @@ def test_folder_has_everything(run: Path) -> None:
         *("original.tflite", "benchmark.json", "summary.json", "report.html", "baseline.pt"),
     } <= names
     benchmark = json.loads((run / "benchmark.json").read_text())
+    assert [model["name"] for model in benchmark["models"]] == ["original", "compressed"]
     for model in benchmark["models"]:
         assert {len(repeat["samples_us"]) for repeat in model["repeats"]} == {200}
         assert len(model["repeats"]) % 3 == 0

@@ -30,7 +30,8 @@ def test_a_run_for_onnx_is_exported_verified_and_benchmarked_as_onnx(
     assert summary["compressed"]["macs"] <= 0.6 * summary["original"]["macs"]
     benchmark = json.loads((run / "benchmark.json").read_text())
     assert {len(repeat["samples_us"]) for model in benchmark["models"] for repeat in model["repeats"]} == {200}
-    assert all(len(model["repeats"]) % 3 == 0 for model in benchmark["models"])
+    assert [model["name"] for model in benchmark["models"]] == ["original", "compressed"]
+    assert all(model["repeats"] and len(model["repeats"]) % 3 == 0 for model in benchmark["models"])
 
     capsys.readouterr()
     assert amc_hw("evaluate", run / "model.onnx", "--data", "digits", "--json") == 0

@@ -58,17 +58,7 @@ def test_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) 
 
     traced = trace_subject(TinyNet(), (1, 32, 32))
     write_bytes(tmp_path / "tiny.tflite", to_tflite(traced.model, traced.example))
-    command = [
-        environment / "bin" / "amc-hw",
-        "benchmark",
-        "tiny.tflite",
-        "--warmup",
-        "2",
-        "--runs",
-        "5",
-        "--repeats",
-        "1",
-        "--json",
-    ]
+    short = ["--warmup", "2", "--runs", "5", "--repeats", "1"]
+    command = [environment / "bin" / "amc-hw", "benchmark", "tiny.tflite", *short, "--json"]
     timed = subprocess.run(command, **run, env={**os.environ, "PYTHONPATH": ""}).stdout
     assert [len(repeat["samples_us"]) for repeat in json.loads(timed)[0]["repeats"]] == [5]

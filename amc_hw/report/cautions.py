@@ -7,7 +7,7 @@ import math
 from amc_hw.report.numbers import fixed, milliseconds, signed_percent
 from amc_hw.report.record import Run, Summary
 from amc_hw.report.samples import ModelSamples
-from amc_hw.report.verdict import cure, verdict
+from amc_hw.report.verdict import verdict
 from amc_hw.report.verification import BAND
 
 # The samples and the summary are of the same measurement when they agree this closely.
@@ -29,11 +29,11 @@ def cautions(run: Run, samples: list[ModelSamples]) -> list[str]:
 
 def _of_the_budget(run: Run) -> list[str]:
     summary, found = run.summary, []
-    state = verdict(run).state
-    if state == "missed" and summary is not None:
-        found.append(f"The compressed network is over its budget. {cure(summary)}")
+    judged = verdict(run)
+    if judged.state == "missed":
+        found.append(f"The compressed network is over its budget. {judged.cure}")
     told = run.policy is not None and run.policy.unverified and run.policy.warnings
-    if (state == "unverified" or (summary is not None and summary.unverified)) and not told:
+    if (judged.state == "unverified" or (summary is not None and summary.unverified)) and not told:
         found.append(
             "The budget was not verified on the device: the latency is a prediction until the exported file "
             "is measured."

@@ -17,16 +17,21 @@ _LABELS: dict[State, str] = {
     "unverified": "Not verified",
     "unfinished": "Unfinished",
 }
+_CURE = "Search again with a smaller budget."
+_CURE_OF_LATENCY = (
+    "Run the same command when the device is quiet: it times the network again, and shrinks it if it still misses."
+)
 _TITLES = {"latency_ms": "Latency", "macs": "MACs", "params": "Parameters", "size_bytes": "File size"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The headline and the sentence below it."""
+    """The headline and the sentence below it, and what to do about a missed budget."""
 
     state: State
     headline: str
     sentence: str
+    cure: str = ""
 
     @property
     def label(self) -> str:
@@ -72,28 +77,15 @@ def verdict(run: Run) -> Verdict:
     reached = f"{written(value)}{f' {how}' if how else ''}"
     if how == "measured" and device:
         reached += f" on {device}"
-    state: State
+    headline = _headline(summary)
     if value > budget.target:
         over = fixed(100 * (value / budget.target - 1), 1)
-        state, text = "missed", f"{over} % over: {reached}; {allowed}."
-    elif summary.unverified or how == "predicted":
-        state, text = (
-            "unverified",
-            f"Held by the prediction, not verified on the device: {reached}; {allowed}.",
-        )
-    else:
-        state, text = "held", f"{reached}; {allowed}."
-    return Verdict(state, _headline(summary), text)
-
-
-def cure(summary: Summary) -> str:
-    """Return what to do about a missed budget, a sentence."""
-    if summary.budget is not None and summary.budget.metric == "latency_ms":
-        return (
-            "Run the same command when the device is quiet: it times the network again, and makes it smaller if it "
-            "still misses."
-        )
-    return "Search again with a smaller budget."
+        cure = _CURE_OF_LATENCY if budget.metric == "latency_ms" else _CURE
+        return Verdict("missed", headline, f"{over} % over: {reached}; {allowed}.", cure)
+    if summary.unverified or how == "predicted":
+        sentence = f"Held by the prediction, not verified on the device: {reached}; {allowed}."
+        return Verdict("unverified", headline, sentence)
+    return Verdict("held", headline, f"{reached}; {allowed}.")
 
 
 def _value(summary: Summary, metric: str) -> tuple[float | None, Literal["measured", "predicted", ""]]:

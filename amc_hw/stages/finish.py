@@ -160,19 +160,15 @@ def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
     """Return the share of its latency budget that a run uses by its last benchmark; 0 where none was measured."""
     if not timings or config.metric != "latency_ms":
         return 0.0
-    return timings["compressed"].latency_ms / _target(config, timings["original"].latency_ms)
+    allowed = parse_budget(config.metric, config.budget).allowed(timings["original"].latency_ms)
+    return timings["compressed"].latency_ms / allowed
 
 
 def share_found(config: RunConfig, chosen: Mapping[str, Any]) -> float:
     """Return the share of its latency budget that the policy of policy.json used when it was chosen."""
     candidate = [each for each in chosen["candidates"] if each["channels"] == chosen["channels"]][-1]
-    return float(candidate["measured_ms"] / _target(config, candidate["original_ms"]))
-
-
-def _target(config: RunConfig, original: float) -> float:
-    """Return what the budget allows beside an original of this cost, also where that is within it by itself."""
-    budget = parse_budget(config.metric, config.budget)
-    return budget.target(original) if budget.absolute is None else budget.absolute
+    allowed = parse_budget(config.metric, config.budget).allowed(candidate["original_ms"])
+    return float(candidate["measured_ms"] / allowed)
 
 
 def summarise(
@@ -191,6 +187,7 @@ def summarise(
     """
     chosen = read_json(run / POLICY)
     policy, original = chosen["channels"], subject.network.original
+    budget = parse_budget(config.metric, config.budget)
     original_file, file = exported(run, ORIGINAL, device.format), exported(run, MODEL, device.format)
     base = {
         "latency_ms": timings["original"].latency_ms if timings else None,
@@ -205,8 +202,8 @@ def summarise(
         "device": device.fingerprint().model_dump(),
         "budget": {
             "metric": config.metric,
-            "target": _target(config, base[config.metric] or predicted_original_ms),
-            "ratio": parse_budget(config.metric, config.budget).ratio,
+            "target": budget.allowed(base[config.metric] or predicted_original_ms),
+            "ratio": budget.ratio,
         },
         "original": {
             "accuracy": evaluate_file(original_file, test, progress),

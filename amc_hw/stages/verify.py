@@ -98,7 +98,7 @@ def verify(
         candidates.append(chosen)
         if budget is None:
             return Verified(model, chosen, candidates)
-        allowed = budget.target(original_ms) if budget.ratio else budget.target(latency(search.original))
+        allowed = budget.allowed(original_ms)
         share = harder * measured_ms / allowed
         used = share * (1 + _doubt(budget, timings))
         if (miss := missed.get(tuple(policy.items()))) is not None:
