@@ -58,9 +58,9 @@ def verify(
 
     Each measurement tells how far the table is off for this network. A policy over the budget is made smaller
     by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
-    grid has nothing in between. What the repeats leave in doubt counts against a policy. After a last benchmark that
-    missed the budget (see `note_miss`), every policy is taken to be as much slower there as that one was. Without a
-    latency budget one measurement is enough.
+    grid has nothing in between. What the repeats leave in doubt counts against a policy, on either side. After a last
+    benchmark that missed the budget (see `note_miss`), every policy is taken to be as much slower there as that one
+    was. Without a latency budget one measurement is enough.
 
     Args:
         run: the run folder; the original's exported file is kept there.
@@ -78,7 +78,7 @@ def verify(
     budget, latency = search.latency_budget, search.costs.latency_ms
     candidates: list[Candidate] = []
     fitting: tuple[nn.Module, Candidate] | None = None
-    best_share = 0.0
+    best_share = surely_used = 0.0
     policy: Policy = ranked[0]
     missed = misses(run)
     harder = max([1.0, *(miss.used / miss.found for miss in missed.values())])
@@ -100,12 +100,13 @@ def verify(
             return Verified(model, chosen, candidates)
         allowed = budget.allowed(original_ms)
         share = harder * measured_ms / allowed
-        used = share * (1 + _doubt(budget, timings))
+        doubt = _doubt(budget, timings)
+        used = share * (1 + doubt)
         if (miss := missed.get(tuple(policy.items()))) is not None:
             used = max(used, miss.used)
         if used <= 1 and share > best_share:  # shares, because the device's speed changes between the measurements
-            fitting, best_share = (model, chosen), share
-        if fitting is not None and (best_share >= WELL_USED or not search.bounded):
+            fitting, best_share, surely_used = (model, chosen), share, share * (1 - doubt)
+        if fitting is not None and (surely_used >= WELL_USED or not search.bounded):
             break
         off = used / (latency(policy) / budget.target(latency(search.original)))
         try:
