@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from amc_hw.devices.base import Device, Times
 from amc_hw.devices.turns import measuring
 from amc_hw.errors import UsageError
 from amc_hw.run_folder import write_json, write_text
+from amc_hw.timing import Timing
 
 Progress = Callable[[int, int, str], None]
 
 FORMAT = 1
-STEADY = 0.01
-"""Share of a latency that may be in doubt after so many repeats as there are; beyond it, they are called unstable."""
 MOST_REPEATS = 60
 PATIENCE_S = 30.0
 """Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
@@ -41,76 +36,11 @@ class Protocol:
             raise UsageError("a benchmark needs at least one run and one repeat, and no negative warm-up.")
 
 
-@dataclass(frozen=True)
-class Timing:
-    """One file's samples in microseconds, one list for each repeat; `Times` where the device gives only their mean."""
-
-    name: str
-    file: str
-    repeats: tuple[Sequence[float], ...]
-
-    @property
-    def means_ms(self) -> list[float]:
-        """Mean of each repeat in milliseconds."""
-        return [float(np.mean(samples)) / 1e3 for samples in self.repeats]
-
-    @property
-    def latency_ms(self) -> float:
-        """Median over the repeats of each repeat's mean, in milliseconds."""
-        return float(np.median(self.means_ms))
-
-    @property
-    def spread(self) -> float:
-        """Distance between the slowest and the fastest repeat, as a share of the latency."""
-        return (max(self.means_ms) - min(self.means_ms)) / self.latency_ms
-
-    @property
-    def doubt(self) -> float:
-        """Standard error of the latency, as a share of it, from the quartiles of the repeats' means.
-
-        Of a normal distribution they are 1.35 standard deviations apart, and the error of a median is 1.25 of them
-        by the root of n. The quartiles of few values are too close together, by about n to n + 1.2. One repeat alone
-        tells of no error: it is 0.
-        """
-        n = len(self.repeats)
-        low, high = np.percentile(self.means_ms, (25, 75))
-        return float(high - low) / (self.latency_ms * math.sqrt(n)) * (n + 1.2) / n
-
-    @property
-    def unstable(self) -> bool:
-        """Whether the repeats disagree too much to be trusted."""
-        return self.doubt > STEADY
-
-    @property
-    def p90_ms(self) -> float | None:
-        """Ninetieth percentile of all runs in milliseconds; None where the device does not tell single runs."""
-        if any(isinstance(repeat, Times) and repeat.statistics for repeat in self.repeats):
-            return None
-        return float(np.percentile([sample for repeat in self.repeats for sample in repeat], 90)) / 1e3
-
-    def document(self) -> dict[str, Any]:
-        """Return what benchmark.json keeps."""
-        return {
-            "name": self.name,
-            "file": self.file,
-            "latency_ms": self.latency_ms,
-            "spread": self.spread,
-            "doubt": self.doubt,
-            "unstable": self.unstable,
-            "repeats": [_repeat_document(repeat) for repeat in self.repeats],
-        }
-
-
-def _repeat_document(repeat: Sequence[float]) -> dict[str, Any]:
-    statistics = repeat.statistics if isinstance(repeat, Times) else {}
-    return {"samples_us": list(repeat), **({"statistics": statistics} if statistics else {})}
-
-
 def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
 
-    Where the repeats disagree, as many follow again, until their median is known to `STEADY`: a busy device takes more
-    of them, and all count. They stop at `MOST_REPEATS`, and after the second set at `PATIENCE_S`.
+    Where the repeats disagree, as many follow again, until the latencies are known to `amc_hw.timing.STEADY`: a busy
+    device takes more of them, and all count. They stop at `MOST_REPEATS`, and after the second set at `PATIENCE_S`.
 
     Args:
         device: where to measure.

@@ -60,7 +60,7 @@ _LOG = logging.getLogger(__name__)
 PROOFS = 3
 """Last benchmarks of a run: after each that misses the budget, the network is made smaller and fine-tuned again."""
 TOO_BUSY = 0.05
-"""Share of a latency in doubt from which on a miss says more of what else the device does than of the network."""
+"""Doubt from which on a miss says more of what else the device does than of the network."""
 BUSY_POLL_S = 5.0
 """Between two looks whether a device that one program at a time may open is free; each look disturbs it."""
 
@@ -116,7 +116,7 @@ def compress_subject(
         finish.export(run, subject, device.format, device.fingerprint().batch_size)
         timings = {} if isinstance(device, TableOnly) else finish.benchmark_run(run, device, progress)
         used = finish.share_used(config, timings)
-        if used <= 1 or proof == PROOFS or max(timing.doubt for timing in timings.values()) > TOO_BUSY:
+        if used <= 1 or proof == PROOFS or finish.doubt_of_share(config, timings) > TOO_BUSY:
             break
         _LOG.warning("the last benchmark is %.1f %% over the budget: making the network smaller", 100 * (used - 1))
         chosen = read_json(run / POLICY)

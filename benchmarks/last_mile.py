@@ -7,8 +7,8 @@ For each budget and seed, a policy drawn at random within the bounds of the tabl
 the way of every run: grown until nothing more fits, measured beside the original, made smaller or larger until it fits,
 exported, and timed as the proof is, 3 x (100 warm-up + 200 runs) of both files in turns or more; after a miss all that
 once more, three times at most. Accuracy is not looked at, so that the weights do not matter, and without a checkpoint
-they are random. Prints a line for each run (shares of the budget, 1 is all of it, and the standard error of the last
-benchmark), then how many kept it and how many used 95 %.
+they are random. Prints a line for each run (shares of the budget, 1 is all of it, and the standard error of the proven
+one), then how many kept it and how many used 95 %.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.pipeline import PROOFS, TOO_BUSY
 from amc_hw.stages.costs import network_costs
 from amc_hw.stages.deployed import MODEL, ORIGINAL, example_for, exported
-from amc_hw.stages.finish import share_used
+from amc_hw.stages.finish import doubt_of_share, share_used
 from amc_hw.stages.search import search
 from amc_hw.stages.shortlist import best_policies
 from amc_hw.stages.subject import Subject, load_model_and_data, make_subject
@@ -67,7 +67,7 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
         files = {"original": exported(run, ORIGINAL, device.format), "compressed": file}
         timings = benchmark(device, files, Protocol(), silent)
         used = share_used(config, timings)
-        doubt = max(timing.doubt for timing in timings.values())
+        doubt = doubt_of_share(config, timings)
         if used <= 1 or proof == PROOFS or doubt > TOO_BUSY:
             break
         note_miss(run, chosen.channels, Miss(found_share, used))

@@ -33,6 +33,7 @@ LAYERS = (
         "stages",
         "report",
         "benchmark",
+        "timing",
         "export",
         "lowering",
         "clock",

@@ -101,7 +101,7 @@ class Repeat(_Part):
 
 
 class BenchmarkedModel(_Part):
-    """One model file's benchmark; latency_ms is the median over the repeats' means, doubt its error as a share."""
+    """One model file's benchmark; latency_ms is what the repeats say, doubt its error as a share."""
 
     name: str
     file: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from amc_hw.report.axes import Axis, Tick, linear_axis
 from amc_hw.report.numbers import milliseconds
 from amc_hw.report.plots import MOST_MARKS, Mark, Marks, Plot, Shade, line_path, mark
 from amc_hw.report.record import BenchmarkedModel
+from amc_hw.timing import Timing
 
 # The share of a row's height that its runs fill.
 FILLED = 0.7
@@ -47,11 +47,9 @@ def model_samples(model: BenchmarkedModel, style: str) -> ModelSamples:
     """Return what the report shows of one benchmarked model; it has at least one repeat."""
     samples = [np.asarray(repeat.samples_us) / 1000 for repeat in model.repeats]
     figures = tuple(_figures(values) for values in samples)
-    means = [repeat.mean for repeat in figures]
-    latency = statistics.median(means)
-    spread = (max(means) - min(means)) / latency
+    timing = Timing(model.name, model.file or "", tuple(repeat.samples_us for repeat in model.repeats))
     plot = _strips(model.name, [values.tolist() for values in samples], figures, style)
-    return ModelSamples(model.name, style, plot, figures, latency, spread)
+    return ModelSamples(model.name, style, plot, figures, timing.latency_ms, timing.spread)
 
 
 def _figures(values: np.ndarray) -> RepeatFigures:

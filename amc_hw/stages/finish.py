@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from amc_hw.benchmark import Protocol, Timing, benchmark, write_benchmark
+from amc_hw.benchmark import Protocol, benchmark, write_benchmark
 from amc_hw.budget import parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.data import Part
@@ -30,6 +30,7 @@ from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
 from amc_hw.stages.search import POLICY
 from amc_hw.stages.subject import Subject
 from amc_hw.stages.table import TABLE
+from amc_hw.timing import Timing, share_doubt
 
 Progress = Callable[[int, int, str], None]
 
@@ -162,6 +163,11 @@ def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
         return 0.0
     allowed = parse_budget(config.metric, config.budget).allowed(timings["original"].latency_ms)
     return timings["compressed"].latency_ms / allowed
+
+
+def doubt_of_share(config: RunConfig, timings: Mapping[str, Timing]) -> float:
+    """Return the standard error of `share_used`, as a share of it."""
+    return share_doubt(parse_budget(config.metric, config.budget), timings["compressed"], timings["original"])
 
 
 def share_found(config: RunConfig, chosen: Mapping[str, Any]) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
 
-from amc_hw.benchmark import Protocol, Timing, benchmark
-from amc_hw.budget import Budget
+from amc_hw.benchmark import Protocol, benchmark
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
 from amc_hw.export.formats import export
@@ -20,6 +18,7 @@ from amc_hw.stages.deployed import ORIGINAL, example_for, exported
 from amc_hw.stages.search import Candidate, Search
 from amc_hw.stages.shortlist import fit
 from amc_hw.stages.subject import Subject
+from amc_hw.timing import Timing, share_doubt
 
 Progress = Callable[[int, int, str], None]
 
@@ -100,7 +99,7 @@ def verify(
             return Verified(model, chosen, candidates)
         allowed = budget.allowed(original_ms)
         share = harder * measured_ms / allowed
-        doubt = _doubt(budget, timings)
+        doubt = min(MOST_DOUBT, share_doubt(budget, timings["candidate"], timings["original"]))
         used = share * (1 + doubt)
         if (miss := missed.get(tuple(policy.items()))) is not None:
             used = max(used, miss.used)
@@ -124,12 +123,6 @@ def verify(
             f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
         )
     return Verified(*fitting, candidates)
-
-
-def _doubt(budget: Budget, timings: Mapping[str, Timing]) -> float:
-    """Return the standard error of the share of a latency budget that is used, as a share of it."""
-    doubt = timings["candidate"].doubt
-    return min(MOST_DOUBT, doubt if budget.ratio is None else math.hypot(doubt, timings["original"].doubt))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from simulated_device import SimulatedDevice
 
-from amc_hw.benchmark import MOST_REPEATS, STEADY, Protocol, Timing, benchmark, write_logs
+from amc_hw.benchmark import MOST_REPEATS, Protocol, benchmark, write_logs
 from amc_hw.devices.base import Times
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.graph import GraphTemplate
@@ -16,6 +16,7 @@ from amc_hw.latency.prediction import Predictor, latency_cost
 from amc_hw.latency.table import load_table
 from amc_hw.measure import measure_table
 from amc_hw.stages.subject import Traced
+from amc_hw.timing import STEADY, Timing
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -131,11 +132,3 @@ def test_a_later_benchmark_leaves_no_logs_of_an_earlier_one(tmp_path: Path) -> N
     write_logs(tmp_path, {"model-2": timing("model-2", 3), "model": timing("model", 3)})
     names = [f"{name}-{number}.log" for name in ("model", "model-2") for number in (1, 2, 3)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-
-
-def test_the_doubt_is_the_standard_error_of_the_median() -> None:
-    random = np.random.default_rng(0)
-    for repeats in (3, 6, 30):
-        sets = random.normal(100, 5, (4000, repeats))
-        doubts = [Timing("n", "n.tflite", tuple([mean] for mean in means)).doubt for means in sets]
-        assert np.mean(doubts) == pytest.approx(np.median(sets, axis=1).std() / 100, rel=0.15)
