@@ -158,7 +158,7 @@ def search_subject(
         told = cautions(run, subject, template)
     else:
         verified = verify(run, subject, found, ranked, device, score, progress)
-        told = doubts(verified.chosen, load_table(run / TABLE).notes)
+        told = doubts(found, verified.chosen, load_table(run / TABLE).notes)
     told += under_floor(verified.chosen, config.accuracy_floor)
     for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
         (run / stale).unlink(missing_ok=True)

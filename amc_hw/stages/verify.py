@@ -161,9 +161,16 @@ def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn
     return score(model) if accuracy is None else accuracy
 
 
-def doubts(chosen: Candidate, notes: Sequence[str]) -> list[str]:
-    """Say that the table was wrong about the chosen policy, and what the table says of itself; nothing else."""
-    if chosen.measured_ms is None or abs(chosen.measured_ms / chosen.predicted_ms - 1) <= FAR_OFF:
+def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]:
+    """Say that a latency budget's table was wrong about the chosen policy, and what the table says of itself.
+
+    By as much as the original, too, was faster or slower than the table says, a share of its latency is not wrong.
+    """
+    budget = search.latency_budget
+    if budget is None or chosen.measured_ms is None or chosen.original_ms is None:
+        return []
+    drift = 1.0 if budget.ratio is None else chosen.original_ms / search.costs.latency_ms(search.original)
+    if abs(chosen.measured_ms / (drift * chosen.predicted_ms) - 1) <= FAR_OFF:
         return []
     return [
         f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and the "

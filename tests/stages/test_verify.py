@@ -141,11 +141,20 @@ def test_a_policy_under_the_floor_comes_with_a_warning() -> None:
     assert "89.00% before fine-tuning, under the floor of 90.00%" in under_floor(candidate, 0.9)[0]
 
 
-def test_a_table_that_was_wrong_about_the_policy_is_told() -> None:
-    notes = ["the machine was busy."]
-    assert doubts(Candidate({"g": 8}, 0.89, 1.0, 1.1, 2.0, False), notes) == []
-    assert doubts(Candidate({"g": 8}, 0.89, 1.0, None, None, False), notes) == []
-    wrong, note = doubts(Candidate({"g": 8}, 0.89, 6.009, 1.551, 2.0, False), notes)
+def test_a_table_that_was_wrong_about_the_policy_is_told(traced: Traced, template: GraphTemplate) -> None:
+    notes, cost = ["the machine was busy."], exact_cost(traced, template)
+    search, original = finished_search(traced, cost, "0.6x"), cost(traced.network.original)
+
+    def candidate(predicted_ms: float, measured_ms: float | None, drift: float = 1.0) -> Candidate:
+        return Candidate({"g": 8}, 0.89, predicted_ms, measured_ms, drift * original, False)
+
+    assert doubts(search, candidate(1.0, 1.1), notes) == []
+    assert doubts(search, candidate(1.0, None), notes) == []
+    assert doubts(search, candidate(1.0, 2.0, drift=2.0), notes) == []  # the device was half as fast for both
+    assert doubts(replace(search, budgets=(parse_budget("macs", "0.6x"),)), candidate(6.009, 1.551), notes) == []
+    absolute = replace(search, budgets=(parse_budget("latency_ms", f"{original / 2:.6f}ms"),))
+    assert doubts(absolute, candidate(1.0, 2.0, drift=2.0), notes)
+    wrong, note = doubts(search, candidate(6.009, 1.551), notes)
     assert "predicts 6.009 ms where the device takes 1.551 ms" in wrong
     assert "the machine was busy" in note
 
