@@ -160,6 +160,7 @@ class Summary(_File):
     data: str = ""
     device: dict[str, Any] = {}
     budget: Budget | None = None
+    limits: list[Budget] = []
     original: Figures = Figures()
     compressed: Figures = Figures()
     search: SearchFacts = SearchFacts()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from amc_hw.benchmark import Protocol, benchmark, write_benchmark
-from amc_hw.budget import parse_budget
+from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
 from amc_hw.data import Part
 from amc_hw.devices.base import Device
@@ -177,6 +177,11 @@ def share_found(config: RunConfig, chosen: Mapping[str, Any]) -> float:
     return float(candidate["measured_ms"] / allowed)
 
 
+def _allowed(budget: Budget, original: float) -> dict[str, Any]:
+    """Return what summary.json holds of a budget."""
+    return {"metric": budget.metric, "target": budget.allowed(original), "ratio": budget.ratio}
+
+
 def summarise(
     run: Path,
     config: RunConfig,
@@ -193,29 +198,29 @@ def summarise(
     """
     chosen = read_json(run / POLICY)
     policy, original = chosen["channels"], subject.network.original
-    budget = parse_budget(config.metric, config.budget)
     original_file, file = exported(run, ORIGINAL, device.format), exported(run, MODEL, device.format)
     base = {
         "latency_ms": timings["original"].latency_ms if timings else None,
         "macs": subject.network.macs(original),
         "params": subject.network.params(original),
+        "size_bytes": original_file.stat().st_size,
     }
+    budget, *limits = (
+        _allowed(parse_budget(metric, text), base[metric] or predicted_original_ms)
+        for metric, text in {config.metric: config.budget, **config.limits}.items()
+    )
     test = subject.data.test
     summary = {
         "format": 1,
         "model": config.model,
         "data": config.data,
         "device": device.fingerprint().model_dump(),
-        "budget": {
-            "metric": config.metric,
-            "target": budget.allowed(base[config.metric] or predicted_original_ms),
-            "ratio": budget.ratio,
-        },
+        "budget": budget,
+        "limits": limits,
         "original": {
             "accuracy": evaluate_file(original_file, test, progress),
             **base,
             "predicted_ms": predicted_original_ms,
-            "size_bytes": original_file.stat().st_size,
         },
         "compressed": {
             "accuracy_before_finetune": evaluate(restore(run, subject, PRUNED), test, device=subject.compute),

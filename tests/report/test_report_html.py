@@ -231,6 +231,16 @@ def test_what_the_search_warned_of_is_read_with_care(run: Path, edit: Edit) -> N
     assert f"Read with care {warning.replace('the policy', 'The policy', 1)}" in report(run).text
 
 
+def test_every_limit_is_in_the_verdict(run: Path, edit: Edit) -> None:
+    limit = {"metric": "macs", "target": 20e6, "ratio": None}
+    edit(run / "summary.json", lambda s: s.update(limits=[limit]))
+    assert "also 18.4 M MACs, where 20.0 M MACs are allowed." in report(run).text
+    edit(run / "summary.json", lambda s: s.update(limits=[limit | {"target": 18e6}]))
+    page = report(run)
+    assert "Budget missed" in page.text
+    assert "18.4 M MACs, where 18.0 M MACs are allowed." in page.text
+
+
 def test_a_budget_of_macs_is_counted_not_measured(run: Path, edit: Edit) -> None:
     edit(run / "summary.json", lambda s: s.update(budget={"metric": "macs", "target": 20e6, "ratio": None}))
     page = report(run)
