@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,18 @@ def search(
         for g in policy["groups"]
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
-    measured = "not measured" if policy["unverified"] else f"measured {policy['measured_ms']:.4g} ms"
-    answer(f"predicted {policy['predicted_ms']:.4g} ms, {measured}; policy in {run}/policy.json")
+    answer(f"predicted {policy['predicted_ms']:.4g} ms, {_measured(policy)}; policy in {run}/policy.json")
     for warning in policy["warnings"]:
         say(f"warning: {warning}")
+
+
+def _measured(policy: Mapping[str, Any]) -> str:
+    """Return what the device said of a policy of policy.json, beside what it said of the original."""
+    if policy["unverified"]:
+        return "not measured"
+    chosen = [each for each in policy["candidates"] if each["channels"] == policy["channels"]][-1]
+    measured, original = chosen["measured_ms"], chosen["original_ms"]
+    return f"measured {measured:.4g} ms where the original takes {original:.4g} ms ({measured / original:.3f}x)"
 
 
 def compress(

@@ -21,6 +21,9 @@ _COLOURS = 6
 # More labels than this cover each other; only the front keeps its numbers then.
 _MOST_LABELS = 16
 
+# The same network's latency in two runs differs by less where the device keeps its speed.
+_SAME_SPEED = 1.1
+
 
 @dataclass(frozen=True)
 class ComparedRun:
@@ -47,6 +50,7 @@ class Comparison:
     data: str
     rows: tuple[ComparedRun, ...]
     plot: Plot | None
+    drift: str
 
 
 def compare_report(runs: Sequence[Path], out: Path) -> Path:
@@ -81,7 +85,24 @@ def _comparison(members: list[tuple[int, Run]]) -> Comparison:
         data=first.fact("data"),
         rows=rows,
         plot=_pareto_plot([row for row in rows if row.number in summaries], front) if summaries else None,
+        drift=_drift(rows),
     )
+
+
+def _drift(rows: Sequence[ComparedRun]) -> str:
+    """Say that the device was not as fast in all runs, which their originals tell; "" where it was."""
+    originals: dict[str, list[float]] = {}
+    for row in rows:
+        if row.original.latency_ms:
+            originals.setdefault(row.model, []).append(row.original.latency_ms)
+    for model, latencies in originals.items():
+        if max(latencies) > _SAME_SPEED * min(latencies):
+            return (
+                f"The device changed its speed between the runs: {model} itself took {milliseconds(min(latencies))} in "
+                f"one and {milliseconds(max(latencies))} in another. A share is of the run's own original, measured in "
+                "turns with it; compare these, not milliseconds."
+            )
+    return ""
 
 
 def _point(summary: Summary) -> tuple[float, float] | None:

@@ -53,6 +53,7 @@ def write_page(page: Path, template: str, context: Mapping[str, Any]) -> None:
         fixed=numbers.fixed,
         duration=numbers.duration,
         count=numbers.count,
+        ratio=numbers.ratio,
     )
     text = environment.get_template(template).render(context, version=__version__)
     # JSON can hold half a surrogate pair, which no encoding has.

@@ -41,13 +41,21 @@ def test_several_runs_share_a_table_and_a_front(make_run: Callable[..., Path], e
     assert page == tmp_path / "pages" / "compare.html"
     text, source = text_of(page), page.read_text()
     assert "cifar10 on Intel Xeon Gold 6330 (x86_64)" in text
-    assert "1 small front resnet20 ddpg 0 0.393 ms 0.387 ms 88.00 % −3.73" in text
+    assert "1 small front resnet20 ddpg 0 0.393 ms 0.387 ms 0.30× 88.00 % −3.73" in text
     assert "2 middle front" in text
     assert "3 beaten resnet20 <b>uniform" in text
-    assert "4 unfinished resnet20 ddpg – – – – – – – Unfinished" in text
+    assert "4 unfinished resnet20 ddpg – – – – – – – – Unfinished" in text
     assert "<b>uniform" not in source
+    assert "changed its speed" not in text
     assert "://" not in source
     assert 'aria-label="3 runs; 2 of them on the Pareto front."' in source
+
+
+def test_runs_while_the_device_was_slower_are_told(make_run: Callable[..., Path], edit: Edit, tmp_path: Path) -> None:
+    runs = [make_run("fast"), make_run("slow")]
+    edit(runs[1] / "summary.json", lambda summary: summary["original"].update(latency_ms=2.6))
+    text = text_of(compare_report(runs, tmp_path / "compare.html"))
+    assert "resnet20 itself took 1.310 ms in one and 2.600 ms in another" in text
 
 
 def test_runs_on_other_devices_or_data_are_kept_apart(
