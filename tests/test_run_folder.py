@@ -67,6 +67,12 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
         read_config(tmp_path / "nowhere")
 
 
+def test_a_folder_of_runs_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    open_run(tmp_path / "0.5x-seed0", make_config(model="m", data="digits"))
+    with pytest.raises(RunFolderError, match=r"is a folder of runs; name one of them, for example .*0\.5x-seed0"):
+        read_config(tmp_path)
+
+
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     require_writable(tmp_path / "new" / "table.json")
     assert not (tmp_path / "new" / "table.json").exists()
