@@ -94,7 +94,9 @@ def _measured(policy: Mapping[str, Any]) -> str:
     """Return what the device said of a policy of policy.json, beside what it said of the original."""
     if policy["unverified"]:
         return "not measured"
-    chosen = [each for each in policy["candidates"] if each["channels"] == policy["channels"]][-1]
+    from amc_hw.stages.search import chosen_candidate
+
+    chosen = chosen_candidate(policy)
     measured, original = chosen["measured_ms"], chosen["original_ms"]
     return f"measured {measured:.4g} ms where the original takes {original:.4g} ms ({measured / original:.3f}x)"
 

@@ -124,8 +124,7 @@ def read_config(run: Path) -> RunConfig:
     """Read a run's settings; raise WrongRunError where there are none, RunFolderError where they are damaged."""
     if not run.is_dir():
         raise WrongRunError(f"the run folder {run} does not exist; make one with: amc-hw search --run {run} ...")
-    within = sorted(run.glob(f"*/{CONFIG}"))
-    if within and not (run / CONFIG).exists():
+    if not (run / CONFIG).exists() and (within := sorted(run.glob(f"*/{CONFIG}"))):
         raise WrongRunError(f"{run} is a folder of runs; name one of them, for example {within[0].parent}.")
     document = read_json(run / CONFIG)
     try:

@@ -12,6 +12,7 @@ from amc_hw.data import Data, load_data
 from amc_hw.data_sources import Images
 
 SCORED = 640
+"""Digits of the search split: a tenth of the training images, as elsewhere, would be few."""
 
 
 @dataclass(frozen=True)

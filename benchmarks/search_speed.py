@@ -86,8 +86,8 @@ class Fresh:
 def load(arguments: Namespace) -> tuple[nn.Module, Data]:
     """Return a trained network and its data, of which the images to score are ready in memory."""
     small = load_data(arguments.data, arguments.data_root)
-    side = arguments.side or small.image_size[1]
-    data = small if side == small.image_size[1] else enlarged(small, side)
+    data = enlarged(small, arguments.side) if arguments.side else small
+    side = data.image_size[1]
     model = build_model(arguments.model, data.num_classes, data.image_size[0])
     if not arguments.checkpoint.exists():
         for size, epochs in ((side // 2, EPOCHS), (side, LAST_EPOCHS)):

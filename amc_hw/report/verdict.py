@@ -79,12 +79,13 @@ def verdict(run: Run) -> Verdict:
         reached += f" on {device}"
     headline = _headline(summary)
     for limit in summary.limits:
-        written, cost = with_unit(limit.metric), summary.compressed.value(limit.metric)
+        cost, written = summary.compressed.value(limit.metric), with_unit(limit.metric)
         if cost is None:
             continue
+        kept = f"{written(cost)}, where {written(limit.target)} are allowed"
         if cost > limit.target:
-            return Verdict("missed", headline, f"{written(cost)}, where {written(limit.target)} are allowed.", _CURE)
-        allowed += f"; also {written(cost)}, where {written(limit.target)} are allowed"
+            return Verdict("missed", headline, f"{kept}.", _CURE)
+        allowed += f"; also {kept}"
     if value > budget.target:
         over = fixed(100 * (value / budget.target - 1), 1)
         cure = _CURE_OF_LATENCY if budget.metric == "latency_ms" else _CURE

@@ -27,7 +27,7 @@ from amc_hw.pruning.surgery import shrink
 from amc_hw.run_folder import maker, read_json, write_json
 from amc_hw.search.study import StudyResult
 from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
-from amc_hw.stages.search import POLICY
+from amc_hw.stages.search import POLICY, chosen_candidate, parse_budgets
 from amc_hw.stages.subject import Subject
 from amc_hw.stages.table import TABLE
 from amc_hw.timing import Timing, share_doubt
@@ -161,8 +161,7 @@ def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
     """Return the share of its latency budget that a run uses by its last benchmark; 0 where none was measured."""
     if not timings or config.metric != "latency_ms":
         return 0.0
-    allowed = parse_budget(config.metric, config.budget).allowed(timings["original"].latency_ms)
-    return timings["compressed"].latency_ms / allowed
+    return _share(config, timings["compressed"].latency_ms, timings["original"].latency_ms)
 
 
 def doubt_of_share(config: RunConfig, timings: Mapping[str, Timing]) -> float:
@@ -172,9 +171,12 @@ def doubt_of_share(config: RunConfig, timings: Mapping[str, Timing]) -> float:
 
 def share_found(config: RunConfig, chosen: Mapping[str, Any]) -> float:
     """Return the share of its latency budget that the policy of policy.json used when it was chosen."""
-    candidate = [each for each in chosen["candidates"] if each["channels"] == chosen["channels"]][-1]
-    allowed = parse_budget(config.metric, config.budget).allowed(candidate["original_ms"])
-    return float(candidate["measured_ms"] / allowed)
+    candidate = chosen_candidate(chosen)
+    return _share(config, candidate["measured_ms"], candidate["original_ms"])
+
+
+def _share(config: RunConfig, latency_ms: float, original_ms: float) -> float:
+    return latency_ms / parse_budget(config.metric, config.budget).allowed(original_ms)
 
 
 def _allowed(budget: Budget, original: float) -> dict[str, Any]:
@@ -206,8 +208,7 @@ def summarise(
         "size_bytes": original_file.stat().st_size,
     }
     budget, *limits = (
-        _allowed(parse_budget(metric, text), base[metric] or predicted_original_ms)
-        for metric, text in {config.metric: config.budget, **config.limits}.items()
+        _allowed(budget, base[budget.metric] or predicted_original_ms) for budget in parse_budgets(config)
     )
     test = subject.data.test
     summary = {

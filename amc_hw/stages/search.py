@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -280,6 +281,12 @@ def write_policy(
             "candidates": [asdict(candidate) for candidate in candidates],
         },
     )
+
+
+def chosen_candidate(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the measurement of the chosen policy, from what policy.json holds of a verified run."""
+    measured: list[dict[str, Any]] = policy["candidates"]
+    return [each for each in measured if each["channels"] == policy["channels"]][-1]
 
 
 def under_floor(chosen: Candidate, floor: float | None) -> list[str]:

@@ -197,7 +197,7 @@ def test_what_the_repeats_leave_in_doubt_counts_against_a_policy(
     traced: Traced, template: GraphTemplate, tmp_path: Path
 ) -> None:
     shares = []
-    for seed in range(4):
+    for seed in range(10):
         device = SimulatedDevice(noise=0.15, seed=seed)  # a mean of 100 runs is known to 1.5 %
         _, verified = run_verify(traced, template, tmp_path, device, "0.6x")
         cost = exact_cost(traced, template)
