@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -181,14 +182,15 @@ def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json 
 
     config, subject = open_subject(run, find_compute(compute))
     with progress_bar() as report:
-        network = finish.finetune(run, subject, epochs, config.seed, report)
+        network = finish.finetune(run, subject, subject.data.with_search_learned(), epochs, config.seed, report)
     if not is_first_process():
         return
     accuracy = evaluate(network, subject.data.search, device=subject.compute)
     if json:
         print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})
     else:
-        answer(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split")
+        answer(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split, which was learned, too")
+        say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")
 
 
 @app.command(epilog=example("amc-hw export --run runs/r20 --format tflite"))

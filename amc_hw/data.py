@@ -92,6 +92,12 @@ class Data:
     search: Part
     test: Part
 
+    def with_search_learned(self) -> Data:
+        """Return the data with the search split among the training images, for when nothing is chosen any more."""
+        train, search = self.train, self.search
+        positions, labels = torch.cat([train.positions, search.positions]), torch.cat([train.labels, search.labels])
+        return replace(self, train=replace(train, positions=positions, labels=labels))
+
     def on(self, device: torch.device) -> Data:
         """Return the data with everything on a device that fits there (2 GiB of pixels), shared pixels once.
 

@@ -164,6 +164,7 @@ def train(
     identity = {
         **asdict(settings),
         "data": data.name,
+        "images": len(data.train),
         "teacher": teacher is not None,
         "start": _digest(model),
     }

@@ -46,6 +46,16 @@ def test_digits_parts(digits: Data) -> None:
         assert ((shares - 0.1).abs() < 0.02).all()
 
 
+def test_the_search_split_can_be_learned_at_the_end(digits: Data) -> None:
+    whole = digits.with_search_learned()
+    label = dict(zip(whole.train.positions.tolist(), whole.train.labels.tolist(), strict=True))
+    assert len(whole.train) == len(label) == len(digits.train) + len(digits.search)
+    for part in (digits.train, digits.search):
+        assert [label[position] for position in part.positions.tolist()] == part.labels.tolist()
+    assert whole.search is digits.search
+    assert whole.test is digits.test
+
+
 def test_digits_look_like_digits(digits: Data) -> None:
     images, labels = next(digits.test.batches(359))
     assert images.shape == (359, 1, 32, 32)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from commands import TINY, amc_hw
 
+from amc_hw.data import load_data
+
 
 def test_two_rounds_end_within_the_originals_budget(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -32,6 +34,14 @@ def test_two_rounds_end_within_the_originals_budget(
     # What the last round pruned had learned since the first one pruned the original.
     tuned = torch.load(run / "round-1" / "model.pt", weights_only=True)
     assert tuned["conv1.0.weight"].shape[0] == first["channels"]["conv1.0"]
+
+    # The search split is learned when nothing is scored on it any more.
+    data = load_data("digits")
+    images = [
+        torch.load(folder / "finetune-2.state", weights_only=True)["identity"]["images"]
+        for folder in (run / "round-1", run)
+    ]
+    assert images == [len(data.train), len(data.train) + len(data.search)]
 
     assert amc_hw(*command, "--rounds", "0.6x") != 0
     assert "0.7x" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from torch import nn
 from amc_hw.benchmark import Protocol, benchmark, write_benchmark
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
-from amc_hw.data import Part
+from amc_hw.data import Data, Part
 from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
 from amc_hw.events import epoch_events
@@ -53,17 +53,26 @@ def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
     return model.eval()
 
 
-def finetune(run: Path, subject: Subject, epochs: int, seed: int, progress: Progress) -> nn.Module:
-    """Fine-tune the pruned network of a run, or go on where that stopped; the weights are kept as model.pt."""
+def finetune(run: Path, subject: Subject, data: Data, epochs: int, seed: int, progress: Progress) -> nn.Module:
+    """Fine-tune the pruned network of a run, or go on where that stopped; the weights are kept as model.pt.
+
+    Args:
+        run: the run folder.
+        subject: the original network, which teaches.
+        data: what is learned; after the last search that is `Data.with_search_learned`.
+        epochs: passes over its training images; 0 keeps the pruned weights.
+        seed: of the images' order and their augmentation.
+        progress: called with (done, total, text).
+    """
     model = restore(run, subject, PRUNED)
     history = None
     if epochs:
         with epoch_events(run) as write_events:
             history = train(
                 model,
-                subject.data,
+                data,
                 epochs=epochs,
-                **recovery_settings(len(subject.data.train)),
+                **recovery_settings(len(data.train)),
                 seed=seed,
                 teacher=subject.model,
                 device=subject.compute,
