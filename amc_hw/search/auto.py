@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.policy import Policy
+from amc_hw.search.knapsack import Importance, KnapsackStrategy
 from amc_hw.search.moves import fitted, largest_uniform, varied
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result
@@ -20,17 +21,18 @@ Array = NDArray[np.float64]
 class AutoStrategy:
     """Bayesian optimisation: the next policy is the one of which most is hoped by all scores so far.
 
-    First come the uniform policy, those of the cheap strategies (``openers``) and a few random ones around
-    them. Then every episode fits `Surrogate` to the logarithms of the losses (the rewards' negatives) and asks
-    for the policy with the lowest confidence bound (Srinivas et al., arXiv:0912.3995), found by local search
-    among policies that keep the budget and use it up. How much the bound trusts the unknown goes round in a
-    circle, so that a search both settles and looks about, and fades towards the last planned episode.
+    First come the uniform policy, those of the knapsack, and a few that chance draws: by doubting the importances, or
+    around the uniform one. Then every episode fits `Surrogate` to the logarithms of the losses (the rewards'
+    negatives), with the importance that a policy gives up for a hint, and asks for the policy with the lowest
+    confidence bound (Srinivas et al., arXiv:0912.3995), found by local search among policies that keep the budget and
+    use it up. How much the bound trusts the unknown goes round in a circle, so that a search both settles and looks
+    about, and fades towards the last planned episode.
 
     Args:
         space: what is searched.
         seed: where all its chance comes from.
-        openers: policies to begin with, after the uniform one.
-        episodes: how many are planned; a tenth at most, and no more than there are groups, are random.
+        episodes: how many are planned; a tenth at most, and no more than there are groups, are drawn by chance.
+        importance: of every group's channels, see `KnapsackStrategy`.
     """
 
     curiosity = (0.0, 1.0, 2.0)
@@ -41,15 +43,19 @@ class AutoStrategy:
     children = 40
     generations = 6
 
-    def __init__(self, space: SearchSpace, seed: int, openers: Sequence[Policy], episodes: int) -> None:
+    def __init__(self, space: SearchSpace, seed: int, episodes: int, importance: Importance | None) -> None:
         self.space = space
         self.random = np.random.default_rng(seed)
+        self.knapsack = KnapsackStrategy(space, seed, importance)
+        drawn = min(len(space.steps), episodes // 10)
         _, uniform = largest_uniform(space.choices, space.bounds)
+        openers = [uniform, KnapsackStrategy(space, seed).ask()]
+        openers += [self.knapsack.ask() for _ in range(1 + drawn // 2)]
         self.planned = [dict(uniform)]
-        for policy in (fitted(opener, space, self.random) for opener in (uniform, *openers)):
+        for policy in (fitted(opener, space, self.random) for opener in openers):
             if policy not in self.planned:
                 self.planned.append(policy)
-        self.planned += [self._around(uniform) for _ in range(min(len(space.steps), episodes // 10))]
+        self.planned += [self._around(uniform) for _ in range(drawn - drawn // 2)]
         self.episodes = episodes
         self.sizes = np.array([step.choices[-1] for step in space.steps], dtype=np.float64)
         self.losses: dict[tuple[int, ...], float] = {}
@@ -83,7 +89,7 @@ class AutoStrategy:
         """Search locally for the lowest confidence bound, from the best policies known."""
         ranked = sorted(self.losses, key=lambda key: self.losses[key])
         learned = list(dict.fromkeys([*ranked[: self.newest], *list(self.losses)[-self.newest :]]))
-        surrogate = Surrogate(np.array(learned) / self.sizes, np.array([self.losses[key] for key in learned]))
+        surrogate = Surrogate(*self._described(learned), np.array([self.losses[key] for key in learned]))
         parents: list[tuple[float, Policy]] = [(math.inf, self._policy(key)) for key in ranked[: self.parents]]
         found: dict[tuple[int, ...], tuple[float, Policy]] = {}
         for generation in range(self.generations):
@@ -91,7 +97,7 @@ class AutoStrategy:
             new = {tuple(child.values()): child for child in children}
             new = {key: child for key, child in new.items() if key not in self.losses and key not in found}
             if new:
-                mean, deviation = surrogate.predict(np.array(list(new)) / self.sizes)
+                mean, deviation = surrogate.predict(*self._described(list(new)))
                 bounds = mean - curiosity * deviation
                 found.update({key: (float(b), new[key]) for key, b in zip(new, bounds, strict=True)})
                 parents = sorted(found.values(), key=lambda bound_policy: bound_policy[0])[: self.parents]
@@ -101,6 +107,11 @@ class AutoStrategy:
         """Change one to four groups, by up to three notches at first and by single ones in the end."""
         groups = int(self.random.integers(1, 5))
         return varied(parent, self.space, self.random, groups, notches=3 if 2 * generation < self.generations else 1)
+
+    def _described(self, keys: Sequence[tuple[int, ...]]) -> tuple[Array, Array]:
+        """Return policies' keep ratios (policies, groups) and the logarithms of the importance lost (policies,)."""
+        lost = np.array([self.knapsack.lost(self._policy(key)) for key in keys])
+        return np.array(keys) / self.sizes, np.log(lost + 1e-3)
 
     def _policy(self, key: tuple[int, ...]) -> dict[str, int]:
         return {step.group: channels for step, channels in zip(self.space.steps, key, strict=True)}

@@ -66,6 +66,10 @@ class KnapsackStrategy:
     def tell(self, policy: Policy, result: Result) -> None:
         """Learn nothing."""
 
+    def lost(self, policy: Policy) -> float:
+        """Return which share of all importance a policy gives up, 0..1."""
+        return 1.0 - _worth(policy, self.worths) / _worth(self.space.original, self.worths)
+
 
 def fill_knapsack(values: Mapping[str, Mapping[int, float]], bounds: Bounds) -> dict[str, int]:
     """Return a policy within the limits whose groups are worth nearly as much together as can be.

@@ -71,17 +71,10 @@ def _parameters(episodes: int) -> Hyperparameters:
     return Hyperparameters(warmup=min(Hyperparameters.warmup, episodes // 4))
 
 
-def _auto(space: SearchSpace, seed: int, episodes: int, importance: Importance | None) -> Strategy:
-    """Return the default, begun with the knapsack's policies, with and without importance."""
-    known = (None,) if importance is None else (None, importance)
-    openers = [KnapsackStrategy(space, seed, given).ask() for given in known]
-    return AutoStrategy(space, seed, openers, episodes)
-
-
 Builder = Callable[[SearchSpace, int, int, Importance | None], Strategy]
 
 STRATEGIES: dict[str, Builder] = {
-    "auto": _auto,
+    "auto": lambda space, seed, episodes, importance: AutoStrategy(space, seed, episodes, importance),
     "ddpg": lambda space, seed, episodes, importance: DdpgStrategy(space, seed, _parameters(episodes)),
     "ddpg-multi": lambda space, seed, episodes, importance: DdpgMultiStrategy(space, seed, _parameters(episodes)),
     "greedy": lambda space, seed, episodes, importance: GreedyStrategy(space, seed, episodes),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+_Described = tuple[Array, Array, Array]
 
 LENGTHS = (0.3, 0.6, 1.2)
 NOISES = (0.05, 0.15, 0.4)
@@ -21,21 +22,23 @@ class Surrogate:
     The kernel is a sum: what every group contributes by itself (its logarithm and its ratio, so that the last
     channels of a group count for more than the first ones taken, and whether it is there at all), and a squared
     exponential over all of them
-    for what the groups do to each other. Length scale, noise and the trend's weight are those of a small grid
-    under which the losses are likeliest.
+    for what the groups do to each other; and a line in what was thought of each policy beforehand. Length scale,
+    noise and the trend's weight are those of a small grid under which the losses are likeliest.
 
     Args:
         ratios: (policies, groups), each 0..1; 0 is a residual block left out.
+        hints: (policies,), a first guess at the losses, of any scale and sign.
         losses: (policies,), any scale; logarithms of errors do well, because errors multiply.
     """
 
-    def __init__(self, ratios: Array, losses: Array) -> None:
-        self._ratios = ratios
+    def __init__(self, ratios: Array, hints: Array, losses: Array) -> None:
+        self._hint_mean, self._hint_scale = float(hints.mean()), float(hints.std()) or 1.0
+        self._known = self._described(ratios, hints)
         self._mean, self._scale = float(losses.mean()), float(losses.std()) or 1.0
         targets = (losses - self._mean) / self._scale
         likeliest = -math.inf
         for self._length, noise, self._trend in itertools.product(LENGTHS, NOISES, TRENDS):
-            covariance = self._kernel(ratios, ratios) + noise**2 * np.eye(len(ratios))
+            covariance = self._kernel(self._known, self._known) + noise**2 * np.eye(len(ratios))
             lower = np.linalg.cholesky(covariance)
             weights = np.linalg.solve(lower.T, np.linalg.solve(lower, targets))
             likelihood = -0.5 * float(targets @ weights) - float(np.log(np.diag(lower)).sum())
@@ -44,23 +47,28 @@ class Surrogate:
                 best = (self._length, self._trend, np.linalg.inv(lower), weights)
         self._length, self._trend, self._inverse, self._weights = best
 
-    def predict(self, ratios: Array) -> tuple[Array, Array]:
-        """Return mean and standard deviation of the losses of policies (policies, groups)."""
-        across = self._kernel(ratios, self._ratios)
+    def predict(self, ratios: Array, hints: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation of the losses of policies (policies, groups) with hints (policies,)."""
+        policies = self._described(ratios, hints)
+        across = self._kernel(policies, self._known)
         projected = across @ self._inverse.T
-        variance = self._variance(ratios) - (projected**2).sum(1)
+        variance = self._variance(policies) - (projected**2).sum(1)
         mean: Array = self._mean + self._scale * (across @ self._weights)
         deviation: Array = self._scale * np.sqrt(np.maximum(variance, 1e-12))
         return mean, deviation
 
-    def _kernel(self, a: Array, b: Array) -> Array:
-        distance = ((a[:, None] - b[None]) ** 2).mean(2)
+    def _described(self, ratios: Array, hints: Array) -> _Described:
+        """Return what the kernel compares of policies: ratios, what groups contribute, and the scaled hints."""
+        return ratios, _features(ratios), (hints - self._hint_mean) / self._hint_scale
+
+    def _kernel(self, a: _Described, b: _Described) -> Array:
+        distance = ((a[0][:, None] - b[0][None]) ** 2).mean(2)
         together = np.exp(-distance / (2 * (0.3 * self._length) ** 2))
-        kernel: Array = self._trend * (_features(a) @ _features(b).T) + together
+        kernel: Array = self._trend * (a[1] @ b[1].T) + np.outer(a[2], b[2]) + together
         return kernel
 
-    def _variance(self, ratios: Array) -> Array:
-        variance: Array = self._trend * (_features(ratios) ** 2).sum(1) + 1.0
+    def _variance(self, policies: _Described) -> Array:
+        variance: Array = self._trend * (policies[1] ** 2).sum(1) + policies[2] ** 2 + 1.0
         return variance
 
 

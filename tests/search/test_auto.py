@@ -4,6 +4,7 @@ import math
 import statistics
 
 import numpy as np
+import pytest
 
 from amc_hw.latency.cost import Cost, Term
 from amc_hw.search.space import SearchSpace, Step
@@ -59,19 +60,36 @@ def test_it_begins_with_the_uniform_policy_and_the_knapsacks(problem) -> None:
     assert all(any(all(p[g] >= n for g, n in cheap.items()) for p in first) for cheap in (uniform, knapsack))
 
 
-def test_the_surrogate_predicts_what_it_has_not_seen_and_knows_how_well() -> None:
+def samples(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return random ratios and the losses of the made-up network."""
     space, reward = network()
-    draw = np.random.default_rng(0)
-    ratios = draw.integers(1, 9, (90, len(space.steps))) / 8
-    losses = np.array([math.log(-reward(dict(enumerate(64 * row)))) for row in ratios])
-    mean, deviation = Surrogate(ratios[:60], losses[:60]).predict(ratios[60:])
+    ratios = np.random.default_rng(0).integers(1, 9, (count, len(space.steps))) / 8
+    return ratios, np.array([math.log(-reward(dict(enumerate(64 * row)))) for row in ratios])
+
+
+def test_the_surrogate_predicts_what_it_has_not_seen_and_knows_how_well() -> None:
+    ratios, losses = samples(90)
+    useless = np.random.default_rng(1).normal(size=90)
+    mean, deviation = Surrogate(ratios[:60], useless[:60], losses[:60]).predict(ratios[60:], useless[60:])
     errors = np.abs(mean - losses[60:])
     assert np.corrcoef(mean, losses[60:])[0, 1] > 0.9
     assert (errors < 3 * deviation).mean() > 0.9
     assert errors.mean() < 0.5 * losses.std()
 
 
+def test_a_good_hint_tells_the_surrogate_much_from_few_scores() -> None:
+    ratios, losses = samples(90)
+    hints = losses + np.random.default_rng(1).normal(0, 0.3 * losses.std(), 90)
+    errors = {
+        name: np.abs(Surrogate(ratios[:8], each[:8], losses[:8]).predict(ratios[8:], each[8:])[0] - losses[8:]).mean()
+        for name, each in (("none", np.zeros(90)), ("good", hints), ("upside down", -hints))
+    }
+    assert errors["good"] < 0.6 * errors["none"]
+    assert errors["upside down"] == pytest.approx(errors["good"])
+
+
 def test_the_surrogate_bears_scores_that_are_all_the_same() -> None:
-    mean, deviation = Surrogate(np.array([[0.5, 1.0], [1.0, 0.5]]), np.array([-1.0, -1.0])).predict(np.ones((1, 2)))
+    ratios, same = np.array([[0.5, 1.0], [1.0, 0.5]]), np.array([-1.0, -1.0])
+    mean, deviation = Surrogate(ratios, same, same).predict(np.ones((1, 2)), same[:1])
     assert mean == [-1.0]
     assert np.isfinite(deviation).all()

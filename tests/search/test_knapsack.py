@@ -57,3 +57,12 @@ def test_channels_go_where_importance_is() -> None:
     assert KnapsackStrategy(space, 0, importance).ask() == {"a": 16, "b": 4}
     importance = {"a": [0.1] * 16, "b": [1.0] * 16}
     assert KnapsackStrategy(space, 0, importance).ask() == {"a": 4, "b": 16}
+
+
+def test_it_tells_which_share_of_the_importance_a_policy_loses() -> None:
+    steps = [Step(g, (0, 1, 2), (1.0,)) for g in "ab"]
+    cost = Cost("macs", [Term((g,), lambda channels: float(channels[0])) for g in "ab"])
+    knapsack = KnapsackStrategy(SearchSpace(steps, cost, 3), 0, {"a": [5.0, 1.0], "b": [3.0, 1.0]})
+    assert [knapsack.lost({"a": a, "b": b}) for a, b in ((2, 2), (1, 2), (2, 1), (2, 0), (0, 0))] == pytest.approx(
+        [0, 0.1, 0.1, 0.4, 1]
+    )
