@@ -42,6 +42,7 @@ class KnapsackStrategy:
         for step in space.steps:
             ranked = [1.0 / (n + 1) for n in range(step.choices[-1])] if importance is None else importance[step.group]
             self.worths[step.group] = {count: math.fsum(ranked[:count]) for count in step.choices}
+        self.whole = _worth(space.original, self.worths)
         self.asked = False
 
     def ask(self) -> Policy:
@@ -68,7 +69,7 @@ class KnapsackStrategy:
 
     def lost(self, policy: Policy) -> float:
         """Return which share of all importance a policy gives up, 0..1."""
-        return 1.0 - _worth(policy, self.worths) / _worth(self.space.original, self.worths)
+        return 1.0 - _worth(policy, self.worths) / self.whole
 
 
 def fill_knapsack(values: Mapping[str, Mapping[int, float]], bounds: Bounds) -> dict[str, int]:

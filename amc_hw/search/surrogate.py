@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-_Described = tuple[Array, Array, Array]
 
 LENGTHS = (0.3, 0.6, 1.2)
 NOISES = (0.05, 0.15, 0.4)
 TRENDS = (1.0, 4.0)
+
+
+class _Described(NamedTuple):
+    """What the kernel compares of policies: ratios, what groups contribute by themselves, and the scaled hints."""
+
+    ratios: Array
+    parts: Array
+    hints: Array
 
 
 class Surrogate:
@@ -58,17 +66,16 @@ class Surrogate:
         return mean, deviation
 
     def _described(self, ratios: Array, hints: Array) -> _Described:
-        """Return what the kernel compares of policies: ratios, what groups contribute, and the scaled hints."""
-        return ratios, _features(ratios), (hints - self._hint_mean) / self._hint_scale
+        return _Described(ratios, _features(ratios), (hints - self._hint_mean) / self._hint_scale)
 
     def _kernel(self, a: _Described, b: _Described) -> Array:
-        distance = ((a[0][:, None] - b[0][None]) ** 2).mean(2)
+        distance = ((a.ratios[:, None] - b.ratios[None]) ** 2).mean(2)
         together = np.exp(-distance / (2 * (0.3 * self._length) ** 2))
-        kernel: Array = self._trend * (a[1] @ b[1].T) + np.outer(a[2], b[2]) + together
+        kernel: Array = self._trend * (a.parts @ b.parts.T) + np.outer(a.hints, b.hints) + together
         return kernel
 
     def _variance(self, policies: _Described) -> Array:
-        variance: Array = self._trend * (policies[1] ** 2).sum(1) + policies[2] ** 2 + 1.0
+        variance: Array = self._trend * (policies.parts**2).sum(1) + policies.hints**2 + 1.0
         return variance
 
 
