@@ -182,7 +182,7 @@ def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json 
 
     config, subject = open_subject(run, find_compute(compute))
     with progress_bar() as report:
-        network = finish.finetune(run, subject, subject.data.with_search_learned(), epochs, config.seed, report)
+        network = finish.finetune(run, subject, epochs, config.seed, report)
     if not is_first_process():
         return
     accuracy = evaluate(network, subject.data.search, device=subject.compute)

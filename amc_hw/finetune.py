@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amc_hw.cuda_graph import Replayed
 from amc_hw.data import Data, Part
 from amc_hw.distributed import Team, join
 from amc_hw.errors import RunFolderError, UsageError
@@ -211,6 +212,7 @@ class _Run:
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, settings.weight_decay), lr=settings.lr, momentum=0.9, nesterov=True
         )
+        self.gradients = self._gradients if device.type == "cpu" else Replayed(self._gradients, model.parameters())
         self.kept = _copied(model)
         accuracy = _accuracy(model, data.search, device)
         self.history = History(start_accuracy=accuracy, kept_accuracy=accuracy)
@@ -258,6 +260,13 @@ class _Run:
         return loss
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        loss = self.gradients(images, labels)
+        self.team.average_gradients(self.model, len(images))
+        self.optimizer.step()
+        return loss
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Leave the loss's gradients in the parameters and return it."""
         self.optimizer.zero_grad()
         target = None
         with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_in_bfloat16(self.device)):
@@ -269,8 +278,6 @@ class _Run:
         if target is not None:
             loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
         torch.autograd.backward(loss)
-        self.team.average_gradients(self.model, len(images))
-        self.optimizer.step()
         return loss.detach()
 
     def _text(self, epoch: int) -> str:

@@ -111,7 +111,7 @@ def compress_subject(
     subject = after_rounds(earlier, subject, search_round, progress)
     costs = search_subject(run, config, subject, device, score, progress)
     for proof in range(1, PROOFS + 1):
-        finish.finetune(run, subject, subject.data.with_search_learned(), config.epochs, config.seed, progress)
+        finish.finetune(run, subject, config.epochs, config.seed, progress)
         progress(0, 1, "exporting the compressed network")
         finish.export(run, subject, device.format, device.fingerprint().batch_size)
         timings = {} if isinstance(device, TableOnly) else finish.benchmark_run(run, device, progress)

@@ -42,6 +42,8 @@ def test_two_rounds_end_within_the_originals_budget(
         for folder in (run / "round-1", run)
     ]
     assert images == [len(data.train), len(data.train) + len(data.search)]
+    told = [json.loads((folder / "finetune.json").read_text()) for folder in (run / "round-1", run)]
+    assert [each["search_split_learned"] for each in told] == [False, True]
 
     assert amc_hw(*command, "--rounds", "0.6x") != 0
     assert "0.7x" in capsys.readouterr().err

@@ -80,6 +80,7 @@ def report_context(run: Run) -> dict[str, Any]:
         "verified": verified,
         "verified_plot": verification_plot(verified, budget_ms) if verified else None,
         "verified_sentence": verification_sentence(verified) if verified else "",
+        "search_split_learned": bool(run.finetune and run.finetune.search_split_learned),
         "finetune_plots": finetune_plots(run.finetune.epochs) if run.finetune else [],
         "samples": samples,
         "protocol": run.benchmark.protocol if run.benchmark else {},

@@ -91,6 +91,7 @@ class Epoch(_Part):
 class Finetune(_Part):
     """finetune.json."""
 
+    search_split_learned: bool = False
     epochs: list[Epoch] = []
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from amc_hw.benchmark import Protocol, benchmark, write_benchmark
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
-from amc_hw.data import Data, Part
+from amc_hw.data import Part
 from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
 from amc_hw.events import epoch_events
@@ -53,18 +53,21 @@ def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
     return model.eval()
 
 
-def finetune(run: Path, subject: Subject, data: Data, epochs: int, seed: int, progress: Progress) -> nn.Module:
+def finetune(
+    run: Path, subject: Subject, epochs: int, seed: int, progress: Progress, *, learn_search: bool = True
+) -> nn.Module:
     """Fine-tune the pruned network of a run, or go on where that stopped; the weights are kept as model.pt.
 
     Args:
         run: the run folder.
         subject: the original network, which teaches.
-        data: what is learned; after the last search that is `Data.with_search_learned`.
-        epochs: passes over its training images; 0 keeps the pruned weights.
+        epochs: passes over the training images; 0 keeps the pruned weights.
         seed: of the images' order and their augmentation.
         progress: called with (done, total, text).
+        learn_search: learn the search split, too, as may be done after the last search.
     """
     model = restore(run, subject, PRUNED)
+    data = subject.data.with_search_learned() if learn_search else subject.data
     history = None
     if epochs:
         with epoch_events(run) as write_events:
@@ -82,15 +85,16 @@ def finetune(run: Path, subject: Subject, data: Data, epochs: int, seed: int, pr
             )
     if is_first_process():
         if history is not None:
-            write_json(run / FINETUNE, _document(history))
+            write_json(run / FINETUNE, _document(history, learn_search))
         save_checkpoint(model, run / FINETUNED)
     return model
 
 
-def _document(history: History) -> dict[str, Any]:
+def _document(history: History, search_learned: bool) -> dict[str, Any]:
     """Return what finetune.json holds."""
     return {
         "format": 1,
+        "search_split_learned": search_learned,
         "start_accuracy": history.start_accuracy,
         "epochs": [
             {"epoch": epoch + 1, "train_loss": loss, "search_accuracy": accuracy}

@@ -65,7 +65,7 @@ def after_rounds(
         told = named(progress, number, len(earlier) + 1)
         open_run(folder, settings)
         search(folder, settings, subject, told)
-        model = finish.finetune(folder, subject, subject.data, settings.epochs, settings.seed, told)
+        model = finish.finetune(folder, subject, settings.epochs, settings.seed, told, learn_search=False)
         policy: dict[str, int] = read_json(folder / POLICY)["channels"]
         kept = {group: range(count) for group, count in policy.items()}
         subject = replace(

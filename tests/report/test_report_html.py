@@ -182,6 +182,12 @@ def test_half_finished_folders_show_what_they_hold(
     assert shown in page.text
 
 
+def test_what_was_learned_in_the_end_is_told(run: Path, edit: Edit) -> None:
+    assert "the search split is learned now" not in report(run).text
+    edit(run / "finetune.json", lambda document: document.update(search_split_learned=True))
+    assert "the search split is learned now" in report(run).text
+
+
 def test_a_search_under_way_counts_its_episodes(run: Path) -> None:
     for name in ("policy", "summary", "benchmark", "finetune"):
         (run / f"{name}.json").unlink()
