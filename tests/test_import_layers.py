@@ -42,6 +42,7 @@ LAYERS = (
         "events",
         "finetune",
         "distributed",
+        "cuda_graph",
         "training",
         "search",
     },
