@@ -212,7 +212,8 @@ class _Run:
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, settings.weight_decay), lr=settings.lr, momentum=0.9, nesterov=True
         )
-        self.gradients = self._gradients if device.type == "cpu" else Replayed(self._gradients, model.parameters())
+        alone_on_gpu = device.type == "cuda" and team.size == 1  # NCCL's own thread may break a capture
+        self.gradients = Replayed(self._gradients, model.parameters()) if alone_on_gpu else self._gradients
         self.kept = _copied(model)
         accuracy = _accuracy(model, data.search, device)
         self.history = History(start_accuracy=accuracy, kept_accuracy=accuracy)
