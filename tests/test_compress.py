@@ -164,7 +164,7 @@ def test_interrupt_says_how_to_go_on(checkpoint: Path, tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     try:
-        _, messages = process.communicate(timeout=30)
+        _, messages = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

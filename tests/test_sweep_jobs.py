@@ -121,7 +121,7 @@ sweep_jobs.run_all({{folder / "a": long, folder / "b": long}}, 2, "cpu", lambda 
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     until(lambda: len(lines(tmp_path / "begun.jsonl")) == 2)
     process.send_signal(end)
-    process.wait(timeout=30)
+    process.wait(timeout=120)
     pids = [pid for _, _, pid in lines(tmp_path / "begun.jsonl")]
     until(lambda: not any(map(is_running, pids)))
     assert {name for name, _ in lines(tmp_path / "ended.jsonl")} == {"a", "b"}, "they were not let clean up"
