@@ -107,5 +107,6 @@ class ProfiledDevice:
             return self._profiler.request(do=verb, file=again, warmup=warmup, runs=runs)
 
     def close(self) -> None:
-        """End the profiler's process."""
+        """End the profiler's process and leave the machine to others."""
         self._profiler.close()
+        self.turn.leave()

@@ -88,7 +88,7 @@ class Turn:
         if self._inside and self._door.take(shared=True):
             self._door.release()
             return
-        self._leave()
+        self.leave()
         try:
             self._wait(self._door, True, self._busy)
             self._wait(self._room, True, self._busy)
@@ -102,7 +102,7 @@ class Turn:
         if self._measuring:
             yield
             return
-        self._leave()
+        self.leave()
         try:
             self._wait(self._door, False, self._busy)
             self._wait(self._room, False, self._noise)
@@ -113,7 +113,8 @@ class Turn:
             self._room.release()
             self._door.release()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Stop working; who measures need not wait for this program."""
         self._inside = False
         self._room.release()
 

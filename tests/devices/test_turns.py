@@ -65,7 +65,7 @@ def test_who_measures_is_alone() -> None:
                 turn.give_way()  # a progress shown by who measures
                 time.sleep(0.005)
                 measuring_now.remove(name)
-        turn._leave()
+        turn.leave()
 
     in_threads(*(lambda name=name: program(name) for name in "abc"))
     assert trouble == []
@@ -172,6 +172,18 @@ def test_what_runs_here_shares_one_machine() -> None:
     finally:
         for device in devices:
             device.close()
+
+
+def test_who_closes_its_device_lets_others_measure() -> None:
+    """As a notebook does that goes on living, and may keep all of it alive in the traceback of an error."""
+    pytest.importorskip("onnxruntime")
+    device = OnnxDevice()
+    report = taking_turns(device, lambda done, total, text: None)
+    other = FileLock("this machine")
+    assert not other.take()
+    device.close()
+    assert other.take()
+    assert report is not None
 
 
 def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
