@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from amc_hw.compute import find_compute
 from amc_hw.config import make_config, open_run
 from amc_hw.data import Data, load_data
-from amc_hw.devices.table_only import open_or_predict
-from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import UsageError
+from amc_hw.file_lock import alone_in
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.pipeline import compress_subject
+from amc_hw.pipeline import compress_subject, device_in_turn, table_of
 from amc_hw.policy import Metric
 from amc_hw.search.rewards import find_reward
 from amc_hw.stages.agent import agent_file
@@ -63,7 +62,7 @@ def compress(
     importance: str = "reconstruction",
     strategy: str = "auto",
     agent: Path | str | None = None,
-    episodes: int = 200,
+    episodes: int = 100,
     epochs: int = 20,
     seed: int = 0,
     compute: str | None = None,
@@ -144,16 +143,13 @@ def compress(
     place = find_compute(compute)
     subject = subject_of(config, model, loaded, place)
     plan_rounds(folder, config)
-    opened = open_or_predict(device, None if config.table is None else Path(config.table))
-    try:
+    told = progress or _silent
+    with alone_in(folder, told), device_in_turn(device, told, table_of(config)) as (opened, report):
         open_run(folder, config)
         if not (folder / BASELINE).exists():
             save_checkpoint(model, folder / BASELINE)
         score = PartScorer(subject.data.search, place) if evaluate is None else _on_cpu(evaluate)
-        report = taking_turns(opened, progress or _silent)
         summary = compress_subject(folder, config, subject, opened, score, report)
-    finally:
-        opened.close()
     return Compressed(restore(folder, subject, best_weights(folder)), summary, folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -176,12 +177,13 @@ app.command(epilog=_SEARCH)(search)
 def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json = False) -> None:
     """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
     from amc_hw.compute import find_compute
+    from amc_hw.file_lock import alone_in
     from amc_hw.finetune import evaluate
     from amc_hw.pipeline import open_subject
     from amc_hw.stages import finish
 
     config, subject = open_subject(run, find_compute(compute))
-    with progress_bar() as report:
+    with progress_bar() as report, alone_in(run, report) if is_first_process() else nullcontext():
         network = finish.finetune(run, subject, epochs, config.seed, report)
     if not is_first_process():
         return

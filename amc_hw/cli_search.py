@@ -60,7 +60,7 @@ def search(
     accuracy_floor: AccuracyFloor = None,
     strategy: Strategy = "auto",
     agent: AgentRun = None,
-    episodes: Episodes = 200,
+    episodes: Episodes = 100,
     compute: Compute = None,
     seed: Seed = 0,
     json: Json = False,

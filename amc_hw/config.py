@@ -76,7 +76,7 @@ class RunConfig(BaseModel):
     accuracy_floor: Annotated[float, Field(gt=0, lt=1)] | None = None
     strategy: str = "auto"
     agent: str | None = None
-    episodes: Annotated[int, Field(ge=1)] = 200
+    episodes: Annotated[int, Field(ge=1)] = 100
     seed: Annotated[int, Field(ge=0)] = 0
     multiple: Annotated[int, Field(ge=1)] = 8
     lower: Annotated[float, Field(gt=0, le=1)] = 0.2

@@ -24,6 +24,7 @@ from amc_hw.devices.table_only import TableOnly, open_or_predict
 from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import BudgetError, UsageError, WrongRunError
 from amc_hw.export.formats import load_file
+from amc_hw.file_lock import alone_in
 from amc_hw.finetune import demo_settings, evaluate, train
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
@@ -80,7 +81,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     Raises:
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
-    with _device(config.device, progress, _path(config.table)) as (device, progress):
+    with alone_in(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
         subject = begin(run, config, progress, compute)
         return compress_subject(run, config, subject, device, PartScorer(subject.data.search, compute), progress)
 
@@ -146,7 +147,7 @@ def search_subject(
     """
     if isinstance(device, TableOnly):
         _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
-    latency, template, error = run_cost(run, device, subject, config.model, _path(config.table), config.seed, progress)
+    latency, template, error = run_cost(run, device, subject, config.model, table_of(config), config.seed, progress)
     exported = template.file(subject.network.original, np.random.default_rng(0))
     costs = network_costs(subject.network, latency, len(exported))
     if _is_searched(run, config) and (isinstance(device, TableOnly) or not _has_missed(run)):
@@ -183,7 +184,7 @@ def open_subject(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Sub
 
 def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
     """Search a policy, verify it on the device, and return what policy.json holds; see `compress`."""
-    with _device(config.device, progress, _path(config.table)) as (device, progress):
+    with alone_in(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
         subject = begin(run, config, progress, compute)
         search_subject(run, config, subject, device, PartScorer(subject.data.search, compute), progress)
     policy: dict[str, Any] = read_json(run / POLICY)
@@ -213,7 +214,7 @@ def profile_model(
     size = image_size or default_image_size(model)
     network = build_model(model, classes)
     subject = trace_subject(network, (3, size, size))
-    with _device(device_name, progress) as (device, progress):
+    with device_in_turn(device_name, progress) as (device, progress):
         measured, path, _ = profile(device, subject, model, table, seed, progress)
     return measured, path
 
@@ -231,7 +232,7 @@ def check_predictions(
 ) -> TableCheck:
     """Measure random pruned networks beside their predictions; see `amc_hw.stages.check.check_table`."""
     size = image_size or default_image_size(model)
-    with _device(device_name, progress) as (device, progress):
+    with device_in_turn(device_name, progress) as (device, progress):
         subject = trace_subject(build_model(model, classes), (3, size, size))
         return check_table(device, subject, model, table, networks, seed, export_all, progress)
 
@@ -308,12 +309,13 @@ def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.devic
     return subject
 
 
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None
+def table_of(config: RunConfig) -> Path | None:
+    """Return the latency table that a run was given."""
+    return Path(config.table) if config.table else None
 
 
 @contextlib.contextmanager
-def _device(name: str, progress: Progress, table: Path | None = None) -> Iterator[tuple[Device, Progress]]:
+def device_in_turn(name: str, progress: Progress, table: Path | None = None) -> Iterator[tuple[Device, Progress]]:
     """Open a device once nobody else has it, and yield it with a progress that lets others measure."""
     while True:
         try:

@@ -13,6 +13,7 @@ from amc_hw.budget import parse_budget
 from amc_hw.compute import CPU
 from amc_hw.config import RunConfig, open_run
 from amc_hw.export.formats import export
+from amc_hw.file_lock import alone_in
 from amc_hw.finetune import evaluate
 from amc_hw.latency.bounds import Limit
 from amc_hw.pipeline import begin
@@ -57,29 +58,30 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     rounds = plan_rounds(run, config)
-    subject = begin(run, config, progress, compute)
-    cost, sparse = nonzero_cost(subject), whole(subject)
-    file = exported(run, ORIGINAL, FORMAT)
-    if not file.exists():  # now: what cannot be converted should not be searched for hours
-        progress(0, 1, f"exporting the {ORIGINAL} network")
-        export(subject.model, subject.example, file)
-    original = cost(sparse.parts)
-    history = []
-    for number, (folder, settings) in enumerate(rounds, start=1):
-        limit = Limit(cost, parse_budget(config.metric, settings.budget).target(original))
-        open_run(folder, settings)
-        pruned, sparse = prune_round(folder, settings, subject, sparse, limit, named(progress, number, len(rounds)))
-        history.append(
-            {
-                "budget": settings.budget,
-                "target_bytes": limit.most,
-                "nonzero_bytes": cost(sparse.parts),
-                "search_accuracy_before_finetune": evaluate(pruned.model, subject.data.search, device=compute),
-                "search_accuracy": evaluate(sparse.model, subject.data.search, device=compute),
-                "search_seconds": sum(episode.seconds for episode in read_study(folder / EPISODES).episodes),
-            }
-        )
-    return _summarise(run, config, subject, pruned, sparse, history, progress)
+    with alone_in(run, progress):
+        subject = begin(run, config, progress, compute)
+        cost, sparse = nonzero_cost(subject), whole(subject)
+        file = exported(run, ORIGINAL, FORMAT)
+        if not file.exists():  # now: what cannot be converted should not be searched for hours
+            progress(0, 1, f"exporting the {ORIGINAL} network")
+            export(subject.model, subject.example, file)
+        original = cost(sparse.parts)
+        history = []
+        for number, (folder, settings) in enumerate(rounds, start=1):
+            limit = Limit(cost, parse_budget(config.metric, settings.budget).target(original))
+            open_run(folder, settings)
+            pruned, sparse = prune_round(folder, settings, subject, sparse, limit, named(progress, number, len(rounds)))
+            history.append(
+                {
+                    "budget": settings.budget,
+                    "target_bytes": limit.most,
+                    "nonzero_bytes": cost(sparse.parts),
+                    "search_accuracy_before_finetune": evaluate(pruned.model, subject.data.search, device=compute),
+                    "search_accuracy": evaluate(sparse.model, subject.data.search, device=compute),
+                    "search_seconds": sum(episode.seconds for episode in read_study(folder / EPISODES).episodes),
+                }
+            )
+        return _summarise(run, config, subject, pruned, sparse, history, progress)
 
 
 def _summarise(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -12,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from amc_hw.devices.turns import POLL_S, FileLock
 from amc_hw.errors import AmcHwError
 from amc_hw.terminal import progress_bar, say, say_warnings
 
@@ -49,18 +47,16 @@ def main() -> None:
     """Compress as the order says; a failure is one sentence on stderr."""
     order = read_order()
     say_warnings()
-    run = Path(order["run"])
-    lock = FileLock(f"run {hashlib.sha256(bytes(run.resolve())).hexdigest()[:16]}")
     import torch
 
     from amc_hw.config import RunConfig
     from amc_hw.pipeline import compress
 
     try:
-        while not lock.take():  # a sweep that was killed a moment ago is still letting go of the run
-            time.sleep(POLL_S)
         with progress_bar() as report:
-            compress(run, RunConfig.model_validate(order["config"]), report, torch.device(order["compute"]))
+            compress(
+                Path(order["run"]), RunConfig.model_validate(order["config"]), report, torch.device(order["compute"])
+            )
     except AmcHwError as error:
         say(f"error: {error}")
         sys.exit(error.exit_status)

@@ -94,10 +94,11 @@ def _log_lines() -> ReportProgress:
 
     def report(done: int, total: int, text: str) -> None:
         nonlocal said, stage
-        kind = re.sub(r"[0-9].*", "", text)
+        line = text.splitlines()[0]  # a search tells its policy on the lines below
+        kind = re.sub(r"[0-9].*", "", line)
         if kind != stage or time.monotonic() - said >= LOG_EVERY_S:
             said, stage = time.monotonic(), kind
-            say(f"{text.splitlines()[0]} ({done}/{total})")
+            say(f"{line} ({done}/{total})")
 
     return report
 

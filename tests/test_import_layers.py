@@ -48,7 +48,7 @@ LAYERS = (
     },
     {"pruning", "devices"},
     {"latency", "trace", "models", "data", "data_sources"},
-    {"run_folder", "config", "compute", "budget", "policy", "cache", "errors", "shipped", "processes"},
+    {"run_folder", "config", "compute", "budget", "policy", "cache", "errors", "shipped", "processes", "file_lock"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 FILES = sorted((ROOT / "amc_hw").rglob("*.py"))

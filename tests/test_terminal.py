@@ -25,3 +25,11 @@ def test_a_swallowed_interrupt_is_raised_at_the_next_report() -> None:
     finally:
         watch_for_interrupts()
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_log_is_told_a_kind_of_work_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar() as report:
+        for episode in range(5):
+            report(episode, 5, f"best reward {episode / 7:.3f}\nkept of every group {'123'[: episode % 3 + 1]}")
+        report(1, 2, "measuring")
+    assert capsys.readouterr().err.splitlines() == ["best reward 0.000 (0/5)", "measuring (1/2)"]

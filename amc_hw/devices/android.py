@@ -21,8 +21,8 @@ from amc_hw.devices.benchmark_model import (
 )
 from amc_hw.devices.devices_file import PhoneSettings
 from amc_hw.devices.phone_state import PhoneState, big_cores, read_state
-from amc_hw.devices.turns import FileLock
 from amc_hw.errors import DeviceError, UsageError
+from amc_hw.file_lock import FileLock
 from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError
 from amc_hw.latency.plan import Effort
 from amc_hw.latency.table import Fingerprint

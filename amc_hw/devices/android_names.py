@@ -19,8 +19,8 @@ from amc_hw.devices.devices_file import (
     read_address,
     with_options,
 )
-from amc_hw.devices.turns import FileLock
 from amc_hw.errors import AmcHwError, DeviceError, UsageError
+from amc_hw.file_lock import FileLock
 
 if TYPE_CHECKING:
     from amc_hw.devices.adb_server import Attached

@@ -77,23 +77,22 @@ def verdict(run: Run) -> Verdict:
     reached = f"{written(value)}{f' {how}' if how else ''}"
     if how == "measured" and device:
         reached += f" on {device}"
-    headline = _headline(summary)
+    headline, sentence = _headline(summary), f"{reached}; {allowed}"
+    missed, kept = list[str](), list[str]()
+    if value > budget.target:
+        missed.append(f"{fixed(100 * (value / budget.target - 1), 1)} % over: {sentence}")
     for limit in summary.limits:
         cost, written = summary.compressed.value(limit.metric), with_unit(limit.metric)
-        if cost is None:
-            continue
-        kept = f"{written(cost)}, where {written(limit.target)} are allowed"
-        if cost > limit.target:
-            return Verdict("missed", headline, f"{kept}.", _CURE)
-        allowed += f"; also {kept}"
-    if value > budget.target:
-        over = fixed(100 * (value / budget.target - 1), 1)
-        cure = _CURE_OF_LATENCY if budget.metric == "latency_ms" else _CURE
-        return Verdict("missed", headline, f"{over} % over: {reached}; {allowed}.", cure)
+        if cost is not None:
+            told = f"{written(cost)}, where {written(limit.target)} are allowed"
+            (missed if cost > limit.target else kept).append(told)
+    if missed:
+        noise = budget.metric == "latency_ms" and value > budget.target and len(missed) == 1
+        return Verdict("missed", headline, f"{'; also '.join(missed)}.", _CURE_OF_LATENCY if noise else _CURE)
+    sentence = "; also ".join([sentence, *kept])
     if summary.unverified or how == "predicted":
-        sentence = f"Held by the prediction, not verified on the device: {reached}; {allowed}."
-        return Verdict("unverified", headline, sentence)
-    return Verdict("held", headline, f"{reached}; {allowed}.")
+        return Verdict("unverified", headline, f"Held by the prediction, not verified on the device: {sentence}.")
+    return Verdict("held", headline, f"{sentence}.")
 
 
 def _value(summary: Summary, metric: str) -> tuple[float | None, Literal["measured", "predicted", ""]]:

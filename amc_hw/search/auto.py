@@ -92,16 +92,21 @@ class AutoStrategy:
         surrogate = Surrogate(*self._described(learned), np.array([self.losses[key] for key in learned]))
         parents: list[tuple[float, Policy]] = [(math.inf, self._policy(key)) for key in ranked[: self.parents]]
         found: dict[tuple[int, ...], tuple[float, Policy]] = {}
-        for generation in range(self.generations):
-            children = [self._child(parents[i % len(parents)][1], generation) for i in range(self.children)]
-            new = {tuple(child.values()): child for child in children}
-            new = {key: child for key, child in new.items() if key not in self.losses and key not in found}
+
+        def look_at(policies: Sequence[Policy]) -> None:
+            keys = {tuple(policy.values()): policy for policy in policies}
+            new = {key: policy for key, policy in keys.items() if key not in self.losses and key not in found}
             if new:
                 mean, deviation = surrogate.predict(*self._described(list(new)))
                 bounds = mean - curiosity * deviation
                 found.update({key: (float(b), new[key]) for key, b in zip(new, bounds, strict=True)})
-                parents = sorted(found.values(), key=lambda bound_policy: bound_policy[0])[: self.parents]
-        return parents[0][1]  # where every neighbour was scored, the best known policy itself
+
+        for generation in range(self.generations):
+            look_at([self._child(parents[i % len(parents)][1], generation) for i in range(self.children)])
+            parents = sorted(found.values(), key=lambda bound_policy: bound_policy[0])[: self.parents] or parents
+        if not found:  # every neighbour was scored
+            look_at([self._around(self.planned[0]) for _ in range(self.children)])
+        return min(found.values(), key=lambda bound_policy: bound_policy[0], default=parents[0])[1]
 
     def _child(self, parent: Policy, generation: int) -> dict[str, int]:
         """Change one to four groups, by up to three notches at first and by single ones in the end."""

@@ -60,9 +60,10 @@ class Episode:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Every episode of a study, in order."""
+    """Every episode of a study, in order, and why it ended before the last planned one, if it did."""
 
     episodes: tuple[Episode, ...]
+    ended: str = ""
 
     @property
     def best(self) -> Episode:
@@ -90,6 +91,7 @@ def run_study(
     recall: Callable[[Policy, Score], None] | None = None,
     progress: Callable[[int, int, StudyResult], None] | None = None,
     enough: int | None = None,
+    settled: int | None = None,
 ) -> StudyResult:
     """Run a search, or go on with one where its log ends.
 
@@ -110,6 +112,7 @@ def run_study(
         progress: told the episodes done, their number in all, and the study so far.
         enough: so many different policies without any error end the search: no later one can be among the best
             ``enough``, since of equals the earliest counts.
+        settled: so many episodes in a row whose policies were all scored before end the search, too.
 
     Raises:
         UsageError: no episodes are asked for, or ``evaluate`` returned no fraction.
@@ -120,10 +123,11 @@ def run_study(
     recorded = _read(log_path, settings)
     done: list[Episode] = []
     scores: dict[tuple[tuple[str, int], ...], Score] = {}
-    total = max(episodes, len(recorded))
+    total, repeats = max(episodes, len(recorded)), 0
     for number in range(total):
         started = time.perf_counter()
         policy = strategy.ask()
+        new = _key(policy) not in scores
         if number < len(recorded):
             episode = recorded[number]
             same = (episode.number, _key(episode.policy)) == (number, _key(policy))
@@ -157,7 +161,10 @@ def run_study(
         if progress is not None:
             progress(number + 1, total, StudyResult(tuple(done)))
         if enough is not None and len({_key(each.policy) for each in done if each.reward >= BEST_REWARD}) >= enough:
-            break
+            return StudyResult(tuple(done), "no policy can score better")
+        repeats = 0 if new else repeats + 1
+        if settled is not None and repeats >= settled:
+            return StudyResult(tuple(done), f"the last {settled} found no policy that was not scored before")
     return StudyResult(tuple(done))
 
 

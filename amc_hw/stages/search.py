@@ -41,6 +41,8 @@ CALIBRATION_BYTES = 2**30
 LARGEST_MARGIN = 0.01
 CANDIDATES = 3
 """Best policies of a search that are compared after a short fine-tune."""
+SETTLED = 30
+"""Episodes in a row without a policy that was not scored before, after which a search has seen what it will see."""
 
 
 def search_steps(subject: Traced) -> list[Step]:
@@ -214,9 +216,10 @@ def search(
             recall=None if dropping is None else dropping.recall,
             progress=told,
             enough=CANDIDATES,
+            settled=SETTLED,
         )
     if (done := len(study.episodes)) < config.episodes:
-        progress(done, done, f"ended after {done} of {config.episodes} episodes: no policy can score better")
+        progress(done, done, f"ended after {done} of {config.episodes} episodes: {study.ended}")
     keep_agent(run, strategy, space)
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
 

@@ -15,7 +15,8 @@ from amc_hw.devices import turns as module
 from amc_hw.devices.base import BusyError
 from amc_hw.devices.host import HostDevice
 from amc_hw.devices.onnx import OnnxDevice
-from amc_hw.devices.turns import FileLock, Turn, measuring, taking_turns
+from amc_hw.devices.turns import Turn, measuring, taking_turns
+from amc_hw.file_lock import FileLock
 
 pytest.importorskip("fcntl")
 
@@ -110,18 +111,6 @@ def test_an_error_while_measuring_lets_others_in() -> None:
         pass
 
 
-def test_locks_are_by_name_and_shared_or_not() -> None:
-    one, other = FileLock("phone 1"), FileLock("phone 1")
-    assert one.take()
-    assert not other.take(shared=True)
-    assert FileLock("phone 2").take()
-    assert one.take(shared=True)
-    assert other.take(shared=True)
-    assert not one.take()
-    other.release()
-    assert one.take()
-
-
 def test_progress_pauses_and_shows_what_is_waited_for() -> None:
     shown: list[str] = []
     device: Any = SimpleNamespace(turn=Turn("bench", "host"))
@@ -201,7 +190,7 @@ def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "open_or_predict", opened)
     monkeypatch.setattr(pipeline, "BUSY_POLL_S", 0)
     shown: list[str] = []
-    with pipeline._device("pixel1", lambda done, total, text: shown.append(text)) as (found, _):
+    with pipeline.device_in_turn("pixel1", lambda done, total, text: shown.append(text)) as (found, _):
         assert found is device
     assert tries == ["pixel1"] * 3 + ["closed"]
     assert shown == ["waiting for pixel1, which another run is measuring on"] * 2

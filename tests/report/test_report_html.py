@@ -245,6 +245,8 @@ def test_every_limit_is_in_the_verdict(run: Path, edit: Edit) -> None:
     page = report(run)
     assert "Budget missed" in page.text
     assert "18.4 M MACs, where 18.0 M MACs are allowed." in page.text
+    edit(run / "summary.json", lambda s: s["budget"].update(target=0.6))
+    assert re.search(r"[0-9.]+ % over: .*; also 18\.4 M MACs, where 18\.0 M MACs are allowed\.", report(run).text)
 
 
 def test_a_budget_of_macs_is_counted_not_measured(run: Path, edit: Edit) -> None:

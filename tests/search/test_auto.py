@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from amc_hw.latency.cost import Cost, Term
+from amc_hw.search.auto import AutoStrategy
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.strategy import Result
@@ -58,6 +59,18 @@ def test_it_begins_with_the_uniform_policy_and_the_knapsacks(problem) -> None:
     knapsack = build_strategy("knapsack", made.space(), seed=0, episodes=1, importance=importance).ask()
     assert first[0] == uniform
     assert all(any(all(p[g] >= n for g, n in cheap.items()) for p in first) for cheap in (uniform, knapsack))
+
+
+def test_it_looks_elsewhere_once_every_neighbour_was_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AutoStrategy, "_child", lambda self, parent, generation: dict(parent))
+    space, reward = network()
+    strategy, asked = build_strategy("auto", space, seed=0, episodes=40), set()
+    for _ in range(40):
+        policy = strategy.ask()
+        assert space.keeps(policy)
+        asked.add(tuple(policy.values()))
+        strategy.tell(policy, Result(1 + reward(policy), reward(policy), space.cost(policy)))
+    assert len(asked) == 40
 
 
 def samples(count: int) -> tuple[np.ndarray, np.ndarray]:

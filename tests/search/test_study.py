@@ -102,6 +102,17 @@ def test_a_search_ends_when_nothing_can_be_better(search: Search) -> None:
     assert search.run(20, evaluate=perfect, enough=2) == short
 
 
+def test_a_search_ends_when_it_finds_nothing_new(problem, tmp_path) -> None:
+    made = next(made for made in map(problem, range(100)) if [len(step.choices) for step in made.steps] == [2])
+    search = Search(made, tmp_path / "log.jsonl")
+    study = search.run(20, settled=5)
+    repeated = [study.episodes.index(each) for each in study.top(2)]
+    assert len(study.episodes) == max(repeated) + 1 + 5
+    assert "not scored before" in study.ended
+    assert search.run(20, settled=5) == study
+    assert len(search.run(20).episodes) == 20
+
+
 def test_progress_tells_the_best_so_far(search: Search) -> None:
     told = []
     study = search.run(6, progress=lambda done, total, study: told.append((done, total, study.best.reward)))

@@ -24,5 +24,8 @@ def amc_hw(*arguments: object) -> int:
 
 def start_amc_hw(*arguments: object) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own."""
-    command = [sys.executable, "-c", "from amc_hw.cli import main; main()", *map(str, arguments)]
+    # Where a shell runs the tests in the background, Ctrl-C is ignored in all they start.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from amc_hw.cli import main; main()"
+    command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
