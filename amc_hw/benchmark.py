@@ -86,9 +86,9 @@ def _repeat(
     for repeat in range(first, last):
         for name, file in files.items():
             done = sum(map(len, samples.values()))
-            progress(done, last * len(files), f"{name}, repeat {repeat + 1} of {last}")
+            progress(done, last * len(files), f"benchmark, repeat {repeat + 1} of {last}: {name}")
             samples[name].append(device.time_model(file, warmup=protocol.warmup, runs=protocol.runs))
-    progress(last * len(files), last * len(files), "timed")
+    progress(last * len(files), last * len(files), f"benchmark, repeat {last} of {last}: timed")
 
 
 def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Mapping[str, Timing]) -> None:
