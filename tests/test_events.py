@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,11 +30,18 @@ def episodes(count: int) -> tuple[Episode, ...]:
     )
 
 
+def next_second() -> None:
+    """TensorBoard reads files in the order of their names, which tell the second and only then a number."""
+    time.sleep(1.1)
+
+
 def search(run: Path, first: int, last: int) -> None:
     """Go on as `run_study` does: all recorded episodes are told again, then those to come."""
     log = run / "episodes.jsonl"
     if first == 0:
         append_line(log, {"format": 1, "settings": {}})
+    else:
+        next_second()
     with episode_events(run, log, COST, ORIGINAL) as told:
         for number in range(last):
             if number >= first:
@@ -88,6 +96,7 @@ def test_a_resumed_finetuning_writes_no_epoch_twice(tmp_path: Path, read) -> Non
         with epoch_events(tmp_path) as told:
             for done in range(first, last + 1):
                 told(History(0.5, losses[:done], accuracies[:done]))
+        next_second()
     curves = read(tmp_path / "tensorboard" / "finetune")
     assert curves["train_loss"] == pytest.approx({1: 0.9, 2: 0.5, 3: 0.4})
     assert curves["search_accuracy"] == pytest.approx({0: 0.5, 1: 0.6, 2: 0.7, 3: 0.8})
