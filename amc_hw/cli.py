@@ -288,7 +288,7 @@ def report(
     from amc_hw.report.compare import compare_report
     from amc_hw.report.html import write_report
 
-    folders = [*([run] if run else []), *(runs or [])]
+    folders = list(dict.fromkeys([*([run] if run else []), *(runs or [])]))
     if not folders:
         raise UsageError("name a run folder, or several to compare: amc-hw report --run DIR, amc-hw report DIR DIR")
     path = write_report(folders[0]) if len(folders) == 1 else compare_report(folders, out)

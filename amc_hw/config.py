@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.errors import RunFolderError, UsageError, WrongRunError
 from amc_hw.policy import Metric
-from amc_hw.run_folder import make_folder, read_json, write_json
+from amc_hw.run_folder import make_folder, maker, read_json, write_json
 
 CONFIG = "config.json"
 DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
@@ -131,7 +131,9 @@ def read_config(run: Path) -> RunConfig:
         return RunConfig.model_validate(document)
     except ValidationError as error:
         fault = error.errors()[0]["msg"]
-        raise RunFolderError(f"{run / CONFIG} is damaged ({fault}); choose another run folder.") from error
+        raise RunFolderError(
+            f"{run / CONFIG} is damaged ({fault}); delete it and make it again with: {maker(run / CONFIG)}"
+        ) from error
 
 
 def library_versions() -> dict[str, str]:

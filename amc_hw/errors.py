@@ -22,6 +22,10 @@ class CheckpointError(UsageError):
     """A checkpoint is missing, unreadable or does not fit the model."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint cannot be read, or its checksums do not fit its content."""
+
+
 class TableError(UsageError):
     """A latency table is damaged, of an unknown version, or of another device."""
 

@@ -19,6 +19,7 @@ from amc_hw.cuda_graph import Replayed
 from amc_hw.data import Data, Part
 from amc_hw.distributed import Team, join
 from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.models.checkpoint import load_plain
 from amc_hw.pruning.folding import folded
 from amc_hw.run_folder import write_bytes
 from amc_hw.training import (
@@ -303,7 +304,7 @@ class _Run:
     def load(self, path: Path, identity: dict[str, Any]) -> None:
         """Go back to a saved state, which must be of this training."""
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = load_plain(path, self.device)
             found = {"format": state["format"], **state["identity"]}
         except Exception as error:  # a foreign file makes torch raise almost anything
             raise RunFolderError(f"{path} is no training state; delete it to train from the start.") from error

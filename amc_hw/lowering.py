@@ -67,7 +67,10 @@ def telling_policies(original: Policy, dimensions: Sequence[Dimension]) -> list[
             }
             if len(seen) == len(dimensions):
                 return policies
-    raise UnsupportedModelError("the network's channel counts cannot be told apart in its exported graph.")
+    raise UnsupportedModelError(
+        "the network's channel counts cannot be told apart in its exported graph; "
+        "layers of less than 8 channels leave too few of them."
+    )
 
 
 def _draw(original: Policy, random: np.random.Generator) -> dict[str, int]:

@@ -27,11 +27,10 @@ from amc_hw.export.formats import load_file
 from amc_hw.file_lock import alone_in
 from amc_hw.finetune import demo_settings, evaluate, train
 from amc_hw.latency.table import LatencyTable, load_table
-from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.pruning.importance import find_importance
 from amc_hw.report.html import write_report
-from amc_hw.run_folder import read_json
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.study import read_study
 from amc_hw.stages import finish
@@ -41,7 +40,7 @@ from amc_hw.stages.costs import Costs, network_costs
 from amc_hw.stages.deployed import MODEL, all_exported
 from amc_hw.stages.rounds import after_rounds, plan_rounds
 from amc_hw.stages.scoring import PartScorer
-from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, search, under_floor, write_policy
+from amc_hw.stages.search import EPISODES, POLICY, parse_budgets, read_policy, search, under_floor, write_policy
 from amc_hw.stages.shortlist import shortlist
 from amc_hw.stages.subject import (
     BASELINE,
@@ -120,7 +119,7 @@ def compress_subject(
         if used <= 1 or proof == PROOFS or finish.doubt_of_share(config, timings) > TOO_BUSY:
             break
         _LOG.warning("the last benchmark is %.1f %% over the budget: making the network smaller", 100 * (used - 1))
-        chosen = read_json(run / POLICY)
+        chosen = read_policy(run)
         note_miss(run, chosen["channels"], Miss(finish.share_found(config, chosen), used))
         try:
             search_subject(run, config, subject, device, score, progress)
@@ -178,7 +177,7 @@ def open_subject(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Sub
     if not (run / BASELINE).exists():
         raise WrongRunError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
-    load_checkpoint(model, run / BASELINE)
+    load_own_checkpoint(model, run / BASELINE)
     return config, subject_of(config, model, data, compute)
 
 
@@ -187,8 +186,7 @@ def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: 
     with alone_in(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
         subject = begin(run, config, progress, compute)
         search_subject(run, config, subject, device, PartScorer(subject.data.search, compute), progress)
-    policy: dict[str, Any] = read_json(run / POLICY)
-    return policy
+    return read_policy(run)
 
 
 def profile_model(
@@ -271,12 +269,12 @@ def _is_searched(run: Path, config: RunConfig) -> bool:
     if not (policy.exists() and weights.exists() and log.exists()):
         return False
     read_study(log)
-    return bool(read_json(policy).get("episodes") == config.episodes)
+    return bool(read_policy(run).get("episodes") == config.episodes)
 
 
 def _has_missed(run: Path) -> bool:
     """Tell whether the last benchmark found the chosen policy over the budget."""
-    return tuple(read_json(run / POLICY)["channels"].items()) in misses(run)
+    return tuple(read_policy(run)["channels"].items()) in misses(run)
 
 
 def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> Subject:
@@ -301,7 +299,7 @@ def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.devic
     open_run(run, config)
     baseline = run / BASELINE
     if baseline.exists():
-        load_checkpoint(model, baseline)
+        load_own_checkpoint(model, baseline)
     else:
         if config.checkpoint is None:
             train(model, subject.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)

@@ -86,7 +86,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise WrongRunError(f"{path} is missing; make it with: {maker(path)}") from error
     except OSError as error:
-        raise RunFolderError(f"cannot read {path}: {error.strerror or error}.") from error
+        raise RunFolderError(
+            f"cannot read {path}: {error.strerror or error}; move it away and make it again with: {maker(path)}"
+        ) from error
     except ValueError as error:
         raise RunFolderError(f"{path} is damaged ({error}); delete it and make it again with: {maker(path)}") from error
 
@@ -110,7 +112,12 @@ def read_lines(path: Path) -> list[Any]:
     """Read the JSON lines of a file; a last line cut short by a kill is removed from the file, too."""
     if not path.exists():
         return []
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot read {path}: {error.strerror or error}; move it away, then run the same command again."
+        ) from error
     whole = content[: content.rfind(b"\n") + 1]
     documents = []
     for number, line in enumerate(whole.splitlines(), start=1):

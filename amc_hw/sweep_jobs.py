@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -31,7 +31,7 @@ _TAIL = 4096
 class _Child:
     run: Path
     process: subprocess.Popen[bytes]
-    shown: str = field(default="", init=False)
+    shown: str
 
 
 def last_line(run: Path) -> str:
@@ -75,6 +75,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
 
 def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
     make_folder(run)
+    shown = last_line(run) if (run / LOG).exists() else ""  # what an earlier sweep left is no news
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with (run / LOG).open("ab") as log:
         process = subprocess.Popen(
@@ -85,7 +86,7 @@ def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
             env={"OMP_NUM_THREADS": str(max(1, cores // jobs)), **os.environ},
             start_new_session=True,  # Ctrl-C reaches the sweep alone, which ends its runs
         )
-    child = _Child(run, process)
+    child = _Child(run, process, shown)
     try:
         order = {"run": str(run), "compute": compute, "config": config.model_dump()}
         _stdin(child).write(json.dumps(order).encode() + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -78,6 +79,29 @@ def test_run_of_another_model_is_refused_and_kept(run: Path, checkpoint: Path, c
     assert status != 0
     assert "0.6x" in capsys.readouterr().err
     assert (run / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("baseline.pt", lambda content: content[:-100]),
+        ("pruned.pt", lambda content: content[: len(content) // 2] + b"!" + content[len(content) // 2 + 1 :]),
+        ("model.pt", lambda content: b""),
+        ("policy.json", lambda content: b"[]"),
+        ("policy.json", lambda content: b"{}"),
+        ("config.json", lambda content: b"{}"),
+    ],
+)
+def test_a_damaged_file_of_the_run_is_named_with_the_cure(run: Path, tmp_path: Path, capsys, name, damage) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / name).write_bytes(damage((copy / name).read_bytes()))
+    if name == "pruned.pt":
+        (copy / "model.pt").unlink()
+    assert amc_hw("export", "--run", copy) == 1
+    told = capsys.readouterr().err
+    assert f"{copy / name} is damaged" in told.replace("\n", " ")
+    assert "delete it and make it again with: amc-hw" in told
 
 
 def test_killed_search_ends_with_the_policy_of_the_undisturbed_one(run: Path, checkpoint: Path, tmp_path: Path) -> None:

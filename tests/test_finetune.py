@@ -193,6 +193,17 @@ def test_a_damaged_state_is_refused(data: Data, tmp_path: Path, content: bytes |
         run(small_net(), data, epochs=1, state_path=path)
 
 
+def test_a_state_with_a_changed_byte_is_refused(data: Data, tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    run(small_net(), data, epochs=1, state_path=path)
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 0xFF
+    path.write_bytes(flipped)
+    with pytest.raises(RunFolderError, match=r"no training state; delete it"):
+        run(small_net(), data, epochs=1, state_path=path)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

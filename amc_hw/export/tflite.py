@@ -71,7 +71,9 @@ class TfliteModel:
                 self._interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
                 self._interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
-                raise UnsupportedModelError(f"this is not a TFLite model that LiteRT can run: {error}") from error
+                raise UnsupportedModelError(
+                    f"this is not a TFLite model that LiteRT can run; export it again: {error}"
+                ) from error
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         shape = tuple(int(size) for size in self._input["shape"])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import CheckpointError
-from amc_hw.run_folder import write_bytes
+from amc_hw.errors import CheckpointError, DamagedCheckpointError, RunFolderError
+from amc_hw.run_folder import maker, write_bytes
 
 _LISTED = 5
 
@@ -23,7 +25,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     before its names is dropped. Batch-norm step counters, which old checkpoints lack, may be missing.
 
     Raises:
-        CheckpointError: the file is missing, is no checkpoint, or has other tensors than the model.
+        CheckpointError: the file is missing, is no checkpoint, is damaged, or has other tensors than the model.
     """
     loaded = _read_tensors(path)
     expected = model.state_dict()
@@ -44,6 +46,36 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     model.load_state_dict(loaded, strict=False)
 
 
+def load_own_checkpoint(model: nn.Module, path: Path) -> None:
+    """Load a checkpoint that a run wrote into its folder; see `load_checkpoint`.
+
+    Raises:
+        RunFolderError: it is damaged; the message names what makes it again.
+        CheckpointError: it has other tensors than the model.
+    """
+    try:
+        load_checkpoint(model, path)
+    except DamagedCheckpointError as error:
+        raise RunFolderError(f"{path} is damaged; delete it and make it again with: {maker(path)}") from error
+
+
+def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Return what torch.save wrote, plain values and tensors only.
+
+    torch does not look at the checksums that it writes; here a changed byte is an error.
+
+    Raises:
+        Exception: of many kinds, where the file is damaged or foreign.
+    """
+    if zipfile.is_zipfile(path):  # files of old versions of torch are not, and have no checksums
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} does not fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
+        return torch.load(path, map_location=device, weights_only=True)
+
+
 def save_checkpoint(model: nn.Module, path: Path) -> None:
     """Write the model's tensors in one step, so that a kill leaves the old file or the new one.
 
@@ -59,12 +91,10 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}; check the path, or train one first.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_plain(path)
     except Exception as error:  # a foreign file makes torch raise almost anything
-        raise CheckpointError(
-            f"{path} is no checkpoint of plain tensors; save one with torch.save(model.state_dict(), path)."
+        raise DamagedCheckpointError(
+            f"{path} is damaged or no checkpoint of plain tensors; save one with torch.save(model.state_dict(), path)."
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

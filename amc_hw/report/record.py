@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.errors import RunFolderError, WrongRunError
-from amc_hw.run_folder import read_json
+from amc_hw.run_folder import maker, read_json
 
 FORMAT = 1
 
@@ -266,8 +266,12 @@ def _checked(path: Path, kind: type[_Model], document: Any, where: str = "") -> 
 
 
 def _damaged(path: Path, reason: str) -> RunFolderError:
-    cure = "remove that line" if reason.startswith("line ") else "delete it and run the step that writes it again"
-    return RunFolderError(f"{path} is damaged ({reason}); {cure}.")
+    cure = (
+        "delete that line and all lines after it: the command that searched goes on from there"
+        if reason.startswith("line ")
+        else f"delete it and make it again with: {maker(path)}"
+    )
+    return RunFolderError(f"{path} is damaged ({reason}); {cure}")
 
 
 def _device_name(fingerprint: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from amc_hw.errors import UsageError
+from amc_hw.models.checkpoint import load_plain
 from amc_hw.run_folder import write_bytes
 from amc_hw.search.ddpg import Agent
 from amc_hw.search.space import Step
@@ -32,7 +33,7 @@ def load_agent(file: Path, agent: Agent, steps: Sequence[Step]) -> None:
     """
     cure = "name the folder of a run of the same network that searched with --strategy ddpg-multi"
     try:
-        document = torch.load(file, map_location="cpu", weights_only=True)
+        document = load_plain(file)
         if document["format"] != FORMAT:
             raise UsageError(f"{file} has format {document['format']}, and this version reads format {FORMAT}; {cure}.")
         if document["groups"] != _groups(steps):

@@ -215,7 +215,9 @@ def _damage_named(log_path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunFolderError(f"{log_path} is no log of a search; choose another run folder.") from error
+        raise RunFolderError(
+            f"{log_path} is no log of a search; move it away to search anew, or choose another run folder."
+        ) from error
 
 
 def _to_line(episode: Episode) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from amc_hw.events import episode_events, epoch_events
 from amc_hw.finetune import recovery_settings, train
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost, Term
-from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.policy import Policy
 from amc_hw.pruning.masks import PARTS, MagnitudePruner, kept_weights, part_choices, zeros_held
 from amc_hw.run_folder import read_json, write_json
@@ -100,7 +100,7 @@ def prune_round(
     parts: dict[str, int] = read_json(folder / POLICY)["parts"]
     pruned, model = pruner.pruned(parts), pruner.pruned(parts)
     if (folder / FINETUNED).exists():
-        load_checkpoint(model, folder / FINETUNED)
+        load_own_checkpoint(model, folder / FINETUNED)
         return Sparse(pruned, parts), Sparse(model, parts)
     with zeros_held(model, parts), epoch_events(folder) as write_events:
         train(

@@ -21,13 +21,13 @@ from amc_hw.export.formats import FORMATS, load_file
 from amc_hw.export.formats import export as export_file
 from amc_hw.finetune import History, evaluate, recovery_settings, train
 from amc_hw.latency.table import load_table
-from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
-from amc_hw.run_folder import maker, read_json, write_json
+from amc_hw.run_folder import maker, write_json
 from amc_hw.search.study import StudyResult
 from amc_hw.stages.deployed import MODEL, ORIGINAL, exported
-from amc_hw.stages.search import POLICY, chosen_candidate, parse_budgets
+from amc_hw.stages.search import chosen_candidate, parse_budgets, read_policy
 from amc_hw.stages.subject import Subject
 from amc_hw.stages.table import TABLE
 from amc_hw.timing import Timing, share_doubt
@@ -45,11 +45,11 @@ def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
     Raises:
         WrongRunError: the run has no policy or no such weights yet.
     """
-    policy = read_json(run / POLICY)["channels"]
+    policy = read_policy(run)["channels"]
     if not (run / weights).exists():
         raise WrongRunError(f"{run / weights} is missing; make it with: {maker(run / weights)}")
     model = shrink(subject.model, subject.network, {group: range(count) for group, count in policy.items()})
-    load_checkpoint(model, run / weights)
+    load_own_checkpoint(model, run / weights)
     return model.eval()
 
 
@@ -211,7 +211,7 @@ def summarise(
 
     Without timings the summary is marked unverified, and a share of the original's latency is of its prediction.
     """
-    chosen = read_json(run / POLICY)
+    chosen = read_policy(run)
     policy, original = chosen["channels"], subject.network.original
     original_file, file = exported(run, ORIGINAL, device.format), exported(run, MODEL, device.format)
     base = {

@@ -11,9 +11,8 @@ from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig, open_run
 from amc_hw.errors import UsageError
 from amc_hw.pruning.surgery import widened
-from amc_hw.run_folder import read_json
 from amc_hw.stages import finish
-from amc_hw.stages.search import POLICY
+from amc_hw.stages.search import read_policy
 from amc_hw.stages.subject import Subject
 
 Progress = Callable[[int, int, str], None]
@@ -66,7 +65,7 @@ def after_rounds(
         open_run(folder, settings)
         search(folder, settings, subject, told)
         model = finish.finetune(folder, subject, settings.epochs, settings.seed, told, learn_search=False)
-        policy: dict[str, int] = read_json(folder / POLICY)["channels"]
+        policy: dict[str, int] = read_policy(folder)["channels"]
         kept = {group: range(count) for group, count in policy.items()}
         subject = replace(
             subject,

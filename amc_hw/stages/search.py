@@ -12,13 +12,13 @@ from torch import nn
 
 from amc_hw.budget import Budget, parse_budget
 from amc_hw.config import RunConfig
-from amc_hw.errors import UsageError
+from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.events import episode_events
 from amc_hw.latency.bounds import Limit
 from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import BATCH, Pruner
-from amc_hw.run_folder import write_json
+from amc_hw.run_folder import maker, read_json, write_json
 from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.space import SearchSpace, Step
@@ -284,6 +284,21 @@ def write_policy(
             "candidates": [asdict(candidate) for candidate in candidates],
         },
     )
+
+
+def read_policy(run: Path) -> dict[str, Any]:
+    """Return what policy.json holds of a run that searched channels.
+
+    Raises:
+        WrongRunError: the run has no policy yet.
+        RunFolderError: the file is damaged.
+    """
+    path = run / POLICY
+    document = read_json(path)
+    channels = document.get("channels") if isinstance(document, dict) else None
+    if not (isinstance(channels, dict) and channels and all(isinstance(count, int) for count in channels.values())):
+        raise RunFolderError(f"{path} is damaged (it has no channels); delete it and make it again with: {maker(path)}")
+    return dict(document)
 
 
 def chosen_candidate(policy: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,24 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_changed_byte_changes_no_weight_unseen(
+    tmp_path_factory: pytest.TempPathFactory, place: float, change: int
+) -> None:
+    path, source, model = tmp_path_factory.mktemp("flipped") / "c.pt", small_net(), small_net()
+    save_checkpoint(source, path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= change
+    path.write_bytes(content)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    try:
+        load_checkpoint(model, path)
+    except CheckpointError:
+        assert same(model.state_dict(), before)
+    else:
+        assert same(model.state_dict(), source.state_dict())
+
+
 @pytest.mark.parametrize(
     "wrap",
     [

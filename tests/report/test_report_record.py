@@ -67,12 +67,12 @@ def test_a_wrong_value_is_named_by_its_place(
     assert place in str(caught.value)
 
 
-def test_a_damaged_episode_is_named_by_its_line_and_costs_no_other(run: Path) -> None:
+def test_a_damaged_episode_is_named_by_its_line(run: Path) -> None:
     log = run / "episodes.jsonl"
     lines = log.read_text().splitlines()
     for broken, place in (('{"episode": 3,', "line 5: "), ('{"episode": 3, "reward": 0}', "line 5.accuracy")):
         log.write_text("\n".join([*lines[:4], broken, *lines[5:]]) + "\n")
-        with pytest.raises(RunFolderError, match="remove that line") as caught:
+        with pytest.raises(RunFolderError, match="delete that line and all lines after it") as caught:
             read_run(run)
         assert place in str(caught.value)
 
