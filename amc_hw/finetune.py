@@ -68,16 +68,18 @@ def recovery_settings(images: int) -> Recovery:
 
     The rate is high enough to leave behind what the network remembers of its training images: in six epochs of
     ResNet-20 on CIFAR-10, 0.03 to 0.05 were best of 0.01 to 0.1 on images it had never seen, and a short warm-up
-    better than a whole epoch of it. Few images are learned in small batches.
+    better than a whole epoch of it. Few images are learned in small batches, and the rate shrinks with the batch
+    (Goyal et al., arXiv:1706.02677, section 2.1).
 
     The last weights are kept, because the search split does not choose fairly here: it is part of the training set
     that most checkpoints were trained on, so a pruned network begins with a memory of its images, which fades.
     """
+    batch_size = max(1, min(128, images // 40))
     return {
-        "lr": 0.03,
+        "lr": 0.03 * batch_size / 128,
         "weight_decay": 5e-4,
         "warmup_epochs": 0.3,
-        "batch_size": max(1, min(128, images // 40)),
+        "batch_size": batch_size,
         "keep_last": True,
     }
 
