@@ -44,6 +44,7 @@ def restore(run: Path, subject: Subject, weights: str) -> nn.Module:
 
     Raises:
         WrongRunError: the run has no policy or no such weights yet.
+        RunFolderError: one of these files is damaged.
     """
     policy = read_policy(run)["channels"]
     if not (run / weights).exists():
