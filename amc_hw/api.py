@@ -9,20 +9,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from amc_hw.compute import find_compute
-from amc_hw.config import make_config, open_run
-from amc_hw.data import Data, load_data
+from amc_hw.data.dataset import Data, load_data
 from amc_hw.errors import UsageError
-from amc_hw.file_lock import alone_in
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.pipeline import compress_subject, device_in_turn, table_of
+from amc_hw.pipeline.agent import agent_file
+from amc_hw.pipeline.compress import compress_trained, device_in_turn, table_of
+from amc_hw.pipeline.finish import best_weights, restore
+from amc_hw.pipeline.rounds import plan_rounds
+from amc_hw.pipeline.trained import BASELINE, trained_model_of
 from amc_hw.policy import Metric
+from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.file_lock import exclusive
 from amc_hw.search.rewards import find_reward
-from amc_hw.stages.agent import agent_file
-from amc_hw.stages.finish import best_weights, restore
-from amc_hw.stages.rounds import plan_rounds
-from amc_hw.stages.scoring import PartScorer
-from amc_hw.stages.subject import BASELINE, subject_of
+from amc_hw.search.scoring import PartScorer
+from amc_hw.training.compute import find_compute
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def compress(
         progress: called with (done, total, text).
 
     Raises:
-        AmcHwError: see `amc_hw.pipeline.compress`.
+        AmcHwError: see `amc_hw.pipeline.compress.compress`.
     """
     loaded = load_data(data) if isinstance(data, str) else data
     if tuple(example_input.shape[1:]) != tuple(loaded.image_size):
@@ -141,16 +141,16 @@ def compress(
     find_reward(reward, accuracy_floor)
     agent_file(folder, config)
     place = find_compute(compute)
-    subject = subject_of(config, model, loaded, place)
+    trained = trained_model_of(config, model, loaded, place)
     plan_rounds(folder, config)
     told = progress or _silent
-    with alone_in(folder, told), device_in_turn(device, told, table_of(config)) as (opened, report):
+    with exclusive(folder, told), device_in_turn(device, told, table_of(config)) as (opened, report):
         open_run(folder, config)
         if not (folder / BASELINE).exists():
             save_checkpoint(model, folder / BASELINE)
-        score = PartScorer(subject.data.search, place) if evaluate is None else _on_cpu(evaluate)
-        summary = compress_subject(folder, config, subject, opened, score, report)
-    return Compressed(restore(folder, subject, best_weights(folder)), summary, folder)
+        score = PartScorer(trained.data.search, place) if evaluate is None else _on_cpu(evaluate)
+        summary = compress_trained(folder, config, trained, opened, score, report)
+    return Compressed(restore(folder, trained, best_weights(folder)), summary, folder)
 
 
 def _on_cpu(evaluate: Callable[[nn.Module], float]) -> Callable[[nn.Module], float]:

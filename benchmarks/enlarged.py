@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor
 
-from amc_hw.data import Data, load_data
-from amc_hw.data_sources import Images
+from amc_hw.data.dataset import Data, load_data
+from amc_hw.data.sources import Images
 
 SCORED = 640
 """Digits of the search split: a tenth of the training images, as elsewhere, would be few."""

@@ -18,22 +18,22 @@ from pathlib import Path
 
 import numpy as np
 
-from amc_hw.benchmark import Protocol, benchmark
-from amc_hw.config import make_config
+from amc_hw.budget.network_costs import network_costs
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
 from amc_hw.errors import BudgetError
-from amc_hw.export.formats import export
+from amc_hw.formats.registry import export
 from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline import PROOFS, TOO_BUSY
-from amc_hw.stages.costs import network_costs
-from amc_hw.stages.deployed import MODEL, ORIGINAL, example_for, exported
-from amc_hw.stages.finish import doubt_of_share, share_used
-from amc_hw.stages.search import search
-from amc_hw.stages.shortlist import best_policies
-from amc_hw.stages.subject import Subject, load_model_and_data, make_subject
-from amc_hw.stages.table import run_cost
-from amc_hw.stages.verify import MISSES, WELL_USED, Miss, note_miss, verify
+from amc_hw.pipeline.compress import PROOFS, TOO_BUSY
+from amc_hw.pipeline.finish import doubt_of_share, share_used
+from amc_hw.pipeline.search import search
+from amc_hw.pipeline.shortlist import best_policies
+from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, make_trained_model
+from amc_hw.pipeline.verify import MISSES, WELL_USED, Miss, note_miss, verify
+from amc_hw.profiling.benchmark import Protocol, benchmark
+from amc_hw.profiling.deployed import MODEL, ORIGINAL, example_for, exported
+from amc_hw.profiling.profile import run_cost
+from amc_hw.runs.config import make_config
 
 COLUMNS = ("budget", "seed", "measurements", "proofs", "predicted", "found", "proven", "doubt")
 
@@ -42,19 +42,21 @@ def silent(done: int, total: int, text: str) -> None:
     """Report nothing."""
 
 
-def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: str, seed: int) -> tuple[float, ...]:
+def last_mile(
+    run: Path, device: Device, trained: TrainedModel, model: str, budget: str, seed: int
+) -> tuple[float, ...]:
     """Take a random policy to the device; return what `COLUMNS` names, without budget and seed."""
     run.mkdir(parents=True, exist_ok=True)
-    latency, _, error = run_cost(run, device, subject, model, None, 0, silent)
-    costs = network_costs(subject.network, latency, 0)
+    latency, _, error = run_cost(run, device, trained, model, None, 0, silent)
+    costs = network_costs(trained.network, latency, 0)
     config = make_config(model=model, data="", budget=budget, strategy="random", episodes=1, seed=seed)
-    found = search(run, config, subject, costs, lambda model: 0.5, error, silent)
-    ranked = best_policies(found, subject.decisions)[:1]
+    found = search(run, config, trained, costs, lambda model: 0.5, error, silent)
+    ranked = best_policies(found, trained.decisions)[:1]
     target = found.budgets[0].target
     (run / MISSES).unlink(missing_ok=True)
     for proof in range(1, PROOFS + 1):
         try:
-            verified = verify(run, subject, found, ranked, device, lambda model: 0.5, silent)
+            verified = verify(run, trained, found, ranked, device, lambda model: 0.5, silent)
         except BudgetError:
             if proof == 1:
                 raise
@@ -63,7 +65,7 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
         assert chosen.measured_ms is not None
         assert chosen.original_ms is not None
         found_share = chosen.measured_ms / target(chosen.original_ms)
-        export(verified.model, example_for(device, subject), file)
+        export(verified.model, example_for(device, trained), file)
         files = {"original": exported(run, ORIGINAL, device.format), "compressed": file}
         timings = benchmark(device, files, Protocol(), silent)
         used = share_used(config, timings)
@@ -74,7 +76,7 @@ def last_mile(run: Path, device: Device, subject: Subject, model: str, budget: s
     return (
         len(verified.candidates),
         proof,
-        chosen.predicted_ms / target(latency(subject.network.original)),
+        chosen.predicted_ms / target(latency(trained.network.original)),
         found_share,
         used,
         doubt,
@@ -95,13 +97,13 @@ def main() -> None:
     model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
     if arguments.checkpoint:
         load_checkpoint(model, arguments.checkpoint)
-    subject, device = make_subject(model, data), open_device(arguments.device)
+    trained, device = make_trained_model(model, data), open_device(arguments.device)
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
     proven = []
     for budget in arguments.budgets.split(","):
         for seed in range(arguments.seeds):
             run = arguments.out / f"{budget}-{seed}"
-            measurements, proofs, *shares = last_mile(run, device, subject, arguments.model, budget, seed)
+            measurements, proofs, *shares = last_mile(run, device, trained, arguments.model, budget, seed)
             proven.append(shares[2])
             cells = [budget, str(seed), str(measurements), str(proofs), *(f"{share:.3f}" for share in shares)]
             print("| " + " | ".join(cells) + " |", flush=True)

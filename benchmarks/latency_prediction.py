@@ -19,12 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from amc_hw.devices.host import HostDevice
+from amc_hw.devices.computers.host import HostDevice
 from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model, default_image_size
-from amc_hw.stages.check import check_table
-from amc_hw.stages.subject import trace_subject
-from amc_hw.stages.table import profile
+from amc_hw.pipeline.trained import trace_model
+from amc_hw.profiling.check import check_table
+from amc_hw.profiling.profile import profile
 
 MODELS = (
     "mobilenet_v1",
@@ -73,7 +73,7 @@ def main() -> None:
 
 def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, object]:
     size = default_image_size(name)
-    subject = trace_subject(build_model(name, 10 if size == 32 else 1000), (3, size, size))
+    trained = trace_model(build_model(name, 10 if size == 32 else 1000), (3, size, size))
     device = HostDevice(threads)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -84,10 +84,10 @@ def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, obje
                 if text.startswith("measuring") and not converting[0]:
                     converting[0] = time.perf_counter() - started
 
-            profile(device, subject, name, path, 0, watch)
+            profile(device, trained, name, path, 0, watch)
             seconds = time.perf_counter() - started
             entries = len(load_table(path).entries)
-            checked = check_table(device, subject, name, path, networks, seed, False, lambda *_: None)
+            checked = check_table(device, trained, name, path, networks, seed, False, lambda *_: None)
     finally:
         device.close()
     steady = checked.at_speed_of_table()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from amc_hw.pruning.patches import Patches
+from amc_hw.pruning.positions import Patches
 from amc_hw.pruning.statistics import hooked
 
 

@@ -23,18 +23,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "loopback"))
 
 from loopback_phone import LoopbackPhone, why_not
 
-from amc_hw.benchmark import Protocol, benchmark
-from amc_hw.devices.adb import Limits
-from amc_hw.devices.android import AndroidDevice
-from amc_hw.devices.android_connect import connect
-from amc_hw.devices.devices_file import PhoneSettings, with_options
-from amc_hw.export.formats import FORMATS
-from amc_hw.latency.plan import corner_policies, draw_policy
+from amc_hw.devices.android.adb import Limits
+from amc_hw.devices.android.connect import connect
+from amc_hw.devices.android.devices_file import PhoneSettings, with_options
+from amc_hw.devices.android.phone import AndroidDevice
+from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.template import lower
 from amc_hw.latency.prediction import Predictor
-from amc_hw.lowering import lower
-from amc_hw.measure import measure_table
 from amc_hw.models.zoo import build_model
-from amc_hw.stages.subject import trace_subject
+from amc_hw.pipeline.trained import trace_model
+from amc_hw.profiling.benchmark import Protocol, benchmark
+from amc_hw.profiling.measure import measure_table
+from amc_hw.profiling.plan import corner_policies, draw_policy
 
 LARGEST_ERROR = 0.05
 
@@ -70,19 +70,19 @@ def main() -> int:
 
 def loop(device: AndroidDevice, options: argparse.Namespace, folder: Path) -> dict[str, object]:
     size = options.image_size
-    subject = trace_subject(build_model(options.model, 1000), (3, size, size))
-    template = lower(subject.model, subject.network, subject.example, FORMATS["tflite"])
+    trained = trace_model(build_model(options.model, 1000), (3, size, size))
+    template = lower(trained.model, trained.network, trained.example, FORMATS["tflite"])
     start = time.monotonic()
     table = measure_table(
-        device, template, subject.choices, options.model, folder / "table.json", options.seed, show_progress
+        device, template, trained.choices, options.model, folder / "table.json", options.seed, show_progress
     )
     seconds = time.monotonic() - start
     traffic = device.traffic
     cost = {"starts": traffic.starts, "commands": traffic.commands, "pushes": traffic.pushes}
     cost |= {"pushed_mb": round(traffic.pushed_bytes / 1e6, 1), "seconds": round(seconds, 1)}
     random = np.random.default_rng(options.seed + 1000)
-    policies = [corner_policies(subject.choices)[0]]
-    policies += [draw_policy(subject.choices, random) for _ in range(options.networks - 1)]
+    policies = [corner_policies(trained.choices)[0]]
+    policies += [draw_policy(trained.choices, random) for _ in range(options.networks - 1)]
     files = {}
     for index, policy in enumerate(policies):
         files[str(index)] = folder / f"network {index}.tflite"

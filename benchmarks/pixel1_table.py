@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from amc_hw.latency.import_logs import import_logs
-from amc_hw.latency.logged_files import logged_networks
 from amc_hw.latency.table import Fingerprint
+from amc_hw.profiling.import_logs import import_logs
+from amc_hw.profiling.logged_files import logged_networks
 
 SOURCE = "https://github.com/mit-han-lab/amc-compressed-models (Apache-2.0), MobileNetV1 at 224, 3 repeats of 200 runs"
 PIXEL_1 = Fingerprint(

@@ -20,15 +20,15 @@ from enlarged import enlarged_digits
 from layer_rows import gather_rows
 from torch import Tensor, nn
 
-from amc_hw.data import Data, load_data
-from amc_hw.finetune import evaluate, recovery_settings, train
+from amc_hw.cli.terminal import progress_bar
+from amc_hw.data.dataset import Data, load_data
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.pruning.importance import consumers
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.statistics import estimate_norms
-from amc_hw.terminal import progress_bar
 from amc_hw.trace.groups import Network, trace
+from amc_hw.training.loop import evaluate, recovery_settings, train
 
 # name: importance, reconstruction, thorough, all batch norms given new statistics
 METHODS = {

@@ -21,24 +21,24 @@ from typing import Any
 
 import numpy as np
 
-from amc_hw.budget import parse_budget
-from amc_hw.data import Data
+from amc_hw.budget.bounds import Limit
+from amc_hw.budget.budget import parse_budget
+from amc_hw.budget.network_costs import macs_cost
+from amc_hw.data.dataset import Data
 from amc_hw.devices.registry import open_device
-from amc_hw.finetune import evaluate
-from amc_hw.latency.bounds import Limit
 from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.pipeline.search import CANDIDATES, make_pruner, search_steps
+from amc_hw.pipeline.shortlist import short_finetune
+from amc_hw.pipeline.trained import load_model_and_data, make_trained_model
+from amc_hw.pipeline.verify import export_original, measure
 from amc_hw.policy import Policy
+from amc_hw.profiling.profile import run_cost
 from amc_hw.search.rewards import find_reward
+from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import StudyResult, run_study
-from amc_hw.stages.costs import macs_cost
-from amc_hw.stages.scoring import EarlyDropping, PartScorer
-from amc_hw.stages.search import CANDIDATES, make_pruner, search_steps
-from amc_hw.stages.shortlist import short_finetune
-from amc_hw.stages.subject import load_model_and_data, make_subject
-from amc_hw.stages.table import run_cost
-from amc_hw.stages.verify import export_original, measure
+from amc_hw.training.loop import evaluate
 
 COLUMNS = (
     *("strategy", "seed", "used", "ms", "measured", "measured x", "split", "test", "tuned split", "tuned test"),
@@ -57,26 +57,26 @@ class Bench:
     def __init__(self, arguments: Any) -> None:
         model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
         load_checkpoint(model, arguments.checkpoint)
-        self.subject, self.out = make_subject(model, data, keep_blocks=arguments.keep_blocks), arguments.out
+        self.trained, self.out = make_trained_model(model, data, keep_blocks=arguments.keep_blocks), arguments.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.device = open_device("host") if arguments.latency else None
         if self.device is None:
-            cost, budget = macs_cost(self.subject.network), parse_budget("macs", arguments.macs)
+            cost, budget = macs_cost(self.trained.network), parse_budget("macs", arguments.macs)
         else:
-            cost, *_ = run_cost(self.out, self.device, self.subject, arguments.model, None, 0, silent)
+            cost, *_ = run_cost(self.out, self.device, self.trained, arguments.model, None, 0, silent)
             budget = parse_budget("latency_ms", arguments.latency)
-        self.limit = Limit(cost, budget.target(cost(self.subject.network.original)))
-        self.space = SearchSpace(search_steps(self.subject), cost, self.limit.most)
-        self.pruner = make_pruner(self.subject, seed=0)
+        self.limit = Limit(cost, budget.target(cost(self.trained.network.original)))
+        self.space = SearchSpace(search_steps(self.trained), cost, self.limit.most)
+        self.pruner = make_pruner(self.trained, seed=0)
         self.importance = self.pruner.channel_importance()
 
     @property
     def data(self) -> Data:
-        return self.subject.data
+        return self.trained.data
 
     def search(self, name: str, seed: int, episodes: int) -> StudyResult:
         scorer = PartScorer(self.data.search)
-        dropping = EarlyDropping(scorer, self.space, self.pruner.pruned, self.subject.model, CANDIDATES)
+        dropping = EarlyDropping(scorer, self.space, self.pruner.pruned, self.trained.model, CANDIDATES)
         return run_study(
             build_strategy(name, self.space, seed=seed, episodes=episodes, importance=self.importance),
             self.limit.cost,
@@ -95,7 +95,7 @@ class Bench:
         model = self.pruner.pruned(policy, thorough=True)
         test = evaluate(model, self.data.test)
         measured = (float("nan"),) * 2 if self.device is None else self._measured(policy)
-        tuned = short_finetune(model, self.subject, seed)
+        tuned = short_finetune(model, self.trained, seed)
         return {
             "used": self.space.load(policy),
             "ms": float("nan") if self.device is None else self.limit.cost(policy),
@@ -112,8 +112,8 @@ class Bench:
     def _measured(self, policy: Policy) -> tuple[float, float]:
         """Return the milliseconds of a policy's network and of the original."""
         assert self.device is not None
-        export_original(self.out, self.subject, self.device, silent)
-        timings = measure(self.out, self.subject, self.pruner.pruned(policy), self.device)
+        export_original(self.out, self.trained, self.device, silent)
+        timings = measure(self.out, self.trained, self.pruner.pruned(policy), self.device)
         return timings["candidate"].latency_ms, timings["original"].latency_ms
 
 

@@ -22,25 +22,25 @@ from enlarged import enlarged
 from layer_rows import gather_rows
 from torch import Tensor, nn
 
-from amc_hw.data import Data, load_data
-from amc_hw.data_sources import InMemory
-from amc_hw.finetune import evaluate, train
-from amc_hw.latency.cost import Cost
+from amc_hw.budget.cost import Cost
+from amc_hw.budget.network_costs import network_costs
+from amc_hw.cli.terminal import progress_bar
+from amc_hw.data.dataset import Data, load_data
+from amc_hw.data.sources import InMemory
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model
+from amc_hw.pipeline.search import CANDIDATES, make_pruner, search_steps
+from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.policy import Policy
 from amc_hw.pruning.importance import Consumer, consumers
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.search.rewards import find_reward
+from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.strategy import Result
 from amc_hw.search.study import Score
-from amc_hw.stages.costs import network_costs
-from amc_hw.stages.scoring import EarlyDropping, PartScorer
-from amc_hw.stages.search import CANDIDATES, make_pruner, search_steps
-from amc_hw.stages.subject import Subject, make_subject
-from amc_hw.terminal import progress_bar
+from amc_hw.training.loop import evaluate, train
 
 POINTS = 10  # of an image and layer that AMC's code looks at
 CALIBRATION_IMAGES = 640
@@ -55,22 +55,22 @@ class Fresh:
     Weights are set to zero, not cut out. The fit is to the original's inputs.
     """
 
-    def __init__(self, subject: Subject, images: Tensor) -> None:
-        self.subject = subject
-        modules = dict(subject.model.named_modules())
-        groups = subject.network.groups
-        magnitude = Pruner(subject.model, subject.network, images[:1], importance="magnitude", reconstruction="none")
+    def __init__(self, trained: TrainedModel, images: Tensor) -> None:
+        self.trained = trained
+        modules = dict(trained.model.named_modules())
+        groups = trained.network.groups
+        magnitude = Pruner(trained.model, trained.network, images[:1], importance="magnitude", reconstruction="none")
         self.kept = magnitude.kept
         self.readers = [(group.name, reader) for group in groups for reader in consumers(group, modules)]
         names = dict.fromkeys(reader.name for _, reader in self.readers)
-        self.rows = gather_rows(subject.model, names, images, POINTS)
+        self.rows = gather_rows(trained.model, names, images, POINTS)
 
     def __call__(self, policy: Policy) -> float:
-        model, kept = copy.deepcopy(self.subject.model), self.kept(policy)
+        model, kept = copy.deepcopy(self.trained.model), self.kept(policy)
         modules = dict(model.named_modules())
         for group, reader in self.readers:
             self._refit(modules[reader.name], reader, kept[group])
-        return evaluate(model, self.subject.data.search)
+        return evaluate(model, self.trained.data.search)
 
     def _refit(self, layer: nn.Module, reader: Consumer, kept: list[int]) -> None:
         columns, rows = reader.columns[kept].flatten(), self.rows[reader.name]
@@ -112,18 +112,18 @@ def main() -> None:
     parser.add_argument("--strategy", default="ddpg")
     arguments = parser.parse_args()
     model, data = load(arguments)
-    subject = make_subject(model, data, keep_blocks=True)  # the other way knows channels only
-    macs = network_costs(subject.network, Cost("latency_ms", []), 0).macs
-    space = SearchSpace(search_steps(subject), macs, arguments.macs * macs(subject.network.original))
+    trained = make_trained_model(model, data, keep_blocks=True)  # the other way knows channels only
+    macs = network_costs(trained.network, Cost("latency_ms", []), 0).macs
+    space = SearchSpace(search_steps(trained), macs, arguments.macs * macs(trained.network.original))
     start = time.perf_counter()
-    pruner = make_pruner(subject, seed=0)
+    pruner = make_pruner(trained, seed=0)
     middle = time.perf_counter()
-    ours = EarlyDropping(PartScorer(data.search), space, pruner.pruned, subject.model, CANDIDATES)
+    ours = EarlyDropping(PartScorer(data.search), space, pruner.pruned, trained.model, CANDIDATES)
     images = len(ours.sample)
     once = f"{middle - start:.1f} s, and {time.perf_counter() - middle:.1f} s for the sample of {images} images"
     print(f"statistics, once: ours {once}", end=", ", flush=True)
     start = time.perf_counter()
-    fresh = Fresh(subject, data.train.first(CALIBRATION_IMAGES, 0)[0])
+    fresh = Fresh(trained, data.train.first(CALIBRATION_IMAGES, 0)[0])
     print(f"fresh {time.perf_counter() - start:.1f} s", flush=True)
 
     strategy = build_strategy(arguments.strategy, space, seed=0, episodes=arguments.episodes)

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import AmcHwError
-from amc_hw.export.formats import export as export_file
+from amc_hw.formats.registry import export as export_file
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.trace.groups import Network, trace
 from amc_hw.trace.slicing import cut

@@ -23,16 +23,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import mobilenet_v3_small
 from torchvision.ops import batched_nms, box_convert, box_iou
 
-from amc_hw.export.formats import export
+from amc_hw.budget.network_costs import macs_cost
+from amc_hw.formats.registry import export
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+from amc_hw.pipeline.search import search_steps
+from amc_hw.pipeline.trained import trace_model
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import run_study
-from amc_hw.stages.costs import macs_cost
-from amc_hw.stages.search import search_steps
-from amc_hw.stages.subject import trace_subject
 
 SIDE, CELLS, CLASSES = 96, 6, 3  # pixels of an image, cells along a side of the output, colours of rectangles
 
@@ -147,7 +147,7 @@ def compress(model: nn.Module, training: Scenes, held_out: Scenes, share: float,
 
     Started again with the same folder, the search goes on where it was stopped.
     """
-    traced = trace_subject(model, (3, SIDE, SIDE), exclude=["backbone.0"])  # its 16 channels are worth little
+    traced = trace_model(model, (3, SIDE, SIDE), exclude=["backbone.0"])  # its 16 channels are worth little
     macs = macs_cost(traced.network)
     space = SearchSpace(search_steps(traced), macs, budget=share * macs(traced.network.original))
     pruner = Pruner(model, traced.network, training.images[:300])

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from amc_hw.budget import parse_budget
-from amc_hw.data import Data, load_data
-from amc_hw.finetune import train
-from amc_hw.latency.cost import Cost
+from amc_hw.budget.budget import parse_budget
+from amc_hw.budget.cost import Cost
+from amc_hw.budget.network_costs import network_costs
+from amc_hw.data.dataset import Data, load_data
+from amc_hw.pipeline.search import make_pruner, search_steps
+from amc_hw.pipeline.trained import make_trained_model
 from amc_hw.policy import Policy
 from amc_hw.search.environment import CompressionEnv
 from amc_hw.search.moves import largest_uniform
 from amc_hw.search.rewards import find_reward
+from amc_hw.search.scoring import PartScorer
 from amc_hw.search.space import SearchSpace
-from amc_hw.stages.costs import network_costs
-from amc_hw.stages.scoring import PartScorer
-from amc_hw.stages.search import make_pruner, search_steps
-from amc_hw.stages.subject import make_subject
+from amc_hw.training.loop import train
 
 
 def small_network() -> nn.Module:
@@ -43,10 +43,10 @@ Accuracies = dict[tuple[int, ...], float]  # by the channels of a policy
 
 def make_environment(model: nn.Module, data: Data, macs: str, seed: int) -> tuple[CompressionEnv, Accuracies]:
     """Return the environment of a trained network, and the accuracies of all policies that were played in it."""
-    subject = make_subject(model, data)
-    cost = network_costs(subject.network, Cost("latency_ms", []), 0).macs
-    budget = parse_budget("macs", macs).target(cost(subject.network.original))
-    pruner, score = make_pruner(subject, seed), PartScorer(data.search)
+    trained = make_trained_model(model, data)
+    cost = network_costs(trained.network, Cost("latency_ms", []), 0).macs
+    budget = parse_budget("macs", macs).target(cost(trained.network.original))
+    pruner, score = make_pruner(trained, seed), PartScorer(data.search)
     accuracies: Accuracies = {}
 
     def evaluate(policy: Policy) -> float:
@@ -55,7 +55,7 @@ def make_environment(model: nn.Module, data: Data, macs: str, seed: int) -> tupl
             accuracies[key] = score(pruner.pruned(policy))
         return accuracies[key]
 
-    space = SearchSpace(search_steps(subject), cost, budget)
+    space = SearchSpace(search_steps(trained), cost, budget)
     return CompressionEnv(space, evaluate, find_reward("resource")), accuracies
 
 

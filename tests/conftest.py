@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 def impatient() -> Iterator[None]:
     """Benchmarks do not wait long for a busy machine to get steady."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amc_hw.benchmark.PATIENCE_S", 3.0)
+        patch.setattr("amc_hw.profiling.benchmark.PATIENCE_S", 3.0)
         yield
 
 

@@ -11,9 +11,9 @@ from tiny import TinyNet
 from torch import nn
 
 import amc_hw
-from amc_hw.data import load_data
+from amc_hw.data.dataset import load_data
 from amc_hw.errors import UsageError
-from amc_hw.finetune import evaluate, train
+from amc_hw.training.loop import evaluate, train
 
 
 def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:

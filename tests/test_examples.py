@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from amc_hw.data import load_data
+from amc_hw.data.dataset import load_data
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

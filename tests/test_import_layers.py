@@ -38,7 +38,7 @@ LAYERS = (
         "lowering",
         "clock",
         "measure",
-        "rig",
+        "bench",
         "events",
         "finetune",
         "distributed",
@@ -117,5 +117,5 @@ def test_search_sees_no_device() -> None:
 
 
 def test_help_needs_no_heavy_library() -> None:
-    script = "import sys, amc_hw.cli\nsys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'litert_torch')))"
+    script = "import sys, amc_hw.cli.main\nsys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'litert_torch')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny import TinyNet
 
-from amc_hw.run_folder import write_bytes
+from amc_hw.runs.files import write_bytes
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,10 +53,10 @@ def test_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) 
     found = subprocess.run([python, "-c", "import amc_hw; print(amc_hw.__file__)"], **run).stdout
     assert found.startswith(str(environment))
 
-    from amc_hw.export.tflite import to_tflite
-    from amc_hw.stages.subject import trace_subject
+    from amc_hw.formats.tflite.convert import to_tflite
+    from amc_hw.pipeline.trained import trace_model
 
-    traced = trace_subject(TinyNet(), (1, 32, 32))
+    traced = trace_model(TinyNet(), (1, 32, 32))
     write_bytes(tmp_path / "tiny.tflite", to_tflite(traced.model, traced.example))
     short = ["--warmup", "2", "--runs", "5", "--repeats", "1"]
     command = [environment / "bin" / "amc-hw", "benchmark", "tiny.tflite", *short, "--json"]

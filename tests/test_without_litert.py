@@ -13,7 +13,7 @@ from commands import TINY
 from tiny import TinyNet
 
 from amc_hw.errors import DeviceError
-from amc_hw.export.tflite import to_tflite
+from amc_hw.formats.tflite.convert import to_tflite
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from commands import amc_hw
 from tiny import TinyNet
-from amc_hw.export.formats import export
+from amc_hw.formats.registry import export
 export(TinyNet(), torch.zeros(1, 1, 32, 32), Path(sys.argv[1]))
 for command in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amc_hw.devices.android_names import KIND, found_phones, is_phone, open_phone
+from amc_hw.devices.android.devices_file import named_phones
+from amc_hw.devices.android.names import KIND, found_phones, is_phone, open_phone
 from amc_hw.devices.base import Device, NotConnectedError
-from amc_hw.devices.computer_names import KINDS, SSH, open_computer
-from amc_hw.devices.devices_file import named_phones
+from amc_hw.devices.computers.names import KINDS, SSH, open_computer
 from amc_hw.errors import UsageError, unknown_name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from amc_hw.devices.base import Device
-from amc_hw.file_lock import POLL_S, FileLock
+from amc_hw.runs.file_lock import POLL_S, FileLock
 
 
 class Turn:

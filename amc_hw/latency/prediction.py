@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import TableError
-from amc_hw.latency.cost import Cost, Term
+from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.extrapolation import Extrapolation
-from amc_hw.latency.graph import GraphTemplate
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.surface import Surface
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable, PredictionError

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
-from amc_hw.run_folder import write_text
+from amc_hw.runs.files import write_text
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
 FORMAT = 1

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import CheckpointError, DamagedCheckpointError, RunFolderError
-from amc_hw.run_folder import maker, write_bytes
+from amc_hw.runs.files import maker, write_bytes
 
 _LISTED = 5
 

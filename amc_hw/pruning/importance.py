@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import unknown_name
+from amc_hw.pruning.contexts import LayerContext
 from amc_hw.pruning.least_squares import Reading, elimination_order, factor
-from amc_hw.pruning.patches import Fitted
-from amc_hw.pruning.sites import Site
+from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.statistics import Gram
 from amc_hw.trace.network import ChannelGroup
 
@@ -26,13 +26,13 @@ class Evidence:
     Attributes:
         modules: of the original, by name.
         grams: of the inputs of its layers; a layer that is too wide has none.
-        sites: of its layers.
+        contexts: of its layers.
         taylor: gives the Taylor importance (channels,) of every group; it is computed at its first use.
     """
 
     modules: Mapping[str, nn.Module]
     grams: Mapping[str, Gram]
-    sites: Mapping[str, Site]
+    contexts: Mapping[str, LayerContext]
     taylor: Callable[[], Mapping[str, Tensor]]
     _inverses: dict[str, Tensor] = field(default_factory=dict)
 
@@ -91,7 +91,7 @@ def reconstruction(group: ChannelGroup, evidence: Evidence) -> Tensor:
 
 def _reading(reader: Consumer, evidence: Evidence) -> Reading:
     weights = reader.layer.weight.detach().double().flatten(1)
-    norm = evidence.sites[reader.name].norm_of(evidence.modules)
+    norm = evidence.contexts[reader.name].norm_of(evidence.modules)
     if norm is not None:
         scale = torch.rsqrt(norm.running_var.double() + norm.eps)
         weights = weights * (scale if norm.weight is None else scale * norm.weight.detach().double())[:, None]

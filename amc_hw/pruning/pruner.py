@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
 from amc_hw.policy import Policy
+from amc_hw.pruning.contexts import find_contexts
 from amc_hw.pruning.importance import Evidence, find_importance
-from amc_hw.pruning.patches import Fitted
+from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
-from amc_hw.pruning.sites import find_sites
 from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targets
 from amc_hw.pruning.surgery import shrink
 from amc_hw.pruning.taylor import taylor_importance
@@ -86,11 +86,11 @@ class Pruner:
         self._layers, self.not_reconstructed = self._choose_layers()
         self._images = calibration
         self._labels = labels
-        self._sites = find_sites(self._model, self._images[:SEVERAL])
+        self._contexts = find_contexts(self._model, self._images[:SEVERAL])
         self._grams = gather_grams(
-            self._model, self._layers, self._sites, torch.split(self._images, BATCH), points, seed
+            self._model, self._layers, self._contexts, torch.split(self._images, BATCH), points, seed
         )
-        evidence = Evidence(self._modules, self._grams, self._sites, lambda: self._taylor)
+        evidence = Evidence(self._modules, self._grams, self._contexts, lambda: self._taylor)
         self._order = {group.name: rank(group, evidence).tolist() for group in network.groups}
         self._refits: dict[str, Refit] = {}
         self._partners_without: dict[tuple[str, ...], dict[str, int | None]] = {}
@@ -142,12 +142,12 @@ class Pruner:
             if len(self._grams[name].matrix) == 1:
                 weights, bias = fit_to_original(layer, self._grams[name], remains[name])
                 if self._reconstruction == "original":
-                    write(new, self._sites[name].norm_of(modules), weights, bias)
+                    write(new, self._contexts[name].norm_of(modules), weights, bias)
                 else:
                     new.weight.data.copy_(weights.view_as(new.weight))
         how: Literal["quick", "thorough"] = "thorough" if thorough else "quick"
         sliced = [name for name in remains if name not in lossy and self._mixes_what_it_lost(name, remains[name])]
-        norms = [norm for name in sliced if (norm := self._sites[name].norm_of(modules)) is not None]
+        norms = [norm for name in sliced if (norm := self._contexts[name].norm_of(modules)) is not None]
         if norms and len(self._images) > 1:  # where layers are fitted, this would undo what the fit shrank on purpose
             estimate_norms(small, norms, self._images_for(how))
         changed = [name for name in self._layers if name in lossy or name not in modules]
@@ -164,8 +164,8 @@ class Pruner:
     def _partners(self, small: nn.Module, out: tuple[str, ...]) -> dict[str, int | None]:
         """Return where the other sides of sums are computed in a network without some blocks."""
         if out not in self._partners_without:
-            sites = find_sites(small, self._images[:SEVERAL])
-            self._partners_without[out] = {name: site.partner for name, site in sites.items()}
+            contexts = find_contexts(small, self._images[:SEVERAL])
+            self._partners_without[out] = {name: context.partner for name, context in contexts.items()}
         return self._partners_without[out]
 
     def _mixes_what_it_lost(self, name: str, remains: Remains) -> bool:
@@ -177,7 +177,7 @@ class Pruner:
         return isinstance(self._layers[name], nn.Linear) or self._mixes_what_it_lost(name, remains)
 
     def _remains(self, kept: dict[str, list[int]]) -> dict[str, Remains]:
-        remains = {name: Remains() for name in self._sites}
+        remains = {name: Remains() for name in self._contexts}
         for (name, side, _), positions in kept_positions(self._model, self._network.groups, kept).items():
             if name in remains:
                 setattr(remains[name], "inputs" if side == "in" else "outputs", torch.as_tensor(positions))
@@ -186,11 +186,11 @@ class Pruner:
     def _refit(self, how: Literal["quick", "thorough"]) -> Refit:
         if how not in self._refits:
             images = self._images_for(how)
-            sites = self._sites
+            contexts = self._contexts
             if self._reconstruction == "sequential":
-                sites = {name: replace(site, partner=None) for name, site in sites.items()}
-            targets = gather_targets(self._model, self._layers, sites, images, self._points, self._seed)
-            self._refits[how] = Refit(sites, targets, images, self._points, self._seed, PRIOR / len(images))
+                contexts = {name: replace(context, partner=None) for name, context in contexts.items()}
+            targets = gather_targets(self._model, self._layers, contexts, images, self._points, self._seed)
+            self._refits[how] = Refit(contexts, targets, images, self._points, self._seed, PRIOR / len(images))
         return self._refits[how]
 
     def _images_for(self, how: Literal["quick", "thorough"]) -> Tensor:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.pruning.activation import Activation
+from amc_hw.pruning.contexts import LayerContext, OperatorClock, stopped
 from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
-from amc_hw.pruning.patches import Fitted, Patches
-from amc_hw.pruning.sites import OperatorClock, Site, stopped
+from amc_hw.pruning.positions import Fitted, PositionSampler
 from amc_hw.pruning.statistics import Gram, Targets, holds_bias, hooked
 
 
@@ -79,7 +79,7 @@ class Refit:
     """Fits the layers of a pruned network one after the other, in one forward pass of the calibration images.
 
     Args:
-        sites: of the original's layers.
+        contexts: of the original's layers.
         targets: of the original's layers, for the same images, points and seed.
         images: (N, C, H, W).
         points: output positions sampled per image.
@@ -89,14 +89,14 @@ class Refit:
 
     def __init__(
         self,
-        sites: Mapping[str, Site],
+        contexts: Mapping[str, LayerContext],
         targets: Mapping[str, Targets],
         images: Tensor,
         points: int,
         seed: int,
         prior: float,
     ) -> None:
-        self._sites = sites
+        self._contexts = contexts
         self._targets = targets
         self._images = images
         self._points = points
@@ -123,15 +123,15 @@ class Refit:
         """
         modules = dict(small.named_modules())
         if partners is None:
-            partners = {name: self._sites[name].partner for name in names}
+            partners = {name: self._contexts[name].partner for name in names}
         clock = OperatorClock(partners[name] for name in names)
 
         def fit(name: str) -> Callable[..., None]:
             def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
                 with stopped():
                     partner = clock.used(partners[name])
-                    norm = self._sites[name].norm_of(modules)
-                    rows = Patches(self._points, self._seed, name)
+                    norm = self._contexts[name].norm_of(modules)
+                    rows = PositionSampler(self._points, self._seed, name)
                     beside = None if partner is None else rows.outputs(layer, partner)
                     target = self._target(name, norm, beside, remains[name])
                     activation = self._activation(name, norm, beside, target)
@@ -156,7 +156,7 @@ class Refit:
 
     def _activation(self, name: str, norm: Any, beside: Tensor | None, target: Tensor) -> Activation | None:
         """Return how the activation behind a layer and its sum sees the layer's results, if there is one."""
-        limits, partner = self._sites[name].limits, self._sites[name].partner
+        limits, partner = self._contexts[name].limits, self._contexts[name].partner
         if limits is None or (partner is not None and beside is None):  # what else the activation takes is not known
             return None
         scale, shift = _scale(norm, target), torch.zeros_like(target[0])
@@ -168,7 +168,7 @@ class Refit:
         self, name: str, layer: Fitted, x: Tensor, target: Tensor, activation: Activation | None, gram: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Fit a layer to its target; then to what its activation takes for the target, nearest to the first fit."""
-        found = moments(x, target, holds_bias(layer, self._sites[name]))
+        found = moments(x, target, holds_bias(layer, self._contexts[name]))
         groups, inputs, _ = found.gram.shape
         before = layer.weight.detach().double().reshape(groups, -1, inputs)
         lower = factor(found.gram + self._prior * inputs / found.rows * gram)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.pruning.patches import Fitted, Patches
-from amc_hw.pruning.sites import OperatorClock, Site, stopped
+from amc_hw.pruning.contexts import LayerContext, OperatorClock, stopped
+from amc_hw.pruning.positions import Fitted, PositionSampler
 
 
 @dataclass
@@ -69,15 +69,15 @@ def estimate_norms(model: nn.Module, norms: Iterable[nn.Module], images: Tensor)
         model(images)
 
 
-def holds_bias(layer: Fitted, site: Site) -> bool:
+def holds_bias(layer: Fitted, context: LayerContext) -> bool:
     """Whether a layer's result can be shifted."""
-    return layer.bias is not None or site.norm is not None
+    return layer.bias is not None or context.norm is not None
 
 
 def gather_grams(
     model: nn.Module,
     layers: Mapping[str, Fitted],
-    sites: Mapping[str, Site],
+    contexts: Mapping[str, LayerContext],
     batches: Iterable[Tensor],
     points: int,
     seed: int,
@@ -87,7 +87,7 @@ def gather_grams(
     Args:
         model: the original, in evaluation mode.
         layers: of the model, by name.
-        sites: of the layers.
+        contexts: of the layers.
         batches: images (N, C, H, W).
         points: output positions sampled per image.
         seed: of the positions.
@@ -102,13 +102,13 @@ def gather_grams(
     calls: Counter[str] = Counter()
 
     def gather(name: str) -> Callable[..., None]:
-        patches = Patches(points, seed, name)
+        sampler = PositionSampler(points, seed, name)
 
         def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
             calls[name] += 1
-            x = patches.inputs(layer, inputs[0]).transpose(0, 1)
+            x = sampler.inputs(layer, inputs[0]).transpose(0, 1)
             if name not in origins:  # near the mean, so that its square does not drown the rest
-                origins[name] = x.mean(1) * holds_bias(layer, sites[name])
+                origins[name] = x.mean(1) * holds_bias(layer, contexts[name])
             x = x - origins[name][:, None]
             product, total = (x.transpose(1, 2) @ x).double(), x.sum(1).double()
             products[name] = products[name] + product if name in products else product
@@ -128,26 +128,31 @@ def gather_grams(
                 )
     grams = {}
     for name, product in products.items():
-        mean = sums[name] / rows[name] * holds_bias(layers[name], sites[name])
+        mean = sums[name] / rows[name] * holds_bias(layers[name], contexts[name])
         matrix = product / rows[name] - mean[:, :, None] * mean[:, None, :]
         grams[name] = Gram(matrix, mean + origins[name].double())
     return grams
 
 
 def gather_targets(
-    model: nn.Module, layers: Mapping[str, Fitted], sites: Mapping[str, Site], images: Tensor, points: int, seed: int
+    model: nn.Module,
+    layers: Mapping[str, Fitted],
+    contexts: Mapping[str, LayerContext],
+    images: Tensor,
+    points: int,
+    seed: int,
 ) -> dict[str, Targets]:
     """Return the targets of every layer, from one forward pass of all images."""
-    clock = OperatorClock(sites[name].partner for name in layers)
+    clock = OperatorClock(contexts[name].partner for name in layers)
     targets: dict[str, Targets] = {}
 
     def gather(name: str) -> Callable[..., None]:
         def hook(layer: Any, _: Any, output: Tensor) -> None:
             with stopped():
-                patches = Patches(points, seed, name)
-                partner = clock.used(sites[name].partner)
-                beside = None if partner is None else patches.outputs(layer, partner)
-                targets[name] = Targets(patches.outputs(layer, output), beside)
+                sampler = PositionSampler(points, seed, name)
+                partner = clock.used(contexts[name].partner)
+                beside = None if partner is None else sampler.outputs(layer, partner)
+                targets[name] = Targets(sampler.outputs(layer, output), beside)
 
         return hook
 

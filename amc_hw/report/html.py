@@ -19,7 +19,7 @@ from amc_hw.report.samples import ModelSamples, model_samples
 from amc_hw.report.table import before_after_rows
 from amc_hw.report.verdict import gauge, verdict
 from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
-from amc_hw.run_folder import write_bytes
+from amc_hw.runs.files import write_bytes
 
 
 def write_report(run: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.errors import RunFolderError, WrongRunError
-from amc_hw.run_folder import maker, read_json
+from amc_hw.runs.files import maker, read_json
 
 FORMAT = 1
 

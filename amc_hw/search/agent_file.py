@@ -10,7 +10,7 @@ import torch
 
 from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint import load_plain
-from amc_hw.run_folder import write_bytes
+from amc_hw.runs.files import write_bytes
 from amc_hw.search.ddpg import Agent
 from amc_hw.search.space import Step
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from amc_hw.budget.bounds import Limit
 from amc_hw.errors import BudgetError
-from amc_hw.latency.bounds import Limit
 from amc_hw.policy import Policy
 from amc_hw.search.agent_file import load_agent
 from amc_hw.search.ddpg import Agent, Hyperparameters

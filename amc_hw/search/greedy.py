@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from amc_hw.latency.bounds import Bounds
+from amc_hw.budget.bounds import Bounds
 from amc_hw.policy import Policy
 from amc_hw.search.moves import largest_uniform, shrunk, varied
 from amc_hw.search.space import SearchSpace

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from amc_hw.latency.cost import Cost, format_cost
+from amc_hw.budget.cost import Cost, format_cost
 from amc_hw.policy import Policy
 from amc_hw.search.study import LEAST_REWARD, StudyResult
 

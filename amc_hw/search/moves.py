@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from amc_hw.latency.bounds import Bounds
+from amc_hw.budget.bounds import Bounds
 from amc_hw.policy import Policy
 from amc_hw.search.space import SearchSpace
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from amc_hw.budget.bounds import Bounds, Limit
+from amc_hw.budget.cost import Cost
 from amc_hw.errors import UsageError
-from amc_hw.latency.bounds import Bounds, Limit
-from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from amc_hw.budget.cost import Cost
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.latency.cost import Cost
 from amc_hw.policy import Policy
-from amc_hw.run_folder import append_line, read_lines
+from amc_hw.runs.files import append_line, read_lines
 from amc_hw.search.rewards import Reward
 from amc_hw.search.strategy import Result, Strategy
 

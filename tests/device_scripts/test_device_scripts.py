@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from amc_hw.devices.phone_state import read_state
+from amc_hw.devices.android.phone_state import read_state
 from amc_hw.shipped import shipped
 
 SCRIPTS = shipped("device_scripts")

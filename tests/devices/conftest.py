@@ -56,10 +56,10 @@ def fake_benchmark(tmp_path: Path) -> Callable[[str], Path]:
 def open_android(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Open a loopback phone with a benchmark_model and short waits; everything is closed at the end."""
     pytest.importorskip("adb_shell")
-    from amc_hw.devices.adb import Limits
-    from amc_hw.devices.android import AndroidDevice
-    from amc_hw.devices.android_connect import connect
-    from amc_hw.devices.devices_file import PhoneSettings
+    from amc_hw.devices.android.adb import Limits
+    from amc_hw.devices.android.connect import connect
+    from amc_hw.devices.android.devices_file import PhoneSettings
+    from amc_hw.devices.android.phone import AndroidDevice
 
     with ExitStack() as stack:
 

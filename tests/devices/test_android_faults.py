@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from loopback_phone import LoopbackPhone, wait_until
 
-from amc_hw.devices.adb import ConnectionLostError
+from amc_hw.devices.android.adb import ConnectionLostError
+from amc_hw.devices.android.benchmark_log import BenchmarkLogError
+from amc_hw.devices.android.benchmark_model import BenchmarkKilledError
 from amc_hw.devices.base import NotConnectedError
-from amc_hw.devices.benchmark_model import BenchmarkKilledError
 from amc_hw.errors import DeviceError, UsageError
-from amc_hw.latency.benchmark_log import BenchmarkLogError
 
 FOLDER = "data/local/tmp/amc-hw"
 STAY_ON = "settings get global stay_on_while_plugged_in"
@@ -206,7 +206,7 @@ def test_what_the_phone_refuses_to_tell_is_recorded(
 def test_a_silent_benchmark_is_not_taken_for_dead(
     phone: Any, open_android: Any, fake_benchmark: Any, model: Path
 ) -> None:
-    from amc_hw.devices.adb import Limits
+    from amc_hw.devices.android.adb import Limits
 
     assert Limits().run_s > 600
     device = open_android(phone, fake_benchmark("sleep 3; LOG"), command_s=1.0, stall_s=1.0, connect_s=1.0)

@@ -10,18 +10,18 @@ import pytest
 from commands import TINY, amc_hw
 from loopback_phone import wait_until
 
-from amc_hw.devices.adb import ConnectionLostError
-from amc_hw.devices.android import AndroidDevice
+from amc_hw.devices.android.adb import ConnectionLostError
+from amc_hw.devices.android.benchmark_log import parse_log
+from amc_hw.devices.android.phone import AndroidDevice
 from amc_hw.devices.registry import is_connected
-from amc_hw.export.formats import FORMATS
-from amc_hw.latency.benchmark_log import parse_log
-from amc_hw.latency.plan import Effort
+from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.template import lower
 from amc_hw.latency.table import load_table
-from amc_hw.lowering import lower
-from amc_hw.measure import measure_table
 from amc_hw.models.zoo import build_model
-from amc_hw.stages import verify
-from amc_hw.stages.subject import Traced, trace_subject
+from amc_hw.pipeline import verify
+from amc_hw.pipeline.trained import TracedModel, trace_model
+from amc_hw.profiling.measure import measure_table
+from amc_hw.profiling.plan import Effort
 
 QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, calibration=12, visits=1, visit_warmup=1, visit_runs=10)
 
@@ -68,15 +68,15 @@ def test_compress_on_the_phone(
 
 
 @pytest.fixture(scope="module")
-def subject() -> Traced:
-    return trace_subject(build_model(TINY, 10, 1), (1, 28, 28))
+def trained() -> TracedModel:
+    return trace_model(build_model(TINY, 10, 1), (1, 28, 28))
 
 
 def test_profile_goes_on_after_a_lost_cable(
-    phone: Any, open_android: Any, subject: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phone: Any, open_android: Any, trained: TracedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AndroidDevice, "effort", QUICK)
-    template, path = lower(subject.model, subject.network, subject.example, FORMATS["tflite"]), tmp_path / "table.json"
+    template, path = lower(trained.model, trained.network, trained.example, FORMATS["tflite"]), tmp_path / "table.json"
     device = open_android(phone, reconnect_s=0.5)
     said: list[int] = []
 
@@ -88,7 +88,7 @@ def test_profile_goes_on_after_a_lost_cable(
             phone.cut_cable("shell", seconds=0.1, away=4.0)
 
     with pytest.raises(ConnectionLostError, match="run the same command again: what was measured is kept"):
-        measure_table(device, template, subject.choices, "tiny", path, 0, pull_the_cable)
+        measure_table(device, template, trained.choices, "tiny", path, 0, pull_the_cable)
     kept = {entry.key for entry in load_table(path).entries}
     assert len(kept) >= 3
     device.close()
@@ -96,7 +96,7 @@ def test_profile_goes_on_after_a_lost_cable(
 
     wait_until(lambda: is_connected(f"android:{phone.serial}"))
     again = open_android(phone)
-    table = measure_table(again, template, subject.choices, "tiny", path, 0, silent)
+    table = measure_table(again, template, trained.choices, "tiny", path, 0, silent)
     assert kept <= {entry.key for entry in table.entries}
     assert len(table.calibration) == QUICK.calibration
     assert again.traffic.starts == 2 + QUICK.calibration  # three of the five networks were known

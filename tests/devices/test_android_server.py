@@ -11,7 +11,7 @@ import pytest
 from commands import amc_hw
 from loopback_phone import LoopbackPhone, connected, wait_until
 
-from amc_hw.devices.adb import Limits
+from amc_hw.devices.android.adb import Limits
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.devices.registry import found_devices, is_connected, open_device
 from amc_hw.errors import UsageError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from amc_hw.devices import benchmark_model
-from amc_hw.devices.benchmark_model import find_binary, run_command
+from amc_hw.devices.android import benchmark_model
+from amc_hw.devices.android.benchmark_model import find_binary, run_command
 from amc_hw.errors import DeviceError, UsageError
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import AmcHwError, DeviceError
-from amc_hw.export.formats import FORMATS
+from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.table import Fingerprint
 
 
@@ -31,7 +31,7 @@ def onnx(request: pytest.FixtureRequest) -> Device:
 
 
 def cuda(request: pytest.FixtureRequest) -> Device:
-    from amc_hw.devices.cuda import CudaDevice
+    from amc_hw.devices.computers.cuda import CudaDevice
 
     try:
         return CudaDevice()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from amc_hw.devices.cuda import CudaDevice
-from amc_hw.devices.machines import ThisMachine
-from amc_hw.devices.profiler_process import ProfilerProcess
+from amc_hw.devices.computers.cuda import CudaDevice
+from amc_hw.devices.computers.machines import ThisMachine
+from amc_hw.devices.computers.profiler_process import ProfilerProcess
 from amc_hw.errors import DeviceError
 
 PROGRAM = """

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amc_hw.devices.android_names import phone_settings
-from amc_hw.devices.devices_file import PhoneSettings, read_address, read_devices_file
+from amc_hw.devices.android.devices_file import PhoneSettings, read_address, read_devices_file
+from amc_hw.devices.android.names import phone_settings
 from amc_hw.devices.registry import open_device
 from amc_hw.errors import UsageError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amc_hw.devices.phone_state import PhoneState, big_cores, read_state
+from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
 
 TOLD = """\
 maximum_khz 0 1593600

@@ -13,10 +13,10 @@ import pytest
 
 from amc_hw.devices import turns as module
 from amc_hw.devices.base import BusyError
-from amc_hw.devices.host import HostDevice
-from amc_hw.devices.onnx import OnnxDevice
+from amc_hw.devices.computers.host import HostDevice
+from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.devices.turns import Turn, measuring, taking_turns
-from amc_hw.file_lock import FileLock
+from amc_hw.runs.file_lock import FileLock
 
 pytest.importorskip("fcntl")
 
@@ -176,7 +176,7 @@ def test_who_closes_its_device_lets_others_measure() -> None:
 
 
 def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from amc_hw import pipeline
+    from amc_hw.pipeline import compress as pipeline
 
     tries: list[str] = []
     device = SimpleNamespace(close=lambda: tries.append("closed"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from commands import amc_hw
 
-from amc_hw.latency.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
+from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
 from amc_hw.latency.table import load_table
 
 FLAGS = "--warmup_runs=5 --warmup_min_secs=0 --num_runs=20 --min_secs=0 --max_secs=100 --num_threads=1"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from amc_hw.devices.profiler_process import ProfilerProcess
+from amc_hw.devices.computers.profiler_process import ProfilerProcess
 from amc_hw.errors import DeviceError
 
 PROGRAM = """

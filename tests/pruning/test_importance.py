@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from amc_hw.errors import UsageError
+from amc_hw.pruning.contexts import find_contexts
 from amc_hw.pruning.importance import Evidence, consumers, find_importance
-from amc_hw.pruning.sites import find_sites
 from amc_hw.pruning.statistics import gather_grams
 from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.trace.groups import trace
@@ -14,10 +14,10 @@ from amc_hw.trace.groups import trace
 
 def evidence_of(model: nn.Module, images: torch.Tensor) -> Evidence:
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
-    sites = find_sites(model, images[:1])
-    grams = gather_grams(model, layers, sites, [images], 20, 0)
+    contexts = find_contexts(model, images[:1])
+    grams = gather_grams(model, layers, contexts, [images], 20, 0)
     groups = trace(model, images[:1]).groups
-    return Evidence(dict(model.named_modules()), grams, sites, lambda: taylor_importance(model, groups, images))
+    return Evidence(dict(model.named_modules()), grams, contexts, lambda: taylor_importance(model, groups, images))
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_reader_without_gram_matrix_means_magnitude(model: nn.Sequential) -> N
     images = torch.randn(8, 2, 8, 8)
     group = trace(model, images).groups[0]
     full = evidence_of(model, images)
-    partial = Evidence(full.modules, {}, full.sites, full.taylor)
+    partial = Evidence(full.modules, {}, full.contexts, full.taylor)
     found = find_importance("reconstruction")(group, partial)
     assert torch.equal(found, find_importance("magnitude")(group, full))
 

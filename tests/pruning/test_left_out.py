@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from amc_hw.data import load_data
+from amc_hw.data.dataset import load_data
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.models.resnet import BasicBlock
+from amc_hw.pipeline.finish import PRUNED, restore
+from amc_hw.pipeline.search import POLICY
+from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.run_folder import write_json
-from amc_hw.stages.finish import PRUNED, restore
-from amc_hw.stages.search import POLICY
-from amc_hw.stages.subject import Subject, make_subject
+from amc_hw.runs.files import write_json
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def trained() -> TrainedModel:
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, 1, 1, bias=False),
@@ -32,44 +32,44 @@ def subject() -> Subject:
     )
     data = load_data("digits", None, 32)
     model(data.train.first(256, 0)[0])  # batch norms with statistics of their own
-    return make_subject(model, data)
+    return make_trained_model(model, data)
 
 
 @pytest.fixture(scope="module")
-def images(subject: Subject) -> Tensor:
-    return subject.data.train.first(128, 1)[0]
+def images(trained: TrainedModel) -> Tensor:
+    return trained.data.train.first(128, 1)[0]
 
 
-def without(subject: Subject, *out: int) -> dict[str, int]:
-    return dict(subject.network.original) | {subject.network.blocks[index].group: 0 for index in out}
+def without(trained: TrainedModel, *out: int) -> dict[str, int]:
+    return dict(trained.network.original) | {trained.network.blocks[index].group: 0 for index in out}
 
 
 @pytest.mark.parametrize("out", [(0,), (1,), (0, 1), (2,)])
-def test_what_follows_makes_up_for_a_block(subject: Subject, images: Tensor, out: tuple[int, ...]) -> None:
-    unseen = subject.data.search.first(64, 2)[0]
+def test_what_follows_makes_up_for_a_block(trained: TrainedModel, images: Tensor, out: tuple[int, ...]) -> None:
+    unseen = trained.data.search.first(64, 2)[0]
     errors = []
     for how in ("none", "residual"):
-        pruner = Pruner(subject.model, subject.network, images, reconstruction=how)
+        pruner = Pruner(trained.model, trained.network, images, reconstruction=how)
         with torch.no_grad():
-            small = pruner.pruned(without(subject, *out), thorough=True)
-            errors.append(float((small(unseen) - subject.model(unseen)).square().mean()))
+            small = pruner.pruned(without(trained, *out), thorough=True)
+            errors.append(float((small(unseen) - trained.model(unseen)).square().mean()))
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_the_same_policy_gives_the_same_network(subject: Subject, images: Tensor) -> None:
-    pruner = Pruner(subject.model, subject.network, images)
-    first = pruner.pruned(without(subject, 1))
-    pruner.pruned(without(subject, 0, 2))
-    pruner.pruned(without(subject))
-    again = pruner.pruned(without(subject, 1))
+def test_the_same_policy_gives_the_same_network(trained: TrainedModel, images: Tensor) -> None:
+    pruner = Pruner(trained.model, trained.network, images)
+    first = pruner.pruned(without(trained, 1))
+    pruner.pruned(without(trained, 0, 2))
+    pruner.pruned(without(trained))
+    again = pruner.pruned(without(trained, 1))
     assert first.state_dict().keys() == again.state_dict().keys()
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in first.state_dict().items())
 
 
-def test_a_run_brings_it_back(subject: Subject, images: Tensor, tmp_path: Path) -> None:
-    policy = without(subject, 0, 2) | {subject.network.blocks[1].group: 8}
-    small = Pruner(subject.model, subject.network, images).pruned(policy)
+def test_a_run_brings_it_back(trained: TrainedModel, images: Tensor, tmp_path: Path) -> None:
+    policy = without(trained, 0, 2) | {trained.network.blocks[1].group: 8}
+    small = Pruner(trained.model, trained.network, images).pruned(policy)
     write_json(tmp_path / POLICY, {"channels": policy})
     save_checkpoint(small, tmp_path / PRUNED)
     with torch.no_grad():
-        assert torch.equal(restore(tmp_path, subject, PRUNED)(images), small(images))
+        assert torch.equal(restore(tmp_path, trained, PRUNED)(images), small(images))

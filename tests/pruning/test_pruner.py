@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.pruning import pruner as pruner_module
+from amc_hw.pruning.contexts import find_contexts
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.pruning.sites import find_sites
 from amc_hw.pruning.statistics import hooked
 from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.groups import Network, trace
@@ -269,7 +269,7 @@ def test_a_network_of_windows_is_reconstructed() -> None:
     model = Windowed().eval()
     network = trace(model, torch.zeros(1, 1, 8, 8))
     images = torch.randn(32, 1, 8, 8)
-    assert find_sites(model, images[:2])["narrow"].partner is not None
+    assert find_contexts(model, images[:2])["narrow"].partner is not None
     small = Pruner(model, network, images).pruned({"wide": 8}, thorough=True)
     assert small(images).shape == (32, 4)
     assert (small(images) - model(images)).std() < 0.5 * model(images).std()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from amc_hw.latency.bounds import Bounds
-from amc_hw.latency.cost import Cost, Term
+from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.policy import Policy
 from amc_hw.search.space import SearchSpace, Step
 

@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from amc_hw.latency.cost import Cost, Term
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.search.auto import AutoStrategy
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import build_strategy

@@ -8,9 +8,9 @@ import pytest
 import torch
 from toy_search import play_toy, toy
 
+from amc_hw.budget.bounds import Limit
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import UsageError
-from amc_hw.latency.bounds import Limit
-from amc_hw.latency.cost import Cost, Term
 from amc_hw.search.agent_file import load_agent, save_agent
 from amc_hw.search.ddpg import Hyperparameters
 from amc_hw.search.ddpg_strategies import DdpgMultiStrategy, TargetAgent, target_spaces

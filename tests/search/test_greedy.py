@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from amc_hw.latency.cost import Cost, Term
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.search.greedy import GreedyStrategy
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategy import Result

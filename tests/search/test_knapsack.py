@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from amc_hw.latency.bounds import Bounds
-from amc_hw.latency.cost import Cost, Term
+from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.search.knapsack import KnapsackStrategy, fill_knapsack
 from amc_hw.search.space import SearchSpace, Step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amc_hw.latency.cost import Cost
+from amc_hw.budget.cost import Cost
 from amc_hw.search.live import CURVE, LEVELS, describe, sparks
 from amc_hw.search.study import Episode, StudyResult
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import BudgetError, UsageError
-from amc_hw.latency.cost import Cost, Term
 from amc_hw.search.space import SearchSpace, Step
 
 STEPS = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from amc_hw.budget.bounds import Limit
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import UsageError
-from amc_hw.latency.bounds import Limit
-from amc_hw.latency.cost import Cost, Term
 from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import STRATEGIES, build_strategy

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.latency.cost import Cost, Term
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import read_study, run_study

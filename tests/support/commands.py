@@ -12,7 +12,7 @@ TINY = f"{Path(__file__).parent / 'tiny.py'}:tiny"
 
 def amc_hw(*arguments: object) -> int:
     """Run a command in this process and return its exit status."""
-    from amc_hw.cli import main
+    from amc_hw.cli.main import main
 
     with patch.object(sys, "argv", ["amc-hw", *map(str, arguments)]):
         try:
@@ -26,6 +26,6 @@ def start_amc_hw(*arguments: object) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own."""
     # Where a shell runs the tests in the background, Ctrl-C is ignored in all they start.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    program += "from amc_hw.cli import main; main()"
+    program += "from amc_hw.cli.main import main; main()"
     command = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -13,7 +13,7 @@ from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import Fingerprint
 
 pytest.importorskip("litert_torch")  # whoever imports this measures files that it writes
-from amc_hw.latency.tflite_graph import TfliteGraph
+from amc_hw.formats.tflite.graph import TfliteGraph
 
 
 class SimulatedDevice:

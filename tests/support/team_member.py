@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from amc_hw.distributed import join
+from amc_hw.training.distributed import join
 
 
 def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
@@ -44,6 +44,6 @@ def check_gradients() -> None:
 
 if __name__ == "__main__":
     check_gradients()
-    from amc_hw.cli import main
+    from amc_hw.cli.main import main
 
     main()

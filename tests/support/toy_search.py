@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 
-from amc_hw.latency.cost import Cost, Term
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.policy import Policy
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategy import Result, Strategy

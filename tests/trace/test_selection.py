@@ -8,7 +8,7 @@ from torch import nn
 
 from amc_hw.errors import UsageError
 from amc_hw.models.zoo import build_model
-from amc_hw.stages.subject import trace_subject
+from amc_hw.pipeline.trained import trace_model
 from amc_hw.trace.groups import trace
 
 
@@ -63,4 +63,4 @@ def test_a_pattern_without_a_layer_names_the_nearest(resnet: nn.Module) -> None:
 
 def test_nothing_left_to_prune(resnet: nn.Module) -> None:
     with pytest.raises(UsageError, match="no layer is left to prune"):
-        trace_subject(resnet, (3, 32, 32), exclude=["*"])
+        trace_model(resnet, (3, 32, 32), exclude=["*"])

@@ -1,0 +1,128 @@
+"""The choices of the next action that leave a budget within reach (AMC, arXiv:1802.03494, algorithm 1)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from amc_hw.budget.cost import Cost, format_cost
+from amc_hw.errors import BudgetError, UsageError
+from amc_hw.policy import Policy
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that a policy may cost, in the unit of the cost's metric."""
+
+    cost: Cost
+    most: float
+
+    def load(self, policy: Policy) -> float:
+        """Return which share of the limit a policy uses; it keeps the limit up to and including 1."""
+        return self.cost(policy) / self.most
+
+
+class Bounds:
+    """Keeps every policy that is decided group by group, in any order, within one or several limits.
+
+    Rounding happens inside the bound: only channel counts that exist are ever offered. Nothing is assumed
+    about the shape of the costs, because measured tables are noisy staircases. The floor, which undecided
+    groups are taken to be at, is every group's smallest choice, except where a wider one is cheaper. As long
+    as the groups decided so far and the floor for the rest fit the limits, the floor's own choice of the next
+    group fits, too; so by induction there is always a choice, and a finished policy never costs more than its
+    limits.
+
+    Args:
+        cost: the budget's cost.
+        choices: the channel counts that each group may keep, ascending.
+        budget: the largest cost allowed, in the unit of the cost's metric.
+        others: further limits that hold at the same time.
+
+    Raises:
+        BudgetError: a limit is no positive number, or the floor does not fit; the message says what does.
+        UsageError: the choices of a group are missing or do not ascend.
+    """
+
+    def __init__(
+        self, cost: Cost, choices: Mapping[str, tuple[int, ...]], budget: float, others: Sequence[Limit] = ()
+    ) -> None:
+        self.limits = (Limit(cost, budget), *others)
+        for group in dict.fromkeys(group for limit in self.limits for group in limit.cost.groups):
+            if group not in choices:
+                raise UsageError(f"the cost depends on group '{group}', which has no choices; give its channel counts.")
+        for group, counts in choices.items():
+            if not counts or any(low >= high for low, high in itertools.pairwise(counts)):
+                raise UsageError(f"the choices of group '{group}' are {counts}; give channel counts that ascend.")
+        for limit in self.limits:
+            if not (math.isfinite(limit.most) and limit.most > 0):
+                raise BudgetError(f"a budget of {limit.most} is no limit; give a positive number.")
+        self.choices = MappingProxyType(dict(choices))
+        self.floor: Policy = MappingProxyType(self._cheapest())
+        for limit in self.limits:
+            least = limit.cost(self.floor)
+            if not least <= limit.most:
+                metric = limit.cost.metric
+                enough = format_cost(metric, least * 1.001)  # so that the rounded number is not too small itself
+                together = " together with the other limits" if others else ""
+                raise BudgetError(
+                    f"a budget of {format_cost(metric, limit.most)} cannot be reached{together}; the least that these "
+                    f"choices reach is {enough}, so give at least that."
+                )
+
+    def load(self, policy: Policy) -> float:
+        """Return which share of its limits a policy uses, of the tightest where there are several."""
+        return max(limit.load(policy) for limit in self.limits)
+
+    def keeps(self, policy: Policy) -> bool:
+        """Tell whether a policy is within all limits."""
+        return all(limit.cost(policy) <= limit.most for limit in self.limits)
+
+    def feasible(self, chosen: Policy, group: str) -> tuple[int, ...]:
+        """Return the choices of ``group`` with which the limits can still be kept.
+
+        Args:
+            chosen: the groups decided so far, each by a choice that was feasible when it was decided.
+            group: the group to decide next.
+
+        Returns:
+            Channel counts, ascending, at least one.
+        """
+        fitting = self.choices[group]
+        for limit in self.limits:
+            costs = self._costs(limit.cost, {**self.floor, **chosen}, group)
+            pairs = zip(self.choices[group], costs, strict=True)
+            fits = {choice for choice, cost in pairs if cost <= limit.most}
+            fitting = tuple([choice for choice in fitting if choice in fits])
+        return fitting
+
+    def _costs(self, cost: Cost, policy: dict[str, int], group: str) -> list[float]:
+        """Return the cost of ``policy`` with each choice of ``group``: only the terms touching it change."""
+        touching = cost.touching(group)
+        untouched = [cost.constant]
+        untouched += [cost.value(i, policy) for i in range(len(cost.terms)) if i not in touching]
+        costs = []
+        for choice in self.choices[group]:
+            policy[group] = choice
+            costs.append(math.fsum(untouched + [cost.value(i, policy) for i in touching]))
+        return costs
+
+    def _cheapest(self) -> dict[str, int]:
+        """Return the smallest choices, changed group by group while that lowers the share of the limits used."""
+        floor = {group: counts[0] for group, counts in self.choices.items()}
+        least, before = self.load(floor), math.inf
+        while least < before:
+            before = least
+            for group, counts in self.choices.items():
+                loads = self._loads(dict(floor), group)
+                if min(loads) < least:
+                    least = min(loads)
+                    floor[group] = counts[loads.index(least)]
+        return floor
+
+    def _loads(self, policy: dict[str, int], group: str) -> list[float]:
+        """Return the share of the tightest limit that ``policy`` uses with each choice of ``group``."""
+        shares = [[c / limit.most for c in self._costs(limit.cost, dict(policy), group)] for limit in self.limits]
+        return [max(at_choice) for at_choice in zip(*shares, strict=True)]

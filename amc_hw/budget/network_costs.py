@@ -1,0 +1,74 @@
+"""What policies cost: every metric that a budget can be on, as a sum over a network's layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from amc_hw.budget.cost import Cost, Term
+from amc_hw.policy import Policy
+from amc_hw.trace.network import Layer, Network
+
+BYTES_OF_A_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class NetworkCosts:
+    """What a policy costs: predicted latency, MACs, parameters and bytes of the exported file."""
+
+    latency_ms: Cost
+    macs: Cost
+    params: Cost
+    size_bytes: Cost
+
+    def of(self, metric: str) -> Cost:
+        """Return the cost of a metric."""
+        cost: Cost = getattr(self, metric)
+        return cost
+
+
+def network_costs(network: Network, latency: Cost, file_bytes: int) -> NetworkCosts:
+    """Return the costs of a traced network; MACs, parameters and bytes are counted layer by layer.
+
+    Args:
+        network: the trace.
+        latency: its predicted latency.
+        file_bytes: of the exported original; what is no weight or bias of a layer in it stays as it is.
+    """
+    counted = [(parameter.groups, parameter.size) for parameter in network.parameters]
+    terms, constant = _terms(counted, network.original)
+    params = Cost("params", terms, constant + network.other_params)
+    own = {layer.name: layer for layer in network.layers}.values()  # a layer that is called twice is stored once
+    stored = [(layer.policy_groups, _stored(layer)) for layer in own]
+    terms, constant = _terms(stored, network.original)
+    others = file_bytes - sum(count(network.original) for _, count in stored)
+    return NetworkCosts(latency, macs_cost(network), params, Cost("size_bytes", terms, constant + others))
+
+
+def macs_cost(network: Network) -> Cost:
+    """Return the multiply-accumulates of a traced network as a cost."""
+    layers = [(layer.policy_groups, layer.macs) for layer in network.layers]
+    terms, constant = _terms(layers, network.original)
+    return Cost("macs", terms, constant + network.other_macs)
+
+
+def _stored(layer: Layer) -> Callable[[Policy], float]:
+    """Return the bytes of a layer's weights and of its biases, which batch norms are folded into."""
+    return lambda policy: BYTES_OF_A_FLOAT * (layer.weights(policy) + layer.biases(policy))
+
+
+def _terms(
+    counted: Sequence[tuple[tuple[str, ...], Callable[[Policy], float]]], original: Policy
+) -> tuple[list[Term], float]:
+    """Split summands into terms that follow the policy and a constant."""
+    terms, constant = [], 0.0
+    for groups, count in counted:
+        if groups:
+            terms.append(Term(groups, _by_position(groups, count)))
+        else:
+            constant += count(original)
+    return terms, constant
+
+
+def _by_position(groups: tuple[str, ...], count: Callable[[Policy], float]) -> Callable[[tuple[int, ...]], float]:
+    return lambda channels: count(dict(zip(groups, channels, strict=True)))

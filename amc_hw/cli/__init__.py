@@ -1,0 +1,5 @@
+"""The command line."""
+
+from amc_hw.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,330 @@
+"""The command line: parses, calls, prints, exits. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from amc_hw import __version__
+from amc_hw.cli.options import (
+    Compute,
+    DataName,
+    DataRoot,
+    DeviceName,
+    Epochs,
+    Json,
+    Model,
+    Run,
+    Seed,
+    TableFile,
+    example,
+)
+from amc_hw.cli.search import compress, search
+from amc_hw.cli.sparsify import sparsify
+from amc_hw.cli.sweep import sweep
+from amc_hw.cli.table import app as table_app
+from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say, say_warnings, watch_for_interrupts
+from amc_hw.errors import AmcHwError
+from amc_hw.processes import is_first_process, require_one_process
+from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL
+
+LISTED_REPEATS = 6
+
+app = typer.Typer(
+    help="Compress a CNN to a latency budget measured on the device it will run on.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(table_app, name="table")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of a failure")] = False,
+) -> None:
+    if version:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+    if context.invoked_subcommand not in (None, "train", "finetune"):
+        require_one_process(context.invoked_subcommand)
+
+
+@app.command(epilog=example("amc-hw devices"))
+def devices(
+    clean: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="DEVICE", help="remove everything that amc-hw ever put on a phone: android, pixel1 ..."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what can be measured here, and what is missing for the rest."""
+    from amc_hw.devices.registry import clean_device, found_devices
+
+    if clean is not None:
+        clean_device(clean)
+        if json:
+            print_json({"cleaned": clean})
+        else:
+            say(f"{clean}: nothing of amc-hw is left there")
+        return
+    found = found_devices()
+    if json:
+        print_json([{"name": d.name, "description": d.description, "missing": d.missing} for d in found])
+        return
+    rows = [(d.name, d.description, f"missing: {d.missing}" if d.missing else "ready") for d in found]
+    print_table("", ("device", "what it is", "state"), rows)
+
+
+@app.command(
+    epilog=example("amc-hw train --model resnet20 --data cifar10 --epochs 160 --lr 0.1 --batch-size 128 --out r20.pt")
+)
+def train(
+    out: Annotated[Path, typer.Option(help="file for the trained weights")],
+    model: Model = DEMO_MODEL,
+    data: DataName = DEMO_DATA,
+    data_root: DataRoot = None,
+    epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 14,
+    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
+    weight_decay: Annotated[float, typer.Option(help="of the weights; biases and batch norms have none", min=0)] = 1e-3,
+    compute: Compute = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
+    from amc_hw.models.checkpoint import save_checkpoint
+    from amc_hw.pipeline.trained import load_model_and_data, require_classes
+    from amc_hw.runs.files import require_writable
+    from amc_hw.training import loop as training
+    from amc_hw.training.compute import find_compute
+
+    place = find_compute(compute)
+    if is_first_process():
+        require_writable(out)
+    network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
+    require_classes(network, loaded)
+    loaded = loaded.on(place)
+    state = out.with_name(out.name + ".state")
+    with progress_bar() as report:
+        history = training.train(
+            network,
+            loaded,
+            epochs=epochs,
+            lr=lr,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            seed=seed,
+            device=place,
+            progress=report,
+            state_path=state,
+        )
+    if not is_first_process():
+        return
+    save_checkpoint(network, out)
+    state.unlink(missing_ok=True)
+    accuracy = training.evaluate(network, loaded.test, device=place)
+    if json:
+        print_json({"checkpoint": str(out), "search_accuracy": history.kept_accuracy, "test_accuracy": accuracy})
+    else:
+        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the search split)")
+
+
+@app.command(epilog=example("amc-hw profile --device host --model torchvision:mobilenet_v2"))
+def profile(
+    model: Model = DEMO_MODEL,
+    device: DeviceName = "host",
+    table: TableFile = None,
+    image_size: Annotated[
+        Optional[int], typer.Option(help="side of the images in pixels, by default the model's own", min=8)  # noqa: UP045
+    ] = None,
+    classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Build or extend the latency table of a device for a network; nothing it knows is measured again."""
+    from amc_hw.pipeline.compress import profile_model
+
+    with progress_bar() as report:
+        measured, path = profile_model(model, device, table, image_size, classes, seed, report)
+    errors = {k: e.model_dump() for k, e in measured.errors.items()}
+    if json:
+        print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": measured.notes})
+        return
+    answer(f"{path}: {len(measured.entries)} entries of {len(measured.families())} kinds of operators")
+    for network in dict.fromkeys((c.structure, c.model) for c in measured.calibration):
+        error = measured.errors.get(network[0])
+        if error:
+            answer(f"{network[1]}: predictions were off by {error.mean:.1%} on average, {error.worst:.1%} at worst")
+    for note in measured.notes:
+        say(f"note: {note}")
+
+
+_SEARCH = example("amc-hw search --model resnet20 --checkpoint r20.pt --data cifar10 --latency 0.6x --run runs/r20")
+app.command(epilog=_SEARCH)(search)
+
+
+@app.command(epilog=example("amc-hw finetune --run runs/r20 --epochs 30"))
+def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json = False) -> None:
+    """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
+    from amc_hw.pipeline import finish
+    from amc_hw.pipeline.compress import open_trained
+    from amc_hw.runs.file_lock import exclusive
+    from amc_hw.training.compute import find_compute
+    from amc_hw.training.loop import evaluate
+
+    config, trained = open_trained(run, find_compute(compute))
+    with progress_bar() as report, exclusive(run, report) if is_first_process() else nullcontext():
+        network = finish.finetune(run, trained, epochs, config.seed, report)
+    if not is_first_process():
+        return
+    accuracy = evaluate(network, trained.data.search, device=trained.compute)
+    if json:
+        print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})
+    else:
+        answer(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split, which was learned, too")
+        say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")
+
+
+@app.command(epilog=example("amc-hw export --run runs/r20 --format tflite"))
+def export(
+    run: Run,
+    format: Annotated[str, typer.Option("--format", help="tflite, onnx, aten (for --device cuda) or torch")] = "tflite",
+    json: Json = False,
+) -> None:
+    """Write a run's network as a file for devices."""
+    from amc_hw.pipeline import finish
+    from amc_hw.pipeline.compress import open_trained
+
+    _, trained = open_trained(run)
+    path = finish.export(run, trained, format, finish.batch_of(run))
+    if json:
+        print_json({"file": str(path), "bytes": path.stat().st_size})
+    else:
+        answer(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+@app.command(epilog=example("amc-hw evaluate runs/r20/model.tflite --data npz:cifar10"))
+def evaluate(
+    file: Annotated[Optional[Path], typer.Argument(help="a .tflite or .onnx file")] = None,  # noqa: UP045
+    run: Annotated[Optional[Path], typer.Option("--run", help="or a run folder")] = None,  # noqa: UP045
+    data: Annotated[Optional[str], typer.Option(help="data set; by default the run's")] = None,  # noqa: UP045
+    data_root: DataRoot = None,
+    json: Json = False,
+) -> None:
+    """Print the top-1 accuracy on the test set of an exported file or of a run's network."""
+    from amc_hw.pipeline.compress import evaluate_on_test
+
+    with progress_bar() as report:
+        name, accuracy = evaluate_on_test(file, run, data, data_root, report)
+    if json:
+        print_json({"evaluated": name, "accuracy": accuracy})
+    else:
+        answer(f"{name}: {accuracy:.2%} of the test set")
+
+
+@app.command(epilog=example("amc-hw benchmark model.tflite --device host:threads=2"))
+def benchmark(
+    files: Annotated[list[Path], typer.Argument(help="exported files; several are timed in turns")],
+    device: DeviceName = "host",
+    warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = 100,
+    runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = 200,
+    repeats: Annotated[int, typer.Option(help="how often all is repeated; more where these disagree", min=1)] = 3,
+    out: Annotated[Optional[Path], typer.Option(help="file for every sample, as JSON; logs go beside it")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """Time exported files on a device: 3 x (100 warm-up + 200 runs), more where these disagree."""
+    from amc_hw.devices.registry import open_device
+    from amc_hw.devices.turns import taking_turns
+    from amc_hw.profiling.benchmark import Protocol, write_benchmark, write_logs
+    from amc_hw.profiling.benchmark import benchmark as time_files
+    from amc_hw.runs.files import require_writable
+
+    protocol = Protocol(warmup, runs, repeats)
+    if out is not None:
+        require_writable(out)
+    opened = open_device(device)
+    try:
+        with progress_bar() as report:
+            timings = time_files(opened, {str(file): file for file in files}, protocol, taking_turns(opened, report))
+        if out is not None:
+            write_benchmark(out, opened, protocol, timings)
+        elif logs := write_logs(Path("benchmark-logs") / time.strftime("%Y-%m-%d_%H-%M-%S"), timings):
+            say(f"logs: {logs[0].parent}")
+    finally:
+        opened.close()
+    if json:
+        print_json([timing.document() for timing in timings.values()])
+        return
+    rows = []
+    for timing in timings.values():
+        p90 = "" if timing.p90_ms is None else f"{timing.p90_ms:.3f}"
+        state = "unstable" if timing.unstable else "steady"
+        means = " ".join(f"{mean:.3f}" for mean in timing.means_ms)
+        if len(timing.means_ms) > LISTED_REPEATS:
+            means = f"{len(timing.means_ms)} from {min(timing.means_ms):.3f} to {max(timing.means_ms):.3f}"
+        rows.append((timing.name, f"{timing.latency_ms:.3f}", means, p90, f"{timing.doubt:.1%}", state))
+    print_table("", ("file", "ms", "means of the repeats", "p90", "error", "state"), rows)
+
+
+@app.command(epilog=example("amc-hw report --run runs/r20"))
+def report(
+    runs: Annotated[Optional[list[Path]], typer.Argument(help="run folders to hold against each other")] = None,  # noqa: UP045
+    run: Annotated[Optional[Path], typer.Option("--run", help="the one run folder to draw")] = None,  # noqa: UP045
+    out: Annotated[Path, typer.Option(help="file for the comparison of several runs")] = Path("compare.html"),
+    json: Json = False,
+) -> None:
+    """Draw report.html from what a run folder holds, or one page that compares several runs."""
+    from amc_hw.errors import UsageError
+    from amc_hw.report.compare import compare_report
+    from amc_hw.report.html import write_report
+
+    folders = list(dict.fromkeys([*([run] if run else []), *(runs or [])]))
+    if not folders:
+        raise UsageError("name a run folder, or several to compare: amc-hw report --run DIR, amc-hw report DIR DIR")
+    path = write_report(folders[0]) if len(folders) == 1 else compare_report(folders, out)
+    if json:
+        print_json({"report": str(path)})
+    else:
+        answer(str(path))
+
+
+_COMPRESS = example("amc-hw compress --model resnet20 --checkpoint r20.pt --data cifar10 --latency 12ms --run runs/r20")
+app.command(epilog=_COMPRESS)(compress)
+app.command(epilog=example("amc-hw sweep --latency 0.3x,0.5x,0.7x --seeds 3"))(sweep)
+app.command(epilog=example("amc-hw sparsify --size 0.2x --rounds 0.5x,0.35x --run runs/sparse"))(sparsify)
+
+
+def main() -> None:
+    """Run the command line; every failure is one sentence on stderr and an exit status."""
+    debug = "--debug" in sys.argv[1:]
+    watch_for_interrupts()
+    say_warnings()
+    try:
+        app(prog_name="amc-hw")
+    except AmcHwError as error:
+        if debug:
+            raise
+        say(f"error: {error}")
+        sys.exit(error.exit_status)
+    except SystemExit as stop:
+        if stop.code == 130:  # click turned Ctrl-C into it
+            again = {"benchmark", "evaluate", "export"} & set(sys.argv[1:2])
+            say("stopped; nothing was kept." if again else "stopped; the same command goes on from here.")
+        raise
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        say(f"error: {type(error).__name__}: {error}; run it with amc-hw --debug ... to see where.")
+        sys.exit(1)

@@ -1,0 +1,263 @@
+"""The commands below ``amc-hw table``: they parse, call and print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from amc_hw.cli.options import DeviceName, Json, Model, Seed, TableFile, example
+from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+
+app = typer.Typer(
+    help="Look into a latency table, hold it against the device, make one from logs.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Plot = Annotated[Optional[Path], typer.Option("--plot", help="file for a picture, .png or .svg")]  # noqa: UP045
+Out = Annotated[Path, typer.Option(help="file for the table")]
+
+
+@app.command(
+    "show", epilog=example("amc-hw table show lookup_tables/pixel1.json --plot layer.png --layer '14x14xC k=1x1'")
+)
+def show(
+    file: Annotated[Path, typer.Argument(help="a latency table")],
+    plot: Plot = None,
+    layer: Annotated[str, typer.Option(help="the layer to plot: a part of its operator's name")] = "",
+    json: Json = False,
+) -> None:
+    """Print what a latency table holds; plot a layer's latency against its channels."""
+    from amc_hw.latency.prediction import Predictor
+    from amc_hw.latency.table import load_table
+    from amc_hw.report.table_plots import find_family, plot_layer
+
+    loaded = load_table(file)
+    predictor, rows = Predictor(loaded), []
+    if plot is not None:
+        plot_layer(predictor, find_family(predictor, layer), plot)
+    for family, entries in sorted(loaded.families().items()):
+        surface = predictor.surface(family)
+        spans = (
+            _span([e.c_in for e in entries]),
+            _span([e.c_out for e in entries]),
+            _span([e.mean_us for e in entries]),
+        )
+        unstable = sum(e.unstable for e in entries)
+        rows.append((family, str(len(entries)), *spans, str(surface.tile) if surface else "", str(unstable)))
+    if json:
+        names = ("family", "entries", "c_in", "c_out", "mean_us", "tile", "unstable")
+        document = loaded.model_dump(exclude={"entries"})
+        print_json({**document, "families": [dict(zip(names, row, strict=True)) for row in rows]})
+        return
+    for field, value in loaded.fingerprint.model_dump().items():
+        answer(f"{field:16} {value}")
+    print_table("", ("operator", "entries", "c_in", "c_out", "us", "tile", "unstable"), rows)
+    for name, error in _left_out(loaded).items():
+        answer(f"{name}: predicted {error:+.1%} off by the other networks' measurements")
+    for note in loaded.notes:
+        say(f"note: {note}")
+    if plot is not None:
+        answer(f"plot: {plot}")
+
+
+def _require_table_or_none(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write a table over something else, or over what it is made from."""
+    from amc_hw.errors import TableError, UsageError
+    from amc_hw.latency.table import load_table
+
+    if out.resolve() in [file.resolve() for file in inputs]:
+        raise UsageError(f"--out {out} is one of the files to read; name another.")
+    if out.is_file():
+        try:
+            load_table(out)
+        except TableError as error:
+            raise UsageError(f"--out {out} exists and is no latency table to replace ({error})") from error
+
+
+def _span(values: Sequence[float]) -> str:
+    texts = (f"{value:.1f}" if isinstance(value, float) else str(value) for value in (min(values), max(values)))
+    return "..".join(dict.fromkeys(texts))
+
+
+def _left_out(table: Any) -> dict[str, float]:
+    return {name: error for found in table.errors.values() for name, error in found.left_out.items()}
+
+
+@app.command("check", epilog=example("amc-hw table check --device host --model mobilenet_v2 --networks 30 --seed 1"))
+def check(
+    model: Model,
+    device: DeviceName = "host",
+    table: TableFile = None,
+    networks: Annotated[int, typer.Option(help="random pruned networks to measure", min=1)] = 30,
+    image_size: Annotated[
+        Optional[int], typer.Option(help="side of the images in pixels, by default the model's own", min=8)  # noqa: UP045
+    ] = None,
+    classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
+    export_all: Annotated[
+        bool, typer.Option("--export-all", help="export every network; by default the first, the others are written")
+    ] = False,
+    plot: Plot = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure random pruned networks on the device and say how far the table's predictions are off."""
+    from amc_hw.pipeline.compress import check_predictions
+    from amc_hw.report.table_plots import check_ending, plot_prediction
+
+    if plot is not None:
+        check_ending(plot)
+    with progress_bar() as report:
+        found = check_predictions(model, device, table, image_size, classes, networks, seed, export_all, report)
+    if plot is not None:
+        predicted = [network.predicted_ms for network in found.networks]
+        measured = [network.measured_ms for network in found.networks]
+        plot_prediction(predicted, measured, f"{model} on {device}, seed {seed}", plot)
+    if json:
+        print_json(
+            {
+                "table": str(found.table),
+                "notes": list(found.notes),
+                "model": model,
+                "device": device,
+                "seed": seed,
+                "mean_error": found.mean_error,
+                "worst_error": found.worst_error,
+                "bias": found.bias,
+                "rank_correlation": found.rank_correlation,
+                "repeatability": found.repeatability,
+                "drift": found.drift,
+                "networks": [{**asdict(network), "error": network.error} for network in found.networks],
+            }
+        )
+        return
+    rows = [
+        (str(number), f"{n.predicted_ms:.4g}", f"{n.measured_ms:.4g}", f"{n.error:+.1%}", f"{n.spread:.1%}")
+        for number, n in enumerate(found.networks, start=1)
+    ]
+    print_table("", ("network", "predicted ms", "measured ms", "error", "spread"), rows)
+    rank, again = (
+        "none" if value is None else f"{value:.4f}" for value in (found.rank_correlation, found.repeatability)
+    )
+    answer(
+        f"mean error {found.mean_error:.2%}, worst {found.worst_error:.2%}, bias {found.bias:+.2%}, "
+        f"rank correlation {rank} (one half of the measurements with the other: {again})"
+    )
+    if steady := found.at_speed_of_table():
+        answer(
+            f"the original's time has changed by {found.drift:+.2%} since the table was made; with that divided out: "
+            f"mean error {steady.mean_error:.2%}, worst {steady.worst_error:.2%}, bias {steady.bias:+.2%}"
+        )
+    for note in found.notes:
+        say(f"note of the table: {note}")
+    if plot is not None:
+        answer(f"plot: {plot}")
+
+
+@app.command(
+    "import",
+    epilog=example(
+        "amc-hw table import logs/*.txt --model mobilenet_v1 --channels logs/channels.json "
+        "--device-name 'Google Pixel 1' --out pixel1.json"
+    ),
+)
+def import_(
+    logs: Annotated[list[Path], typer.Argument(help="what benchmark_model printed, a file for each run")],
+    model: Annotated[str, typer.Option(help="what was run: a .tflite file, or mobilenet_v1 (TensorFlow's)")],
+    device_name: Annotated[str, typer.Option(help="model of the phone, board or machine")],
+    out: Out,
+    channels: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="JSON file with the channels of each variant of mobilenet_v1; see lookup_tables/README.md"),
+    ] = None,
+    profile: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="file of --op_profiling_output_file, csv or proto; once for each log, in order"),
+    ] = None,
+    processor: Annotated[str, typer.Option(help="system on chip or processor")] = "not said",
+    system: Annotated[str, typer.Option(help="operating system and version")] = "not said",
+    runtime_version: Annotated[str, typer.Option(help="TensorFlow Lite's, or its binary's sha256")] = "not said",
+    threads: Annotated[int, typer.Option(help="threads of the runtime", min=1)] = 1,
+    cores: Annotated[str, typer.Option(help="processor numbers that it was held to")] = "not said",
+    delegate: Annotated[str, typer.Option(help="what ran the network; by default what the logs say, or none")] = "",
+    dtype: Annotated[str, typer.Option(help="of the weights and activations")] = "float32",
+    json: Json = False,
+) -> None:
+    """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
+    from amc_hw.latency.table import Fingerprint
+    from amc_hw.profiling.import_logs import import_logs
+    from amc_hw.profiling.logged_files import delegate_of, logged_networks
+
+    _require_table_or_none(out, [*logs, *(profile or []), *([channels] if channels else [])])
+    networks = logged_networks(logs, profile or [], model, channels)
+    fingerprint = Fingerprint(
+        device=device_name,
+        processor=processor,
+        system=system,
+        runtime="tflite",
+        runtime_version=runtime_version,
+        threads=threads,
+        cores=cores,
+        delegate=delegate or delegate_of(networks),
+        dtype=dtype,
+    )
+    table = import_logs(networks, fingerprint, ", ".join(log.name for log in logs))
+    table.save(out)
+    if json:
+        print_json({"table": str(out), "entries": len(table.entries), "left_out": _left_out(table)})
+        return
+    answer(f"{out}: {len(table.entries)} entries of {len(table.families())} kinds of operators from {len(logs)} logs")
+    for note in table.notes[1:]:  # the first one names the logs
+        say(f"warning: {note}")
+    for name, error in _left_out(table).items():
+        answer(f"{name}: predicted {error:+.1%} off by the other networks' logs")
+
+
+@app.command("merge", epilog=example("amc-hw table merge monday.json tuesday.json --out both.json"))
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="tables of one device, two at least")],
+    out: Out,
+    json: Json = False,
+) -> None:
+    """Join tables with the same fingerprint; others are refused."""
+    from amc_hw.latency.merge import merge as join
+    from amc_hw.latency.table import load_table
+
+    _require_table_or_none(out, files)
+    joined = join({str(file): load_table(file) for file in files})
+    joined.save(out)
+    if json:
+        print_json({"table": str(out), "entries": len(joined.entries), "networks": len(joined.calibration)})
+    else:
+        answer(f"{out}: {len(joined.entries)} entries of {len(joined.families())} kinds of operators")
+
+
+@app.command("diff", epilog=example("amc-hw table diff pixel1.json pixel2.json"))
+def diff(
+    first: Annotated[Path, typer.Argument(help="a latency table")],
+    second: Annotated[Path, typer.Argument(help="another, of the same device or not")],
+    json: Json = False,
+) -> None:
+    """Say how much slower or faster operators are by the second table than by the first."""
+    from amc_hw.latency.diff import diff as compare
+    from amc_hw.latency.table import load_table
+
+    found = compare(load_table(first), load_table(second))
+    if json:
+        print_json(asdict(found))
+        return
+    for field in found.fields:
+        answer(f"differs: {field}")
+    if found.ratios:
+        rows = [
+            (r.kind, str(r.entries), f"{r.median:.3f}", f"{r.lowest:.3f}", f"{r.highest:.3f}") for r in found.ratios
+        ]
+        print_table("", ("operator", "entries", "median ratio", "lowest", "highest"), rows)
+        answer(f"{found.exact} of {found.ratios[0].entries} entries were measured at the same channels by both")
+    else:
+        answer("the tables have no operator in common")
+    answer(f"operators only in {first}: {len(found.only_first)}; only in {second}: {len(found.only_second)}")

@@ -1,0 +1,248 @@
+"""A phone as a device: TensorFlow Lite's benchmark_model, over adb, on a phone that is cool and not held back."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from amc_hw.devices.android.adb import Adb, Limits, Output
+from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError
+from amc_hw.devices.android.benchmark_model import (
+    BenchmarkKilledError,
+    find_binary,
+    read_run,
+    run_command,
+)
+from amc_hw.devices.android.devices_file import PhoneSettings
+from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
+from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
+from amc_hw.devices.base import BusyError, Kernel, NotConnectedError, Times
+from amc_hw.errors import DeviceError, UsageError
+from amc_hw.latency.table import Fingerprint
+from amc_hw.profiling.plan import Effort
+from amc_hw.runs.file_lock import FileLock
+
+_LOG = logging.getLogger(__name__)
+
+TRIES = 3
+"""Times that a measurement is begun again because the phone got hot or the benchmark was killed."""
+
+GRACE_S = 30.0
+"""How much longer than the phone itself we wait for a run to end."""
+
+OLDEST_SDK = 24
+"""Android 7: the first whose adb tells a command's exit status."""
+
+_PROPERTIES = {
+    "manufacturer": "ro.product.manufacturer",
+    "model": "ro.product.model",
+    "codename": "ro.product.device",
+    "abi": "ro.product.cpu.abi",
+    "soc": "ro.soc.model",
+    "board": "ro.board.platform",
+    "hardware": "ro.hardware",
+    "android": "ro.build.version.release",
+    "sdk": "ro.build.version.sdk",
+    "build": "ro.build.fingerprint",
+    "serial": "ro.serialno",
+}
+
+
+def read_properties(adb: Adb, timeout_s: float) -> dict[str, str]:
+    """Ask a phone what it is: `_PROPERTIES`' names -> values, "" where it does not tell."""
+    output = adb.run("; ".join(f"getprop {name}" for name in _PROPERTIES.values()), timeout_s)
+    lines = [line.strip() for line in output.stdout.splitlines()]
+    return dict(zip(_PROPERTIES, [*lines, *[""] * len(_PROPERTIES)], strict=False))
+
+
+class AndroidDevice:
+    """A phone.
+
+    Args:
+        name: as the user wrote it.
+        adb: the way to it.
+        settings: how to measure.
+        limits: the longest waits.
+        sleep: waits; tests bring their own.
+
+    Raises:
+        NotConnectedError: it is another phone than the name promises.
+        BusyError: another amc-hw measures there.
+        DeviceError: its Android is too old.
+    """
+
+    format = "tflite"
+    effort = Effort(networks=24, warmup=2, runs=30, samples=1, calibration=12, visits=1, visit_warmup=10, visit_runs=40)
+    """The whole table of a network in 24 + 12 starts of benchmark_model; docs/devices.md has the arithmetic."""
+
+    def __init__(
+        self,
+        name: str,
+        adb: Adb,
+        settings: PhoneSettings,
+        limits: Limits,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.name = name
+        self.notes: list[str] = []
+        self._settings = settings
+        self._limits = limits
+        self._sleep = sleep
+        self._properties = read_properties(adb, limits.command_s)
+        if settings.codenames and self._properties["codename"] not in settings.codenames:
+            raise NotConnectedError(
+                f"the phone {adb.serial} is a {self._properties['model'] or 'phone of another kind'}, not a {name}; "
+                f"name it: --device android:{adb.serial}"
+            )
+        sdk = self._properties["sdk"]
+        if sdk.isdecimal() and int(sdk) < OLDEST_SDK:
+            raise DeviceError(
+                f"the phone {adb.serial} has Android {self._properties['android']}; 7 or later is needed."
+            )
+        serial = self._properties["serial"] or adb.serial
+        self._lock = FileLock(serial)
+        if not self._lock.take():
+            raise BusyError(f"another amc-hw is measuring on the phone {serial}; wait until it is done.")
+        self._session = AndroidSession(adb, limits, sleep)
+        self._cores: tuple[int, ...] | None = settings.cores
+        self._binary: tuple[Path, str] | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this session has cost the phone so far."""
+        return self._session.traffic
+
+    def fingerprint(self) -> Fingerprint:
+        """Tell what the measurements of this phone belong to."""
+        known = self._properties
+        cores = self._measured_cores()
+        return Fingerprint(
+            device=" ".join(filter(None, (known["manufacturer"], known["model"]))) or "unknown phone",
+            processor=known["soc"] or known["board"] or known["hardware"] or "unknown",
+            system=f"Android {known['android']} ({known['build']})",
+            runtime="benchmark_model",
+            runtime_version=f"sha256:{self._runtime()[1]}",
+            threads=self._settings.threads,
+            cores=",".join(map(str, cores)) or "any",
+            delegate=self._settings.delegate,
+        )
+
+    def time_model(self, file: Path, *, warmup: int, runs: int) -> Times:
+        """Return the mean of the runs alone, which is all that benchmark_model tells of them, and its log."""
+        log, output = self._measure(file, warmup, runs, with_kernels=False)
+        statistics = {name: float(value) for name, value in asdict(log.regular).items() if value is not None}
+        return Times([log.regular.avg_us], statistics, output.stdout + output.stderr)
+
+    def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
+        """See `Device.time_kernels`; a kernel's one sample is its mean over the runs."""
+        log, _ = self._measure(file, warmup, runs, with_kernels=True)
+        if any(operator.times_called != 1 for operator in log.operators):
+            raise DeviceError(
+                f"benchmark_model adds up several kernels of {file.name} under one name, because the delegate runs it "
+                "in several parts; its operators cannot be told apart."
+            )
+        if not log.operators:
+            raise DeviceError(f"benchmark_model reported no kernels of {file.name}.")
+        return [Kernel(operator.type, (operator.avg_us,)) for operator in log.operators]
+
+    def clean(self) -> None:
+        """Remove everything that amc-hw ever put on the phone."""
+        self._session.remove_folder()
+
+    def close(self) -> None:
+        """Leave the phone as it was found."""
+        try:
+            self._session.close()
+        finally:
+            self._lock.release()
+
+    def _measure(self, file: Path, warmup: int, runs: int, *, with_kernels: bool) -> tuple[BenchmarkLog, Output]:
+        """Run a file while the phone is cool from beginning to end; begin again where it was not."""
+        cores = self._measured_cores()
+        trouble = ""
+        for tried in range(1, TRIES + 1):
+            self._wait_until_cool(cores)
+            output, profile = self._session.recovering(lambda: self._run(file, warmup, runs, cores, with_kernels))
+            try:
+                log = read_run(output, profile, warmup, runs, self._limits.run_s)
+            except (BenchmarkKilledError, BenchmarkLogError):
+                if tried > 1:
+                    raise
+                continue  # once may be chance: low memory, a full pipe
+            trouble = self._state().trouble(cores)
+            if not trouble:
+                return log, output
+        raise DeviceError(
+            f"the phone {self.name} got too hot in {TRIES} measurements of {file.name} ({trouble}); cool it with a "
+            "fan, take its case off and run the same command again: what was measured is kept."
+        )
+
+    def _run(
+        self, file: Path, warmup: int, runs: int, cores: tuple[int, ...], with_kernels: bool
+    ) -> tuple[Output, bytes | None]:
+        session = self._session
+        binary, digest = self._runtime()
+        program = session.place(binary, f"benchmark_model-{digest[:20]}", executable=True)
+        model = session.place_model(file)
+        profile = f"{FOLDER}/models/profile.pb" if with_kernels else None
+        command = run_command(
+            program,
+            model,
+            warmup=warmup,
+            runs=runs,
+            threads=self._settings.threads,
+            delegate=self._settings.delegate,
+            mask=sum(1 << core for core in cores) or None,
+            limit_s=self._limits.run_s,
+            profile=profile,
+        )
+        if profile is not None:
+            command = f"rm -f {shlex.quote(profile)}; {command}"
+        session.traffic.starts += 1
+        output = session.run(command, self._limits.run_s + GRACE_S)
+        if profile is None or output.status:
+            return output, None
+        return output, session.adb.pull(profile)
+
+    def _runtime(self) -> tuple[Path, str]:
+        """Return the benchmark_model for this phone, and its sha256."""
+        if self._binary is None:
+            file = find_binary(self._properties["abi"], self._settings.benchmark_model)
+            self._binary = file, hashlib.sha256(file.read_bytes()).hexdigest()
+        return self._binary
+
+    def _measured_cores(self) -> tuple[int, ...]:
+        """Return the cores to use, empty for any; the phone's fastest where nobody named some."""
+        if self._cores is None:
+            state = self._state()
+            self._cores = big_cores(state.maximum_khz, self._settings.threads)
+            self.notes += [f"the phone does not tell {what}" for what in state.refused]
+        if self._cores and self._settings.threads > len(self._cores):
+            raise UsageError(
+                f"{self._settings.threads} threads need as many cores, and {len(self._cores)} are used "
+                f"({', '.join(map(str, self._cores))}); give fewer threads, or name more cores as a mask: cores=ff."
+            )
+        return self._cores
+
+    def _state(self) -> PhoneState:
+        output = self._session.recovering(lambda: self._session.script("state.sh"))
+        return read_state(output.stdout)
+
+    def _wait_until_cool(self, cores: tuple[int, ...]) -> None:
+        """Wait while the phone is hot or held back; raise DeviceError with the reason when that takes too long."""
+        deadline, told = time.monotonic() + self._limits.cool_s, ""
+        while trouble := self._state().trouble(cores):
+            if trouble != told:
+                _LOG.warning("the phone %s has to wait (%g s at most): %s", self.name, self._limits.cool_s, trouble)
+                told = trouble
+            if time.monotonic() > deadline:
+                raise DeviceError(
+                    f"the phone {self.name} did not become ready within {self._limits.cool_s:g} s: {trouble}; let it "
+                    "cool, turn battery saver off and run the same command again: what was measured is kept."
+                )
+            self._sleep(self._limits.cool_poll_s)

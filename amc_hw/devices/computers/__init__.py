@@ -1,0 +1,1 @@
+"""Devices that a profiler program times: this computer, others behind ssh, NVIDIA GPUs."""

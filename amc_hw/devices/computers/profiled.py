@@ -1,0 +1,112 @@
+"""What all devices share that are measured by a profiler program, here or on another machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from amc_hw.devices.base import Kernel, NotConnectedError
+from amc_hw.devices.computers.machines import Machine
+from amc_hw.devices.computers.profiler_process import ProfilerDiedError
+from amc_hw.errors import DeviceError
+from amc_hw.latency.table import Fingerprint
+
+
+class ProfiledDevice:
+    """A device behind a program of the folder ``profilers``.
+
+    Args:
+        name: as the user wrote it.
+        machine: where the program runs.
+        program: its file name.
+        arguments: what it is started with.
+        file_format: what it runs.
+        threads: of the runtime.
+        dtype: of the weights and activations while the model runs.
+        batch_size: images for each run.
+
+    Attributes:
+        turn: this program's turns at the machine.
+
+    Raises:
+        NotConnectedError: the machine is not in reach.
+        DeviceError: the program cannot run there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        machine: Machine,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        file_format: str,
+        threads: int = 1,
+        dtype: str = "float32",
+        batch_size: int = 1,
+    ) -> None:
+        self.name = name
+        self.format = file_format
+        self.turn = machine.turn(name)
+        self._machine = machine
+        self._profiler = machine.start(program, arguments)
+        try:
+            about = self._profiler.request(do="describe")
+        except ProfilerDiedError as error:
+            self._profiler.close()
+            raise machine.explained(error) from error
+        self._fingerprint = Fingerprint(
+            device=f"{about['processor']} ({about['architecture']})",
+            processor=str(about["processor"]),
+            system=str(about["system"]),
+            runtime=str(about["runtime"]),
+            runtime_version=str(about["runtime_version"]),
+            threads=threads,
+            cores=str(about["cores"]),
+            delegate=str(about["delegate"]),
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+
+    def fingerprint(self) -> Fingerprint:
+        """Tell what the measurements of this device belong to."""
+        return self._fingerprint
+
+    def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+        """See `Device.time_model`."""
+        answer = self._asked("time_model", file, warmup, runs)
+        samples = [float(sample) for sample in answer["samples_us"]]
+        if len(samples) != runs:
+            raise DeviceError(f"{file.name} ran {len(samples)} times instead of {runs}.")
+        return samples
+
+    def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
+        """See `Device.time_kernels`."""
+        answer = self._asked("time_kernels", file, warmup, runs)
+        return [Kernel(kernel["name"], tuple(kernel["samples_us"])) for kernel in answer["kernels"]]
+
+    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
+        try:
+            return self._answered(verb, file, warmup, runs)
+        except ProfilerDiedError as error:
+            cause = self._machine.explained(error)
+            if isinstance(cause, NotConnectedError):
+                raise cause from error
+            raise  # it says at which work the program died
+
+    def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
+        placed = self._machine.placed(self._profiler, file)
+        try:
+            return self._profiler.request(do=verb, file=placed, warmup=warmup, runs=runs)
+        except DeviceError:
+            again = self._machine.placed(self._profiler, file)
+            if again == placed:
+                raise
+            # The program was started again meanwhile and had lost the file.
+            return self._profiler.request(do=verb, file=again, warmup=warmup, runs=runs)
+
+    def close(self) -> None:
+        """End the profiler's process and leave the machine to others."""
+        self._profiler.close()
+        self.turn.leave()

@@ -1,1 +1,0 @@
-"""Networks as files that devices run, one file here for each format; `formats` knows them all."""

@@ -1,0 +1,130 @@
+"""A network as the ATen calls that PyTorch makes, in a file that needs only numpy and torch.
+
+It is what a GPU runs that has PyTorch for its runtime: nothing between the network and PyTorch's own
+kernels. profilers/aten_network.py defines the format.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+from types import ModuleType
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.batches import in_batches
+from amc_hw.formats.quiet import quiet
+from amc_hw.pruning.folding import folded
+from amc_hw.shipped import shipped
+
+FORMAT = 1
+"""History: 1, the first."""
+
+
+def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
+    """Write a network's ATen calls and weights, traced by torch.export, batch-norms folded.
+
+    Args:
+        model: any network; it is not changed.
+        example_input: (N, C, H, W); N becomes the file's batch size.
+
+    Raises:
+        UnsupportedModelError: torch.export refused the network, or a call has more than one result.
+    """
+    with quiet(), torch.no_grad():
+        try:
+            program = torch.export.export(folded(model).cpu().eval(), (example_input.detach().cpu().contiguous(),))
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnsupportedModelError(f"torch.export cannot trace this network: {reason}") from error
+    signature = program.graph_signature
+    state = {**program.state_dict, **program.constants}
+    sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    sources.update(signature.inputs_to_lifted_tensor_constants)
+    nodes = [node for node in program.graph_module.graph.nodes if node.op == "call_function"]
+    shapes = {node.name: list(node.meta["val"].shape) for node in nodes if isinstance(node.meta["val"], Tensor)}
+    shapes[signature.user_inputs[0]] = list(example_input.shape)
+    used = {argument.name for node in nodes for argument in node.all_input_nodes}
+    weights = {name: state[source].detach().numpy() for name, source in sources.items() if name in used}
+    graph = {
+        "format": FORMAT,
+        "input": signature.user_inputs[0],
+        "output": signature.user_outputs[0],
+        "shapes": {**shapes, **{name: list(weight.shape) for name, weight in weights.items()}},
+        "weights": list(weights),
+        "calls": [_call(node) for node in nodes],
+    }
+    return pack(graph, weights)
+
+
+def pack(graph: dict[str, Any], weights: dict[str, Any]) -> bytes:
+    """Return the file's bytes."""
+    content = io.BytesIO()
+    text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
+    np.savez(content, graph=text, **{f"weight:{name}": weight for name, weight in weights.items()})
+    return content.getvalue()
+
+
+def _call(node: fx.Node) -> dict[str, Any]:
+    """Describe a call: positional arguments, the operator's defaults put in where it was given names."""
+    if not isinstance(node.target, torch._ops.OpOverload) or not isinstance(node.meta["val"], Tensor):
+        raise UnsupportedModelError(f"the network calls {node.target}, which is no operator with one result.")
+    declared = node.target._schema.arguments
+    given = [*node.args, *(node.kwargs.get(a.name, a.default_value) for a in declared[len(node.args) :])]
+    if any(a.kwarg_only and a.name in node.kwargs for a in declared):
+        raise UnsupportedModelError(f"the network calls {node.target} with options that a file cannot hold.")
+    given = given[: sum(not a.kwarg_only for a in declared)]
+    return {"name": node.name, "op": str(node.target), "args": [_argument(value, node) for value in given]}
+
+
+def _argument(value: object, node: fx.Node) -> object:
+    if isinstance(value, fx.Node):
+        return {"tensor": value.name}
+    if isinstance(value, (list, tuple)):
+        return [_argument(part, node) for part in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise UnsupportedModelError(f"the network calls {node.target} with {type(value).__name__}, which is no number.")
+
+
+class AtenModel:
+    """Runs such a file in this process, for checking and evaluation (not for timing).
+
+    Args:
+        content: the file's bytes.
+
+    Raises:
+        UnsupportedModelError: this is no such file, or another torch wrote it.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            self._network = _program().Network(io.BytesIO(content), "cpu", torch.float32, False)
+        except (ValueError, KeyError, OSError, BadZipFile) as error:
+            raise UnsupportedModelError(f"this is not a file of ATen calls that torch can run: {error}") from error
+        self.image_size: tuple[int, ...] = self._network.input_shape[1:]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the outputs for ``images`` (N, C, H, W float32)."""
+        return in_batches(self._run, images, self._network.input_shape[0])
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            output: np.ndarray = self._network(torch.from_numpy(images)).numpy()
+        return output
+
+
+def _program() -> ModuleType:
+    """Load the code that runs such files on devices."""
+    spec = importlib.util.spec_from_file_location("aten_network", shipped("profilers") / "aten_network.py")
+    if spec is None or spec.loader is None:
+        raise UnsupportedModelError("this installation of amc-hw has no profilers/aten_network.py; install it again.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

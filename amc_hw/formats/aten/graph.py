@@ -1,0 +1,186 @@
+"""A file of ATen calls (profilers/aten_network.py) as a graph: every call is an operator, because none is fused."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from amc_hw.errors import DeviceError, UnsupportedModelError
+from amc_hw.formats.graph import Graph, RandomWeights
+from amc_hw.latency.operators import Operator, Shape, channels_last
+
+_KINDS = {
+    "linear": "FULLY_CONNECTED",
+    "relu": "RELU",
+    "relu_": "RELU",
+    "hardtanh": "RELU6",
+    "hardtanh_": "RELU6",
+    "hardswish": "HARD_SWISH",
+    "hardswish_": "HARD_SWISH",
+    "sigmoid": "LOGISTIC",
+    "mean": "MEAN",
+    "adaptive_avg_pool2d": "MEAN",
+    "max_pool2d": "MAX_POOL_2D",
+    "avg_pool2d": "AVERAGE_POOL_2D",
+    "cat": "CONCATENATION",
+    "add_": "ADD",
+    "mul_": "MUL",
+}
+_STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
+"""Places of a convolution's arguments: (input, weight, bias, stride, padding, dilation, groups)."""
+
+
+class AtenGraph(Graph):
+    """One file of ATen calls.
+
+    The integers among a call's arguments (a view's target, a convolution's groups) count as one more tensor.
+
+    Args:
+        content: the file's bytes.
+
+    Raises:
+        UnsupportedModelError: this is no such file.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                self._graph = json.loads(bytes(arrays["graph"]).decode())
+                self._weights = {name: arrays[f"weight:{name}"] for name in self._graph["weights"]}
+            self._calls = self._graph["calls"]
+            self._sizes = {name: tuple(shape) for name, shape in self._graph["shapes"].items()}
+        except (ValueError, KeyError, OSError, BadZipFile) as error:
+            raise UnsupportedModelError(f"this is not a file of ATen calls: {error}") from error
+        self._names: list[str] = [*self._sizes, *(f"arguments of {call['name']}" for call in self._calls)]
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The operator of every call."""
+        return [call["op"] for call in self._calls]
+
+    def shapes(self) -> list[Shape]:
+        """Shape of every tensor; arguments have none."""
+        return [self._sizes.get(name, ()) for name in self._names]
+
+    def name(self, tensor: int) -> str:
+        """The tensor's name for people."""
+        return self._names[tensor]
+
+    def integers(self, tensor: int) -> Shape | None:
+        """See `Graph.integers`."""
+        call = tensor - len(self._sizes)
+        return tuple(_integers(self._calls[call]["args"])) if call >= 0 else None
+
+    def tensors_of(self, index: int) -> list[int]:
+        """See `Graph.tensors_of`."""
+        call = self._calls[index]
+        return [
+            *(self._numbers[name] for name in _tensors(call["args"])),
+            self._numbers[call["name"]],
+            len(self._sizes) + index,
+        ]
+
+    def outputs_of(self, index: int) -> list[int]:
+        """See `Graph.outputs_of`."""
+        return [self._numbers[self._calls[index]["name"]]]
+
+    def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
+        """The operator at ``index`` when its tensors have the given shapes."""
+        call = self._calls[index]
+        tensors = _tensors(call["args"])
+        filters = [shapes[self._numbers[name]] for name in tensors if name in self._weights]
+        kind, packet = self._kind(call), call["op"].split(".")[1]
+        weight = filters[0] if filters and packet in ("conv2d", "linear") else ()
+        return Operator(
+            kind,
+            _attributes(packet, call["args"], weight),
+            tuple(channels_last(shapes[self._numbers[name]]) for name in tensors if name not in self._weights),
+            (channels_last(shapes[self._numbers[call["name"]]]),),
+            math.prod(weight[1:]) if weight else 0,
+        )
+
+    def _kind(self, call: Mapping[str, Any]) -> str:
+        """The operator's name in latency tables."""
+        packet = str(call["op"]).split(".")[1]
+        if packet == "conv2d":
+            filters = self._sizes[call["args"][1]["tensor"]]
+            grouped = len(call["args"]) > _GROUPS and call["args"][_GROUPS] > 1
+            return "DEPTHWISE_CONV_2D" if grouped and filters[1] == 1 else "CONV_2D"
+        return _KINDS.get(packet, packet.strip("_").upper())
+
+    def owners(self, kernels: Sequence[str]) -> list[int | None]:
+        """See `Graph.owners`; PyTorch's times come by the name of the call."""
+        known = {call["name"]: index for index, call in enumerate(self._calls)}
+        if any(kernel not in known for kernel in kernels):
+            raise DeviceError("PyTorch reported calls that the network does not have; is it another network's profile?")
+        return [known[kernel] for kernel in kernels]
+
+    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
+        """See `Graph.written`."""
+        changed = {self._names[tensor]: shape for tensor, shape in shapes.items()}
+        weights = RandomWeights(random)
+        arrays: dict[str, Any] = {
+            f"weight:{name}": weights(changed[name]).reshape(changed[name]) if name in changed else weight
+            for name, weight in self._weights.items()
+        }
+        calls = [
+            {**call, "args": _replaced(call["args"], list(integers[len(self._sizes) + index]))}
+            if len(self._sizes) + index in integers
+            else call
+            for index, call in enumerate(self._calls)
+        ]
+        graph = {**self._graph, "calls": calls, "shapes": {**self._graph["shapes"], **changed}}
+        content = io.BytesIO()
+        np.savez(content, graph=np.frombuffer(json.dumps(graph).encode(), np.uint8), **arrays)
+        return content.getvalue()
+
+
+def _tensors(argument: Any) -> list[str]:
+    """Names of the tensors among a call's arguments, in order."""
+    if isinstance(argument, dict):
+        return [argument["tensor"]]
+    return [name for part in argument for name in _tensors(part)] if isinstance(argument, list) else []
+
+
+def _is_integer(argument: Any) -> bool:
+    return isinstance(argument, int) and not isinstance(argument, bool)
+
+
+def _integers(argument: Any) -> list[int]:
+    """Integers among a call's arguments, in order."""
+    if isinstance(argument, list):
+        return [number for part in argument for number in _integers(part)]
+    return [argument] if _is_integer(argument) else []
+
+
+def _replaced(argument: Any, integers: list[int]) -> Any:
+    """Put other integers into a call's arguments; they are taken from the list."""
+    if isinstance(argument, list):
+        return [_replaced(part, integers) for part in argument]
+    return integers.pop(0) if _is_integer(argument) else argument
+
+
+def _attributes(packet: str, arguments: Sequence[Any], weight: Shape) -> tuple[str, ...]:
+    """Options that decide which kernel runs, written as for TFLite."""
+    if packet == "conv2d":
+        stride, padding, dilation = (
+            next(iter(_integers(arguments[place])), default) if len(arguments) > place else default
+            for place, default in ((_STRIDE, 1), (_PADDING, 0), (_DILATION, 1))
+        )
+        return (
+            f"k={weight[2]}x{weight[3]}",
+            f"s={stride}",
+            *([f"d={dilation}"] if dilation != 1 else []),
+            "pad=same" if padding else "pad=valid",
+        )
+    if packet in ("max_pool2d", "avg_pool2d"):
+        window = _integers(arguments[1])[0]
+        return (f"k={window}", f"s={next(iter(_integers(arguments[2] or [])), window)}")
+    return ()

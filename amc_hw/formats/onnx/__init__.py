@@ -1,0 +1,1 @@
+"""ONNX: the exporter, its files as graphs, and ONNX Runtime's kernels."""

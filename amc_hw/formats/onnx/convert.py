@@ -1,0 +1,101 @@
+"""ONNX through PyTorch's exporter (torch.export), channels first."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amc_hw.errors import DeviceError, UnsupportedModelError
+from amc_hw.formats.batches import in_batches
+from amc_hw.formats.quiet import quiet
+from amc_hw.pruning.folding import folded
+
+MISSING = "ONNX needs an extra of amc-hw: pip install 'amc-hw[onnx]'"
+
+
+def to_onnx(model: nn.Module, example_input: Tensor) -> bytes:
+    """Convert a network to ONNX with channel-first input (N, C, H, W), float32.
+
+    Args:
+        model: any network; it is not changed.
+        example_input: (N, C, H, W); N becomes the file's batch size.
+
+    Raises:
+        UnsupportedModelError: the exporter refused the network.
+        DeviceError: the extra ``onnx`` is not installed.
+    """
+    try:
+        import onnxscript  # noqa: F401 - the exporter needs it
+    except ImportError as error:
+        raise DeviceError(MISSING) from error
+    images = example_input.detach().cpu().contiguous()
+    with quiet(), torch.no_grad():
+        try:
+            program = torch.onnx.export(folded(model).cpu(), (images,), dynamo=True, verbose=False)
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnsupportedModelError(f"PyTorch's ONNX exporter cannot convert this network: {reason}") from error
+    if program is None:
+        raise UnsupportedModelError("PyTorch's ONNX exporter returned nothing; update torch.")
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+class OnnxModel:
+    """Runs an ONNX file in this process, for checking and evaluation (not for timing).
+
+    Args:
+        content: the file's bytes.
+
+    Raises:
+        UnsupportedModelError: this is no ONNX model that ONNX Runtime can run.
+        DeviceError: the extra ``onnx`` is not installed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise DeviceError(MISSING) from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = os.cpu_count() or 1
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise UnsupportedModelError(
+                f"this is not an ONNX model that ONNX Runtime can run: {_reason(error)}"
+            ) from error
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if inputs else []
+        if (
+            len(inputs) != 1
+            or inputs[0].type != "tensor(float)"
+            or not all(isinstance(size, int) for size in shape[1:])
+        ):
+            told = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none"
+            raise UnsupportedModelError(
+                f"its inputs are: {told}; export it with one input, float32 images of a fixed size (batch, C, H, W)."
+            )
+        self._name = inputs[0].name
+        self._batch = shape[0] if shape and isinstance(shape[0], int) else 0
+        self.image_size = tuple(shape[1:]) if len(shape) == 4 else ()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the outputs for ``images`` (N, C, H, W float32)."""
+        return in_batches(self._run, images, self._batch or len(images))
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        try:
+            output: np.ndarray = self._session.run(None, {self._name: images})[0]
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise UnsupportedModelError(f"ONNX Runtime cannot run it: {_reason(error)}") from error
+        return np.atleast_1d(output)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what ONNX Runtime says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

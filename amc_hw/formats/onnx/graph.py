@@ -1,0 +1,234 @@
+"""An ONNX file as a graph: its operators in the words of the latency tables, and the file with other channel counts.
+
+ONNX is channels first and has activations as operators of their own; tables are channels last and know the
+activation as a convolution's attribute, as TFLite does. Here an operator is what runtimes run as one kernel: a
+convolution or matrix product together with the activation and the addition that only its result goes into.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, numpy_helper
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.graph import Graph, RandomWeights
+from amc_hw.formats.onnx.kernels import owners
+from amc_hw.latency.operators import Operator, Shape, channels_last
+
+_KINDS = {
+    "Gemm": "FULLY_CONNECTED",
+    "ConvTranspose": "TRANSPOSE_CONV",
+    "ReduceMean": "MEAN",
+    "GlobalAveragePool": "MEAN",
+    "MaxPool": "MAX_POOL_2D",
+    "AveragePool": "AVERAGE_POOL_2D",
+    "Concat": "CONCATENATION",
+    "Sigmoid": "LOGISTIC",
+}
+_LEADERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid"})
+
+
+class OnnxGraph(Graph):
+    """One ONNX file.
+
+    Args:
+        content: the file's bytes.
+
+    Raises:
+        UnsupportedModelError: this is no ONNX file, or shapes in it are not fixed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            model = onnx.load_model_from_string(content)
+        except Exception as error:  # protobuf's own classes differ between its implementations
+            raise UnsupportedModelError(f"this is not an ONNX file: {error}") from error
+        known = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
+        if any(output not in known for node in model.graph.node for output in node.output if output):
+            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+            known.update((value.name, value) for value in inferred.graph.value_info)
+        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._shapes = {name: _shape_of(value) for name, value in known.items()}
+        self._shapes.update((name, tuple(tensor.dims)) for name, tensor in self._weights.items())
+        self._skeleton = onnx.ModelProto()
+        self._skeleton.CopyFrom(model)
+        del self._skeleton.graph.initializer[:]
+        del self._skeleton.graph.value_info[:]  # they follow from the rest
+        nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+        self._groups = _groups(nodes, set(self._weights))
+        used = dict.fromkeys(name for group in self._groups for node in group for name in (*node.input, *node.output))
+        self._names = [name for name in used if name in self._shapes]
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._kinds = ["+".join(node.op_type for node in group) for group in self._groups]
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """ONNX's names of every operator and of what is fused into it."""
+        return self._kinds
+
+    def shapes(self) -> list[Shape]:
+        """Shape of every tensor."""
+        return [self._shapes[name] for name in self._names]
+
+    def name(self, tensor: int) -> str:
+        """The tensor's name for people."""
+        return str(self._names[tensor])
+
+    def integers(self, tensor: int) -> Shape | None:
+        """See `Graph.integers`."""
+        weight = self._weights.get(self._names[tensor])
+        if weight is None or weight.data_type not in (TensorProto.INT64, TensorProto.INT32):
+            return None
+        return tuple(int(value) for value in numpy_helper.to_array(weight).reshape(-1))
+
+    def tensors_of(self, index: int) -> list[int]:
+        """See `Graph.tensors_of`."""
+        return [
+            self._numbers.get(name, -1) for node in self._groups[index] for name in (*node.input, *node.output) if name
+        ]
+
+    def outputs_of(self, index: int) -> list[int]:
+        """See `Graph.outputs_of`."""
+        return [self._numbers[name] for node in self._groups[index] for name in node.output if name in self._numbers]
+
+    def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
+        """The operator at ``index`` when its tensors have the given shapes."""
+        node, *followers = self._groups[index]
+        weight: Shape = ()
+        if node.op_type in _LEADERS and node.input[1] in self._weights:
+            weight = shapes[self._numbers[node.input[1]]]
+        inputs = [name for name in node.input if name in self._numbers and name not in self._weights]
+        kind = self._kind(node)
+        return Operator(
+            kind,
+            (*_attributes(node, weight), *map(self._fused, followers)),
+            tuple(channels_last(shapes[self._numbers[name]]) for name in inputs),
+            tuple(channels_last(shapes[self._numbers[name]]) for name in node.output if name in self._numbers),
+            _fan_in(node, weight),
+        )
+
+    def _kind(self, node: NodeProto) -> str:
+        """The operator's name in latency tables."""
+        if node.op_type == "Conv":
+            filters = self._shapes[node.input[1]]
+            depthwise = filters[1] == 1 and _integer(node, "group", 1) > 1
+            return "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        if node.op_type == "MatMul":
+            return "FULLY_CONNECTED" if node.input[1] in self._weights else "BATCH_MATMUL"
+        if node.op_type == "Clip":
+            return "RELU6" if self._limits(node) == (0.0, 6.0) else "CLIP"
+        words = "".join(f"_{letter}" if letter.isupper() else letter for letter in node.op_type)
+        return _KINDS.get(node.op_type, words.strip("_").upper())
+
+    def _fused(self, node: NodeProto) -> str:
+        """The attribute that a follower gives its leader."""
+        kind = self._kind(node).lower()
+        return "add" if kind == "add" else f"act={kind}"
+
+    def _limits(self, node: NodeProto) -> tuple[float, ...]:
+        bounds = [self._weights.get(name) for name in node.input[1:]]
+        return tuple(float(numpy_helper.to_array(bound)) for bound in bounds if bound is not None)
+
+    def owners(self, kernels: Sequence[str]) -> list[int | None]:
+        """See `Graph.owners`."""
+        return owners(self._groups, kernels)
+
+    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
+        """See `Graph.written`."""
+        changed = {self._names[tensor]: shape for tensor, shape in shapes.items()}
+        numbers = {self._names[tensor]: values for tensor, values in integers.items()}
+        weights, model = RandomWeights(random), onnx.ModelProto()
+        model.CopyFrom(self._skeleton)
+        for name, tensor in self._weights.items():
+            if name in numbers:
+                values = np.asarray(numbers[name], onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+                model.graph.initializer.append(numpy_helper.from_array(values.reshape(tuple(tensor.dims)), name))
+            elif name in changed:
+                values = weights(changed[name]).reshape(changed[name])
+                model.graph.initializer.append(numpy_helper.from_array(values, name))
+            else:
+                model.graph.initializer.append(tensor)
+        for value in (*model.graph.input, *model.graph.output):
+            for axis, size in enumerate(changed.get(value.name, ())):
+                value.type.tensor_type.shape.dim[axis].dim_value = size
+        for node in model.graph.node:
+            if node.op_type in ("Conv", "ConvTranspose") and _integer(node, "group", 1) > 1:
+                self._regroup(node, changed)
+        content: bytes = model.SerializeToString()
+        return content
+
+    def _regroup(self, node: NodeProto, changed: Mapping[str, Shape]) -> None:
+        """Set a grouped convolution's number of groups: its input's channels over those of one filter."""
+        channels = changed.get(node.input[0], self._shapes[node.input[0]])[1]
+        filters = changed.get(node.input[1], self._shapes[node.input[1]])
+        for attribute in node.attribute:
+            if attribute.name == "group" and node.op_type == "Conv":
+                attribute.i = channels // filters[1]
+
+
+def _groups(nodes: Sequence[NodeProto], weights: set[str]) -> list[list[NodeProto]]:
+    """Put every activation and addition to the convolution or matrix product whose result it alone takes."""
+    readers: dict[str, int] = {}
+    for node in nodes:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    groups: list[list[NodeProto]] = []
+    ends: dict[str, int] = {}  # the last tensor of a group that may still grow
+    for node in nodes:
+        activations = [name for name in node.input if name and name not in weights]
+        may_follow = node.op_type in _ACTIVATIONS or (node.op_type == "Add" and len(activations) == 2)
+        lead = next((ends[name] for name in activations if name in ends and readers[name] == 1), None)
+        if may_follow and lead is not None and not (node.op_type == "Add" and len(groups[lead]) > 1):
+            groups[lead].append(node)
+            if node.op_type == "Add":
+                ends[node.output[0]] = lead
+        else:
+            if node.op_type in _LEADERS:
+                ends[node.output[0]] = len(groups)
+            groups.append([node])
+    return groups
+
+
+def _shape_of(value: onnx.ValueInfoProto) -> Shape:
+    sizes = value.type.tensor_type.shape.dim
+    if any(not size.HasField("dim_value") for size in sizes):
+        raise UnsupportedModelError(f"the size of '{value.name}' is not fixed; export the network for fixed shapes.")
+    return tuple(int(size.dim_value) for size in sizes)
+
+
+def _integer(node: NodeProto, name: str, default: int) -> int:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
+
+
+def _integers(node: NodeProto, name: str) -> tuple[int, ...]:
+    return next((tuple(map(int, attribute.ints)) for attribute in node.attribute if attribute.name == name), ())
+
+
+def _fan_in(node: NodeProto, weight: Shape) -> int:
+    """Filter values behind one output value; filters are (out, in, h, w), (in, out, h, w) where transposed."""
+    if not weight:
+        return 0
+    if node.op_type == "ConvTranspose":
+        return weight[0] * math.prod(weight[2:])
+    if node.op_type == "Conv" or _integer(node, "transB", 0):
+        return math.prod(weight[1:])
+    return weight[-2]
+
+
+def _attributes(node: NodeProto, weight: Shape) -> tuple[str, ...]:
+    """Options that decide which kernel runs, written as for TFLite; sizes and defaults are left out."""
+    attributes = []
+    window = weight[2:] if weight else _integers(node, "kernel_shape")
+    if len(window) == 2:
+        attributes.append(f"k={window[0]}x{window[1]}" if weight else f"k={window[0]}")
+        attributes.append(f"s={(_integers(node, 'strides') or (1,))[0]}")
+        dilation = (_integers(node, "dilations") or (1,))[0]
+        attributes += [f"d={dilation}"] if dilation != 1 else []
+        attributes.append("pad=same" if any(_integers(node, "pads")) else "pad=valid")
+    axis = next((int(a.i) for a in node.attribute if a.name == "axis"), None)
+    return (*attributes, *([] if axis is None else [f"axis={axis}"]))

@@ -1,0 +1,144 @@
+"""The formats that devices run, and the one way to write a file of any of them.
+
+Outputs are compared with PyTorch's before a file is called good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amc_hw.errors import UnsupportedModelError, UsageError, unknown_name
+from amc_hw.formats.aten.convert import AtenModel, to_aten
+from amc_hw.formats.graph import Graph
+from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
+from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
+from amc_hw.runs.files import write_bytes
+
+TOLERANCE = 1e-4
+"""Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
+
+
+class FileModel(Protocol):
+    """A file that runs in this process: images (N, C, H, W) float32 in, its first output for each image out.
+
+    Attributes:
+        image_size: (C, H, W); empty where the file takes no images.
+    """
+
+    image_size: tuple[int, ...]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the outputs for any number of images."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format; its name is the file's ending, too.
+
+    Attributes:
+        name: for example ``onnx``.
+        convert: a network and example images (N, C, H, W) to the file's bytes.
+        load: the file's bytes to something that runs.
+        read: the file's bytes to its graph.
+    """
+
+    name: str
+    convert: Callable[[nn.Module, Tensor], bytes]
+    load: Callable[[bytes], FileModel]
+    read: Callable[[bytes], Graph]
+
+
+def _tflite_graph(content: bytes) -> Graph:
+    from amc_hw.formats.tflite.graph import TfliteGraph
+
+    return TfliteGraph(content)
+
+
+def _aten_graph(content: bytes) -> Graph:
+    from amc_hw.formats.aten.graph import AtenGraph
+
+    return AtenGraph(content)
+
+
+def _onnx_graph(content: bytes) -> Graph:
+    from amc_hw.formats.onnx.graph import OnnxGraph
+
+    return OnnxGraph(content)
+
+
+FORMATS = {
+    "tflite": Format("tflite", to_tflite, TfliteModel, _tflite_graph),
+    "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph),
+    "aten": Format("aten", to_aten, AtenModel, _aten_graph),
+}
+
+
+def find_format(name: str) -> Format:
+    """Return a format by its name; raise UsageError with the nearest name where there is none."""
+    if name not in FORMATS:
+        raise unknown_name("format", name, FORMATS)
+    return FORMATS[name]
+
+
+def load_file(file: Path) -> FileModel:
+    """Load an exported file; its ending tells the format.
+
+    Raises:
+        UsageError: there is no such file, or its ending is no format's.
+        UnsupportedModelError: the file is damaged.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist.")
+    if file.suffix.removeprefix(".") not in FORMATS:
+        raise UsageError(
+            f"{file.name} is none of the formats {', '.join(FORMATS)}, which its ending must name; PyTorch weights are "
+            "evaluated in their run: amc-hw evaluate --run RUN"
+        )
+    try:
+        return FORMATS[file.suffix.removeprefix(".")].load(file.read_bytes())
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{file}: {error}") from error
+
+
+def export(model: nn.Module, example_input: Tensor, path: Path) -> None:
+    """Write ``model`` in the format of the path's ending and check that the file computes the same.
+
+    Args:
+        model: any network; it is not changed.
+        example_input: (N, C, H, W); N becomes the file's batch size.
+        path: the file.
+
+    Raises:
+        UnsupportedModelError: the network cannot be converted, or the file's outputs differ from PyTorch's.
+        RunFolderError: the file cannot be written.
+    """
+    kind = find_format(path.suffix.removeprefix("."))
+    content = kind.convert(model, example_input)
+    write_bytes(path, content)
+    images = torch.rand(example_input.shape, generator=torch.Generator().manual_seed(0))
+    difference = output_difference(model, kind.load(content), images)
+    if not difference <= TOLERANCE:
+        raise UnsupportedModelError(
+            f"{path} computes something else than the PyTorch network (relative difference {difference:.1e}); "
+            "the converter mistook one of its operators."
+        )
+
+
+def output_difference(model: nn.Module, file: FileModel, images: Tensor) -> float:
+    """Return the largest difference between the outputs of both, relative to PyTorch's largest output."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        expected = model(images)
+    model.train(was_training)
+    if not isinstance(expected, Tensor):
+        return 0.0
+    actual, reference = file(images.numpy()), expected.numpy()
+    return float(np.abs(actual - reference).max() / max(np.abs(reference).max(), 1e-6))

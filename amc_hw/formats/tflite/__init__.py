@@ -1,0 +1,1 @@
+"""TFLite: the converter, and its files as graphs."""

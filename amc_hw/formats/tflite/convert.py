@@ -1,0 +1,91 @@
+"""TFLite through LiteRT's converter, channels last."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amc_hw.errors import DeviceError, UnsupportedModelError
+from amc_hw.formats.batches import in_batches
+from amc_hw.formats.quiet import quiet
+from amc_hw.pruning.folding import folded
+
+
+def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
+    """Convert a network to TFLite with channel-last input (N, H, W, C), float32.
+
+    Args:
+        model: any network; it is not changed.
+        example_input: (N, C, H, W); N becomes the file's batch size.
+
+    Raises:
+        UnsupportedModelError: the converter refused the network.
+        DeviceError: LiteRT's converter is not installed.
+    """
+    with quiet():
+        try:
+            import litert_torch
+        except ImportError as error:
+            raise DeviceError(
+                "TFLite export needs LiteRT's converter: pip install litert-torch (for Linux on x86-64 and macOS on "
+                "ARM); elsewhere measure with --device onnx"
+            ) from error
+        # The converter folds batch-norms, too; doing it first halves its time.
+        channels_last = litert_torch.to_channel_last_io(folded(model).cpu(), args=[0])
+        images = example_input.detach().cpu().permute(0, 2, 3, 1).contiguous()
+        try:
+            with torch.no_grad():
+                converted = litert_torch.convert(channels_last, (images,))
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "model.tflite"
+                converted.export(str(file))
+                return file.read_bytes()
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UnsupportedModelError(f"LiteRT's converter cannot convert this network: {reason}") from error
+
+
+class TfliteModel:
+    """Runs a TFLite file in this process, for checking and evaluation (not for timing).
+
+    Args:
+        content: the file's bytes.
+
+    Raises:
+        UnsupportedModelError: this is no TFLite model.
+        DeviceError: LiteRT is not installed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise DeviceError("running a TFLite file needs LiteRT: pip install ai-edge-litert") from error
+        with quiet():
+            try:
+                self._interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+                self._interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise UnsupportedModelError(
+                    f"this is not a TFLite model that LiteRT can run; export it again: {error}"
+                ) from error
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        shape = tuple(int(size) for size in self._input["shape"])
+        self._batch = shape[0]
+        self.image_size = tuple(shape[axis] for axis in (3, 1, 2)) if len(shape) == 4 else ()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the outputs for ``images`` (N, C, H, W float32)."""
+        return in_batches(self._run, images, self._batch)
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+        self._interpreter.invoke()
+        output: np.ndarray = self._interpreter.get_tensor(self._output["index"])
+        return output

@@ -1,0 +1,173 @@
+"""A TFLite file as a graph: its operators, and the same file with other channel counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import Builder
+from numpy.typing import NDArray
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.align import align
+from amc_hw.formats.graph import Graph, RandomWeights
+from amc_hw.latency.operators import MATMUL_KINDS, Operator, Shape
+
+_KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+_FILTER_KINDS = MATMUL_KINDS | {"DEPTHWISE_CONV_2D"}
+_ACTIVATIONS = {code: name for name, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int)}
+_DTYPES: dict[int, Any] = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
+    schema.TensorType.BOOL: np.bool_,
+}
+
+
+class TfliteGraph(Graph):
+    """One TFLite file, read into its object form.
+
+    Args:
+        content: the file's bytes.
+
+    Raises:
+        UnsupportedModelError: the file is no TFLite model, or has more than one subgraph.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        if content[4:8] != b"TFL3":
+            raise UnsupportedModelError("this is not a TFLite file (its identifier TFL3 is missing).")
+        try:
+            self.model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
+        except Exception as error:  # offsets that lead nowhere make flatbuffers raise almost anything
+            raise UnsupportedModelError(f"this TFLite file is damaged ({error}); export it again.") from error
+        if len(self.model.subgraphs) != 1:
+            raise UnsupportedModelError("the TFLite file has control flow (several subgraphs); export one without.")
+        self.subgraph = self.model.subgraphs[0]
+
+        codes = [self.model.operatorCodes[operator.opcodeIndex] for operator in self.subgraph.operators]
+        self._kinds = [_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes]
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """TFLite's name of every operator."""
+        return self._kinds
+
+    def shapes(self) -> list[Shape]:
+        """Shape of every tensor."""
+        return [tuple(int(size) for size in _values(tensor.shape)) for tensor in self.subgraph.tensors]
+
+    def name(self, tensor: int) -> str:
+        """The tensor's name for people."""
+        return str(self.subgraph.tensors[tensor].name.decode(errors="replace"))
+
+    def tensors_of(self, index: int) -> list[int]:
+        """See `Graph.tensors_of`."""
+        operator = self.subgraph.operators[index]
+        return [int(tensor) for tensor in (*operator.inputs, *operator.outputs)]
+
+    def outputs_of(self, index: int) -> list[int]:
+        """See `Graph.outputs_of`."""
+        return [int(tensor) for tensor in self.subgraph.operators[index].outputs]
+
+    def constant(self, tensor: int) -> NDArray[Any] | None:
+        """Value of a constant tensor (flat), or None for an activation."""
+        entry = self.subgraph.tensors[tensor]
+        data = self.model.buffers[entry.buffer].data
+        if data is None or entry.type not in _DTYPES:
+            return None
+        value: NDArray[Any] = np.asarray(data, np.uint8).view(_DTYPES[entry.type])
+        return value
+
+    def is_constant(self, tensor: int) -> bool:
+        """Tell whether a tensor's value is stored in the file."""
+        return self.model.buffers[self.subgraph.tensors[tensor].buffer].data is not None
+
+    def integers(self, tensor: int) -> Shape | None:
+        """Value of a constant integer tensor (a reshape's target, paddings, axes), or None for every other."""
+        value = self.constant(tensor)
+        if value is None or value.dtype not in (np.int32, np.int64):
+            return None
+        return tuple(int(number) for number in value)
+
+    def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
+        """The operator at ``index`` when its tensors have the given shapes."""
+        operator, kind = self.subgraph.operators[index], self.kinds[index]
+        inputs = [int(tensor) for tensor in operator.inputs if tensor >= 0]
+        filters = [shapes[t] for t in inputs if self.is_constant(t)] if kind in _FILTER_KINDS else []
+        filter_shape = filters[0] if filters else ()
+        return Operator(
+            kind,
+            _attributes(operator, kind, filter_shape),
+            tuple(shapes[tensor] for tensor in inputs if not self.is_constant(tensor)),
+            tuple(shapes[int(tensor)] for tensor in operator.outputs),
+            _fan_in(kind, filter_shape),
+        )
+
+    def owners(self, kernels: Sequence[str]) -> list[int | None]:
+        """See `Graph.owners`."""
+        return align(self.operators(), kernels)
+
+    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
+        """See `Graph.written`."""
+        tensors, buffers = self.subgraph.tensors, self.model.buffers
+        saved_shapes, saved_data = [tensor.shape for tensor in tensors], [buffer.data for buffer in buffers]
+        weights = RandomWeights(random)
+        try:
+            for index, shape in shapes.items():
+                tensors[index].shape = np.asarray(shape, np.int32)
+                if self.constant(index) is not None:
+                    buffers[tensors[index].buffer].data = weights(shape).view(np.uint8)
+            for index, values in integers.items():
+                dtype = _DTYPES[tensors[index].type]
+                buffers[tensors[index].buffer].data = np.asarray(values, dtype).view(np.uint8)
+            self._set_depth_multipliers()
+            builder = Builder(1 << 20)
+            builder.Finish(self.model.Pack(builder), b"TFL3")
+            return bytes(builder.Output())
+        finally:
+            for tensor, shape in zip(tensors, saved_shapes, strict=True):
+                tensor.shape = shape
+            for buffer, data in zip(buffers, saved_data, strict=True):
+                buffer.data = data
+            self._set_depth_multipliers()
+
+    def _set_depth_multipliers(self) -> None:
+        """Let them agree with the shapes: a convolution of grey images is depthwise here, and else slow."""
+        tensors = self.subgraph.tensors
+        for kind, operator in zip(self.kinds, self.subgraph.operators, strict=True):
+            if kind == "DEPTHWISE_CONV_2D":
+                read, made = (int(tensors[index].shape[-1]) for index in (operator.inputs[0], operator.outputs[0]))
+                operator.builtinOptions.depthMultiplier = made // read
+
+
+def _values(array: Any) -> Any:
+    return () if array is None else array
+
+
+def _fan_in(kind: str, filter_shape: Shape) -> int:
+    """Filter values behind one output value; TFLite filters are (out, h, w, in) or (1, h, w, channels)."""
+    if not filter_shape:
+        return 0
+    return math.prod(filter_shape[1:3] if kind == "DEPTHWISE_CONV_2D" else filter_shape[1:])
+
+
+def _attributes(operator: Any, kind: str, filter_shape: Shape) -> tuple[str, ...]:
+    """Options that decide which kernel runs; sizes and defaults are left out."""
+    attributes = []
+    if len(filter_shape) == 4:
+        attributes.append(f"k={filter_shape[1]}x{filter_shape[2]}")
+    options = operator.builtinOptions
+    for name, short in (("strideH", "s"), ("dilationHFactor", "d"), ("filterHeight", "k"), ("axis", "axis")):
+        value = getattr(options, name, None)
+        if isinstance(value, (int, np.integer)) and not (short == "d" and value == 1):
+            attributes.append(f"{short}={int(value)}")
+    if getattr(options, "padding", None) is not None and kind.endswith("_2D"):
+        attributes.append("pad=" + ("same" if options.padding == schema.Padding.SAME else "valid"))
+    activation = _ACTIVATIONS.get(getattr(options, "fusedActivationFunction", 0) or 0, "NONE")
+    if activation != "NONE":
+        attributes.append(f"act={activation.lower()}")
+    return tuple(attributes)

@@ -1,0 +1,1 @@
+"""The steps of a compression in reading order, one file each, and the call that takes them all."""

@@ -1,0 +1,89 @@
+"""A schedule of budgets: each round prunes and fine-tunes what the one before left, all budgets are the original's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from amc_hw.budget.budget import Budget, parse_budget
+from amc_hw.errors import UsageError
+from amc_hw.pipeline import finish
+from amc_hw.pipeline.search import read_policy
+from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pruning.surgery import widened
+from amc_hw.runs.config import RunConfig, open_run
+
+Progress = Callable[[int, int, str], None]
+Round = tuple[Path, RunConfig]
+"""A round's folder and its settings."""
+
+
+def plan_rounds(run: Path, config: RunConfig) -> list[Round]:
+    """Return the folder and the settings of every round; the last one is the run itself.
+
+    Earlier rounds are in ``round-1``, ``round-2`` ... of the run folder and have no budget but their own.
+
+    Raises:
+        UsageError: a budget cannot be read, or they do not fall.
+    """
+    texts = (*config.rounds, config.budget)
+    budgets = [parse_budget(config.metric, text) for text in texts]
+    for (before, after), text in zip(itertools.pairwise(budgets), texts[1:], strict=True):
+        if not _is_smaller(after, before):
+            raise UsageError(
+                f"the budgets of the rounds are {', '.join(texts)}, and {text} is not smaller than the one before; "
+                "write falling shares of the original's (0.7x) or falling values with a unit."
+            )
+    earlier = [
+        (run / f"round-{number}", config.model_copy(update={"budget": text, "limits": {}}))
+        for number, text in enumerate(config.rounds, start=1)
+    ]
+    return [*earlier, (run, config)]
+
+
+def after_rounds(
+    earlier: Sequence[Round],
+    trained: TrainedModel,
+    search: Callable[[Path, RunConfig, TrainedModel, Progress], None],
+    progress: Progress,
+) -> TrainedModel:
+    """Prune channels and fine-tune in all rounds but the last; what is finished is not repeated.
+
+    Args:
+        earlier: the rounds.
+        trained: the original network.
+        search: leaves a policy and its network in a round's folder.
+        progress: called with (done, total, text).
+
+    Returns:
+        What the last round prunes: its costs, its teacher and what it is measured beside are the original's.
+    """
+    for number, (folder, settings) in enumerate(earlier, start=1):
+        told = named(progress, number, len(earlier) + 1)
+        open_run(folder, settings)
+        search(folder, settings, trained, told)
+        model = finish.finetune(folder, trained, settings.epochs, settings.seed, told, learn_search=False)
+        policy: dict[str, int] = read_policy(folder)["channels"]
+        kept = {group: range(count) for group, count in policy.items()}
+        trained = replace(
+            trained,
+            pruned_before=widened(trained.model, trained.network, kept, model),
+            choices={
+                group: tuple(count for count in counts if count <= max(policy[group], counts[0]))
+                for group, counts in trained.choices.items()
+            },
+        )
+    return trained
+
+
+def named(progress: Progress, number: int, rounds: int) -> Progress:
+    """Return a progress whose text begins with the round."""
+    return lambda done, total, text: progress(done, total, f"round {number} of {rounds}: {text}")
+
+
+def _is_smaller(one: Budget, other: Budget) -> bool:
+    if one.ratio is not None and other.ratio is not None:
+        return one.ratio < other.ratio
+    return one.absolute is not None and other.absolute is not None and one.absolute < other.absolute

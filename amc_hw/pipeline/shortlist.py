@@ -1,0 +1,158 @@
+"""The best of a search are compared after a short fine-tune: accuracy before it ranks good policies poorly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from amc_hw.budget.bounds import Bounds, Limit
+from amc_hw.data.dataset import Data
+from amc_hw.pipeline.search import CANDIDATES, Search
+from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.policy import Policy
+from amc_hw.runs.files import append_line, read_lines
+from amc_hw.search.moves import grown, largest_uniform, shrunk
+from amc_hw.search.scoring import PartScorer
+from amc_hw.trace.groups import Network
+from amc_hw.training.loop import recovery_settings, train
+
+Progress = Callable[[int, int, str], None]
+
+SHORTLIST = "shortlist.jsonl"
+MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
+MOST_EPOCHS = 5
+"""Of a short fine-tune on a small data set: a few dozen steps would tell of the disturbance, not of what is learned."""
+TUNING_MACS = 1e12
+"""Of the original's forward passes over the images of one short fine-tune, where they are not too few."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A policy of the shortlist with its score, 0..1 on the search split, after the short fine-tune."""
+
+    policy: Policy
+    score: float
+
+
+def shortlist(
+    run: Path, trained: TrainedModel, search: Search, score: Callable[[nn.Module], float], seed: int, progress: Progress
+) -> list[Policy]:
+    """Return the search's best policies, the one that is best after a short fine-tune first.
+
+    The uniform policy competes, too: it is often better after fine-tuning than policies that were better before.
+    Each is grown to use up its budget, reconstructed, and fine-tuned on the same training images. Results are
+    kept in the run folder, so that a stopped comparison goes on.
+
+    Args:
+        run: the run folder.
+        trained: the network and its data.
+        search: the finished search.
+        score: accuracy of a network on the search split.
+        seed: decides which images are learned, in which order.
+        progress: called with (done, total, text).
+    """
+    policies = best_policies(search, trained.decisions)
+    if len(policies) == 1:
+        return policies
+    known = {tuple(line["channels"].items()): float(line["score"]) for line in read_lines(run / SHORTLIST)}
+    contenders = []
+    for number, policy in enumerate(policies):
+        key = tuple(policy.items())
+        if key not in known:
+            progress(number, len(policies), f"short fine-tune of candidate {number + 1}")
+            known[key] = _tuned_score(trained, search, policy, score, seed)
+            append_line(run / SHORTLIST, {"channels": dict(policy), "score": known[key]})
+        contenders.append(Contender(policy, known[key]))
+        best = max(contenders, key=lambda contender: contender.score)
+        progress(number + 1, len(policies), f"short fine-tunes, best {best.score:.2%}")
+    return [each.policy for each in sorted(contenders, key=lambda contender: -contender.score)]
+
+
+def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> list[Policy]:
+    """Return the best different policies by reward that are within the limits, grown to use up what bounds them.
+
+    Those under the accuracy's floor are left out where one keeps it. Where no searched policy is within the
+    limits (the accuracy-guaranteed protocol has no bounds), the best one is made smaller.
+    """
+    limits = search.limits(1 - search.margin)
+    found: list[Policy] = []
+    ranked = search.study.top(len(search.study.episodes))
+    within = [each for each in ranked if all(limit.cost(each.policy) <= limit.most for limit in limits)]
+    for episode in [each for each in within if each.accuracy >= search.floor] or within:
+        policy = fit(episode.policy, choices, limits) if search.bounded else episode.policy
+        if policy not in found:
+            found.append(policy)
+        if len(found) == CANDIDATES:
+            break
+    if not found:
+        return [fit(search.study.best.policy, choices, limits)]
+    if search.bounded:
+        _, uniform = largest_uniform(choices, _bounds(choices, limits))
+        if (uniform := fit(uniform, choices, limits)) not in found:
+            found.append(uniform)
+    return found
+
+
+def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> dict[str, int]:
+    """Make a policy keep limits and use them up, a notch at a time.
+
+    Smaller, it loses the notch that gives most for the smallest share of its channels (HAQ, arXiv:1811.08886,
+    section 3.2, lowers layer by layer until the budget is met); larger, it gains the one that is cheapest for
+    the largest share.
+
+    Raises:
+        BudgetError: no channel counts keep the limits.
+    """
+    bounds = _bounds(choices, limits)
+
+    def step(group: str, lower: int, upper: int) -> float:
+        return (choices[group][upper] - choices[group][lower]) / choices[group][upper]
+
+    def lost(group: str, channels: int, saved: float) -> float:
+        position = choices[group].index(channels)
+        return saved / step(group, position, position + 1)
+
+    def gained(group: str, channels: int, load: float) -> float:
+        position = choices[group].index(channels)
+        return step(group, position - 1, position) / max(load, 1e-12)
+
+    return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
+
+
+def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Bounds:
+    first, *others = limits
+    return Bounds(first.cost, choices, first.most, others)
+
+
+def _tuned_score(
+    trained: TrainedModel, search: Search, policy: Policy, score: Callable[[nn.Module], float], seed: int
+) -> float:
+    model = search.pruner.pruned(policy, thorough=True)
+    learned = short_finetune(model, trained, seed)
+    return learned if isinstance(score, PartScorer) else score(model)
+
+
+def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float:
+    """Fine-tune a pruned network for a moment; return what it then scores on the search split, 0..1."""
+    images = tuning_images(trained.network)
+    few = few_images(trained.data, images, seed)
+    epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
+    settings = recovery_settings(len(few.train))
+    history = train(model, few, epochs=epochs, **settings, seed=seed, teacher=trained.model, device=trained.compute)
+    return history.kept_accuracy
+
+
+def tuning_images(network: Network) -> int:
+    """Return how many images a short fine-tune learns, at most: fewer where the network is large."""
+    return int(min(MOST_IMAGES, max(LEAST_IMAGES, TUNING_MACS / network.macs(network.original))))
+
+
+def few_images(data: Data, images: int, seed: int) -> Data:
+    """Return the data with so many training images, drawn once, or all where there are fewer."""
+    drawn = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:images]
+    part = replace(data.train, positions=data.train.positions[drawn], labels=data.train.labels[drawn])
+    return replace(data, train=part)

@@ -1,0 +1,63 @@
+"""The end of a search for a device that is not in reach: the table's word stands, and the run says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from amc_hw.devices.base import Device
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.table import load_table
+from amc_hw.latency.trust import warnings
+from amc_hw.pipeline.search import Candidate, Search
+from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pipeline.verify import Progress, Verified, export_original
+from amc_hw.policy import Policy
+from amc_hw.profiling.profile import TABLE
+
+NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table, and nothing was verified on it."
+
+
+def trust_in_table(
+    run: Path,
+    trained: TrainedModel,
+    search: Search,
+    ranked: list[Policy],
+    device: Device,
+    score: Callable[[nn.Module], float],
+    progress: Progress,
+) -> Verified:
+    """Take the best policy by the table's word; it has no measured latency.
+
+    Args:
+        run: the run folder; the original's exported file is kept there.
+        trained: the network.
+        search: the finished search.
+        ranked: its best policies, the best first.
+        device: known by its table only.
+        score: accuracy of a pruned network on the search split.
+        progress: called with (done, total, text).
+    """
+    export_original(run, trained, device, progress)
+    policy = ranked[0]
+    model = search.pruner.pruned(policy).cpu()
+    chosen = Candidate(
+        channels=dict(policy),
+        score=score(model),
+        predicted_ms=search.costs.latency_ms(policy),
+        measured_ms=None,
+        original_ms=None,
+        repaired=False,
+    )
+    return Verified(model, chosen, [chosen])
+
+
+def cautions(run: Path, trained: TrainedModel, template: GraphTemplate) -> list[str]:
+    """Return what someone should know who relies on the run's table, one sentence each."""
+    largest = {group: counts[-1] for group, counts in trained.choices.items()}
+    smallest = {group: counts[0] for group, counts in trained.choices.items()}
+    predictor = Predictor(load_table(run / TABLE))
+    return [NOT_VERIFIED, *warnings(predictor, template.operators(largest), template.operators(smallest))]

@@ -1,0 +1,203 @@
+"""The device has the last word: the chosen policy is measured, and made smaller or larger until it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import nn
+
+from amc_hw.devices.base import Device
+from amc_hw.errors import BudgetError
+from amc_hw.formats.registry import export
+from amc_hw.pipeline.search import Candidate, Search
+from amc_hw.pipeline.shortlist import fit
+from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.policy import Policy
+from amc_hw.profiling.benchmark import Protocol, benchmark
+from amc_hw.profiling.deployed import ORIGINAL, example_for, exported
+from amc_hw.profiling.timing import Timing, share_doubt
+from amc_hw.runs.files import append_line, read_lines, write_text
+
+Progress = Callable[[int, int, str], None]
+
+QUICK = Protocol(warmup=30, runs=100, repeats=3)
+MEASUREMENTS = 9
+MISSES = "misses.jsonl"
+HEADROOM = 0.995
+"""What is measured here is aimed this much under the target, so that the final benchmark finds it there, too."""
+WELL_USED = 0.95
+"""The least share of a latency budget that a policy should use by the clock."""
+MOST_DOUBT = (1 - WELL_USED) / 2
+"""Of a measurement, as a share: aimed further below the target than this, policies would not use their budget."""
+FAR_OFF = 0.15
+"""Error of the chosen policy's prediction that is no drift of a device's speed any more, but a wrong table."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The chosen policy with its reconstructed network, and everything that was measured on the way."""
+
+    model: nn.Module
+    chosen: Candidate
+    candidates: list[Candidate]
+
+
+def verify(
+    run: Path,
+    trained: TrainedModel,
+    search: Search,
+    ranked: list[Policy],
+    device: Device,
+    score: Callable[[nn.Module], float],
+    progress: Progress,
+) -> Verified:
+    """Make the best policy keep its latency budget on the device, and use it up.
+
+    Each measurement tells how far the table is off for this network. A policy over the budget is made smaller
+    by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
+    grid has nothing in between. What the repeats leave in doubt counts against a policy, on either side. After a last
+    benchmark that missed the budget (see `note_miss`), every policy is taken to be as much slower there as that one
+    was. Without a latency budget one measurement is enough.
+
+    Args:
+        run: the run folder; the original's exported file is kept there.
+        trained: the network.
+        search: the finished search.
+        ranked: its best policies, the best first.
+        device: where to measure.
+        score: accuracy of a pruned network on the search split.
+        progress: called with (done, total, text).
+
+    Raises:
+        BudgetError: not even the smallest policies keep the budget on the device.
+    """
+    export_original(run, trained, device, progress)
+    budget, latency = search.latency_budget, search.costs.latency_ms
+    candidates: list[Candidate] = []
+    fitting: tuple[nn.Module, Candidate] | None = None
+    best_share = surely_used = 0.0
+    policy: Policy = ranked[0]
+    missed = misses(run)
+    harder = max([1.0, *(miss.used / miss.found for miss in missed.values())])
+    for attempt in range(MEASUREMENTS):
+        progress(attempt, MEASUREMENTS, f"measuring candidate {attempt + 1}")
+        model = search.pruner.pruned(policy, thorough=True).cpu()
+        timings = measure(run, trained, model, device)
+        original_ms, measured_ms = timings["original"].latency_ms, timings["candidate"].latency_ms
+        chosen = Candidate(
+            channels=dict(policy),
+            score=_score(search, policy, model, score),
+            predicted_ms=latency(policy),
+            measured_ms=measured_ms,
+            original_ms=original_ms,
+            repaired=policy not in ranked,
+        )
+        candidates.append(chosen)
+        if budget is None:
+            return Verified(model, chosen, candidates)
+        allowed = budget.allowed(original_ms)
+        share = harder * measured_ms / allowed
+        doubt = min(MOST_DOUBT, share_doubt(budget, timings["candidate"], timings["original"]))
+        used = share * (1 + doubt)
+        if (miss := missed.get(tuple(policy.items()))) is not None:
+            used = max(used, miss.used)
+        if used <= 1 and share > best_share:  # shares, because the device's speed changes between the measurements
+            fitting, best_share, surely_used = (model, chosen), share, share * (1 - doubt)
+        if fitting is not None and (surely_used >= WELL_USED or not search.bounded):
+            break
+        off = used / (latency(policy) / budget.target(latency(search.original)))
+        try:
+            policy = fit(policy, trained.decisions, search.limits(HEADROOM / off))
+        except BudgetError:
+            break
+        if fitting is not None and policy in [candidate.channels for candidate in candidates]:
+            break
+    if fitting is None:
+        if missed:
+            _forget_last_miss(run)
+        later = f" and the last benchmark takes {harder:.2f} times as long" if harder > 1 else ""
+        raise BudgetError(
+            f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where {allowed:.4g} ms are "
+            f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
+        )
+    return Verified(*fitting, candidates)
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A chosen policy that the last benchmark found over the latency budget, in shares of it.
+
+    Attributes:
+        found: what was measured when it was chosen.
+        used: what the last benchmark said, above 1.
+    """
+
+    found: float
+    used: float
+
+
+def note_miss(run: Path, policy: Policy, miss: Miss) -> None:
+    """Keep a miss for the next `verify`."""
+    append_line(run / MISSES, {"channels": dict(policy), **asdict(miss)})
+
+
+def _forget_last_miss(run: Path) -> None:
+    """Let the last policy that missed be proved again: nothing smaller was found to keep the budget."""
+    lines = (run / MISSES).read_text().splitlines(keepends=True)
+    write_text(run / MISSES, "".join(lines[:-1]))
+
+
+def misses(run: Path) -> dict[tuple[tuple[str, int], ...], Miss]:
+    """Return the misses of a run by their policies' items."""
+    return {tuple(line["channels"].items()): Miss(line["found"], line["used"]) for line in read_lines(run / MISSES)}
+
+
+def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn.Module], float]) -> float:
+    """Return the score of a policy as the search knows it, or score it now."""
+    known = {tuple(episode.policy.items()): episode.accuracy for episode in search.study.episodes}
+    accuracy = known.get(tuple(policy.items()))
+    return score(model) if accuracy is None else accuracy
+
+
+def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]:
+    """Say that a latency budget's table was wrong about the chosen policy, and what the table says of itself.
+
+    By as much as the original, too, was faster or slower than the table says, a share of its latency is not wrong.
+    """
+    budget = search.latency_budget
+    if budget is None or chosen.measured_ms is None or chosen.original_ms is None:
+        return []
+    drift = 1.0 if budget.ratio is None else chosen.original_ms / search.costs.latency_ms(search.original)
+    if abs(chosen.measured_ms / (drift * chosen.predicted_ms) - 1) <= FAR_OFF:
+        return []
+    return [
+        f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and the "
+        "search judged latencies by it; measure into another --table when the device is quiet, and search again.",
+        *(f"the table says of itself: {note}" for note in notes),
+    ]
+
+
+def export_original(run: Path, trained: TrainedModel, device: Device, progress: Progress) -> None:
+    """Keep the original's exported file in the run folder."""
+    file = exported(run, ORIGINAL, device.format)
+    if not file.exists():
+        progress(0, 1, "exporting the original")
+        export(trained.model, example_for(device, trained), file)
+
+
+def measure(run: Path, trained: TrainedModel, model: nn.Module, device: Device) -> dict[str, Timing]:
+    """Export a pruned network and time it beside the original."""
+    file = exported(run, "candidate", device.format)
+    export(model, example_for(device, trained), file)
+    try:
+        return benchmark(
+            device, {"original": exported(run, ORIGINAL, device.format), "candidate": file}, QUICK, _silent
+        )
+    finally:
+        file.unlink()
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report nothing."""

@@ -1,0 +1,1 @@
+"""From a device to its latency table: networks to run, their times, and the proof by the clock."""

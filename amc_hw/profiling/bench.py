@@ -1,0 +1,63 @@
+"""A network on the bench: any channel counts of it are written as a file and run on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amc_hw.devices.base import Device
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.policy import Policy
+from amc_hw.profiling.plan import Effort, corner_policies, draw_policy
+from amc_hw.runs.files import write_bytes
+
+
+def effort_of(device: Device) -> Effort:
+    """Return what a device asks for, if it asks for anything of its own."""
+    effort = getattr(device, "effort", None)
+    return effort if isinstance(effort, Effort) else Effort()
+
+
+@dataclass(frozen=True)
+class ProfilingBench:
+    """What every measurement of a table needs.
+
+    Attributes:
+        device: where to measure.
+        template: the network's operators as functions of the policy.
+        choices: channel counts of every group that a search may choose, ascending, the original's last.
+        file: is overwritten with each network.
+        random: draws networks and their weights.
+    """
+
+    device: Device
+    template: GraphTemplate
+    choices: Mapping[str, Sequence[int]]
+    file: Path
+    random: np.random.Generator
+
+    @property
+    def effort(self) -> Effort:
+        """How much of the device's time the table may take."""
+        return effort_of(self.device)
+
+    @property
+    def corners(self) -> list[dict[str, int]]:
+        """The original network and the smallest one."""
+        return corner_policies(self.choices)
+
+    def draw(self) -> dict[str, int]:
+        """Draw a network."""
+        return draw_policy(self.choices, self.random)
+
+    def content(self, policy: Policy) -> bytes:
+        """Return the file of a network, with random weights."""
+        return self.template.file(policy, self.random)
+
+    def put(self, content: bytes) -> Path:
+        """Write a network's file and return where it is."""
+        write_bytes(self.file, content)
+        return self.file

@@ -1,0 +1,128 @@
+"""The proof: exported files timed on the device, 3 x (100 warm-up + 200 runs), side by side, every sample kept."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amc_hw.devices.base import Device, Times
+from amc_hw.devices.turns import measuring
+from amc_hw.errors import UsageError
+from amc_hw.profiling.timing import Timing
+from amc_hw.runs.files import write_json, write_text
+
+Progress = Callable[[int, int, str], None]
+
+FORMAT = 1
+MOST_REPEATS = 60
+PATIENCE_S = 30.0
+"""Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
+MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt2", ".pt", ".pth"})
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How often each file runs: ``repeats`` times or more, ``warmup + runs`` iterations each."""
+
+    warmup: int = 100
+    runs: int = 200
+    repeats: int = 3
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or self.runs < 1 or self.repeats < 1:
+            raise UsageError("a benchmark needs at least one run and one repeat, and no negative warm-up.")
+
+
+def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
+    """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
+
+    Where the repeats disagree, as many follow again, until the latencies are known to `amc_hw.profiling.timing.STEADY`: a busy
+    device takes more of them, and all count. They stop at `MOST_REPEATS`, and after the second set at `PATIENCE_S`.
+
+    Args:
+        device: where to measure.
+        files: name -> exported file.
+        protocol: how often.
+        progress: called with (done, total, text).
+
+    Raises:
+        UsageError: a file does not exist, or is of a format that the device does not run.
+        DeviceError: a measurement failed.
+    """
+    for file in files.values():
+        if not file.is_file():
+            raise UsageError(f"{file} does not exist.")
+        if file.suffix in MODEL_ENDINGS - {f".{device.format}"}:
+            raise UsageError(
+                f"{file} is no .{device.format} file, which is what '{device.name}' runs; "
+                f"make one with: amc-hw export --run RUN --format {device.format}"
+            )
+    samples: dict[str, list[Sequence[float]]] = {name: [] for name in files}
+    with measuring(device):
+        started = time.monotonic()
+        while True:
+            _repeat(device, files, protocol, samples, progress)
+            repeats = len(next(iter(samples.values())))
+            timings = {name: Timing(name, files[name].name, tuple(each)) for name, each in samples.items()}
+            late = repeats > protocol.repeats and time.monotonic() - started > PATIENCE_S
+            full = repeats + protocol.repeats > MOST_REPEATS
+            if late or full or not any(timing.unstable for timing in timings.values()):
+                return timings
+
+
+def _repeat(
+    device: Device,
+    files: Mapping[str, Path],
+    protocol: Protocol,
+    samples: Mapping[str, list[Sequence[float]]],
+    progress: Progress,
+) -> None:
+    """Add one set of repeats to the samples, of all files in turns."""
+    first = len(next(iter(samples.values())))
+    last = first + protocol.repeats
+    for repeat in range(first, last):
+        for name, file in files.items():
+            done = sum(map(len, samples.values()))
+            progress(done, last * len(files), f"benchmark, repeat {repeat + 1} of {last}: {name}")
+            samples[name].append(device.time_model(file, warmup=protocol.warmup, runs=protocol.runs))
+    progress(last * len(files), last * len(files), f"benchmark, repeat {last} of {last}: timed")
+
+
+def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Mapping[str, Timing]) -> None:
+    """Write every sample to ``path`` as JSON, and logs into the folder ``logs`` beside it.
+
+    Raises:
+        RunFolderError: the disk refuses.
+    """
+    write_json(
+        path,
+        {
+            "format": FORMAT,
+            "device": device.fingerprint().model_dump(),
+            "protocol": {"warmup": protocol.warmup, "runs": protocol.runs, "repeats": protocol.repeats},
+            "models": [timing.document() for timing in timings.values()],
+        },
+    )
+    write_logs(path.parent / "logs", timings)
+
+
+def write_logs(folder: Path, timings: Mapping[str, Timing]) -> list[Path]:
+    """Write what the device's runtime said, one file for each repeat, and return the files.
+
+    Devices whose runtime has no words of its own give none. Logs of an earlier benchmark of these names are removed.
+    Raises RunFolderError where the disk refuses.
+    """
+    written = []
+    for timing in timings.values():
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", timing.name.removesuffix(".tflite")).strip("_") or "model"
+        for earlier in folder.glob(f"{stem}-*.log"):
+            if earlier.stem.removeprefix(f"{stem}-").isdigit():
+                earlier.unlink()
+        for number, repeat in enumerate(timing.repeats, start=1):
+            if isinstance(repeat, Times) and repeat.log:
+                written.append(folder / f"{stem}-{number}.log")
+                write_text(written[-1], repeat.log)
+    return written

@@ -1,0 +1,215 @@
+"""Holds a latency table against its device: random networks are predicted, built, measured and compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from amc_hw.devices.base import Device
+from amc_hw.devices.turns import measuring
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.formats.registry import export, find_format
+from amc_hw.latency.prediction import Predictor, structure_of
+from amc_hw.latency.table import LatencyTable
+from amc_hw.pipeline.trained import TracedModel
+from amc_hw.policy import Policy
+from amc_hw.profiling.bench import effort_of
+from amc_hw.profiling.clock import in_peace, spread, visit_ms
+from amc_hw.profiling.deployed import example_for
+from amc_hw.profiling.plan import rounds_of_visits
+from amc_hw.profiling.profile import profile
+from amc_hw.pruning.surgery import shrink
+from amc_hw.runs.files import write_bytes
+
+Progress = Callable[[int, int, str], None]
+
+LEAST_VISITS = 3
+LOWEST_RATIO = 0.2
+
+
+@dataclass(frozen=True)
+class CheckedNetwork:
+    """One network; ``measured_ms`` is the median of its visits, ``halves_ms`` that of every second one."""
+
+    channels: dict[str, int]
+    predicted_ms: float
+    measured_ms: float
+    halves_ms: tuple[float, float]
+    spread: float
+
+    @property
+    def error(self) -> float:
+        """Signed error of the prediction, a fraction of the measurement."""
+        return self.predicted_ms / self.measured_ms - 1
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """How well a table predicts networks that it was not made from.
+
+    Attributes:
+        table: its file.
+        notes: what it says of itself.
+        networks: what was measured.
+        drift: how much longer the original takes now than when the table was made, a fraction of then; None where
+            the table was not calibrated with it.
+    """
+
+    table: Path
+    notes: tuple[str, ...]
+    networks: tuple[CheckedNetwork, ...]
+    drift: float | None
+
+    @property
+    def mean_error(self) -> float:
+        """Mean absolute error."""
+        return float(np.mean([abs(network.error) for network in self.networks]))
+
+    @property
+    def worst_error(self) -> float:
+        """Largest absolute error."""
+        return max(abs(network.error) for network in self.networks)
+
+    @property
+    def bias(self) -> float:
+        """Mean signed error: what a better calibration would take away."""
+        return float(np.mean([network.error for network in self.networks]))
+
+    @property
+    def rank_correlation(self) -> float | None:
+        """Spearman's, of predicted and measured latency; None where all are alike."""
+        return _spearman([(network.predicted_ms, network.measured_ms) for network in self.networks])
+
+    @property
+    def repeatability(self) -> float | None:
+        """Spearman's, of one half of the visits and the other: what noise leaves to any prediction."""
+        return _spearman([network.halves_ms for network in self.networks])
+
+    def at_speed_of_table(self) -> TableCheck | None:
+        """Return the same with the drift divided out: the table's own errors, on a machine that keeps its speed."""
+        if self.drift is None:
+            return None
+        slower = 1 + self.drift
+        networks = (replace(network, measured_ms=network.measured_ms / slower) for network in self.networks)
+        return replace(self, networks=tuple(networks), drift=0.0)
+
+
+def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
+    one, other = zip(*pairs, strict=True)
+    if len(set(one)) < 2 or len(set(other)) < 2:
+        return None
+    return float(spearmanr(one, other).statistic)
+
+
+def draw_ratios(choices: Mapping[str, Sequence[int]], random: np.random.Generator) -> dict[str, int]:
+    """Draw a network: every group keeps a share of its channels uniform in 0.2..1, to the nearest choice."""
+    policy = {}
+    for group, counts in choices.items():
+        wanted = random.uniform(LOWEST_RATIO, 1) * counts[-1]
+        policy[group] = int(min(counts, key=lambda count: abs(count - wanted)))
+    return policy
+
+
+def check_table(
+    device: Device,
+    trained: TracedModel,
+    model_name: str,
+    table: Path | None,
+    networks: int,
+    seed: int,
+    export_all: bool,
+    progress: Progress,
+) -> TableCheck:
+    """Measure random pruned networks beside their prediction; what the table lacks is measured first.
+
+    The first network is exported as ``amc-hw export`` does it, and its operators are held against those of the
+    file that stands in for it: written from the original's graph, in milliseconds, with random weights. The original
+    is measured among them, to tell a machine that is faster or slower by now from a wrong table.
+
+    Args:
+        device: where to measure.
+        trained: the traced network.
+        model_name: its name for people.
+        table: the table's file, or None for the device's default one.
+        networks: how many to draw.
+        seed: decides which; the table's own networks are drawn from other streams.
+        export_all: export every network instead (some seconds each).
+        progress: called with (done, total, text).
+
+    Raises:
+        DeviceError: a measurement failed, or the device is not in reach.
+        UnsupportedModelError: the exported network has other operators than the written file.
+    """
+    measured, path, template = profile(device, trained, model_name, table, seed, progress)
+    predictor, random = Predictor(measured), np.random.default_rng([seed, networks, 3])
+    policies = [draw_ratios(trained.choices, random) for _ in range(networks)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for index, policy in enumerate(policies):
+            progress(index, networks, "writing networks")
+            file = Path(folder) / f"{index}.{device.format}"
+            if index == 0 or export_all:
+                _export(device, trained, template, policy, file)
+            if not export_all:
+                write_bytes(file, template.file(policy, random))
+            files.append(file)
+        unpruned = Path(folder) / f"original.{device.format}"
+        write_bytes(unpruned, template.file(trained.network.original, random))
+        original = template.operators(trained.network.original)
+        predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
+        with measuring(device):
+            about = [*predicted, predictor.network_ms(original)]
+            *visits, of_original = _interleaved(device, [*files, unpruned], about, progress)
+    return TableCheck(
+        path,
+        tuple(measured.notes),
+        tuple(
+            CheckedNetwork(
+                channels=dict(policy),
+                predicted_ms=predicted_ms,
+                measured_ms=float(np.median(ms)),
+                halves_ms=(float(np.median(ms[::2])), float(np.median(ms[1::2]))),
+                spread=spread(ms),
+            )
+            for policy, predicted_ms, ms in zip(policies, predicted, visits, strict=True)
+        ),
+        _drift(measured, structure_of(original), model_name, float(np.median(of_original))),
+    )
+
+
+def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) -> float | None:
+    """Compare what the original takes now with what it took when the table was calibrated with it."""
+    for network in table.calibration:
+        if network.original and (network.structure, network.model) == (structure, model_name):
+            return now_ms / network.measured_ms - 1
+    return None
+
+
+def _export(device: Device, trained: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
+    """Export a pruned network, and hold its operators against the template's."""
+    kept = {group: range(channels) for group, channels in policy.items()}
+    export(shrink(trained.model, trained.network, kept), example_for(device, trained), file)
+    if find_format(device.format).read(file.read_bytes()).operators() != template.operators(policy):
+        raise UnsupportedModelError(
+            "the exported network has other operators than its prediction is made of: this is a fault of amc-hw."
+        )
+
+
+def _interleaved(
+    device: Device, files: Sequence[Path], about_ms: Sequence[float], progress: Progress
+) -> NDArray[np.float64]:
+    """Time all files in turns, the original last, a short visit each; means in milliseconds, a row for each file."""
+    rounds = max(LEAST_VISITS, 2 * rounds_of_visits(effort_of(device), about_ms[-1]))
+    visits = np.empty((len(files), rounds))
+    for step in range(visits.size):
+        turn, index = divmod(step, len(files))
+        progress(step, visits.size, "measuring networks")
+        visits[index, turn] = visit_ms(device, files[index], about_ms[index])
+    return in_peace(visits)

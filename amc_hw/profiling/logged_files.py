@@ -1,0 +1,160 @@
+"""Reads log files and tells which network each is of: a TFLite file, or MobileNetV1 with channels from a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
+from amc_hw.errors import DeviceError, UsageError
+from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
+from amc_hw.latency.operators import Operator
+from amc_hw.profiling.import_logs import LoggedNetwork
+
+Count = Annotated[int, Field(ge=1, lt=1_000_000)]
+Operators = Callable[[BenchmarkLog], Sequence[Operator]]
+
+
+class _Variant(BaseModel):
+    model_config = ConfigDict(strict=True)
+    stem: Count
+    blocks: list[Count]
+
+
+class _Channels(BaseModel):
+    """A channels file: MobileNetV1's variants by name; other fields are for people."""
+
+    model_config = ConfigDict(strict=True)
+    strides: list[Count] = list(STRIDES)
+    models: Annotated[dict[str, _Variant], Field(min_length=1)]
+
+
+def logged_networks(
+    logs: Sequence[Path], profiles: Sequence[Path], model: str, channels: Path | None
+) -> list[LoggedNetwork]:
+    """Read logs, and gather the repeats of each network.
+
+    Args:
+        logs: what benchmark_model printed, one file for each run.
+        profiles: files of ``--op_profiling_output_file``, csv or proto, in the order of the logs; empty where
+            the logs hold their own.
+        model: ``mobilenet_v1`` (TensorFlow's), or a .tflite file.
+        channels: for ``mobilenet_v1``, a JSON file ``{"models": {NAME: {"stem": 32, "blocks": [...]}}}``; a log
+            belongs to the variant whose name its own file name begins with. None: the original's channels.
+
+    Raises:
+        UsageError: a file is missing, or it is not clear which network it is of.
+        BenchmarkLogError: a log is damaged; the message names the file.
+        DeviceError: ``model`` is a .tflite file, and LiteRT is not installed.
+    """
+    if profiles and len(profiles) != len(logs):
+        raise UsageError(
+            f"there are {len(profiles)} --profile files for {len(logs)} logs; give one for each, in order."
+        )
+    networks = _networks(model, channels)
+    runs: dict[tuple[str, bool], list[BenchmarkLog]] = {}
+    for index, file in enumerate(logs):
+        name = _variant(file, list(networks))
+        log = _read_log(file, profiles[index] if profiles else None)
+        # Benchmarked graphs are exported with the probabilities or without them.
+        has_softmax = any(operator.type == "SOFTMAX" for operator in log.operators)
+        runs.setdefault((name, has_softmax), []).append(log)
+    return [LoggedNetwork(name, networks[name](own[0]), own) for (name, _), own in runs.items()]
+
+
+def delegate_of(networks: Sequence[LoggedNetwork]) -> str:
+    """Return what the logs say has executed the networks, in small letters; ``none`` where they name nothing.
+
+    Raises:
+        UsageError: they do not agree.
+    """
+    found = {log.delegate.lower() if log.delegate else "none" for network in networks for log in network.logs}
+    if len(found) != 1:
+        raise UsageError(f"the logs are of different delegates ({', '.join(sorted(found))}); make a table of each.")
+    return found.pop()
+
+
+def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
+    """Return the networks that logs can be of: name -> what lists the operators of a log's network."""
+    if model.endswith(".tflite"):
+        if channels is not None:
+            raise UsageError("a .tflite file has its own channels; leave --channels out.")
+        content = _read(Path(model))
+        try:
+            from amc_hw.formats.tflite.graph import TfliteGraph
+        except ImportError as error:
+            raise DeviceError("reading a TFLite file needs LiteRT: pip install ai-edge-litert") from error
+
+        operators = TfliteGraph(content).operators()
+        return {Path(model).stem: lambda log: operators}
+    if model != "mobilenet_v1":
+        raise UsageError(
+            f"the operators of '{model}' are not known here; name the .tflite file that was run, or mobilenet_v1."
+        )
+    if channels is None:
+        return {model: _mobilenet_v1(CHANNELS, STRIDES)}
+    try:
+        described = _Channels.model_validate(json.loads(_read(channels)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "its root"
+        raise UsageError(f"{channels} has a bad value at {place}: {first['msg']}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{channels} is no JSON file of channels ({error}).") from error
+    for name, variant in described.models.items():
+        if len(variant.blocks) != len(described.strides):
+            raise UsageError(
+                f"{channels}: {name} has {len(variant.blocks)} blocks for {len(described.strides)} strides."
+            )
+    return {
+        name: _mobilenet_v1((variant.stem, *variant.blocks), described.strides)
+        for name, variant in described.models.items()
+    }
+
+
+def _mobilenet_v1(channels: Sequence[int], strides: Sequence[int]) -> Operators:
+    def operators(log: BenchmarkLog) -> list[Operator]:
+        softmax = any(operator.type == "SOFTMAX" for operator in log.operators)
+        return mobilenet_v1_operators(channels, strides=strides, softmax=softmax)
+
+    return operators
+
+
+def _variant(file: Path, names: Sequence[str]) -> str:
+    """Return the name of a log's network; the longest that the file's name begins with, or the only one."""
+    if len(names) == 1:
+        return names[0]
+    found = [name for name in names if file.name.startswith(name)]
+    if not found:
+        raise UsageError(
+            f"it is not clear which network {file.name} is of; let its name begin with one of: {', '.join(names)}."
+        )
+    return max(found, key=len)
+
+
+def _read_log(file: Path, profile: Path | None) -> BenchmarkLog:
+    content = None if profile is None else _read(profile)
+    try:
+        return parse_log(_text(_read(file)), profile=content if content is None else _profile(content))
+    except BenchmarkLogError as error:
+        raise BenchmarkLogError(f"{file}: {error}") from error
+
+
+def _profile(content: bytes) -> str | bytes:
+    """Return a csv file as text, and a proto as it is."""
+    return _text(content) if b"Run Order" in content else content
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}.") from error

@@ -1,0 +1,154 @@
+"""Builds or extends a latency table: runs random networks on a device and reads the time of every kernel."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from amc_hw.devices.base import Device, Kernel
+from amc_hw.devices.turns import measuring
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.table import Entry, LatencyTable, load_table
+from amc_hw.policy import Policy
+from amc_hw.profiling.bench import ProfilingBench
+from amc_hw.profiling.clock import Clock
+from amc_hw.profiling.plan import Effort, families_to_measure
+from amc_hw.runs.files import require_writable
+
+Progress = Callable[[int, int, str], None]
+
+UNSTABLE_SPREAD = 0.10
+"""Networks whose 10th to 75th percentile (entries leave out the slowest quarter) spans more than this share of the
+median are run again, then marked."""
+
+MOST_NETWORKS = 3
+"""Times the planned networks after which a machine that never gets quiet is measured no more."""
+
+SAVE_EVERY_S = 5.0
+
+METHOD = (
+    "operators timed inside running networks of random channel counts by the runtime's own profiler; "
+    "whole networks timed by the clock tie their sum to reality"
+)
+
+
+def open_table(path: Path, device: Device) -> LatencyTable:
+    """Return the table at ``path``, or a new one for ``device`` where there is none.
+
+    Raises:
+        TableError: the file is damaged, or holds measurements of another device.
+        RunFolderError: it cannot be written.
+    """
+    fingerprint = device.fingerprint()
+    if path.exists():
+        table = load_table(path)
+        table.require(fingerprint, path)
+        return table
+    require_writable(path)
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return LatencyTable(fingerprint=fingerprint, created=created, method=METHOD)
+
+
+def measure_table(
+    device: Device,
+    template: GraphTemplate,
+    choices: Mapping[str, Sequence[int]],
+    model_name: str,
+    path: Path,
+    seed: int,
+    progress: Progress,
+) -> LatencyTable:
+    """Measure what the table at ``path`` lacks for a network, and save it there.
+
+    What the table knows already (from an interrupted run, or from another network) is not measured again; nor is what
+    another program measures meanwhile, which is waited for.
+
+    Args:
+        device: where to measure.
+        template: the network's operators as functions of the policy.
+        choices: channel counts of every group that a search may choose, ascending, the original's last.
+        model_name: the network's name for people.
+        path: the table's file.
+        seed: decides which networks are drawn.
+        progress: called with (done, total, text).
+
+    Raises:
+        DeviceError: a measurement failed; what was measured before is saved.
+        TableError: see `open_table`.
+    """
+    with measuring(device), tempfile.TemporaryDirectory() as folder:
+        table = open_table(path, device)
+        random = np.random.default_rng([seed, len(table.entries)])
+        file = Path(folder) / f"network.{device.format}"
+        try:
+            bench = ProfilingBench(device, template, choices, file, random)
+            clock = Clock(bench, table)
+            _measure_operators(bench, table, path, clock, progress)
+            clock.finish(model_name, progress)
+        finally:
+            for note in getattr(device, "notes", []):  # what a device could not tell of its own state
+                table.note(note)
+            if table.entries:
+                table.save(path)
+    return table
+
+
+def _measure_operators(
+    bench: ProfilingBench, table: LatencyTable, path: Path, clock: Clock, progress: Progress
+) -> None:
+    """Run networks until every family of operators was seen often enough; the clock has its share of the time."""
+    corners, effort = bench.corners, bench.effort
+    operators = bench.template.operators(corners[0])
+    saved, done, unsteady = time.monotonic(), 0, 0
+    while done < MOST_NETWORKS * effort.networks and families_to_measure(table, operators, effort):
+        policy = corners[done] if done < len(corners) else bench.draw()
+        kernels, stable = _steady_kernels(bench.device, bench.put(bench.content(policy)), effort)
+        table.add(entries_of(bench.template, policy, kernels, stable))
+        done += 1
+        unsteady += not stable
+        clock.keep_up(done / effort.networks)
+        progress(done, max(effort.networks, done + 1), "measuring operators")
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            table.save(path)
+            saved = time.monotonic()
+    if unsteady * 4 > done:
+        table.note(
+            f"{unsteady} of {done} networks stayed unsteady although measured again: "
+            "the machine was busy; delete the table and measure again when it is quiet.",
+        )
+
+
+def _steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Kernel], bool]:
+    """Time the kernels of a file; once more where the runs spread too far. Tells whether they are steady."""
+    kernels: list[Kernel] = []
+    spread = np.inf
+    for _ in range(2):
+        again = device.time_kernels(file, warmup=effort.warmup, runs=effort.runs)
+        whole_runs = np.sum([kernel.samples_us for kernel in again], axis=0)
+        low, middle, high = np.percentile(whole_runs, (10, 50, 75))
+        if (high - low) / middle < spread:
+            kernels, spread = again, (high - low) / middle
+        if spread <= UNSTABLE_SPREAD:
+            return kernels, True
+    return kernels, False
+
+
+def entries_of(template: GraphTemplate, policy: Policy, kernels: Sequence[Kernel], stable: bool = True) -> list[Entry]:
+    """Turn the kernels of one network into entries; an operator's kernels are added up run by run."""
+    operators = template.operators(policy)
+    samples: dict[int, np.ndarray] = {}
+    for kernel, owner in zip(kernels, template.graph.owners([kernel.name for kernel in kernels]), strict=True):
+        if owner is not None:
+            own = np.asarray(kernel.samples_us, float)
+            samples[owner] = samples[owner] + own if owner in samples else own
+    table: dict[tuple[str, int, int], Entry] = {}
+    for index, values in samples.items():
+        operator = operators[index]
+        entry = Entry.of(operator.family, operator.c_in, operator.c_out, values, not stable)
+        table[entry.key] = table[entry.key].joined(entry) if entry.key in table else entry
+    return list(table.values())

@@ -1,0 +1,81 @@
+"""The device's latency table for a network: found, extended where it lacks something, and kept with the run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from amc_hw.budget.cost import Cost
+from amc_hw.devices.base import Device
+from amc_hw.devices.table_only import TableOnly
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.prediction import Predictor, latency_cost, structure_of
+from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
+from amc_hw.pipeline.trained import TracedModel
+from amc_hw.profiling.deployed import template_for
+from amc_hw.profiling.measure import measure_table
+from amc_hw.runs.cache import cache_folder
+
+Progress = Callable[[int, int, str], None]
+TABLE = "table.json"
+
+
+def default_table(device: str, fingerprint: Fingerprint) -> Path:
+    """Return where the table of a device is kept for all runs of this user.
+
+    Each fingerprint has a file of its own, so a new runtime or another thread count begins a new table.
+    """
+    digest = hashlib.sha256(fingerprint.model_dump_json().encode()).hexdigest()[:8]
+    return cache_folder("tables") / f"{re.sub(r'[^A-Za-z0-9]+', '-', device)}-{digest}.json"
+
+
+def profile(
+    device: Device, trained: TracedModel, model_name: str, table: Path | None, seed: int, progress: Progress
+) -> tuple[LatencyTable, Path, GraphTemplate]:
+    """Measure what the device's table lacks for a network.
+
+    Returns:
+        The table, its file, and the network's operators as functions of the channel counts.
+
+    Raises:
+        DeviceError: nothing can be measured, because the device is known by its table only.
+    """
+    if isinstance(device, TableOnly):
+        raise device.refusal()
+    progress(0, 1, "converting the network")
+    template = template_for(device, trained)
+    path = table or default_table(device.name, device.fingerprint())
+    measured = measure_table(device, template, trained.choices, model_name, path, seed, progress)
+    return measured, path, template
+
+
+def run_cost(
+    run: Path, device: Device, trained: TracedModel, model_name: str, table: Path | None, seed: int, progress: Progress
+) -> tuple[Cost, GraphTemplate, float]:
+    """Return the predicted latency of the run's network as a cost.
+
+    The table is copied into the run folder and read from there ever after: a search that goes on must see
+    the numbers that it began with.
+
+    Returns:
+        The cost in milliseconds, the network's operators, and the table's mean prediction error (a fraction).
+    """
+    path = run / TABLE
+    if path.exists():
+        progress(0, 1, "converting the network")
+        template, measured = template_for(device, trained), load_table(path)
+        measured.require(device.fingerprint(), path)
+    elif isinstance(device, TableOnly):
+        progress(0, 1, "converting the network")
+        template, measured = template_for(device, trained), device.table
+        measured.save(path)
+    else:
+        measured, _, template = profile(device, trained, model_name, table, seed, progress)
+        measured.save(path)
+    original = {group: counts[-1] for group, counts in trained.choices.items()}
+    own = measured.errors.get(structure_of(template.operators(original)))
+    # What was never held against the clock is taken to be as far off as the networks that were.
+    error = max((known.mean for known in ([own] if own else measured.errors.values())), default=0.0)
+    return latency_cost(template, Predictor(measured), trained.choices), template, error

@@ -1,0 +1,1 @@
+"""What a run is: its settings, its folder and the files in it."""

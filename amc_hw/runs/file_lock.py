@@ -1,0 +1,80 @@
+"""Locks among the programs of this user on this computer; a crash releases them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from amc_hw.errors import DeviceError
+from amc_hw.runs.cache import cache_folder
+
+POLL_S = 0.2
+
+
+class FileLock:
+    """A lock that one program holds alone, or several share.
+
+    Args:
+        name: of what is locked.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._file: IO[str] | None = None
+
+    def take(self, *, shared: bool = False) -> bool:
+        """Take the lock, with others or alone, or change from one to the other; tell whether that was possible.
+
+        Raises:
+            DeviceError: the cache folder cannot be written.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has no such locks
+            return True
+        folder = cache_folder("locks")
+        try:
+            if self._file is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._file = (folder / re.sub(r"[^A-Za-z0-9.-]", "_", self._name)).open("w")
+            fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            return False
+        except OSError as error:
+            raise DeviceError(
+                f"cannot lock {self._name} in {folder} ({error.strerror}); set XDG_CACHE_HOME to a folder of yours."
+            ) from error
+        return True
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@contextmanager
+def exclusive(run: Path, progress: Callable[[int, int, str], None]) -> Iterator[None]:
+    """Work in a run folder for the length of a block, once no other program does: two would spoil each other's files.
+
+    Args:
+        run: the folder.
+        progress: called with (done, total, text) while another program has it.
+
+    Raises:
+        DeviceError: see `FileLock.take`.
+    """
+    lock = FileLock(f"run {hashlib.sha256(bytes(run.resolve())).hexdigest()[:16]}")
+    try:
+        while not lock.take():
+            progress(0, 1, f"waiting for another amc-hw to leave {run}")
+            time.sleep(POLL_S)
+        yield
+    finally:
+        lock.release()

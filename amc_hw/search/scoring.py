@@ -1,0 +1,180 @@
+"""Scoring on the search split, image by image, so that hopeless policies need not see all that the others see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from amc_hw.data.dataset import Part
+from amc_hw.policy import Policy
+from amc_hw.pruning.folding import folded
+from amc_hw.search.moves import largest_uniform
+from amc_hw.search.sample import Sample, draw_sample, everything, sample_size
+from amc_hw.search.space import SearchSpace
+from amc_hw.search.study import Score
+from amc_hw.training.compute import CPU
+from amc_hw.training.recipe import fast_in_bfloat16, placed
+
+LOOKS = (0.2, 0.35, 0.5, 0.7)
+"""Shares of the sample after which a policy may be dropped."""
+LEVEL = 0.01
+"""About the probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
+BATCH, GPU_BATCH = 256, 512
+REPORT_EVERY = 500  # images, while the sample is drawn
+
+Progress = Callable[[int, int, str], None]
+
+
+def _silent(done: int, total: int, text: str) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class PartScorer:
+    """Top-1 accuracy on a part of the training set; call it with a network.
+
+    Attributes:
+        part: the images.
+        compute: where they are looked at, in bfloat16 where that is fast: it changes a prediction in some hundreds.
+    """
+
+    part: Part
+    compute: torch.device = CPU
+
+    def __call__(self, model: nn.Module) -> float:
+        """Return the accuracy, 0..1."""
+        return float(self.right(self.prepared(model), torch.arange(len(self.part))).double().mean())
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        """Return a copy that is quick to score, for one or several looks."""
+        return folded(model)
+
+    def right(self, prepared: nn.Module, positions: Tensor) -> Tensor:
+        """Return which of some images of the part a prepared network gets right, bool (n,), on the CPU."""
+        logits, labels = self._logits(prepared, positions)
+        return logits.argmax(1) == labels
+
+    def margins(self, prepared: nn.Module, positions: Tensor) -> Tensor:
+        """Return by how much some images' own class is above the best other one, in logits, float32 (n,)."""
+        logits, labels = self._logits(prepared, positions)
+        own = logits.gather(1, labels[:, None])[:, 0]
+        return own - logits.scatter(1, labels[:, None], -math.inf).amax(1)
+
+    def _logits(self, prepared: nn.Module, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the class scores of some images (n, classes), and their labels (n,)."""
+        chosen = replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
+        batches = chosen.batches(GPU_BATCH if self.compute.type == "cuda" else BATCH, device=self.compute)
+        half = torch.autocast(self.compute.type, torch.bfloat16, enabled=fast_in_bfloat16(self.compute))
+        with placed(prepared, self.compute), torch.inference_mode(), half:
+            logits = torch.cat([prepared(images) for images, _ in batches])
+        return logits.float().cpu(), chosen.labels.cpu()
+
+
+class EarlyDropping:
+    """Scores policies on a sample; one that cannot be among the best ``keep`` sees a part of it only.
+
+    The reference is the ``keep``-th best policy that has seen the whole sample. After each of `LOOKS` the images on
+    which the two differ are added up with their weights. If the policy were as good, the sum would be 0 or more on
+    average; it is dropped where a sum as low has a probability under `LEVEL`, shared out among the looks
+    (`is_hopeless`). A dropped policy's accuracy is the reference's less the difference seen.
+
+    Args:
+        scorer: of networks.
+        space: what is searched; policies over its budget are no reference.
+        prune: a policy to its network.
+        original: the network before pruning; it and the uniform policy's network tell which images are hard.
+        keep: how many policies are still compared after the search.
+        progress: called with (done, total, text) while the sample is drawn.
+    """
+
+    def __init__(
+        self,
+        scorer: PartScorer,
+        space: SearchSpace,
+        prune: Callable[[Policy], nn.Module],
+        original: nn.Module,
+        keep: int,
+        progress: Progress = _silent,
+    ) -> None:
+        self.scorer = scorer
+        self.space = space
+        self.prune = prune
+        self.original = original
+        self.keep = keep
+        self.progress = progress
+        self.images = sample_size(len(scorer.part))
+        self.known: list[tuple[float, Policy]] = []
+        self.rights: dict[tuple[int, ...], Tensor] = {}
+
+    @cached_property
+    def sample(self) -> Sample:
+        """What policies are scored on; drawn when the first one is."""
+        images = len(self.scorer.part)
+        if self.images == images:
+            return everything(images)
+        _, uniform = largest_uniform(self.space.choices, self.space.bounds)
+        guides = (self.scorer.prepared(self.original), self._prepared(uniform))
+        margins = torch.empty(len(guides), images)
+        for number, guide in enumerate(guides):
+            for positions in torch.split(torch.arange(images), REPORT_EVERY):
+                done = number * images + int(positions[0])
+                self.progress(done, len(guides) * images, "looking for the images that tell policies apart")
+                margins[number, positions] = self.scorer.margins(guide, positions)
+        return draw_sample(margins)
+
+    def recall(self, policy: Policy, score: Score) -> None:
+        """Take the score of an episode, of this run or of an earlier one."""
+        whole = score.images is None or score.images == self.images
+        if whole and self.space.keeps(policy) and policy not in [known for _, known in self.known]:
+            self.known = sorted([*self.known, (score.accuracy, dict(policy))], key=lambda each: -each[0])[: self.keep]
+            wanted = {tuple(known.values()) for _, known in self.known}
+            self.rights = {key: right for key, right in self.rights.items() if key in wanted}
+
+    def __call__(self, policy: Policy) -> Score:
+        """Score a policy."""
+        model = self._prepared(policy)
+        if len(self.known) < self.keep:
+            return self._whole(policy, self._right(model, 0, self.images))
+        accuracy, reference = self.known[-1]
+        key = tuple(reference.values())
+        if key not in self.rights:
+            self.rights[key] = self._right(self._prepared(reference), 0, self.images)
+        right = torch.zeros(0, dtype=torch.bool)
+        for seen in sorted({max(1, int(share * self.images)) for share in LOOKS}):
+            right = torch.cat([right, self._right(model, len(right), seen)])
+            weights = self.sample.weights[:seen]
+            ahead = (right.double() - self.rights[key][:seen].double()) * weights
+            if is_hopeless(ahead, float(self.sample.weights.max())):
+                return Score(max(0.0, accuracy + float(ahead.sum() / weights.sum())), seen)
+        return self._whole(policy, torch.cat([right, self._right(model, len(right), self.images)]))
+
+    def _prepared(self, policy: Policy) -> nn.Module:
+        return self.scorer.prepared(self.prune(policy))
+
+    def _right(self, model: nn.Module, start: int, stop: int) -> Tensor:
+        return self.scorer.right(model, self.sample.positions[start:stop])
+
+    def _whole(self, policy: Policy, right: Tensor) -> Score:
+        self.rights[tuple(policy.values())] = right
+        weights = self.sample.weights
+        return Score(float((right * weights).sum() / weights.sum()), len(right))
+
+
+def is_hopeless(ahead: Tensor, heaviest: float) -> bool:
+    """Tell whether a policy is too far behind a reference to be as good.
+
+    Bernstein's inequality for a sum of independent values of expectation 0, or of drawn ones, that are at most
+    ``heaviest``: it is t or more below 0 with the probability exp(-t^2 / (2 (variance + heaviest t / 3))), at most. The
+    variance is taken to be the sum of squares that was seen.
+
+    Args:
+        ahead: by what each image is in the policy's favour: its weight, its negative, or 0 where the two agree (n,).
+        heaviest: the largest weight of an image, seen or not.
+    """
+    behind, squares = -float(ahead.sum()), float(ahead.square().sum())
+    return behind > 0 and math.exp(-(behind**2) / (2 * (squares + heaviest * behind / 3))) < LEVEL / len(LOOKS)

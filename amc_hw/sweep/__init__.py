@@ -1,0 +1,1 @@
+"""Several budgets and seeds, one run each: on this machine or on a Ray cluster."""

@@ -1,0 +1,128 @@
+"""Several runs of a sweep at a time, each in a process of its own that ends when the sweep does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from amc_hw.devices.computers.machines import ISOLATED
+from amc_hw.runs.config import RunConfig
+from amc_hw.runs.files import make_folder
+
+Progress = Callable[[int, int, str], None]
+
+LOG = "log.txt"
+COMMAND = [sys.executable, *ISOLATED, "-m", "amc_hw.sweep.child"]
+POLL_S = 0.2
+GRACE_S = 15.0
+"""What a run has for letting its device go; it cannot lose more than the episode or the epoch under way."""
+
+_TAIL = 4096
+
+
+@dataclass
+class _Child:
+    run: Path
+    process: subprocess.Popen[bytes]
+    shown: str
+
+
+def last_line(run: Path) -> str:
+    """Return what a run wrote last."""
+    with (run / LOG).open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
+        lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: Progress) -> dict[Path, str]:
+    """Compress in several processes and return why runs failed; however this ends, no process stays behind.
+
+    Args:
+        todo: run folder -> its settings. What a run shows goes into ``log.txt`` there.
+        jobs: processes at a time; they share the processor's cores.
+        compute: where to train, prune and score.
+        progress: called with (runs done, total, what one of the runs showed last).
+    """
+    waiting, children, errors = list(todo.items()), list[_Child](), dict[Path, str]()
+    try:
+        while waiting or children:
+            while waiting and len(children) < jobs:
+                children.append(_started(*waiting.pop(0), jobs, compute))
+            time.sleep(POLL_S)
+            for child in list(children):
+                if child.process.poll() is not None:
+                    children.remove(child)
+                    if child.process.returncode:
+                        errors[child.run] = _reason(child)
+            done = len(todo) - len(waiting) - len(children)
+            for child in children:
+                line = last_line(child.run)
+                if line != child.shown:
+                    child.shown = line
+                    progress(done, len(todo), f"{line} [{child.run.name}]")
+    finally:
+        _end(children)
+    return errors
+
+
+def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
+    make_folder(run)
+    shown = last_line(run) if (run / LOG).exists() else ""  # what an earlier sweep left is no news
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with (run / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={"OMP_NUM_THREADS": str(max(1, cores // jobs)), **os.environ},
+            start_new_session=True,  # Ctrl-C reaches the sweep alone, which ends its runs
+        )
+    child = _Child(run, process, shown)
+    try:
+        order = {"run": str(run), "compute": compute, "config": config.model_dump()}
+        _stdin(child).write(json.dumps(order).encode() + b"\n")
+        _stdin(child).flush()
+    except BrokenPipeError:  # it is gone already; its log says why
+        pass
+    except BaseException:
+        _end([child])
+        raise
+    return child
+
+
+def _reason(child: _Child) -> str:
+    told = last_line(child.run).removeprefix("error: ")
+    if child.process.returncode < 0:
+        return f"it was ended by signal {-child.process.returncode}; see {child.run / LOG}, and run the same again."
+    return told or f"it ended with status {child.process.returncode} and said nothing."
+
+
+def _end(children: list[_Child]) -> None:
+    """Close what tells the runs that the sweep goes on, and wait for them."""
+    for child in children:
+        try:
+            _stdin(child).close()
+        except BrokenPipeError:
+            continue
+    deadline = time.monotonic() + GRACE_S
+    for child in children:
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+
+
+def _stdin(child: _Child) -> IO[bytes]:
+    if child.process.stdin is None:
+        raise BrokenPipeError
+    return child.process.stdin

@@ -1,0 +1,147 @@
+"""Several budgets and seeds, one run each, in one folder: what accuracy costs in latency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amc_hw.budget.budget import parse_budget
+from amc_hw.errors import AmcHwError, UsageError
+from amc_hw.pipeline.compress import compress
+from amc_hw.pipeline.finish import SUMMARY
+from amc_hw.report.compare import compare_report, pareto_front
+from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.files import make_folder, read_json
+from amc_hw.sweep.jobs import run_all
+from amc_hw.sweep.ray_cluster import Cluster, run_on_ray
+from amc_hw.training.compute import CPU
+
+Progress = Callable[[int, int, str], None]
+
+FRONT = "front.html"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One run of a sweep.
+
+    Attributes:
+        run: its folder.
+        budget: as it was asked for.
+        seed: of the run.
+        summary: what summary.json holds; None where the run failed.
+        error: why it failed.
+        on_front: whether no other run is as accurate for less latency.
+    """
+
+    run: Path
+    budget: str
+    seed: int
+    summary: dict[str, Any] | None
+    error: str
+    on_front: bool = False
+
+
+def sweep(
+    folder: Path,
+    base: RunConfig,
+    budgets: Sequence[str],
+    seeds: int,
+    progress: Progress,
+    compute: torch.device = CPU,
+    jobs: int = 1,
+    cluster: Cluster | None = None,
+) -> list[Swept]:
+    """Compress once for every budget and seed, and draw the Pareto front of the runs that ended well.
+
+    Finished runs are not repeated, a stopped one goes on where it was. A run that fails is named in the
+    result, and the others go on.
+
+    Args:
+        folder: holds a run folder for each budget and seed, and ``front.html``.
+        base: the settings that all share; its budget and seed are replaced.
+        budgets: of its metric.
+        seeds: how many seeds, from the base's on.
+        progress: called with (done, total, text).
+        compute: where to train, prune and score.
+        jobs: runs at a time; with more than one, each has a process of its own and shows its progress in its folder.
+        cluster: a Ray cluster that the runs are sent to; ``jobs`` is then how many each node has at a time, and
+            where to compute is the cluster's.
+
+    Raises:
+        UsageError: no budgets, or one of them twice; or see `amc_hw.sweep.ray_cluster.run_on_ray`.
+        DeviceError: the cluster does not answer.
+    """
+    if not budgets or len(set(budgets)) != len(budgets):
+        raise UsageError("name different budgets with commas between them, for example --latency 0.3x,0.5x,0.7x.")
+    for budget in budgets:
+        parse_budget(base.metric, budget)
+    make_folder(folder)
+    configs = {
+        folder / f"{budget.strip()}-seed{seed}": base.model_copy(update={"budget": budget, "seed": seed})
+        for budget in budgets
+        for seed in range(base.seed, base.seed + seeds)
+    }
+    todo = {run: config for run, config in configs.items() if not is_finished(run, config)}
+    if cluster is not None:
+        errors = run_on_ray(folder, todo, cluster, jobs, progress, is_finished)
+    elif jobs == 1:
+        errors = _one_by_one(configs, todo, progress, compute)
+    else:
+        errors = run_all(todo, jobs, str(compute), progress)
+    rows = [
+        Swept(run, config.budget, config.seed, None, errors[run])
+        if run in errors
+        else Swept(run, config.budget, config.seed, read_json(run / SUMMARY), "")
+        for run, config in configs.items()
+    ]
+    done = [row.run for row in rows if row.summary is not None]
+    if done:
+        compare_report(done, folder / FRONT)
+    return _with_front(rows)
+
+
+def _one_by_one(
+    configs: Mapping[Path, RunConfig], todo: Mapping[Path, RunConfig], progress: Progress, compute: torch.device
+) -> dict[Path, str]:
+    """Run what is to be done in this process; return why runs failed."""
+    errors = {}
+    for number, (run, config) in enumerate(configs.items(), start=1):
+
+        def report(done: int, total: int, text: str, name: str = f"run {number} of {len(configs)}") -> None:
+            progress(done, total, f"{name}: {text}")
+
+        try:
+            if run in todo:
+                compress(run, config, report, compute)
+        except AmcHwError as error:
+            errors[run] = str(error)
+    return errors
+
+
+def is_finished(run: Path, config: RunConfig) -> bool:
+    """Tell whether a run has ended with these settings."""
+    if not (run / SUMMARY).exists():
+        return False
+    ignored = {"command", "versions"}
+    return read_config(run).model_dump(exclude=ignored) == config.model_dump(exclude=ignored)
+
+
+def _with_front(rows: list[Swept]) -> list[Swept]:
+    points = {number: _point(row) for number, row in enumerate(rows)}
+    front = pareto_front(points)
+    return [
+        Swept(row.run, row.budget, row.seed, row.summary, row.error, number in front) for number, row in enumerate(rows)
+    ]
+
+
+def _point(row: Swept) -> tuple[float, float] | None:
+    """Return measured (or, without the device, predicted) milliseconds and accuracy."""
+    if row.summary is None:
+        return None
+    compressed = row.summary["compressed"]
+    return compressed["latency_ms"] or compressed["predicted_ms"], compressed["accuracy"]

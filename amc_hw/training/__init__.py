@@ -1,0 +1,1 @@
+"""Training and fine-tuning: the loop, its recipe, several processes, GPUs."""

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amc_hw.budget.budget import parse_budget
+from amc_hw.errors import BudgetError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "original", "target"),
+    [
+        ("latency_ms", "0.5x", 10.0, 5.0),
+        ("latency_ms", "12ms", 20.0, 12.0),
+        ("latency_ms", " 850 us ", 20.0, 0.85),
+        ("latency_ms", "0.01s", 20.0, 10.0),
+        ("macs", "150M", 300e6, 150e6),
+        ("macs", "1.2g", 3e9, 1.2e9),
+        ("params", "250000", 1e6, 250e3),
+        ("params", ".25X", 1e6, 250e3),
+    ],
+)
+def test_reads_shares_and_values(metric: str, text: str, original: float, target: float) -> None:
+    assert parse_budget(metric, text).target(original) == pytest.approx(target)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0x", "1x", "-1ms", "12", "12M", "0ms", "nanms", "1e999ms", "12 m s"])
+def test_refuses_what_is_no_latency(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_budget("latency_ms", text).target(5.0)
+
+
+def test_a_budget_that_is_met_already_is_refused() -> None:
+    with pytest.raises(BudgetError, match="already"):
+        parse_budget("latency_ms", "12ms").target(9.0)
+
+
+@given(st.text(max_size=12))
+def test_any_text_gives_a_budget_or_a_usage_error(text: str) -> None:
+    try:
+        budget = parse_budget("latency_ms", text)
+    except UsageError:
+        return
+    assert (budget.ratio is None) != (budget.absolute is None)

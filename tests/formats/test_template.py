@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.formats.registry import export, output_difference
+from amc_hw.formats.template import telling_policies
+from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
+from amc_hw.pipeline.trained import TracedModel
+from amc_hw.policy import Dimension
+from amc_hw.profiling.plan import draw_policy
+from amc_hw.pruning.surgery import shrink
+
+pytest.importorskip("litert_torch")
+from amc_hw.formats.tflite.graph import TfliteGraph
+
+
+def test_template_knows_the_operators_of_any_pruned_network(traced: TracedModel, template: GraphTemplate) -> None:
+    policy = draw_policy(traced.choices, np.random.default_rng(5))
+    small = shrink(traced.model, traced.network, {group: range(count) for group, count in policy.items()})
+    exported = TfliteGraph(to_tflite(small, traced.example)).operators()
+    assert template.operators(policy) == exported
+    assert [template.operator(index, policy) for index in range(len(exported))] == exported
+
+
+def test_written_file_has_those_operators_and_runs(traced: TracedModel, template: GraphTemplate) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    policy = draw_policy(traced.choices, np.random.default_rng(6))
+    content = template.file(policy, np.random.default_rng(0))
+    assert TfliteGraph(content).operators() == template.operators(policy)
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]  # its memory is not cleared
+    interpreter.set_tensor(entry["index"], np.ones(entry["shape"], np.float32))
+    interpreter.invoke()
+    assert np.isfinite(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])).all()
+
+
+def multipliers(content: bytes) -> list[int]:
+    graph = TfliteGraph(content)
+    pairs = zip(graph.kinds, graph.subgraph.operators, strict=True)
+    return [operator.builtinOptions.depthMultiplier for kind, operator in pairs if kind == "DEPTHWISE_CONV_2D"]
+
+
+def test_a_convolution_of_grey_images_keeps_its_fast_kernel(traced: TracedModel, template: GraphTemplate) -> None:
+    """The converter makes it depthwise, with a multiplier that must follow the channels."""
+    policy = {group: counts[0] for group, counts in traced.choices.items()}
+    small = shrink(traced.model, traced.network, {group: range(count) for group, count in policy.items()})
+    written = multipliers(template.file(policy, np.random.default_rng(0)))
+    assert written == multipliers(to_tflite(small, traced.example))
+    original = multipliers(template.file(traced.network.original, np.random.default_rng(0)))
+    assert original == multipliers(to_tflite(traced.model, traced.example)) != written
+
+
+def test_macs_of_the_file_are_those_of_the_trace(traced: TracedModel, template: GraphTemplate) -> None:
+    for seed in range(5):
+        policy = draw_policy(traced.choices, np.random.default_rng(seed))
+        assert sum(operator.macs for operator in template.operators(policy)) == traced.network.macs(policy)
+
+
+def test_writing_leaves_the_template_as_it_was(traced: TracedModel, template: GraphTemplate) -> None:
+    before = template.operators(traced.network.original)
+    template.file({group: counts[0] for group, counts in traced.choices.items()}, np.random.default_rng(0))
+    assert template.operators(traced.network.original) == before
+
+
+def test_exported_file_computes_the_same_with_channels_last_and_no_transpose(traced: TracedModel, tmp_path) -> None:
+    images = torch.randn(1, 1, 32, 32)
+    export(traced.model, images, tmp_path / "m.tflite")
+    content = (tmp_path / "m.tflite").read_bytes()
+    assert output_difference(traced.model, TfliteModel(content), images) < 1e-4
+    graph = TfliteGraph(content)
+    assert graph.operators()[0].inputs[0][1:] in ((32, 32, 1), (34, 34, 1))
+    assert "TRANSPOSE" not in graph.kinds
+
+
+def test_other_networks_graph_is_refused(traced: TracedModel) -> None:
+    other = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 900, 10)).eval()
+    graphs = [TfliteGraph(to_tflite(model, traced.example)) for model in (traced.model, other)]
+    with pytest.raises(UnsupportedModelError, match="changes its operators"):
+        GraphTemplate(graphs[0], {}, [(graphs[1], {})], [])
+
+
+def test_many_narrow_groups_are_told_apart_by_two_variants() -> None:
+    original = {f"g{i}": 8 for i in range(20)}
+    dimensions = [Dimension(0, (group,), (1,)) for group in original]
+    policies = telling_policies(original, dimensions)
+    assert len(policies) == 2
+    assert len({tuple(dimension.at(policy) for policy in policies) for dimension in dimensions}) == 20

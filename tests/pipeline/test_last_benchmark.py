@@ -1,0 +1,104 @@
+"""What the last benchmark finds over the budget is made smaller, fine-tuned, exported and timed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import TINY
+
+from amc_hw.pipeline.compress import PROOFS, begin, compress_trained
+from amc_hw.runs.config import make_config
+
+pytest.importorskip("litert_torch")
+from simulated_device import SimulatedDevice
+
+
+class TiresLater(SimulatedDevice):
+    """A device that takes longer for the compressed network in the last benchmark; ``later_us`` has each one's excess.
+
+    The last benchmark is known by its 200 runs of ``model``, three times.
+    """
+
+    def __init__(self, *later_us: float, noise: float = 0.0) -> None:
+        super().__init__(overhead=1.0)
+        self.later_us = later_us
+        self.later_noise = noise
+        self.timed = 0
+
+    @property
+    def proofs(self) -> int:
+        return -(-self.timed // 3)
+
+    def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+        samples = super().time_model(file, warmup=warmup, runs=runs)
+        if runs != 200 or file.stem != "model":
+            return samples
+        self.timed += 1
+        later = self.later_us[min(self.proofs, len(self.later_us)) - 1] * self.random.lognormal(0, self.later_noise)
+        return [sample + later for sample in samples]
+
+
+def silent(done: int, total: int, text: str) -> None:
+    pass
+
+
+def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
+    config = make_config(
+        model=TINY, checkpoint=str(checkpoint), data="digits", budget="0.6x", strategy="uniform", episodes=1, epochs=1
+    )
+    trained = begin(run, config, silent)
+    return compress_trained(run, config, trained, device, lambda model: 0.5, silent)
+
+
+def used(summary: dict) -> float:
+    return summary["compressed"]["latency_ms"] / summary["budget"]["target"]
+
+
+def missed(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "misses.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def original_us(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+    steady = SimulatedDevice(overhead=1.0)
+    return 1e3 * compressed(tmp_path_factory.mktemp("steady"), checkpoint, steady)["original"]["latency_ms"]
+
+
+def test_a_network_that_misses_at_last_is_made_smaller(original_us: float, checkpoint: Path, tmp_path: Path) -> None:
+    device, run = TiresLater(0.1 * original_us), tmp_path / "run"
+    summary = compressed(run, checkpoint, device)
+    assert 1 <= len(missed(run)) < PROOFS
+    assert all(line["used"] > 1 for line in missed(run))
+    assert device.proofs == 1 + len(missed(run))
+    assert 0.9 <= used(summary) <= 1
+    assert summary["compressed"]["channels"] == json.loads((run / "policy.json").read_text())["channels"]
+    assert summary["compressed"]["channels"] not in [line["channels"] for line in missed(run)]
+
+
+def test_it_is_not_made_smaller_for_ever(original_us: float, checkpoint: Path, tmp_path: Path) -> None:
+    device, run = TiresLater(*(share * original_us for share in (0.1, 0.2, 0.3))), tmp_path / "run"
+    assert used(compressed(run, checkpoint, device)) > 1
+    assert device.proofs == PROOFS
+    assert len(missed(run)) == PROOFS - 1
+
+
+def test_where_nothing_smaller_fits_the_network_stays_and_is_proved_again(
+    original_us: float, checkpoint: Path, tmp_path: Path
+) -> None:
+    device, run = TiresLater(3 * original_us, 0.0), tmp_path / "run"
+    first = compressed(run, checkpoint, device)
+    assert used(first) > 1
+    assert (device.proofs, missed(run)) == (1, [])
+    again = compressed(run, checkpoint, device)
+    assert used(again) <= 1
+    assert again["compressed"]["channels"] == first["compressed"]["channels"]
+
+
+def test_a_miss_on_a_device_that_is_too_busy_to_tell_is_only_told(
+    original_us: float, checkpoint: Path, tmp_path: Path
+) -> None:
+    device, run = TiresLater(2 * original_us, noise=2.0), tmp_path / "run"
+    assert used(compressed(run, checkpoint, device)) > 1
+    assert not (run / "misses.jsonl").exists()

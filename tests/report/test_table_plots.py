@@ -1,0 +1,51 @@
+"""Pictures are written in the form that their name asks for, and show one layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from amc_hw.errors import UsageError
+from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.table import Entry, Fingerprint, LatencyTable
+from amc_hw.report.table_plots import find_family, plot_layer, plot_prediction
+
+CONV = "CONV_2D 1x8x8xC,1x8x8xC k=1x1 s=1 pad=same"
+DEPTHWISE = "DEPTHWISE_CONV_2D 1x8x8xC,1x8x8xC k=3x3 s=1 pad=same"
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    entries = [Entry.of(CONV, i, o, [1 + i * o / 10]) for i in (8, 16, 24) for o in (8, 16, 24, 32, 40, 48)]
+    entries += [Entry.of(DEPTHWISE, c, c, [1 + c / 10]) for c in (8, 16, 24)]
+    fingerprint = Fingerprint(
+        device="d", processor="p", system="s", runtime="r", runtime_version="1", threads=1, cores="0", delegate="none"
+    )
+    return Predictor(LatencyTable(fingerprint=fingerprint, created="2026-01-01", method="m", entries=entries))
+
+
+def test_a_layer_is_found_by_a_part_of_its_name(predictor: Predictor) -> None:
+    assert find_family(predictor, "k=3x3") == DEPTHWISE
+    assert find_family(predictor, CONV) == CONV  # the whole name, although it is a part of another's
+    with pytest.raises(UsageError, match=f"several.*{CONV}"):
+        find_family(predictor, "8x8")
+    with pytest.raises(UsageError, match="no layer"):
+        find_family(predictor, "LSTM")
+
+
+@pytest.mark.parametrize("family", [CONV, DEPTHWISE])
+def test_layers_are_drawn_as_png_and_svg(predictor: Predictor, family: str, tmp_path: Path) -> None:
+    plot_layer(predictor, family, tmp_path / "layer.png")
+    assert (tmp_path / "layer.png").read_bytes().startswith(b"\x89PNG")
+    plot_layer(predictor, family, tmp_path / "layer.svg")
+    text = (tmp_path / "layer.svg").read_text()
+    assert "<svg" in text
+    assert "output channels" in text
+
+
+def test_predictions_are_drawn_and_other_endings_refused(tmp_path: Path) -> None:
+    plot_prediction([1.0, 2.0], [1.1, 1.9], "a check", tmp_path / "check.svg")
+    assert "a check" in (tmp_path / "check.svg").read_text()
+    with pytest.raises(UsageError, match=r"\.png or \.svg"):
+        plot_prediction([1.0], [1.0], "a check", tmp_path / "check.pdf")

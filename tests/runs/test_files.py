@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.runs.config import make_config, open_run, read_config
+from amc_hw.runs.files import append_line, read_json, read_lines, require_writable, write_json, write_text
+
+
+@given(cut=st.integers(0, 60))
+def test_a_line_cut_by_a_kill_is_dropped_and_only_that(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    for number in range(5):
+        append_line(path, {"n": number})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    kept = read_lines(path)
+    assert kept == [{"n": number} for number in range(whole[:cut].count(b"\n"))]
+    append_line(path, {"n": 99})
+    assert read_lines(path) == [*kept, {"n": 99}]
+
+
+def test_damage_inside_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b'{"n": 1}\nnonsense\n{"n": 2}\n')
+    with pytest.raises(RunFolderError, match=r"line 2 of .* is damaged .*delete it and all lines after it"):
+        read_lines(tmp_path / "log.jsonl")
+    (tmp_path / "log.jsonl").write_bytes(b'{"n": "\xff"}\n')
+    with pytest.raises(RunFolderError, match=r"line 1 of .* is damaged"):
+        read_lines(tmp_path / "log.jsonl")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"old": True})
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        write_text(path, "new")
+    assert read_json(path) == {"old": True}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = make_config(model="resnet20", data="digits")
+    open_run(run, config)
+    assert read_config(run) == config
+    open_run(run, make_config(model="resnet20", data="digits", episodes=500, epochs=1))
+    open_run(run, make_config(model="resnet20", data="digits", budget="0.7x"))  # nothing was scored for the other
+    append_line(run / "episodes.jsonl", {"episode": 0})
+    with pytest.raises(RunFolderError, match=r"budget .0\.7x., not .0\.6x."):
+        open_run(run, make_config(model="resnet20", data="digits", budget="0.6x"))
+    with pytest.raises(RunFolderError, match="'resnet20', not 'resnet56'"):
+        open_run(run, make_config(model="resnet56", data="digits"))
+    with pytest.raises(RunFolderError, match=r"exclude \(\), not \('classifier',\)"):
+        open_run(run, make_config(model="resnet20", data="digits", budget="0.7x", exclude=["classifier"]))
+    with pytest.raises(UsageError, match="episodes"):
+        make_config(model="resnet20", data="digits", episodes=0)
+    with pytest.raises(RunFolderError, match="does not exist"):
+        read_config(tmp_path / "nowhere")
+
+
+def test_a_folder_of_runs_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    open_run(tmp_path / "0.5x-seed0", make_config(model="m", data="digits"))
+    with pytest.raises(RunFolderError, match=r"is a folder of runs; name one of them, for example .*0\.5x-seed0"):
+        read_config(tmp_path)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "table.json")
+    assert not (tmp_path / "new" / "table.json").exists()
+    kept = tmp_path / "kept"
+    kept.write_text("as it was")
+    require_writable(kept)
+    assert kept.read_text() == "as it was"
+    with pytest.raises(RunFolderError, match="name another file"):
+        require_writable(kept / "below a file")
