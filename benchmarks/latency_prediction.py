@@ -22,9 +22,9 @@ from pathlib import Path
 from amc_hw.devices.computers.host import HostDevice
 from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model, default_image_size
-from amc_hw.pipeline.trained import trace_model
 from amc_hw.profiling.check import check_table
 from amc_hw.profiling.profile import profile
+from amc_hw.trace.traced import trace_model
 
 MODELS = (
     "mobilenet_v1",

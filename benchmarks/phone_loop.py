@@ -31,10 +31,10 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.latency.prediction import Predictor
 from amc_hw.models.zoo import build_model
-from amc_hw.pipeline.trained import trace_model
 from amc_hw.profiling.benchmark import Protocol, benchmark
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import corner_policies, draw_policy
+from amc_hw.trace.traced import trace_model
 
 LARGEST_ERROR = 0.05
 

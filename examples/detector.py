@@ -27,12 +27,12 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.formats.registry import export
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.pipeline.search import search_steps
-from amc_hw.pipeline.trained import trace_model
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import run_study
+from amc_hw.trace.traced import trace_model
 
 SIDE, CELLS, CLASSES = 96, 6, 3  # pixels of an image, cells along a side of the output, colours of rectangles
 

@@ -31,13 +31,7 @@ from amc_hw.pipeline.agent import agent_file
 from amc_hw.pipeline.rounds import after_rounds, plan_rounds
 from amc_hw.pipeline.search import EPISODES, POLICY, parse_budgets, read_policy, search, under_floor, write_policy
 from amc_hw.pipeline.shortlist import shortlist
-from amc_hw.pipeline.trained import (
-    BASELINE,
-    TrainedModel,
-    load_model_and_data,
-    trace_model,
-    trained_model_of,
-)
+from amc_hw.pipeline.trained import BASELINE, TrainedModel, load_model_and_data, trained_model_of
 from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
 from amc_hw.pipeline.verify import Miss, doubts, misses, note_miss, verify
 from amc_hw.profiling.check import TableCheck, check_table
@@ -50,6 +44,7 @@ from amc_hw.runs.file_lock import exclusive
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import PartScorer
 from amc_hw.search.study import read_study
+from amc_hw.trace.traced import trace_model
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import demo_settings, evaluate, train
 

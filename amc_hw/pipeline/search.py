@@ -17,7 +17,7 @@ from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.pipeline.agent import agent_file, keep_agent, keep_first_agent
 from amc_hw.pipeline.events import episode_events
-from amc_hw.pipeline.trained import TracedModel, TrainedModel
+from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import BATCH, Pruner
 from amc_hw.runs.config import RunConfig
@@ -29,6 +29,7 @@ from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
 from amc_hw.trace.network import Layer
+from amc_hw.trace.traced import TracedModel
 
 Progress = Callable[[int, int, str], None]
 

@@ -18,7 +18,6 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import export, find_format
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import effort_of
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
@@ -27,6 +26,7 @@ from amc_hw.profiling.plan import rounds_of_visits
 from amc_hw.profiling.profile import profile
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.files import write_bytes
+from amc_hw.trace.traced import TracedModel
 
 Progress = Callable[[int, int, str], None]
 

@@ -10,7 +10,7 @@ from amc_hw.devices.base import Device
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS, find_format
 from amc_hw.formats.template import lower
-from amc_hw.pipeline.trained import TracedModel
+from amc_hw.trace.traced import TracedModel
 
 ORIGINAL, MODEL = "original", "model"
 

@@ -13,10 +13,10 @@ from amc_hw.devices.table_only import TableOnly
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor, latency_cost, structure_of
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
+from amc_hw.trace.traced import TracedModel
 
 Progress = Callable[[int, int, str], None]
 TABLE = "table.json"

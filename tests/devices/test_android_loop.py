@@ -19,9 +19,9 @@ from amc_hw.formats.template import lower
 from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model
 from amc_hw.pipeline import verify
-from amc_hw.pipeline.trained import TracedModel, trace_model
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import Effort
+from amc_hw.trace.traced import TracedModel, trace_model
 
 QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, calibration=12, visits=1, visit_warmup=1, visit_runs=10)
 

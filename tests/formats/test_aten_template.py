@@ -14,9 +14,9 @@ from amc_hw.formats.aten.graph import AtenGraph
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS, export, load_file, output_difference
 from amc_hw.formats.template import lower
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.trace.traced import TracedModel
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from amc_hw.formats.onnx.graph import OnnxGraph
 from amc_hw.formats.registry import FORMATS, export, load_file, output_difference
 from amc_hw.formats.template import lower
 from amc_hw.pipeline.finish import evaluate_file
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.trace.traced import TracedModel
 
 
 @pytest.fixture(scope="module")

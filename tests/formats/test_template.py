@@ -9,10 +9,10 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import export, output_difference
 from amc_hw.formats.template import telling_policies
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.policy import Dimension
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.trace.traced import TracedModel
 
 pytest.importorskip("litert_torch")
 from amc_hw.formats.tflite.graph import TfliteGraph

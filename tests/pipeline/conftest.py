@@ -9,7 +9,7 @@ from tiny import TinyNet
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
-from amc_hw.pipeline.trained import TracedModel, trace_model
+from amc_hw.trace.traced import TracedModel, trace_model
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.latency.prediction import Calibration, Predictor, latency_cost
 from amc_hw.models.resnet import BasicBlock
-from amc_hw.pipeline.trained import TracedModel, trace_model
 from amc_hw.pruning.surgery import shrink
+from amc_hw.trace.traced import TracedModel, trace_model
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from commands import TINY, amc_hw
 from simulated_device import SimulatedDevice
 
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.profiling.measure import measure_table
+from amc_hw.trace.traced import TracedModel
 
 
 def silent(done: int, total: int, text: str) -> None:

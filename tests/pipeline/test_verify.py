@@ -20,12 +20,12 @@ from amc_hw.errors import BudgetError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.pipeline.search import Candidate, Search, under_floor
 from amc_hw.pipeline.shortlist import best_policies, few_images, fit
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.pipeline.verify import Miss, doubts, misses, note_miss, verify
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.search.study import Episode, StudyResult
+from amc_hw.trace.traced import TracedModel
 
 
 class Cutter:

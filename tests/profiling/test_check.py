@@ -11,9 +11,9 @@ from simulated_device import SimulatedDevice
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.profiling.check import check_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
+from amc_hw.trace.traced import TracedModel
 
 
 def silent(done: int, total: int, text: str) -> None:

@@ -12,11 +12,11 @@ from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor, latency_cost
 from amc_hw.latency.table import load_table
-from amc_hw.pipeline.trained import TracedModel
 from amc_hw.profiling.benchmark import MOST_REPEATS, Protocol, benchmark, write_logs
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.profiling.timing import STEADY, Timing
+from amc_hw.trace.traced import TracedModel
 
 
 def silent(done: int, total: int, text: str) -> None:
