@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from amc_hw.devices.base import Device
+from amc_hw.devices.effort import Effort
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.policy import Policy
-from amc_hw.profiling.plan import Effort, corner_policies, draw_policy
+from amc_hw.profiling.plan import corner_policies, draw_policy
 from amc_hw.runs.files import write_bytes
 
 

@@ -39,8 +39,9 @@ class Protocol:
 def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
 
-    Where the repeats disagree, as many follow again, until the latencies are known to `amc_hw.profiling.timing.STEADY`: a busy
-    device takes more of them, and all count. They stop at `MOST_REPEATS`, and after the second set at `PATIENCE_S`.
+    Where the repeats disagree, as many follow again, until the latencies are known to `amc_hw.profiling.timing.STEADY`:
+    a busy device takes more of them, and all count. They stop at `MOST_REPEATS`, and after the second set at
+    `PATIENCE_S`.
 
     Args:
         device: where to measure.

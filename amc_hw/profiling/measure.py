@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from amc_hw.devices.base import Device, Kernel
+from amc_hw.devices.effort import Effort
 from amc_hw.devices.turns import measuring
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.table import Entry, LatencyTable, load_table
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
 from amc_hw.profiling.clock import Clock
-from amc_hw.profiling.plan import Effort, families_to_measure
+from amc_hw.profiling.plan import families_to_measure
 from amc_hw.runs.files import require_writable
 
 Progress = Callable[[int, int, str], None]

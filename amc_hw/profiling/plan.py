@@ -8,41 +8,14 @@ networks cover the surface of every family at once; docs/latency-tables.md has t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from amc_hw.devices.effort import Effort
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import LatencyTable
 
 SLOW_MS = 10.0
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much of a device's time its latency table may take; the defaults are for a computer.
-
-    A device on which every network is dear (pushed, and run in a process of its own) asks for fewer and longer ones.
-
-    Attributes:
-        networks: networks (times their operators of a family) after which more of them no longer lower the error.
-        warmup: runs of each network that do not count.
-        runs: runs of each network with the profiler on; the slowest quarter is left out.
-        samples: times that the device then tells of each kernel: one for each run, or only their mean.
-        calibration: whole networks that are timed by the clock.
-        visits: times that every one of them has its turn, at most; see `rounds_of_visits`.
-        visit_warmup: runs of each visit that do not count, at least; a quarter of the others where they are many.
-        visit_runs: runs that do; 0 for what `runs_of_visit` says.
-    """
-
-    networks: int = 64
-    warmup: int = 2
-    runs: int = 8
-    samples: int = 8
-    calibration: int = 32
-    visits: int = 20
-    visit_warmup: int = 2
-    visit_runs: int = 0
 
 
 def runs_of_visit(latency_ms: float) -> int:
@@ -59,7 +32,7 @@ def rounds_of_visits(effort: Effort, latency_ms: float) -> int:
     return effort.visits if latency_ms <= SLOW_MS else max(1, effort.visits // 2)
 
 
-def families_to_measure(table: LatencyTable, operators: Sequence[Operator], effort: Effort = Effort()) -> set[str]:
+def families_to_measure(table: LatencyTable, operators: Sequence[Operator], effort: Effort) -> set[str]:
     """Return the families of a network that the table does not know well enough, where a kernel is sure to run."""
     known = table.families()
     samples = {family: sum(entry.count for entry in entries) // effort.samples for family, entries in known.items()}

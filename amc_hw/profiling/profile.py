@@ -11,9 +11,10 @@ from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.latency.prediction import Predictor, latency_cost, structure_of
+from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
 from amc_hw.profiling.deployed import template_for
+from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
 from amc_hw.trace.traced import TracedModel

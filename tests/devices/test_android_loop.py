@@ -13,6 +13,7 @@ from loopback_phone import wait_until
 from amc_hw.devices.android.adb import ConnectionLostError
 from amc_hw.devices.android.benchmark_log import parse_log
 from amc_hw.devices.android.phone import AndroidDevice
+from amc_hw.devices.effort import Effort
 from amc_hw.devices.registry import is_connected
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
@@ -20,7 +21,6 @@ from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model
 from amc_hw.pipeline import verify
 from amc_hw.profiling.measure import measure_table
-from amc_hw.profiling.plan import Effort
 from amc_hw.trace.traced import TracedModel, trace_model
 
 QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, calibration=12, visits=1, visit_warmup=1, visit_runs=10)

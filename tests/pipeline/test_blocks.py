@@ -9,8 +9,9 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
-from amc_hw.latency.prediction import Calibration, Predictor, latency_cost
+from amc_hw.latency.prediction import Calibration, Predictor
 from amc_hw.models.resnet import BasicBlock
+from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.traced import TracedModel, trace_model
 

@@ -22,9 +22,9 @@ from amc_hw.devices.android.devices_file import PhoneSettings
 from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
 from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
 from amc_hw.devices.base import BusyError, Kernel, NotConnectedError, Times
+from amc_hw.devices.effort import Effort
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.table import Fingerprint
-from amc_hw.profiling.plan import Effort
 from amc_hw.runs.file_lock import FileLock
 
 _LOG = logging.getLogger(__name__)
