@@ -20,6 +20,7 @@ from amc_hw.pipeline.trained import BASELINE, trained_model_of
 from amc_hw.policy import Metric
 from amc_hw.runs.config import make_config, open_run
 from amc_hw.runs.file_lock import exclusive
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import find_compute
@@ -143,7 +144,7 @@ def compress(
     place = find_compute(compute)
     trained = trained_model_of(config, model, loaded, place)
     plan_rounds(folder, config)
-    told = progress or _silent
+    told = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
     with exclusive(folder, told), device_in_turn(device, told, table_of(config)) as (opened, report):
         open_run(folder, config)
         if not (folder / BASELINE).exists():
@@ -156,7 +157,3 @@ def compress(
 def _on_cpu(evaluate: Callable[[nn.Module], float]) -> Callable[[nn.Module], float]:
     """Bring networks to where the user's own images are."""
     return lambda model: evaluate(model.cpu())
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    """Report nothing."""

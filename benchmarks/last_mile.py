@@ -34,12 +34,9 @@ from amc_hw.profiling.benchmark import Protocol, benchmark
 from amc_hw.profiling.deployed import MODEL, ORIGINAL, example_for, exported
 from amc_hw.profiling.profile import run_cost
 from amc_hw.runs.config import make_config
+from amc_hw.runs.progress import SILENT
 
 COLUMNS = ("budget", "seed", "measurements", "proofs", "predicted", "found", "proven", "doubt")
-
-
-def silent(done: int, total: int, text: str) -> None:
-    """Report nothing."""
 
 
 def last_mile(
@@ -47,16 +44,16 @@ def last_mile(
 ) -> tuple[float, ...]:
     """Take a random policy to the device; return what `COLUMNS` names, without budget and seed."""
     run.mkdir(parents=True, exist_ok=True)
-    latency, _, error = run_cost(run, device, trained, model, None, 0, silent)
+    latency, _, error = run_cost(run, device, trained, model, None, 0, SILENT)
     costs = network_costs(trained.network, latency, 0)
     config = make_config(model=model, data="", budget=budget, strategy="random", episodes=1, seed=seed)
-    found = search(run, config, trained, costs, lambda model: 0.5, error, silent)
+    found = search(run, config, trained, costs, lambda model: 0.5, error, SILENT)
     ranked = best_policies(found, trained.decisions)[:1]
     target = found.budgets[0].target
     (run / MISSES).unlink(missing_ok=True)
     for proof in range(1, PROOFS + 1):
         try:
-            verified = verify(run, trained, found, ranked, device, lambda model: 0.5, silent)
+            verified = verify(run, trained, found, ranked, device, lambda model: 0.5, SILENT)
         except BudgetError:
             if proof == 1:
                 raise
@@ -67,7 +64,7 @@ def last_mile(
         found_share = chosen.measured_ms / target(chosen.original_ms)
         export(verified.model, example_for(device, trained), file)
         files = {"original": exported(run, ORIGINAL, device.format), "compressed": file}
-        timings = benchmark(device, files, Protocol(), silent)
+        timings = benchmark(device, files, Protocol(), SILENT)
         used = share_used(config, timings)
         doubt = doubt_of_share(config, timings)
         if used <= 1 or proof == PROOFS or doubt > TOO_BUSY:

@@ -24,6 +24,7 @@ from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.profiling.check import check_table
 from amc_hw.profiling.profile import profile
+from amc_hw.runs.progress import SILENT, Progress, Update
 from amc_hw.trace.traced import trace_model
 
 MODELS = (
@@ -80,14 +81,14 @@ def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, obje
             path, converting = Path(folder) / "table.json", [0.0]
             started = time.perf_counter()
 
-            def watch(done: int, total: int, text: str) -> None:
-                if text.startswith("measuring") and not converting[0]:
+            def watch(update: Update) -> None:
+                if update.stage.startswith("measuring") and not converting[0]:
                     converting[0] = time.perf_counter() - started
 
-            profile(device, trained, name, path, 0, watch)
+            profile(device, trained, name, path, 0, Progress(watch))
             seconds = time.perf_counter() - started
             entries = len(load_table(path).entries)
-            checked = check_table(device, trained, name, path, networks, seed, False, lambda *_: None)
+            checked = check_table(device, trained, name, path, networks, seed, False, SILENT)
     finally:
         device.close()
     steady = checked.at_speed_of_table()

@@ -34,6 +34,7 @@ from amc_hw.models.zoo import build_model
 from amc_hw.profiling.benchmark import Protocol, benchmark
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import corner_policies, draw_policy
+from amc_hw.runs.progress import Progress, Update
 from amc_hw.trace.traced import trace_model
 
 LARGEST_ERROR = 0.05
@@ -74,7 +75,7 @@ def loop(device: AndroidDevice, options: argparse.Namespace, folder: Path) -> di
     template = lower(trained.model, trained.network, trained.example, FORMATS["tflite"])
     start = time.monotonic()
     table = measure_table(
-        device, template, trained.choices, options.model, folder / "table.json", options.seed, show_progress
+        device, template, trained.choices, options.model, folder / "table.json", options.seed, Progress(show)
     )
     seconds = time.monotonic() - start
     traffic = device.traffic
@@ -87,7 +88,7 @@ def loop(device: AndroidDevice, options: argparse.Namespace, folder: Path) -> di
     for index, policy in enumerate(policies):
         files[str(index)] = folder / f"network {index}.tflite"
         files[str(index)].write_bytes(template.file(policy, random))
-    timings = benchmark(device, files, Protocol(), show_progress)
+    timings = benchmark(device, files, Protocol(), Progress(show))
     predictor, rows = Predictor(table), []
     for index, policy in enumerate(policies):
         predicted = predictor.network_ms(template.operators(policy))
@@ -105,8 +106,8 @@ def loop(device: AndroidDevice, options: argparse.Namespace, folder: Path) -> di
     }
 
 
-def show_progress(done: int, total: int, text: str) -> None:
-    print(f"\r{text} {done}/{total}   ", end="", file=sys.stderr, flush=True)
+def show(update: Update) -> None:
+    print(f"\r{update.text} {update.done}/{update.total}   ", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

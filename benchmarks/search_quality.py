@@ -33,6 +33,7 @@ from amc_hw.pipeline.trained import load_model_and_data, make_trained_model
 from amc_hw.pipeline.verify import export_original, measure
 from amc_hw.policy import Policy
 from amc_hw.profiling.profile import run_cost
+from amc_hw.runs.progress import SILENT
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace
@@ -47,10 +48,6 @@ COLUMNS = (
 THREE_DIGITS = ("used", "ms", "measured", "measured x")
 
 
-def silent(done: int, total: int, text: str) -> None:
-    """Report nothing."""
-
-
 class Bench:
     """One network with its budget; every strategy sees the same scores."""
 
@@ -63,7 +60,7 @@ class Bench:
         if self.device is None:
             cost, budget = macs_cost(self.trained.network), parse_budget("macs", arguments.macs)
         else:
-            cost, *_ = run_cost(self.out, self.device, self.trained, arguments.model, None, 0, silent)
+            cost, *_ = run_cost(self.out, self.device, self.trained, arguments.model, None, 0, SILENT)
             budget = parse_budget("latency_ms", arguments.latency)
         self.limit = Limit(cost, budget.target(cost(self.trained.network.original)))
         self.space = SearchSpace(search_steps(self.trained), cost, self.limit.most)
@@ -112,7 +109,7 @@ class Bench:
     def _measured(self, policy: Policy) -> tuple[float, float]:
         """Return the milliseconds of a policy's network and of the original."""
         assert self.device is not None
-        export_original(self.out, self.trained, self.device, silent)
+        export_original(self.out, self.trained, self.device, SILENT)
         timings = measure(self.out, self.trained, self.pruner.pruned(policy), self.device)
         return timings["candidate"].latency_ms, timings["original"].latency_ms
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from amc_hw.processes import is_first_process
-
-ReportProgress = Callable[[int, int, str], None]
+from amc_hw.runs.progress import Progress, Update
 
 LOG_EVERY_S = 15.0
 
@@ -44,29 +43,28 @@ def _interrupted(number: int, frame: object) -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[ReportProgress]:
-    """Show a bar for the work under way; a new kind of work (the total changes) gets a new bar.
+def progress_bar() -> Iterator[Progress]:
+    """Show a bar for the work under way; each stage of it, and each total, begins a bar of its own.
 
     Where stderr is no terminal (a log file, a pipe), a line is written now and then instead. A Ctrl-C that was
-    swallowed on the way is raised at the next report.
+    swallowed on the way is raised at the next update.
     """
-    with _shown() as show:
+    with _shown() as progress:
+        yield progress.after(_raise_interrupt)
 
-        def report(done: int, total: int, text: str) -> None:
-            if _interrupts:
-                raise KeyboardInterrupt
-            show(done, total, text)
 
-        yield report
+def _raise_interrupt() -> None:
+    if _interrupts:
+        raise KeyboardInterrupt
 
 
 @contextmanager
-def _shown() -> Iterator[ReportProgress]:
+def _shown() -> Iterator[Progress]:
     if not is_first_process():
-        yield lambda done, total, text: None
+        yield Progress()
         return
     if not messages.is_terminal:
-        yield _log_lines()
+        yield Progress(_LogLines())
         return
     columns = (
         TextColumn("{task.description}"),
@@ -76,31 +74,37 @@ def _shown() -> Iterator[ReportProgress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, transient=True) as bars:
-        task = bars.add_task("starting", total=1)
-        current: list[int] = [1]
-
-        def report(done: int, total: int, text: str) -> None:
-            if total != current[0]:
-                current[0] = total
-                bars.reset(task, total=total)
-            bars.update(task, completed=done, total=total, description=text)
-
-        yield report
+    with Bars(*columns, console=messages, transient=True) as bars:
+        yield Progress(_Bar(bars))
 
 
-def _log_lines() -> ReportProgress:
-    said, stage = -math.inf, ""
+class _Bar:
+    """One bar, begun anew for each piece of work."""
 
-    def report(done: int, total: int, text: str) -> None:
-        nonlocal said, stage
-        line = text.splitlines()[0]  # a search tells its policy on the lines below
-        kind = re.sub(r"[0-9].*", "", line)
-        if kind != stage or time.monotonic() - said >= LOG_EVERY_S:
-            said, stage = time.monotonic(), kind
-            say(f"{line} ({done}/{total})")
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._task = bars.add_task("starting", total=1)
+        self._shown: tuple[str, str, int] | None = None
 
-    return report
+    def __call__(self, update: Update) -> None:
+        piece = (update.part, update.stage, update.total)
+        if piece != self._shown:
+            self._shown = piece
+            self._bars.reset(self._task, total=update.total)
+        self._bars.update(self._task, completed=update.done, total=update.total, description=update.text)
+
+
+class _LogLines:
+    """A line for each stage as it begins, and another every now and then."""
+
+    def __init__(self) -> None:
+        self._said, self._stage = -math.inf, ("", "")
+
+    def __call__(self, update: Update) -> None:
+        stage = (update.part, update.stage)
+        if stage != self._stage or time.monotonic() - self._said >= LOG_EVERY_S:
+            self._said, self._stage = time.monotonic(), stage
+            say(f"{update.text.splitlines()[0]} ({update.done}/{update.total})")  # a search's second line is a curve
 
 
 def print_json(document: Any) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from amc_hw.devices.base import Device
 from amc_hw.runs.file_lock import POLL_S, FileLock
+from amc_hw.runs.progress import Progress
 
 
 class Turn:
@@ -87,19 +88,12 @@ def measuring(device: Device) -> Iterator[None]:
         yield
 
 
-Progress = Callable[[int, int, str], None]
-
-
 def taking_turns(device: Device, progress: Progress) -> Progress:
     """Return a progress that shows what is waited for, and in whose calls the work pauses while others measure."""
     turn = getattr(device, "turn", None)
     if not isinstance(turn, Turn):
         return progress
 
-    def report(done: int, total: int, text: str) -> None:
-        turn.give_way()
-        progress(done, total, text)
-
-    turn.tell = lambda text: progress(0, 1, text)
+    turn.tell = progress
     turn.give_way()
-    return report
+    return progress.after(turn.give_way)

@@ -41,14 +41,13 @@ from amc_hw.pruning.importance import find_importance
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
 from amc_hw.runs.file_lock import exclusive
+from amc_hw.runs.progress import Progress
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import PartScorer
 from amc_hw.search.study import read_study
 from amc_hw.trace.traced import trace_model
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import demo_settings, evaluate, train
-
-Progress = Callable[[int, int, str], None]
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     Args:
         run: the run folder; made, or gone on with.
         config: the settings.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
         compute: where to train, prune and score.
 
     Returns:
@@ -96,7 +95,7 @@ def compress_trained(
         trained: the network.
         device: where the budget must hold.
         score: what the search maximises, 0..1, on images of the training set.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
     """
 
     def search_round(folder: Path, settings: RunConfig, trained: TrainedModel, progress: Progress) -> None:
@@ -107,7 +106,7 @@ def compress_trained(
     costs = search_and_verify(run, config, trained, device, score, progress)
     for proof in range(1, PROOFS + 1):
         finish.finetune(run, trained, config.epochs, config.seed, progress)
-        progress(0, 1, "exporting the compressed network")
+        progress("exporting the compressed network")
         finish.export(run, trained, device.format, device.fingerprint().batch_size)
         timings = {} if isinstance(device, TableOnly) else finish.benchmark_run(run, device, progress)
         used = finish.share_used(config, timings)
@@ -202,7 +201,7 @@ def profile_model(
         image_size: side in pixels, or None for the network's own.
         classes: outputs of the network.
         seed: decides which channel counts are measured.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
     """
     size = image_size or default_image_size(model)
     network = build_model(model, classes)
@@ -315,7 +314,7 @@ def device_in_turn(name: str, progress: Progress, table: Path | None = None) -> 
             device = open_or_predict(name, table)
             break
         except BusyError:
-            progress(0, 1, f"waiting for {name}, which another run is measuring on")
+            progress(f"waiting for {name}, which another run is measuring on")
             time.sleep(BUSY_POLL_S)
     try:
         yield device, taking_turns(device, progress)

@@ -21,6 +21,7 @@ from amc_hw.policy import Policy
 from amc_hw.pruning.masks import PARTS, MagnitudePruner, kept_weights, part_choices, zeros_held
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import read_json, write_json
+from amc_hw.runs.progress import Progress
 from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import EarlyDropping, PartScorer
@@ -29,8 +30,6 @@ from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
 from amc_hw.trace.network import Layer
 from amc_hw.training.loop import recovery_settings, train
-
-Progress = Callable[[int, int, str], None]
 
 POLICY = "sparsity.json"
 
@@ -85,7 +84,7 @@ def prune_round(
         trained: the original network, which is the teacher of the fine-tuning, and its data.
         start: what is pruned: the original, or what the round before left.
         limit: the most bytes that may be non-zero.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Returns:
         The network as it was pruned, and as it is after fine-tuning.
@@ -138,7 +137,7 @@ def _search(
 
         def told(done: int, total: int, study: StudyResult) -> None:
             write_events(study)
-            progress(done, total, describe(study, limit.cost, space.original))
+            progress("searching", done, total, describe(study, limit.cost, space.original))
 
         study = run_study(
             build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,9 @@ from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import maker, write_json
+from amc_hw.runs.progress import Progress
 from amc_hw.search.study import StudyResult
 from amc_hw.training.loop import History, evaluate, recovery_settings, train
-
-Progress = Callable[[int, int, str], None]
 
 PRUNED, FINETUNED = "pruned.pt", "model.pt"
 SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
@@ -64,7 +63,7 @@ def finetune(
         trained: the original network, which teaches.
         epochs: passes over the training images; 0 keeps the pruned weights.
         seed: of the images' order and their augmentation.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
         learn_search: learn the search split, too, as may be done after the last search.
     """
     model = restore(run, trained, PRUNED)
@@ -159,7 +158,7 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
             )
         correct += int((scores.reshape(len(images), -1).argmax(1) == labels.numpy()).sum())
         done += len(images)
-        progress(done, len(part), f"evaluating {file.name}")
+        progress(f"evaluating {file.name}", done, len(part))
     return correct / len(part)
 
 

@@ -14,8 +14,8 @@ from amc_hw.pipeline.search import read_policy
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.surgery import widened
 from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 Round = tuple[Path, RunConfig]
 """A round's folder and its settings."""
 
@@ -55,13 +55,13 @@ def after_rounds(
         earlier: the rounds.
         trained: the original network.
         search: leaves a policy and its network in a round's folder.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Returns:
         What the last round prunes: its costs, its teacher and what it is measured beside are the original's.
     """
     for number, (folder, settings) in enumerate(earlier, start=1):
-        told = named(progress, number, len(earlier) + 1)
+        told = progress.within(round_name(number, len(earlier) + 1))
         open_run(folder, settings)
         search(folder, settings, trained, told)
         model = finish.finetune(folder, trained, settings.epochs, settings.seed, told, learn_search=False)
@@ -78,9 +78,9 @@ def after_rounds(
     return trained
 
 
-def named(progress: Progress, number: int, rounds: int) -> Progress:
-    """Return a progress whose text begins with the round."""
-    return lambda done, total, text: progress(done, total, f"round {number} of {rounds}: {text}")
+def round_name(number: int, rounds: int) -> str:
+    """Return a round's name for people."""
+    return f"round {number} of {rounds}"
 
 
 def _is_smaller(one: Budget, other: Budget) -> bool:

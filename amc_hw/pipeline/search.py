@@ -22,6 +22,7 @@ from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import BATCH, Pruner
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import maker, read_json, write_json
+from amc_hw.runs.progress import Progress
 from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.scoring import EarlyDropping, PartScorer
@@ -30,8 +31,6 @@ from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
 from amc_hw.trace.network import Layer
 from amc_hw.trace.traced import TracedModel
-
-Progress = Callable[[int, int, str], None]
 
 EPISODES = "episodes.jsonl"
 POLICY = "policy.json"
@@ -148,7 +147,7 @@ def search(
         score: accuracy of a pruned network, 0..1, on images of the training set.
         table_error: mean prediction error of the latency table, a fraction; a latency budget is searched that
             much below the target (1 % at most), so that the first candidate mostly fits when it is measured.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Raises:
         UsageError: the original network itself is under the accuracy's floor, or the agent to begin with is of
@@ -167,7 +166,7 @@ def search(
             )
         reward = with_floor(reward, config.accuracy_floor, cost(original))
     space = SearchSpace(search_steps(trained), cost, limit if reward.needs_budget else None, others)
-    progress(0, 1, "gathering statistics for reconstruction")
+    progress("gathering statistics for reconstruction")
     pruner = make_pruner(trained, config.seed, config.importance)
     dropping = None
     if isinstance(score, PartScorer) and reward.needs_budget:  # then the most accurate policies are the best
@@ -186,7 +185,7 @@ def search(
 
         def told(done: int, total: int, study: StudyResult) -> None:
             write_events(study)
-            progress(done, total, describe(study, cost, original))
+            progress("searching", done, total, describe(study, cost, original))
 
         study = run_study(
             strategy,
@@ -222,7 +221,7 @@ def search(
             settled=SETTLED,
         )
     if (done := len(study.episodes)) < config.episodes:
-        progress(done, done, f"ended after {done} of {config.episodes} episodes: {study.ended}")
+        progress("searching", done, done, f"ended after {done} of {config.episodes} episodes: {study.ended}")
     keep_agent(run, strategy, space)
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
 

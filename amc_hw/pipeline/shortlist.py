@@ -15,12 +15,11 @@ from amc_hw.pipeline.search import CANDIDATES, Search
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.runs.files import append_line, read_lines
+from amc_hw.runs.progress import Progress
 from amc_hw.search.moves import grown, largest_uniform, shrunk
 from amc_hw.search.scoring import PartScorer
 from amc_hw.trace.groups import Network
 from amc_hw.training.loop import recovery_settings, train
-
-Progress = Callable[[int, int, str], None]
 
 SHORTLIST = "shortlist.jsonl"
 MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
@@ -53,7 +52,7 @@ def shortlist(
         search: the finished search.
         score: accuracy of a network on the search split.
         seed: decides which images are learned, in which order.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
     """
     policies = best_policies(search, trained.decisions)
     if len(policies) == 1:
@@ -63,12 +62,12 @@ def shortlist(
     for number, policy in enumerate(policies):
         key = tuple(policy.items())
         if key not in known:
-            progress(number, len(policies), f"short fine-tune of candidate {number + 1}")
+            progress("short fine-tunes", number, len(policies), f"candidate {number + 1}")
             known[key] = _tuned_score(trained, search, policy, score, seed)
             append_line(run / SHORTLIST, {"channels": dict(policy), "score": known[key]})
         contenders.append(Contender(policy, known[key]))
         best = max(contenders, key=lambda contender: contender.score)
-        progress(number + 1, len(policies), f"short fine-tunes, best {best.score:.2%}")
+        progress("short fine-tunes", number + 1, len(policies), f"best {best.score:.2%}")
     return [each.policy for each in sorted(contenders, key=lambda contender: -contender.score)]
 
 

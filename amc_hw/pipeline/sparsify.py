@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from amc_hw.formats.registry import export
 from amc_hw.pipeline.compress import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
 from amc_hw.pipeline.finish import FINETUNED, SUMMARY, evaluate_file
-from amc_hw.pipeline.rounds import named, plan_rounds
+from amc_hw.pipeline.rounds import plan_rounds, round_name
 from amc_hw.pipeline.search import EPISODES
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.profiling.deployed import MODEL, ORIGINAL, exported
@@ -24,11 +24,10 @@ from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.files import write_json
+from amc_hw.runs.progress import Progress
 from amc_hw.search.study import read_study
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import evaluate
-
-Progress = Callable[[int, int, str], None]
 
 FORMAT = "tflite"
 NOTE = (
@@ -47,7 +46,7 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     Args:
         run: the run folder; the last round is in it, earlier ones in ``round-1``, ``round-2`` ...
         config: the settings; device, table, reward, multiple and lower have no meaning here.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
         compute: where to train and score.
 
     Returns:
@@ -63,14 +62,16 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         cost, sparse = nonzero_cost(trained), whole(trained)
         file = exported(run, ORIGINAL, FORMAT)
         if not file.exists():  # now: what cannot be converted should not be searched for hours
-            progress(0, 1, f"exporting the {ORIGINAL} network")
+            progress(f"exporting the {ORIGINAL} network")
             export(trained.model, trained.example, file)
         original = cost(sparse.parts)
         history = []
         for number, (folder, settings) in enumerate(rounds, start=1):
             limit = Limit(cost, parse_budget(config.metric, settings.budget).target(original))
             open_run(folder, settings)
-            pruned, sparse = prune_round(folder, settings, trained, sparse, limit, named(progress, number, len(rounds)))
+            pruned, sparse = prune_round(
+                folder, settings, trained, sparse, limit, progress.within(round_name(number, len(rounds)))
+            )
             history.append(
                 {
                     "budget": settings.budget,
@@ -96,7 +97,7 @@ def _summarise(
     """Export the sparse network, evaluate both files on the test set, and write summary.json."""
     original, cost = whole(trained), nonzero_cost(trained)
     files = {ORIGINAL: original.model, MODEL: sparse.model}
-    progress(0, 1, f"exporting the {MODEL} network")
+    progress(f"exporting the {MODEL} network")
     export(sparse.model, trained.example, exported(run, MODEL, FORMAT))
     sides = {}
     for name, model in files.items():

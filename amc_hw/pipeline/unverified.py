@@ -14,9 +14,10 @@ from amc_hw.latency.table import load_table
 from amc_hw.latency.trust import warnings
 from amc_hw.pipeline.search import Candidate, Search
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.pipeline.verify import Progress, Verified, export_original
+from amc_hw.pipeline.verify import Verified, export_original
 from amc_hw.policy import Policy
 from amc_hw.profiling.profile import TABLE
+from amc_hw.runs.progress import Progress
 
 NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table, and nothing was verified on it."
 

@@ -19,8 +19,7 @@ from amc_hw.profiling.benchmark import Protocol, benchmark
 from amc_hw.profiling.deployed import ORIGINAL, example_for, exported
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.files import append_line, read_lines, write_text
-
-Progress = Callable[[int, int, str], None]
+from amc_hw.runs.progress import SILENT, Progress
 
 QUICK = Protocol(warmup=30, runs=100, repeats=3)
 MEASUREMENTS = 9
@@ -68,7 +67,7 @@ def verify(
         ranked: its best policies, the best first.
         device: where to measure.
         score: accuracy of a pruned network on the search split.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Raises:
         BudgetError: not even the smallest policies keep the budget on the device.
@@ -82,7 +81,7 @@ def verify(
     missed = misses(run)
     harder = max([1.0, *(miss.used / miss.found for miss in missed.values())])
     for attempt in range(MEASUREMENTS):
-        progress(attempt, MEASUREMENTS, f"measuring candidate {attempt + 1}")
+        progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         model = search.pruner.pruned(policy, thorough=True).cpu()
         timings = measure(run, trained, model, device)
         original_ms, measured_ms = timings["original"].latency_ms, timings["candidate"].latency_ms
@@ -183,7 +182,7 @@ def export_original(run: Path, trained: TrainedModel, device: Device, progress: 
     """Keep the original's exported file in the run folder."""
     file = exported(run, ORIGINAL, device.format)
     if not file.exists():
-        progress(0, 1, "exporting the original")
+        progress("exporting the original")
         export(trained.model, example_for(device, trained), file)
 
 
@@ -192,12 +191,6 @@ def measure(run: Path, trained: TrainedModel, model: nn.Module, device: Device) 
     file = exported(run, "candidate", device.format)
     export(model, example_for(device, trained), file)
     try:
-        return benchmark(
-            device, {"original": exported(run, ORIGINAL, device.format), "candidate": file}, QUICK, _silent
-        )
+        return benchmark(device, {"original": exported(run, ORIGINAL, device.format), "candidate": file}, QUICK, SILENT)
     finally:
         file.unlink()
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    """Report nothing."""

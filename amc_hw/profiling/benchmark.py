@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from amc_hw.devices.turns import measuring
 from amc_hw.errors import UsageError
 from amc_hw.profiling.timing import Timing
 from amc_hw.runs.files import write_json, write_text
-
-Progress = Callable[[int, int, str], None]
+from amc_hw.runs.progress import Progress
 
 FORMAT = 1
 MOST_REPEATS = 60
@@ -47,7 +46,7 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
         device: where to measure.
         files: name -> exported file.
         protocol: how often.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Raises:
         UsageError: a file does not exist, or is of a format that the device does not run.
@@ -87,9 +86,9 @@ def _repeat(
     for repeat in range(first, last):
         for name, file in files.items():
             done = sum(map(len, samples.values()))
-            progress(done, last * len(files), f"benchmark, repeat {repeat + 1} of {last}: {name}")
+            progress("benchmark", done, last * len(files), f"repeat {repeat + 1} of {last}, {name}")
             samples[name].append(device.time_model(file, warmup=protocol.warmup, runs=protocol.runs))
-    progress(last * len(files), last * len(files), f"benchmark, repeat {last} of {last}: timed")
+    progress("benchmark", last * len(files), last * len(files), f"{last} repeats")
 
 
 def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Mapping[str, Timing]) -> None:

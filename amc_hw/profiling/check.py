@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,9 +26,8 @@ from amc_hw.profiling.plan import rounds_of_visits
 from amc_hw.profiling.profile import profile
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.files import write_bytes
+from amc_hw.runs.progress import Progress
 from amc_hw.trace.traced import TracedModel
-
-Progress = Callable[[int, int, str], None]
 
 LEAST_VISITS = 3
 LOWEST_RATIO = 0.2
@@ -141,7 +140,7 @@ def check_table(
         networks: how many to draw.
         seed: decides which; the table's own networks are drawn from other streams.
         export_all: export every network instead (some seconds each).
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Raises:
         DeviceError: a measurement failed, or the device is not in reach.
@@ -153,7 +152,7 @@ def check_table(
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for index, policy in enumerate(policies):
-            progress(index, networks, "writing networks")
+            progress("writing networks", index, networks)
             file = Path(folder) / f"{index}.{device.format}"
             if index == 0 or export_all:
                 _export(device, trained, template, policy, file)
@@ -210,6 +209,6 @@ def _interleaved(
     visits = np.empty((len(files), rounds))
     for step in range(visits.size):
         turn, index = divmod(step, len(files))
-        progress(step, visits.size, "measuring networks")
+        progress("measuring networks", step, visits.size)
         visits[index, turn] = visit_ms(device, files[index], about_ms[index])
     return in_peace(visits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,7 @@ from amc_hw.latency.table import CalibrationNetwork, LatencyTable
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench, effort_of
 from amc_hw.profiling.plan import rounds_of_visits, runs_of_visit
-
-Progress = Callable[[int, int, str], None]
+from amc_hw.runs.progress import Progress
 
 FIRST_GUESS_MS = 1.0
 
@@ -83,7 +82,7 @@ class Clock:
         """Make the visits that are left, and put the calibration into the table."""
         while self._done < self._total:
             self._visit()
-            progress(self._done, self._total, "timing whole networks")
+            progress("timing whole networks", self._done, self._total)
         if not self._policies:
             return
         predictor, visits_ms = Predictor(self._table), in_peace(np.array(self._visits_ms))

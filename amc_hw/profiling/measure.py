@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,8 +20,7 @@ from amc_hw.profiling.bench import ProfilingBench
 from amc_hw.profiling.clock import Clock
 from amc_hw.profiling.plan import families_to_measure
 from amc_hw.runs.files import require_writable
-
-Progress = Callable[[int, int, str], None]
+from amc_hw.runs.progress import Progress
 
 UNSTABLE_SPREAD = 0.10
 """Networks whose 10th to 75th percentile (entries leave out the slowest quarter) spans more than this share of the
@@ -76,7 +75,7 @@ def measure_table(
         model_name: the network's name for people.
         path: the table's file.
         seed: decides which networks are drawn.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Raises:
         DeviceError: a measurement failed; what was measured before is saved.
@@ -113,7 +112,7 @@ def _measure_operators(
         done += 1
         unsteady += not stable
         clock.keep_up(done / effort.networks)
-        progress(done, max(effort.networks, done + 1), "measuring operators")
+        progress("measuring operators", done, max(effort.networks, done + 1))
         if time.monotonic() - saved > SAVE_EVERY_S:
             table.save(path)
             saved = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from amc_hw.budget.cost import Cost
@@ -17,9 +16,9 @@ from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
+from amc_hw.runs.progress import Progress
 from amc_hw.trace.traced import TracedModel
 
-Progress = Callable[[int, int, str], None]
 TABLE = "table.json"
 
 
@@ -45,7 +44,7 @@ def profile(
     """
     if isinstance(device, TableOnly):
         raise device.refusal()
-    progress(0, 1, "converting the network")
+    progress("converting the network")
     template = template_for(device, trained)
     path = table or default_table(device.name, device.fingerprint())
     measured = measure_table(device, template, trained.choices, model_name, path, seed, progress)
@@ -65,11 +64,11 @@ def run_cost(
     """
     path = run / TABLE
     if path.exists():
-        progress(0, 1, "converting the network")
+        progress("converting the network")
         template, measured = template_for(device, trained), load_table(path)
         measured.require(device.fingerprint(), path)
     elif isinstance(device, TableOnly):
-        progress(0, 1, "converting the network")
+        progress("converting the network")
         template, measured = template_for(device, trained), device.table
         measured.save(path)
     else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from amc_hw.errors import DeviceError
 from amc_hw.runs.cache import cache_folder
+from amc_hw.runs.progress import Progress
 
 POLL_S = 0.2
 
@@ -60,12 +61,12 @@ class FileLock:
 
 
 @contextmanager
-def exclusive(run: Path, progress: Callable[[int, int, str], None]) -> Iterator[None]:
+def exclusive(run: Path, progress: Progress) -> Iterator[None]:
     """Work in a run folder for the length of a block, once no other program does: two would spoil each other's files.
 
     Args:
         run: the folder.
-        progress: called with (done, total, text) while another program has it.
+        progress: is told while another program has it.
 
     Raises:
         DeviceError: see `FileLock.take`.
@@ -73,7 +74,7 @@ def exclusive(run: Path, progress: Callable[[int, int, str], None]) -> Iterator[
     lock = FileLock(f"run {hashlib.sha256(bytes(run.resolve())).hexdigest()[:16]}")
     try:
         while not lock.take():
-            progress(0, 1, f"waiting for another amc-hw to leave {run}")
+            progress(f"waiting for another amc-hw to leave {run}")
             time.sleep(POLL_S)
         yield
     finally:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import Part
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import folded
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.moves import largest_uniform
 from amc_hw.search.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.search.space import SearchSpace
@@ -26,12 +27,6 @@ LEVEL = 0.01
 """About the probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
 BATCH, GPU_BATCH = 256, 512
 REPORT_EVERY = 500  # images, while the sample is drawn
-
-Progress = Callable[[int, int, str], None]
-
-
-def _silent(done: int, total: int, text: str) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class EarlyDropping:
         prune: a policy to its network.
         original: the network before pruning; it and the uniform policy's network tell which images are hard.
         keep: how many policies are still compared after the search.
-        progress: called with (done, total, text) while the sample is drawn.
+        progress: is told how far the work is while the sample is drawn.
     """
 
     def __init__(
@@ -99,7 +94,7 @@ class EarlyDropping:
         prune: Callable[[Policy], nn.Module],
         original: nn.Module,
         keep: int,
-        progress: Progress = _silent,
+        progress: Progress = SILENT,
     ) -> None:
         self.scorer = scorer
         self.space = space
@@ -123,7 +118,7 @@ class EarlyDropping:
         for number, guide in enumerate(guides):
             for positions in torch.split(torch.arange(images), REPORT_EVERY):
                 done = number * images + int(positions[0])
-                self.progress(done, len(guides) * images, "looking for the images that tell policies apart")
+                self.progress("looking for the images that tell policies apart", done, len(guides) * images)
                 margins[number, positions] = self.scorer.margins(guide, positions)
         return draw_sample(margins)
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,8 +15,7 @@ from typing import IO
 from amc_hw.devices.computers.machines import ISOLATED
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
-
-Progress = Callable[[int, int, str], None]
+from amc_hw.runs.progress import Progress
 
 LOG = "log.txt"
 COMMAND = [sys.executable, *ISOLATED, "-m", "amc_hw.sweep.child"]
@@ -67,7 +66,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
                 line = last_line(child.run)
                 if line != child.shown:
                     child.shown = line
-                    progress(done, len(todo), f"{line} [{child.run.name}]")
+                    progress("runs of the sweep", done, len(todo), f"{line} [{child.run.name}]")
     finally:
         _end(children)
     return errors

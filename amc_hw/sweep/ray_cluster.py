@@ -19,9 +19,8 @@ from amc_hw.devices.computers.names import KINDS, SSH
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.sweep.jobs import GRACE_S, LOG, last_line, run_all
-
-Progress = Callable[[int, int, str], None]
 
 MISSING = "--ray needs an extra of amc-hw: pip install 'amc-hw[ray]'"
 CURE = "give --out a folder that all nodes of the Ray cluster share under the same path."
@@ -92,7 +91,7 @@ def run_on_ray(
         task = ray.remote(_run).options(**needs)
         runs = {task.remote(run.resolve(), config, compute, mark, Path.cwd()): run for run, config in todo.items()}
         waiting = list(runs)
-        progress(0, len(todo), f"sent {len(todo)} runs to the Ray cluster {cluster.address}")
+        progress("runs of the sweep", 0, len(todo), f"sent to the Ray cluster {cluster.address}")
         try:
             while waiting:
                 ready, waiting = ray.wait(waiting, timeout=POLL_S)
@@ -106,7 +105,7 @@ def run_on_ray(
                     line = _last_line(run)
                     if line != shown[run]:
                         shown[run] = line
-                        progress(len(todo) - len(waiting), len(todo), f"{line} [{run.name}]")
+                        progress("runs of the sweep", len(todo) - len(waiting), len(todo), f"{line} [{run.name}]")
         finally:
             for ref in waiting:
                 ray.cancel(ref)  # a KeyboardInterrupt in the task, which lets its run end
@@ -121,7 +120,7 @@ def _run(run: Path, config: RunConfig, compute: str, mark: Path, sweep_cwd: Path
         return f"{mark.parent} is not the sweep's folder on {socket.gethostname()}, where the run was sent; {CURE}"
     with contextlib.suppress(OSError):  # names of models and data may be relative
         os.chdir(sweep_cwd)
-    return run_all({run: config}, 1, compute, lambda *_: None).get(run, "")
+    return run_all({run: config}, 1, compute, SILENT).get(run, "")
 
 
 def _failure(ray: Any, ref: Any) -> str:

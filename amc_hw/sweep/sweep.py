@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from amc_hw.pipeline.finish import SUMMARY
 from amc_hw.report.compare import compare_report, pareto_front
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.files import make_folder, read_json
+from amc_hw.runs.progress import Progress
 from amc_hw.sweep.jobs import run_all
 from amc_hw.sweep.ray_cluster import Cluster, run_on_ray
 from amc_hw.training.compute import CPU
-
-Progress = Callable[[int, int, str], None]
 
 FRONT = "front.html"
 
@@ -66,7 +65,7 @@ def sweep(
         base: the settings that all share; its budget and seed are replaced.
         budgets: of its metric.
         seeds: how many seeds, from the base's on.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
         compute: where to train, prune and score.
         jobs: runs at a time; with more than one, each has a process of its own and shows its progress in its folder.
         cluster: a Ray cluster that the runs are sent to; ``jobs`` is then how many each node has at a time, and
@@ -111,13 +110,9 @@ def _one_by_one(
     """Run what is to be done in this process; return why runs failed."""
     errors = {}
     for number, (run, config) in enumerate(configs.items(), start=1):
-
-        def report(done: int, total: int, text: str, name: str = f"run {number} of {len(configs)}") -> None:
-            progress(done, total, f"{name}: {text}")
-
         try:
             if run in todo:
-                compress(run, config, report, compute)
+                compress(run, config, progress.within(f"run {number} of {len(configs)}"), compute)
         except AmcHwError as error:
             errors[run] = str(error)
     return errors

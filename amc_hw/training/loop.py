@@ -20,6 +20,7 @@ from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.models.checkpoint import load_plain
 from amc_hw.pruning.folding import folded
 from amc_hw.runs.files import write_bytes
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.training.cuda_graph import Replayed
 from amc_hw.training.distributed import Team, join
 from amc_hw.training.recipe import (
@@ -31,8 +32,6 @@ from amc_hw.training.recipe import (
     parameter_groups,
     placed,
 )
-
-Progress = Callable[[int, int, str], None]
 
 
 class Demonstration(TypedDict):
@@ -128,7 +127,7 @@ def train(
     keep_last: bool = False,
     seed: int = 0,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     state_path: Path | None = None,
     epochs_told: Callable[[History], None] | None = None,
 ) -> History:
@@ -155,7 +154,7 @@ def train(
         keep_last: end with the last epoch's weights instead of the best on the search split.
         seed: of the images' order, their augmentation and dropout.
         device: where to train; in bfloat16 (autocast) where the device is fast at that.
-        progress: is told the steps done, the steps in all, and a line of text.
+        progress: is told how far the work is.
         state_path: a file for the state after every epoch; where it exists, training goes on from it to the
             result of an undisturbed run. It is left there at the end.
         epochs_told: is told what happened so far, before the first epoch to come and after every one.
@@ -175,7 +174,7 @@ def train(
     team, place = join(torch.device(device))
     with placed(model, place):
         team.begin_alike(model)
-        run = _Run(model, data, settings, teacher, place, team, progress if progress and team.rank == 0 else _silent)
+        run = _Run(model, data, settings, teacher, place, team, progress if team.rank == 0 else SILENT)
         try:
             if state_path is not None and state_path.exists():
                 run.load(state_path, identity)
@@ -251,7 +250,7 @@ class _Run:
                 seen += len(labels)
                 if self.averaged is not None:
                     average(self.averaged, self.model, settings.ema or 0.0, step)
-                self.progress(step + 1, total, self._text(epoch))
+                self.progress("training", step + 1, total, self._text(epoch))
         for trained in (self.model, self.averaged):
             if trained is not None:
                 self.team.average_statistics(trained)

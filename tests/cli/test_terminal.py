@@ -17,11 +17,11 @@ def test_a_swallowed_interrupt_is_raised_at_the_next_report() -> None:
     try:
         watch_for_interrupts()
         with pytest.raises(KeyboardInterrupt), progress_bar() as report:  # noqa: PT012
-            report(0, 2, "before")
+            report("before", 0, 2)
             with contextlib.suppress(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(1)
-            report(1, 2, "after")
+            report("after", 1, 2)
     finally:
         watch_for_interrupts()
         signal.signal(signal.SIGINT, before)
@@ -30,6 +30,7 @@ def test_a_swallowed_interrupt_is_raised_at_the_next_report() -> None:
 def test_a_log_is_told_a_kind_of_work_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bar() as report:
         for episode in range(5):
-            report(episode, 5, f"best reward {episode / 7:.3f}\nkept of every group {'123'[: episode % 3 + 1]}")
-        report(1, 2, "measuring")
-    assert capsys.readouterr().err.splitlines() == ["best reward 0.000 (0/5)", "measuring (1/2)"]
+            note = f"best reward {episode / 7:.3f}\nkept of every group {'123'[: episode % 3 + 1]}"
+            report("searching", episode, 5, note)
+        report("measuring", 1, 2)
+    assert capsys.readouterr().err.splitlines() == ["searching: best reward 0.000 (0/5)", "measuring (1/2)"]

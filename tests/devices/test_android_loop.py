@@ -21,13 +21,10 @@ from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model
 from amc_hw.pipeline import verify
 from amc_hw.profiling.measure import measure_table
+from amc_hw.runs.progress import SILENT, Progress, Update
 from amc_hw.trace.traced import TracedModel, trace_model
 
 QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, calibration=12, visits=1, visit_warmup=1, visit_runs=10)
-
-
-def silent(done: int, total: int, text: str) -> None:
-    """No progress bar."""
 
 
 def test_profile_takes_at_most_forty_starts() -> None:
@@ -80,15 +77,15 @@ def test_profile_goes_on_after_a_lost_cable(
     device = open_android(phone, reconnect_s=0.5)
     said: list[int] = []
 
-    def pull_the_cable(done: int, total: int, text: str) -> None:
-        said.append(done)
+    def pull_the_cable(update: Update) -> None:
+        said.append(update.done)
         if len(said) == 1:
             phone.cut_cable("shell", seconds=0.1, away=0.1)  # it comes back by itself
         if len(said) == 3:
             phone.cut_cable("shell", seconds=0.1, away=4.0)
 
     with pytest.raises(ConnectionLostError, match="run the same command again: what was measured is kept"):
-        measure_table(device, template, trained.choices, "tiny", path, 0, pull_the_cable)
+        measure_table(device, template, trained.choices, "tiny", path, 0, Progress(pull_the_cable))
     kept = {entry.key for entry in load_table(path).entries}
     assert len(kept) >= 3
     device.close()
@@ -96,7 +93,7 @@ def test_profile_goes_on_after_a_lost_cable(
 
     wait_until(lambda: is_connected(f"android:{phone.serial}"))
     again = open_android(phone)
-    table = measure_table(again, template, trained.choices, "tiny", path, 0, silent)
+    table = measure_table(again, template, trained.choices, "tiny", path, 0, SILENT)
     assert kept <= {entry.key for entry in table.entries}
     assert len(table.calibration) == QUICK.calibration
     assert again.traffic.starts == 2 + QUICK.calibration  # three of the five networks were known

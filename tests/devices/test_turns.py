@@ -17,6 +17,7 @@ from amc_hw.devices.computers.host import HostDevice
 from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.devices.turns import Turn, measuring, taking_turns
 from amc_hw.runs.file_lock import FileLock
+from amc_hw.runs.progress import Progress
 
 pytest.importorskip("fcntl")
 
@@ -114,11 +115,11 @@ def test_an_error_while_measuring_lets_others_in() -> None:
 def test_progress_pauses_and_shows_what_is_waited_for() -> None:
     shown: list[str] = []
     device: Any = SimpleNamespace(turn=Turn("bench", "host"))
-    report = taking_turns(device, lambda done, total, text: shown.append(text))
+    report = taking_turns(device, Progress(lambda update: shown.append(update.text)))
     rival: Any = SimpleNamespace(turn=Turn("bench", "host"))
-    report(1, 2, "working")
+    report("working", 1, 2)
     with TakingPart(rival):
-        worker = threading.Thread(target=report, args=(2, 2, "worked"))
+        worker = threading.Thread(target=report, args=("worked", 2, 2))
         worker.start()
         until(lambda: shown[-1].startswith("waiting for host"))
     worker.join(timeout=10)
@@ -167,7 +168,7 @@ def test_who_closes_its_device_lets_others_measure() -> None:
     """As a notebook does that goes on living, and may keep all of it alive in the traceback of an error."""
     pytest.importorskip("onnxruntime")
     device = OnnxDevice()
-    report = taking_turns(device, lambda done, total, text: None)
+    report = taking_turns(device, Progress())
     other = FileLock("this machine")
     assert not other.take()
     device.close()
@@ -190,7 +191,7 @@ def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "open_or_predict", opened)
     monkeypatch.setattr(pipeline, "BUSY_POLL_S", 0)
     shown: list[str] = []
-    with pipeline.device_in_turn("pixel1", lambda done, total, text: shown.append(text)) as (found, _):
+    with pipeline.device_in_turn("pixel1", Progress(lambda update: shown.append(update.text))) as (found, _):
         assert found is device
     assert tries == ["pixel1"] * 3 + ["closed"]
     assert shown == ["waiting for pixel1, which another run is measuring on"] * 2

@@ -22,6 +22,7 @@ from amc_hw.formats.template import lower
 from amc_hw.pipeline.finish import evaluate_file
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.runs.progress import SILENT
 from amc_hw.trace.traced import TracedModel
 
 
@@ -119,4 +120,4 @@ def test_a_file_that_gives_no_score_for_each_class_is_not_scored(tmp_path: Path)
     pixels, labels = torch.zeros(20, 8, 8, 1, dtype=torch.uint8), torch.arange(20) % 10
     part = Part(InMemory(pixels), torch.arange(20), labels, (0.5,), (0.5,))
     with pytest.raises(UsageError, match="gives 1 numbers for an image, the data has 10 classes"):
-        evaluate_file(tmp_path / "labels.onnx", part, lambda *_: None)
+        evaluate_file(tmp_path / "labels.onnx", part, SILENT)

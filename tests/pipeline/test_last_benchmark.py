@@ -10,6 +10,7 @@ from commands import TINY
 
 from amc_hw.pipeline.compress import PROOFS, begin, compress_trained
 from amc_hw.runs.config import make_config
+from amc_hw.runs.progress import SILENT
 
 pytest.importorskip("litert_torch")
 from simulated_device import SimulatedDevice
@@ -40,16 +41,12 @@ class TiresLater(SimulatedDevice):
         return [sample + later for sample in samples]
 
 
-def silent(done: int, total: int, text: str) -> None:
-    pass
-
-
 def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
     config = make_config(
         model=TINY, checkpoint=str(checkpoint), data="digits", budget="0.6x", strategy="uniform", episodes=1, epochs=1
     )
-    trained = begin(run, config, silent)
-    return compress_trained(run, config, trained, device, lambda model: 0.5, silent)
+    trained = begin(run, config, SILENT)
+    return compress_trained(run, config, trained, device, lambda model: 0.5, SILENT)
 
 
 def used(summary: dict) -> float:

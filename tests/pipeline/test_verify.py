@@ -24,6 +24,7 @@ from amc_hw.pipeline.verify import Miss, doubts, misses, note_miss, verify
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.runs.progress import SILENT
 from amc_hw.search.study import Episode, StudyResult
 from amc_hw.trace.traced import TracedModel
 
@@ -89,14 +90,10 @@ class Wavering(Stubborn):
         return [factor * sample for sample in samples]
 
 
-def silent(done: int, total: int, text: str) -> None:
-    pass
-
-
 def run_verify(traced: TracedModel, template: GraphTemplate, folder: Path, device: SimulatedDevice, budget: str):
     search = finished_search(traced, exact_cost(traced, template), budget)
     ranked = best_policies(search, traced.choices)
-    return ranked, verify(folder, traced, search, ranked, device, lambda model: 0.5, silent)
+    return ranked, verify(folder, traced, search, ranked, device, lambda model: 0.5, SILENT)
 
 
 def test_a_true_table_needs_one_measurement(traced: TracedModel, template: GraphTemplate, tmp_path: Path) -> None:

@@ -13,11 +13,8 @@ from amc_hw.errors import DeviceError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.profiling.check import check_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
+from amc_hw.runs.progress import SILENT
 from amc_hw.trace.traced import TracedModel
-
-
-def silent(done: int, total: int, text: str) -> None:
-    pass
 
 
 def test_ratios_are_drawn_evenly_between_a_fifth_and_all() -> None:
@@ -36,8 +33,8 @@ def test_a_table_is_held_against_its_device(
 ) -> None:
     monkeypatch.setattr("amc_hw.profiling.profile.template_for", lambda *trained: template)
     path = tmp_path / "simulated.json"
-    measure_table(SimulatedDevice(overhead=1.05), template, traced.choices, "tiny", path, 0, silent)
-    good = check_table(SimulatedDevice(overhead=1.05), traced, "tiny", path, 6, 1, False, silent)
+    measure_table(SimulatedDevice(overhead=1.05), template, traced.choices, "tiny", path, 0, SILENT)
+    good = check_table(SimulatedDevice(overhead=1.05), traced, "tiny", path, 6, 1, False, SILENT)
     assert len(good.networks) == 6
     assert good.mean_error <= good.worst_error < 0.05
     assert good.rank_correlation is not None
@@ -45,7 +42,7 @@ def test_a_table_is_held_against_its_device(
     assert good.repeatability is not None
     assert good.repeatability > 0.9
     # A device that has become a fifth slower since: the check must say so.
-    slower = check_table(SimulatedDevice(overhead=1.26), traced, "tiny", path, 6, 1, False, silent)
+    slower = check_table(SimulatedDevice(overhead=1.26), traced, "tiny", path, 6, 1, False, SILENT)
     assert slower.bias == pytest.approx(1.05 / 1.26 - 1, abs=0.03)
     assert good.drift == pytest.approx(0, abs=0.03)
     assert slower.drift == pytest.approx(1.26 / 1.05 - 1, abs=0.03)
@@ -54,4 +51,4 @@ def test_a_table_is_held_against_its_device(
     assert steady.mean_error <= steady.worst_error < 0.05
     assert [n.channels for n in slower.networks] == [n.channels for n in good.networks]
     with pytest.raises(DeviceError, match="connect the device"):
-        check_table(TableOnly("simulated", path), traced, "tiny", path, 6, 1, False, silent)
+        check_table(TableOnly("simulated", path), traced, "tiny", path, 6, 1, False, SILENT)

@@ -17,15 +17,12 @@ from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.profiling.timing import STEADY, Timing
+from amc_hw.runs.progress import SILENT
 from amc_hw.trace.traced import TracedModel
 
 
-def silent(done: int, total: int, text: str) -> None:
-    pass
-
-
 def measure(device: SimulatedDevice, traced: TracedModel, template: GraphTemplate, path: Path):
-    return measure_table(device, template, traced.choices, "tiny", path, 0, silent)
+    return measure_table(device, template, traced.choices, "tiny", path, 0, SILENT)
 
 
 def test_prediction_is_close_on_networks_never_measured(traced: TracedModel, template: GraphTemplate, tmp_path) -> None:
@@ -98,12 +95,12 @@ def test_benchmark_takes_turns_and_the_median_of_the_means(
         policy = {group: choices[counts] for group, choices in traced.choices.items()}
         files[name] = tmp_path / f"{name}.tflite"
         files[name].write_bytes(template.file(policy, np.random.default_rng(0)))
-    timings = benchmark(SimulatedDevice(), files, Protocol(warmup=1, runs=5, repeats=3), silent)
+    timings = benchmark(SimulatedDevice(), files, Protocol(warmup=1, runs=5, repeats=3), SILENT)
     assert [len(timing.repeats) for timing in timings.values()] == [3, 3]
     assert timings["small"].latency_ms < timings["large"].latency_ms
     assert not timings["large"].unstable
     with pytest.raises(UsageError, match=r"gone\.tflite"):
-        benchmark(SimulatedDevice(), {"gone": tmp_path / "gone.tflite"}, Protocol(), silent)
+        benchmark(SimulatedDevice(), {"gone": tmp_path / "gone.tflite"}, Protocol(), SILENT)
 
 
 def test_repeats_that_disagree_are_followed_by_more(
@@ -111,20 +108,20 @@ def test_repeats_that_disagree_are_followed_by_more(
 ) -> None:
     file = tmp_path / "network.tflite"
     file.write_bytes(template.file(traced.network.original, np.random.default_rng(0)))
-    true = benchmark(SimulatedDevice(), {"n": file}, Protocol(), silent)["n"].latency_ms
+    true = benchmark(SimulatedDevice(), {"n": file}, Protocol(), SILENT)["n"].latency_ms
     noisy = SimulatedDevice(noise=0.3)
-    timing = benchmark(noisy, {"n": file}, Protocol(warmup=0, runs=60, repeats=3), silent)["n"]
+    timing = benchmark(noisy, {"n": file}, Protocol(warmup=0, runs=60, repeats=3), SILENT)["n"]
     assert 3 < len(timing.repeats) <= MOST_REPEATS
     assert timing.doubt <= STEADY
     assert not timing.unstable
     mean = true * math.exp(0.3**2 / 2)
     assert abs(timing.latency_ms / mean - 1) < 4 * STEADY
-    wild = benchmark(SimulatedDevice(noise=1.5), {"n": file}, Protocol(warmup=0, runs=5, repeats=3), silent)["n"]
+    wild = benchmark(SimulatedDevice(noise=1.5), {"n": file}, Protocol(warmup=0, runs=5, repeats=3), SILENT)["n"]
     assert len(wild.repeats) == MOST_REPEATS
     assert wild.unstable
     monkeypatch.setattr("amc_hw.profiling.benchmark.PATIENCE_S", 0.0)
     hasty = Protocol(warmup=0, runs=5, repeats=3)
-    assert len(benchmark(SimulatedDevice(noise=1.5), {"n": file}, hasty, silent)["n"].repeats) == 6
+    assert len(benchmark(SimulatedDevice(noise=1.5), {"n": file}, hasty, SILENT)["n"].repeats) == 6
 
 
 def test_a_later_benchmark_leaves_no_logs_of_an_earlier_one(tmp_path: Path) -> None:

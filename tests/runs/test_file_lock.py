@@ -12,6 +12,7 @@ from commands import TINY, start_amc_hw
 
 from amc_hw.runs import file_lock
 from amc_hw.runs.file_lock import FileLock, exclusive
+from amc_hw.runs.progress import Progress
 
 pytest.importorskip("fcntl")
 
@@ -34,16 +35,16 @@ def test_a_run_folder_is_worked_in_by_one_program(tmp_path: Path, monkeypatch: p
     waiting = threading.Event()
 
     def second() -> None:
-        with exclusive(tmp_path / "." / "run", lambda done, total, text: (order.append(text), waiting.set())):
+        with exclusive(tmp_path / "." / "run", Progress(lambda update: (order.append(update.text), waiting.set()))):
             order.append("second")
 
-    with exclusive(tmp_path / "run", lambda done, total, text: order.append("never")):
+    with exclusive(tmp_path / "run", Progress(lambda update: order.append("never"))):
         thread = threading.Thread(target=second)
         thread.start()
         assert waiting.wait(20)
         time.sleep(0.02)
         order.append("first")
-        with exclusive(tmp_path / "other", lambda done, total, text: order.append("never")):
+        with exclusive(tmp_path / "other", Progress(lambda update: order.append("never"))):
             pass
     thread.join(timeout=20)
     told, *_, first, last = dict.fromkeys(order)

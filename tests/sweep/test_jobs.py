@@ -15,6 +15,7 @@ import pytest
 from commands import amc_hw
 
 from amc_hw.runs.config import make_config
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.sweep import jobs as module
 from amc_hw.sweep.jobs import LOG, run_all
 from amc_hw.sweep.sweep import sweep
@@ -81,14 +82,14 @@ def test_runs_go_side_by_side_and_finished_ones_are_not_repeated(tmp_path: Path)
     base, shown = make_config(model="m", data="digits", episodes=5, epochs=1), []
     budgets = ["0.1x", "0.2x", "0.5x", "0.7x"]
     (tmp_path / "together").write_text("4")  # none ends well before all have begun
-    rows = sweep(tmp_path, base, budgets, 1, lambda done, total, text: shown.append(text), jobs=4)
+    rows = sweep(tmp_path, base, budgets, 1, Progress(lambda update: shown.append(update.note)), jobs=4)
     assert rows[0].error == "a budget of 0.1x cannot be reached."
     assert "signal 9" in rows[1].error
     assert [row.on_front for row in rows] == [False, False, True, True]
     assert len(lines(tmp_path / "begun.jsonl")) == 4
     assert (tmp_path / "0.7x-seed0" / LOG).read_text() == "compressing for 0.7x\n"
     assert "compressing for 0.7x [0.7x-seed0]" in shown
-    again = sweep(tmp_path, base, budgets, 1, lambda *_: None, jobs=2)
+    again = sweep(tmp_path, base, budgets, 1, SILENT, jobs=2)
     assert again[2:] == rows[2:]
     assert sorted(name for name, *_ in lines(tmp_path / "begun.jsonl")[4:]) == ["0.1x-seed0", "0.2x-seed0"]
 
@@ -96,7 +97,7 @@ def test_runs_go_side_by_side_and_finished_ones_are_not_repeated(tmp_path: Path)
 def test_no_more_than_asked_for_run_at_a_time(tmp_path: Path) -> None:
     base = make_config(model="m", data="digits")
     runs = {tmp_path / f"{n}": base.model_copy(update={"budget": f"0.{n}x"}) for n in (4, 5, 6)}
-    assert run_all(runs, 2, "cpu", lambda *_: None) == {}
+    assert run_all(runs, 2, "cpu", SILENT) == {}
     begun, ended = lines(tmp_path / "begun.jsonl"), lines(tmp_path / "ended.jsonl")
     assert begun[2][1] > ended[0][1]
 
@@ -113,10 +114,11 @@ import sys
 from pathlib import Path
 from amc_hw.sweep import jobs as sweep_jobs
 from amc_hw.runs.config import make_config
+from amc_hw.runs.progress import SILENT
 sweep_jobs.COMMAND = {module.COMMAND!r}
 base, folder = make_config(model="m", data="digits"), Path({str(tmp_path)!r})
 long = base.model_copy(update={{"budget": "0.9x"}})
-sweep_jobs.run_all({{folder / "a": long, folder / "b": long}}, 2, "cpu", lambda *_: None)
+sweep_jobs.run_all({{folder / "a": long, folder / "b": long}}, 2, "cpu", SILENT)
 """
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     until(lambda: len(lines(tmp_path / "begun.jsonl")) == 2)

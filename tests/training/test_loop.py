@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.runs.progress import Progress, Update
 from amc_hw.training.loop import History, evaluate, train
 from amc_hw.training.recipe import Settings, distillation_loss
 
@@ -90,18 +91,22 @@ def test_resuming_gives_the_result_of_an_undisturbed_run(data: Data, tmp_path: P
 
     for stop in (2 * steps_an_epoch + 3, 3 * steps_an_epoch + 1):
 
-        def interrupt(done: int, total: int, text: str, stop: int = stop) -> None:
-            assert total == EPOCHS * steps_an_epoch
-            if done == stop:
+        def interrupt(update: Update, stop: int = stop) -> None:
+            assert update.total == EPOCHS * steps_an_epoch
+            if update.done == stop:
                 raise Interrupted
 
         with pytest.raises(Interrupted):
-            run(small_net(), data, progress=interrupt, state_path=tmp_path / "state.pt", **options)
+            run(small_net(), data, progress=Progress(interrupt), state_path=tmp_path / "state.pt", **options)
 
     steps: list[int] = []
     model = small_net()
     history = run(
-        model, data, progress=lambda done, *_: steps.append(done), state_path=tmp_path / "state.pt", **options
+        model,
+        data,
+        progress=Progress(lambda update: steps.append(update.done)),
+        state_path=tmp_path / "state.pt",
+        **options,
     )
     assert steps == list(range(3 * steps_an_epoch + 1, 4 * steps_an_epoch + 1))
     assert history == expected
@@ -115,14 +120,14 @@ def test_resuming_gives_the_result_of_an_undisturbed_run(data: Data, tmp_path: P
 def test_an_interrupt_leaves_the_best_weights(data: Data) -> None:
     accuracies: list[str] = []
 
-    def interrupt(done: int, total: int, text: str) -> None:
-        accuracies.append(text)
-        if done == total - 1:
+    def interrupt(update: Update) -> None:
+        accuracies.append(update.note)
+        if update.done == update.total - 1:
             raise Interrupted
 
     model = small_net()
     with pytest.raises(Interrupted):
-        run(model, data, progress=interrupt)
+        run(model, data, progress=Progress(interrupt))
     assert not model.training
     assert evaluate(model, data.search) > 0.5
     assert accuracies[-1].startswith(f"epoch {EPOCHS}/{EPOCHS}, search split ")
