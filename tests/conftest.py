@@ -1,4 +1,4 @@
-"""What every test has: a cache folder of its own, and a tiny trained network."""
+"""What every test has: a cache folder of its own, and a tiny network, trained, traced and converted once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more, and lose much on a busy machine
 
 import pytest
+import torch
 from commands import TINY, amc_hw
+from tiny import TinyNet
+
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.template import lower
+from amc_hw.trace.traced import TracedModel, trace_model
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +51,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "tiny.pt"
     assert amc_hw("train", "--model", TINY, "--data", "digits", "--epochs", 6, "--out", out, "--json") == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def traced() -> TracedModel:
+    torch.manual_seed(0)
+    return trace_model(TinyNet(), (1, 32, 32))
+
+
+@pytest.fixture(scope="session")
+def template(traced: TracedModel) -> GraphTemplate:
+    pytest.importorskip("litert_torch")
+    return lower(traced.model, traced.network, traced.example, FORMATS["tflite"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from amc_hw.devices.effort import Effort
+from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.table import Fingerprint, LatencyTable
 
 
 class NotConnectedError(DeviceError):
@@ -62,13 +64,31 @@ class Device(Protocol):
     Attributes:
         name: as the user writes it.
         format: the file format that it runs, which is also the files' ending: ``tflite``, ``onnx``.
+        effort: how much of its time a latency table may take.
+        turn: this program's turns at its machine; None where nobody else can measure there at the same time.
+        in_reach: whether it can be measured now; one that is not is known by its latency table alone.
     """
 
     name: str
     format: str
+    effort: Effort = Effort()
+    turn: Turn | None = None
+    in_reach: bool = True
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the measurements of this device belong to."""
+
+    def known_table(self) -> LatencyTable | None:
+        """Return the table that stands for a device out of reach; None for one that can be measured."""
+        return None
+
+    def require_reach(self) -> None:
+        """Raise DeviceError where the device cannot be measured now."""
+        return
+
+    def notes(self) -> Sequence[str]:
+        """Tell what is worth a word of how it measured, one sentence each; they go into the table."""
+        return ()
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         """Run a model ``warmup + runs`` times and return the wall-clock time of the last ``runs``, in us.

@@ -11,7 +11,7 @@ from amc_hw.latency.shipped_tables import shipped_table
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
 
 
-class TableOnly:
+class TableOnly(Device):
     """A device out of reach.
 
     Args:
@@ -22,29 +22,38 @@ class TableOnly:
         TableError: the table is damaged.
     """
 
+    in_reach = False
+
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
-        self.table: LatencyTable = load_table(path)
-        runtime = self.table.fingerprint.runtime.split(" ")[0]
+        self._table = load_table(path)
+        runtime = self._table.fingerprint.runtime.split(" ")[0]
         self.format = {"onnxruntime": "onnx", "torch": "aten"}.get(runtime, "tflite")
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the table's measurements belong to."""
-        return self.table.fingerprint
+        return self._table.fingerprint
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         """Refuse; see `Device.time_model`."""
-        raise self.refusal()
+        raise self._refusal()
 
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         """Refuse; see `Device.time_kernels`."""
-        raise self.refusal()
+        raise self._refusal()
 
     def close(self) -> None:
         """Do nothing: nothing was opened."""
 
-    def refusal(self) -> DeviceError:
-        """Return the error for whatever would have to run on the device."""
+    def known_table(self) -> LatencyTable:
+        """See `Device.known_table`."""
+        return self._table
+
+    def require_reach(self) -> None:
+        """Refuse; see `Device.require_reach`."""
+        raise self._refusal()
+
+    def _refusal(self) -> DeviceError:
         return DeviceError(f"'{self.name}' is known by its latency table only; connect the device to measure on it.")
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from amc_hw.budget.network_costs import NetworkCosts, network_costs
 from amc_hw.data.dataset import load_data
 from amc_hw.devices.base import BusyError, Device
-from amc_hw.devices.table_only import TableOnly, open_or_predict
+from amc_hw.devices.table_only import open_or_predict
 from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import BudgetError, UsageError, WrongRunError
 from amc_hw.formats.registry import load_file
@@ -108,7 +108,7 @@ def compress_trained(
         finish.finetune(run, trained, config.epochs, config.seed, progress)
         progress("exporting the compressed network")
         finish.export(run, trained, device.format, device.fingerprint().batch_size)
-        timings = {} if isinstance(device, TableOnly) else finish.benchmark_run(run, device, progress)
+        timings = finish.benchmark_run(run, device, progress) if device.in_reach else {}
         used = finish.share_used(config, timings)
         if used <= 1 or proof == PROOFS or finish.doubt_of_share(config, timings) > TOO_BUSY:
             break
@@ -138,16 +138,16 @@ def search_and_verify(
 
     Where the device is known by its table only, nothing is verified, and policy.json says so.
     """
-    if isinstance(device, TableOnly):
+    if not device.in_reach:
         _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
     latency, template, error = run_cost(run, device, trained, config.model, table_of(config), config.seed, progress)
     exported = template.file(trained.network.original, np.random.default_rng(0))
     costs = network_costs(trained.network, latency, len(exported))
-    if _is_searched(run, config) and (isinstance(device, TableOnly) or not _has_missed(run)):
+    if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
         return costs
     found = search(run, config, trained, costs, score, error, progress)
     ranked = shortlist(run, trained, found, score, config.seed, progress)
-    if isinstance(device, TableOnly):
+    if not device.in_reach:
         verified = trust_in_table(run, trained, found, ranked, device, score, progress)
         told = cautions(run, trained, template)
     else:

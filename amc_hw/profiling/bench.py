@@ -16,12 +16,6 @@ from amc_hw.profiling.plan import corner_policies, draw_policy
 from amc_hw.runs.files import write_bytes
 
 
-def effort_of(device: Device) -> Effort:
-    """Return what a device asks for, if it asks for anything of its own."""
-    effort = getattr(device, "effort", None)
-    return effort if isinstance(effort, Effort) else Effort()
-
-
 @dataclass(frozen=True)
 class ProfilingBench:
     """What every measurement of a table needs.
@@ -43,7 +37,7 @@ class ProfilingBench:
     @property
     def effort(self) -> Effort:
         """How much of the device's time the table may take."""
-        return effort_of(self.device)
+        return self.device.effort
 
     @property
     def corners(self) -> list[dict[str, int]]:

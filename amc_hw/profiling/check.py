@@ -19,7 +19,6 @@ from amc_hw.formats.registry import export, find_format
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable
 from amc_hw.policy import Policy
-from amc_hw.profiling.bench import effort_of
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
 from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.plan import rounds_of_visits
@@ -205,7 +204,7 @@ def _interleaved(
     device: Device, files: Sequence[Path], about_ms: Sequence[float], progress: Progress
 ) -> NDArray[np.float64]:
     """Time all files in turns, the original last, a short visit each; means in milliseconds, a row for each file."""
-    rounds = max(LEAST_VISITS, 2 * rounds_of_visits(effort_of(device), about_ms[-1]))
+    rounds = max(LEAST_VISITS, 2 * rounds_of_visits(device.effort, about_ms[-1]))
     visits = np.empty((len(files), rounds))
     for step in range(visits.size):
         turn, index = divmod(step, len(files))

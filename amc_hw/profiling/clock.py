@@ -12,7 +12,7 @@ from amc_hw.devices.base import Device
 from amc_hw.latency.prediction import Predictor, left_out_error, structure_of
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable
 from amc_hw.policy import Policy
-from amc_hw.profiling.bench import ProfilingBench, effort_of
+from amc_hw.profiling.bench import ProfilingBench
 from amc_hw.profiling.plan import rounds_of_visits, runs_of_visit
 from amc_hw.runs.progress import Progress
 
@@ -30,7 +30,7 @@ def visit_ms(device: Device, file: Path, about_ms: float) -> float:
         file: the exported network.
         about_ms: what it is expected to take.
     """
-    effort = effort_of(device)
+    effort = device.effort
     runs = effort.visit_runs or runs_of_visit(about_ms)
     warmup = effort.visit_warmup if effort.visit_runs else max(effort.visit_warmup, runs // 4)
     return float(np.mean(device.time_model(file, warmup=warmup, runs=runs))) / 1e3

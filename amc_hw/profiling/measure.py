@@ -91,7 +91,7 @@ def measure_table(
             _measure_operators(bench, table, path, clock, progress)
             clock.finish(model_name, progress)
         finally:
-            for note in getattr(device, "notes", []):  # what a device could not tell of its own state
+            for note in device.notes():  # what a device could not tell of its own state
                 table.note(note)
             if table.entries:
                 table.save(path)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
-from amc_hw.devices.table_only import TableOnly
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
@@ -42,8 +41,7 @@ def profile(
     Raises:
         DeviceError: nothing can be measured, because the device is known by its table only.
     """
-    if isinstance(device, TableOnly):
-        raise device.refusal()
+    device.require_reach()
     progress("converting the network")
     template = template_for(device, trained)
     path = table or default_table(device.name, device.fingerprint())
@@ -62,14 +60,14 @@ def run_cost(
     Returns:
         The cost in milliseconds, the network's operators, and the table's mean prediction error (a fraction).
     """
-    path = run / TABLE
+    path, known = run / TABLE, device.known_table()
     if path.exists():
         progress("converting the network")
         template, measured = template_for(device, trained), load_table(path)
         measured.require(device.fingerprint(), path)
-    elif isinstance(device, TableOnly):
+    elif known is not None:
         progress("converting the network")
-        template, measured = template_for(device, trained), device.table
+        template, measured = template_for(device, trained), known
         measured.save(path)
     else:
         measured, _, template = profile(device, trained, model_name, table, seed, progress)

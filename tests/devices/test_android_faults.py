@@ -197,7 +197,7 @@ def test_what_the_phone_refuses_to_tell_is_recorded(
         phone.refuse(service)
     device = open_android(phone, fake_benchmark("LOG"))
     assert time_it(device, model) == [5.25]
-    assert device.notes == [
+    assert device.notes() == [
         "the phone does not tell its thermal status",
         "the phone does not tell the temperature of its battery",
     ]

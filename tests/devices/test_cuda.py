@@ -45,10 +45,10 @@ def test_what_decides_a_time_is_in_the_fingerprint_and_the_gpu_state_in_the_note
     try:
         fingerprint = device.fingerprint()
         assert (fingerprint.batch_size, fingerprint.dtype, fingerprint.runtime) == (32, "bfloat16", "torch (eager)")
-        assert device.notes == ["the GPU's clock and temperature are not known: nvidia-smi tells neither."]
+        assert device.notes() == ["the GPU's clock and temperature are not known: nvidia-smi tells neither."]
         assert device.time_model(Path("m.aten"), warmup=1, runs=10) == [5.0] * 10
         assert [kernel.name for kernel in device.time_kernels(Path("m.aten"), warmup=1, runs=2)] == ["conv2d"]
-        assert device.notes == ["the GPU ran at 1402 to 1410 of 1980 MHz, at 63 C at most."]
+        assert device.notes() == ["the GPU ran at 1402 to 1410 of 1980 MHz, at 63 C at most."]
     finally:
         device.close()
 

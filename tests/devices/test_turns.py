@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from amc_hw.devices import turns as module
+from amc_hw.devices import turn as module
 from amc_hw.devices.base import BusyError
 from amc_hw.devices.computers.host import HostDevice
 from amc_hw.devices.computers.onnx import OnnxDevice
-from amc_hw.devices.turns import Turn, measuring, taking_turns
+from amc_hw.devices.turn import Turn
+from amc_hw.devices.turns import measuring, taking_turns
 from amc_hw.runs.file_lock import FileLock
 from amc_hw.runs.progress import Progress
 
@@ -125,7 +126,7 @@ def test_progress_pauses_and_shows_what_is_waited_for() -> None:
     worker.join(timeout=10)
     assert shown[0] == "working"
     assert shown[-1] == "worked"
-    with measuring(SimpleNamespace()):  # type: ignore[arg-type]
+    with measuring(SimpleNamespace(turn=None)):  # type: ignore[arg-type]
         pass
 
 
@@ -180,7 +181,7 @@ def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     from amc_hw.pipeline import compress as pipeline
 
     tries: list[str] = []
-    device = SimpleNamespace(close=lambda: tries.append("closed"))
+    device = SimpleNamespace(turn=None, close=lambda: tries.append("closed"))
 
     def opened(name: str, table: Path | None) -> Any:
         tries.append(name)

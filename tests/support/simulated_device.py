@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from amc_hw.devices.base import Kernel
+from amc_hw.devices.base import Device, Kernel
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.table import Fingerprint
 
@@ -16,7 +16,7 @@ pytest.importorskip("litert_torch")  # whoever imports this measures files that 
 from amc_hw.formats.tflite.graph import TfliteGraph
 
 
-class SimulatedDevice:
+class SimulatedDevice(Device):
     """Kernels work in tiles of eight output channels; a whole network takes ``overhead`` times their sum."""
 
     name = "simulated"

@@ -21,7 +21,7 @@ from amc_hw.devices.android.benchmark_model import (
 from amc_hw.devices.android.devices_file import PhoneSettings
 from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
 from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
-from amc_hw.devices.base import BusyError, Kernel, NotConnectedError, Times
+from amc_hw.devices.base import BusyError, Device, Kernel, NotConnectedError, Times
 from amc_hw.devices.effort import Effort
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.table import Fingerprint
@@ -60,7 +60,7 @@ def read_properties(adb: Adb, timeout_s: float) -> dict[str, str]:
     return dict(zip(_PROPERTIES, [*lines, *[""] * len(_PROPERTIES)], strict=False))
 
 
-class AndroidDevice:
+class AndroidDevice(Device):
     """A phone.
 
     Args:
@@ -89,7 +89,7 @@ class AndroidDevice:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = name
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self._settings = settings
         self._limits = limits
         self._sleep = sleep
@@ -216,12 +216,16 @@ class AndroidDevice:
             self._binary = file, hashlib.sha256(file.read_bytes()).hexdigest()
         return self._binary
 
+    def notes(self) -> list[str]:
+        """See `Device.notes`."""
+        return self._notes
+
     def _measured_cores(self) -> tuple[int, ...]:
         """Return the cores to use, empty for any; the phone's fastest where nobody named some."""
         if self._cores is None:
             state = self._state()
             self._cores = big_cores(state.maximum_khz, self._settings.threads)
-            self.notes += [f"the phone does not tell {what}" for what in state.refused]
+            self._notes += [f"the phone does not tell {what}" for what in state.refused]
         if self._cores and self._settings.threads > len(self._cores):
             raise UsageError(
                 f"{self._settings.threads} threads need as many cores, and {len(self._cores)} are used "

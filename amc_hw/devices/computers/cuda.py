@@ -51,7 +51,6 @@ class CudaDevice(ProfiledDevice):
         )
         self._states: list[dict[str, float]] = []
 
-    @property
     def notes(self) -> list[str]:
         """What is worth a word of the GPU's clock and temperature while it measured."""
         clocks = [state["clock_mhz"] for state in self._states if "clock_mhz" in state]

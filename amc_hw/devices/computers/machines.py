@@ -15,7 +15,7 @@ from typing import Protocol
 
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.devices.computers.profiler_process import ProfilerDiedError, ProfilerProcess
-from amc_hw.devices.turns import Turn
+from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.shipped import shipped
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amc_hw.devices.base import Kernel, NotConnectedError
+from amc_hw.devices.base import Device, Kernel, NotConnectedError
 from amc_hw.devices.computers.machines import Machine
 from amc_hw.devices.computers.profiler_process import ProfilerDiedError
+from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
 from amc_hw.latency.table import Fingerprint
 
 
-class ProfiledDevice:
+class ProfiledDevice(Device):
     """A device behind a program of the folder ``profilers``.
 
     Args:
@@ -26,13 +27,12 @@ class ProfiledDevice:
         dtype: of the weights and activations while the model runs.
         batch_size: images for each run.
 
-    Attributes:
-        turn: this program's turns at the machine.
-
     Raises:
         NotConnectedError: the machine is not in reach.
         DeviceError: the program cannot run there.
     """
+
+    turn: Turn
 
     def __init__(
         self,
