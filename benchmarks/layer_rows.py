@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
+from amc_hw.pruning.formulas import Formulas, Operands
 from amc_hw.pruning.positions import Patches
-from amc_hw.pruning.statistics import hooked
 
 
 def gather_rows(model: nn.Module, names: Iterable[str], images: Tensor, points: int) -> dict[str, Tensor]:
@@ -16,13 +16,10 @@ def gather_rows(model: nn.Module, names: Iterable[str], images: Tensor, points: 
     modules = dict(model.named_modules())
     rows: dict[str, list[Tensor]] = {name: [] for name in names}
 
-    def gather(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
-            rows[name].append(Patches(points, 0, name).inputs(layer, inputs[0])[:, 0])
+    def gather(name: str, called: Operands) -> None:
+        rows[name].append(Patches(points, 0, name).inputs(called)[:, 0])
 
-        return hook
-
-    with torch.no_grad(), hooked({modules[name]: gather(name) for name in rows}, before=True):
+    with torch.no_grad(), Formulas({name: modules[name] for name in rows}, before=gather):
         for batch in torch.split(images, 64):
             model(batch)
     return {name: torch.cat(parts) for name, parts in rows.items()}

@@ -18,6 +18,7 @@ from amc_hw.pipeline.search import EPISODES, layer_features
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
+from amc_hw.pruning.formulas import computed_from_own_weights
 from amc_hw.pruning.masks import PARTS, MagnitudePruner, kept_weights, part_choices, zeros_held
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import read_json, write_json
@@ -48,11 +49,14 @@ class Sparse:
 
 
 def sparse_layers(trained: TrainedModel) -> dict[str, Layer]:
-    """Return the convolutions and linear layers of a network by name, in the order of their calls."""
-    modules = dict(trained.model.named_modules())
+    """Return the convolutions and linear layers of a network by name, in the order of their calls.
+
+    Layers that change their weights in their forward are left out: there, zeros do not stay zero.
+    """
+    own = computed_from_own_weights(trained.model, trained.example)
     layers = {layer.name: layer for layer in reversed(trained.network.layers)}  # of two calls, the first describes it
     names = dict.fromkeys(layer.name for layer in trained.network.layers)
-    return {name: layers[name] for name in names if isinstance(modules[name], nn.Conv2d | nn.Linear)}
+    return {name: layers[name] for name in names if name in own}
 
 
 def whole(trained: TrainedModel) -> Sparse:

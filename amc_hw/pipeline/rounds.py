@@ -69,7 +69,7 @@ def after_rounds(
         kept = {group: range(count) for group, count in policy.items()}
         trained = replace(
             trained,
-            pruned_before=widened(trained.model, trained.network, kept, model),
+            pruned_before=widened(trained.model, trained.network, kept, model, trained.example),
             choices={
                 group: tuple(count for count in counts if count <= max(policy[group], counts[0]))
                 for group, counts in trained.choices.items()

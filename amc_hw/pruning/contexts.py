@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from amc_hw.pruning.formulas import Formulas
 from amc_hw.trace.attention import attention_by_parts
 
 
@@ -27,11 +28,14 @@ class LayerContext:
             the layer runs: the other side of a residual sum.
         limits: what the activation that takes it (behind batch norm and sum) and nothing else leaves as it is:
             (0, inf) of a ReLU, (0, 6) of a ReLU6; None where there is none.
+        is_formula: whether the layer's forward gives, once, what F.conv2d or F.linear makes of its own weights, of
+            whatever input: only then can these be fitted. A layer that does not run is not known to give another thing.
     """
 
     norm: str | None = None
     partner: int | None = None
     limits: tuple[float, float] | None = None
+    is_formula: bool = True
 
     def norm_of(self, modules: Mapping[str, nn.Module]) -> Any:
         """Return the batch norm out of a network's modules, or None."""
@@ -90,7 +94,7 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _ContextFinder(OperatorClock):  # type: ignore[no-untyped-call]
-    def __init__(self) -> None:
+    def __init__(self, linear: Container[str]) -> None:
         super().__init__()
         self.norms: dict[str, str] = {}
         self.norm_calls: dict[str, int] = {}
@@ -104,39 +108,54 @@ class _ContextFinder(OperatorClock):  # type: ignore[no-untyped-call]
         self._reads: MutableMapping[Tensor, list[int]] = WeakTensorKeyDictionary()
         self._activated: dict[str, tuple[tuple[float, float], list[int]]] = {}
         self._before_norm: dict[str, list[int]] = {}
+        self._linear = linear
+        self._formulas: dict[str, list[Tensor]] = {}
+        self._returned: set[str] = set()
+        self._others: set[str] = set()  # layers whose forward gives something else, or is called again
 
-    def start(self, name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: Any) -> None:
-            self._started[name] = self.now
+    def start(self, name: str, _: Any = None) -> None:
+        """Note that a layer is about to compute."""
+        self._started[name] = self.now
+
+    def computed(self, name: str, output: Tensor) -> None:
+        """Note what a layer's formula gave."""
+        self._formulas.setdefault(name, []).append(output)
+        self._result(output, name)
+
+    def returned(self, name: str) -> Callable[..., None]:
+        """Return a hook that takes note of what a layer's forward gave."""
+
+        def hook(_: nn.Module, inputs: Any, output: Any) -> None:
+            results = self._formulas.get(name, [])
+            if len(results) == 1 and output is results[0] and name not in self._returned:
+                self._returned.add(name)
+                return
+            self._others.add(name)
+            if isinstance(output, Tensor):
+                self._started.setdefault(name, self.now)
+                self._result(output, name)
 
         return hook
 
-    def finish(self, name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
-            self._result(output, name)
-
-        return hook
-
-    def norm(self, name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: Any, output: Tensor) -> None:
-            self.norm_calls[name] = self.norm_calls.get(name, 0) + 1
-            layer = self._made.get(inputs[0])
-            if layer is not None:
-                self.norms[layer] = name
-                self._before_norm[layer] = self._reads[inputs[0]]
-                self._result(output, layer)
-
-        return hook
+    def normed(self, name: str, given: Tensor, output: Tensor) -> None:
+        """Note what a batch norm's formula gave."""
+        self.norm_calls[name] = self.norm_calls.get(name, 0) + 1
+        layer = self._made.get(given)
+        if layer is not None and (given.dim() == 2 or layer not in self._linear):  # of rows, norms take the second
+            self.norms[layer] = name
+            self._before_norm[layer] = self._reads[given]
+            self._result(output, layer)
 
     def context(self, name: str) -> LayerContext:
         """Return a layer's context, after the forward pass."""
+        is_formula = name not in self._others
         norm = self.norms.get(name)
         if norm is not None and self.norm_calls[norm] > 1:
-            return LayerContext()
+            return LayerContext(is_formula=is_formula)
         if norm is not None and self._before_norm[name] != [1]:
-            return LayerContext(None, self.partners.get(name))
+            return LayerContext(None, self.partners.get(name), is_formula=is_formula)
         limits, reads = self._activated.get(name, (None, [0]))
-        return LayerContext(norm, self.partners.get(name), limits if reads == [1] else None)
+        return LayerContext(norm, self.partners.get(name), limits if reads == [1] else None, is_formula)
 
     def read(self, tensors: Any) -> list[Tensor]:
         """Count a read of those tensors in a structure that layers have made, and return them."""
@@ -184,20 +203,13 @@ def _limits(operator: str, args: Any) -> tuple[float, float] | None:
 
 def find_contexts(model: nn.Module, images: Tensor) -> dict[str, LayerContext]:
     """Return the context of every convolution and linear layer, from one forward pass of a model in evaluation mode."""
-    finder = _ContextFinder()
-    hooks = []
-    layers: list[str] = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            layers.append(name)
-            hooks += [
-                module.register_forward_pre_hook(finder.start(name)),
-                module.register_forward_hook(finder.finish(name)),
-            ]
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            hooks.append(module.register_forward_hook(finder.norm(name)))
+    modules = dict(model.named_modules())
+    layers = {name: module for name, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)}
+    finder = _ContextFinder([name for name, module in layers.items() if isinstance(module, nn.Linear)])
+    hooks = [module.register_forward_hook(finder.returned(name)) for name, module in layers.items()]
+    formulas = Formulas(modules, before=finder.start, after=finder.computed, norm_after=finder.normed)
     try:
-        with torch.no_grad(), finder:
+        with torch.no_grad(), finder, formulas:
             output = model(images)
     finally:
         for hook in hooks:

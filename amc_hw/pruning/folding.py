@@ -1,21 +1,53 @@
-"""Batch-norms folded into the convolutions before them: the same function, computed faster."""
+"""Batch-norms folded into the convolutions and linear layers before them: the same function, computed faster."""
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from amc_hw.pruning.contexts import find_contexts
+from amc_hw.trace.same import computes_the_same, random_like
 
 
-def folded(model: nn.Module) -> nn.Module:
-    """Return an evaluation copy without the batch-norms that follow a convolution.
+def folded(model: nn.Module, images: Tensor) -> nn.Module:
+    """Return an evaluation copy without the batch-norms that directly follow a layer, alone, both called once.
 
-    A network that PyTorch's FX cannot follow (control flow in its forward) is copied as it is.
+    The copy is held against the network on random images. Where it computes something else (a forward that uses a
+    weight in another way, too), it is a plain copy.
+
+    Args:
+        model: the network; it is not changed.
+        images: what it takes (N, C, H, W); only their shape counts. They are moved to where the model is.
     """
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    weight = next(frozen.parameters(), images)
+    images = random_like(images).to(weight.device)
+    smaller = copy.deepcopy(frozen)
     try:
-        from torch.fx.experimental.optimization import fuse
-
-        return fuse(frozen).eval().requires_grad_(False)
-    except Exception:  # FX raises whatever the network's own code raises when it is traced
+        _fold(smaller, images)
+    except Exception:  # whatever a forward raises that takes no images; whoever calls it next will tell
         return frozen
+    return smaller if computes_the_same(frozen, smaller, images) else frozen
+
+
+@torch.no_grad()
+def _fold(model: nn.Module, images: Tensor) -> None:
+    """Fold the batch norms of a network, in place."""
+    modules: dict[str, Any] = dict(model.named_modules())
+    names = [(name, module) for name, module in model.named_modules(remove_duplicate=False)]
+    for name, context in find_contexts(model, images).items():
+        layer, norm = modules[name], context.norm_of(modules)
+        if norm is None or not context.is_formula or type(norm).forward is not nn.BatchNorm2d.forward:
+            continue
+        fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
+        layer.weight, layer.bias = fuse(
+            layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        for place, module in names:
+            if module is norm:
+                parent, _, leaf = place.rpartition(".")
+                setattr(model.get_submodule(parent), leaf, nn.Identity().eval())

@@ -83,10 +83,10 @@ class Pruner:
         self._points = points
         self._seed = seed
         self._modules = dict(self._model.named_modules())
-        self._layers, self.not_reconstructed = self._choose_layers()
         self._images = calibration
         self._labels = labels
         self._contexts = find_contexts(self._model, self._images[:SEVERAL])
+        self._layers, self.not_reconstructed = self._choose_layers()
         self._grams = gather_grams(
             self._model, self._layers, self._contexts, torch.split(self._images, BATCH), points, seed
         )
@@ -106,6 +106,8 @@ class Pruner:
                 continue
             if names.count(name) > 1:
                 left[name] = "it is called more than once"
+            elif not self._contexts[name].is_formula:
+                left[name] = "its forward gives something else than its weights make of an input"
             elif layer.weight[0].numel() > WIDEST:
                 left[name] = f"it has {layer.weight[0].numel()} inputs x kernel area, more than {WIDEST}"
             else:
@@ -147,9 +149,8 @@ class Pruner:
                     new.weight.data.copy_(weights.view_as(new.weight))
         how: Literal["quick", "thorough"] = "thorough" if thorough else "quick"
         sliced = [name for name in remains if name not in lossy and self._mixes_what_it_lost(name, remains[name])]
-        norms = [norm for name in sliced if (norm := self._contexts[name].norm_of(modules)) is not None]
-        if norms and len(self._images) > 1:  # where layers are fitted, this would undo what the fit shrank on purpose
-            estimate_norms(small, norms, self._images_for(how))
+        found = {self._contexts[name].norm for name in sliced} if len(self._images) > 1 else set()
+        norms = [name for name in found if name is not None]  # where layers are fitted, this would undo the fit
         changed = [name for name in self._layers if name in lossy or name not in modules]
         if changed and self._reconstruction in ("sequential", "residual"):
             after = list(self._layers)[list(self._layers).index(changed[0]) :]
@@ -158,7 +159,9 @@ class Pruner:
             names = [name for name in after if name in modules and (every or self._is_quick(name, remains[name]))]
             grams = {name: remains[name].gram(self._layers[name], self._grams[name]) for name in names}
             partners = self._partners(small, out) if out else None
-            self._refit(how).run(small, names, remains, grams, partners)
+            self._refit(how).run(small, names, remains, grams, partners, norms)
+        elif norms:
+            estimate_norms(small, [modules[name] for name in norms], self._images_for(how))
         return small
 
     def _partners(self, small: nn.Module, out: tuple[str, ...]) -> dict[str, int | None]:

@@ -9,7 +9,7 @@ an activation cuts off is fitted only as far as the activation can tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from amc_hw.pruning.activation import Activation
 from amc_hw.pruning.contexts import LayerContext, OperatorClock, stopped
+from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
 from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
 from amc_hw.pruning.positions import Fitted, PositionSampler
-from amc_hw.pruning.statistics import Gram, Targets, holds_bias, hooked
+from amc_hw.pruning.statistics import Gram, Targets, holds_bias
 
 
 @dataclass
@@ -110,6 +111,7 @@ class Refit:
         remains: Mapping[str, Remains],
         grams: Mapping[str, Tensor],
         partners: Mapping[str, int | None] | None = None,
+        norms: Collection[str] = (),
     ) -> None:
         """Fit layers in place; from their present weights they move only as far as the rows can tell.
 
@@ -120,28 +122,33 @@ class Refit:
             grams: the Gram matrices of their remaining inputs in the original.
             partners: numbers of the operators that compute the other sides of the layers' sums, where the network
                 lacks blocks; without, they are the original's.
+            norms: batch norms that take the statistics of what the layers before them give by then.
         """
-        modules = dict(small.named_modules())
+        modules: dict[str, Any] = dict(small.named_modules())
+        layers: dict[str, Fitted] = {name: modules[name] for name in names}
         if partners is None:
             partners = {name: self._contexts[name].partner for name in names}
         clock = OperatorClock(partners[name] for name in names)
 
-        def fit(name: str) -> Callable[..., None]:
-            def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        def fit(name: str, called: Operands) -> None:
+            with stopped():
+                partner = clock.used(partners[name])
+                norm, layer = self._contexts[name].norm_of(modules), layers[name]
+                rows = PositionSampler(self._points, self._seed, name)
+                beside = None if partner is None else rows.outputs(layer, partner)
+                target = self._target(name, norm, beside, remains[name])
+                activation = self._activation(name, norm, beside, target)
+                x = rows.inputs(called)
+                weights, bias = self._solve(name, layer, x, target, activation, grams[name])
+                write(layer, norm, weights, bias)
+
+        def estimate(name: str, x: Tensor) -> None:
+            if name in norms:
                 with stopped():
-                    partner = clock.used(partners[name])
-                    norm = self._contexts[name].norm_of(modules)
-                    rows = PositionSampler(self._points, self._seed, name)
-                    beside = None if partner is None else rows.outputs(layer, partner)
-                    target = self._target(name, norm, beside, remains[name])
-                    activation = self._activation(name, norm, beside, target)
-                    x = rows.inputs(layer, inputs[0])
-                    weights, bias = self._solve(name, layer, x, target, activation, grams[name])
-                    write(layer, norm, weights, bias)
+                    take_statistics(modules[name], x)
 
-            return hook
-
-        with torch.no_grad(), hooked({modules[name]: fit(name) for name in names}, before=True), clock:
+        seen = {**layers, **{name: modules[name] for name in norms}}
+        with torch.no_grad(), clock, Formulas(seen, before=fit, norm_before=estimate):
             small(self._images)
 
     def _target(self, name: str, norm: Any, beside: Tensor | None, remains: Remains) -> Tensor:

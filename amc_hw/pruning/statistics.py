@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.pruning.contexts import LayerContext, OperatorClock, stopped
+from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
 from amc_hw.pruning.positions import Fitted, PositionSampler
 
 
@@ -35,20 +34,6 @@ class Targets:
     partner: Tensor | None
 
 
-@contextmanager
-def hooked(hooks: Mapping[nn.Module, Callable[..., None]], *, before: bool) -> Iterator[None]:
-    """Hook modules for the length of a block, before or after their forward."""
-    handles = [
-        module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
-        for module, hook in hooks.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def estimate_norms(model: nn.Module, norms: Iterable[nn.Module], images: Tensor) -> None:
     """Replace the running mean and variance of batch norms by those of what they see, exactly, in one forward pass.
 
@@ -60,12 +45,9 @@ def estimate_norms(model: nn.Module, norms: Iterable[nn.Module], images: Tensor)
         images: (N, C, H, W), more than one.
     """
 
-    def estimate(norm: Any, inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].transpose(0, 1).flatten(1)
-        norm.running_mean.copy_(x.mean(1))
-        norm.running_var.copy_(x.var(1))
-
-    with torch.no_grad(), hooked(dict.fromkeys(norms, estimate), before=True):
+    names = {id(norm) for norm in norms}
+    chosen = {name: module for name, module in model.named_modules() if id(module) in names}
+    with torch.no_grad(), Formulas(chosen, norm_before=lambda name, x: take_statistics(chosen[name], x)):
         model(images)
 
 
@@ -101,23 +83,20 @@ def gather_grams(
     rows: dict[str, int] = {}
     calls: Counter[str] = Counter()
 
-    def gather(name: str) -> Callable[..., None]:
-        sampler = PositionSampler(points, seed, name)
+    sampler = {name: PositionSampler(points, seed, name) for name in layers}
 
-        def hook(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-            calls[name] += 1
-            x = sampler.inputs(layer, inputs[0]).transpose(0, 1)
-            if name not in origins:  # near the mean, so that its square does not drown the rest
-                origins[name] = x.mean(1) * holds_bias(layer, contexts[name])
-            x = x - origins[name][:, None]
-            product, total = (x.transpose(1, 2) @ x).double(), x.sum(1).double()
-            products[name] = products[name] + product if name in products else product
-            sums[name] = sums[name] + total if name in sums else total
-            rows[name] = rows.get(name, 0) + x.shape[1]
+    def gather(name: str, called: Operands) -> None:
+        calls[name] += 1
+        x = sampler[name].inputs(called).transpose(0, 1)
+        if name not in origins:  # near the mean, so that its square does not drown the rest
+            origins[name] = x.mean(1) * holds_bias(layers[name], contexts[name])
+        x = x - origins[name][:, None]
+        product, total = (x.transpose(1, 2) @ x).double(), x.sum(1).double()
+        products[name] = products[name] + product if name in products else product
+        sums[name] = sums[name] + total if name in sums else total
+        rows[name] = rows.get(name, 0) + x.shape[1]
 
-        return hook
-
-    with torch.no_grad(), hooked({layer: gather(name) for name, layer in layers.items()}, before=True):
+    with torch.no_grad(), Formulas(layers, before=gather):
         for number, images in enumerate(batches, start=1):
             model(images)
             left_out = [name for name in layers if calls[name] != number]
@@ -146,16 +125,13 @@ def gather_targets(
     clock = OperatorClock(contexts[name].partner for name in layers)
     targets: dict[str, Targets] = {}
 
-    def gather(name: str) -> Callable[..., None]:
-        def hook(layer: Any, _: Any, output: Tensor) -> None:
-            with stopped():
-                sampler = PositionSampler(points, seed, name)
-                partner = clock.used(contexts[name].partner)
-                beside = None if partner is None else sampler.outputs(layer, partner)
-                targets[name] = Targets(sampler.outputs(layer, output), beside)
+    def gather(name: str, output: Tensor) -> None:
+        with stopped():
+            sampler = PositionSampler(points, seed, name)
+            partner = clock.used(contexts[name].partner)
+            beside = None if partner is None else sampler.outputs(layers[name], partner)
+            targets[name] = Targets(sampler.outputs(layers[name], output), beside)
 
-        return hook
-
-    with torch.no_grad(), hooked({layer: gather(name) for name, layer in layers.items()}, before=False), clock:
+    with torch.no_grad(), clock, Formulas(layers, after=gather):
         model(images)
     return targets

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
-from amc_hw.errors import UsageError, unknown_name
+from amc_hw.errors import UnsupportedModelError, UsageError, unknown_name
 from amc_hw.trace.blocks import leave_out
 from amc_hw.trace.network import Network
+from amc_hw.trace.same import computes_the_same, random_like
 from amc_hw.trace.slicing import cut
 
 
@@ -41,7 +44,9 @@ def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]
     return small
 
 
-def widened(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]], small: nn.Module) -> nn.Module:
+def widened(
+    model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]], small: nn.Module, example_input: Any
+) -> nn.Module:
     """Return a network of the model's shape that computes what a smaller one does: `shrink` the other way round.
 
     The weights of ``small`` are put where those of the kept channels were; all others are zero, those of blocks
@@ -52,6 +57,10 @@ def widened(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]
         network: its trace.
         kept: the channels that ``small`` was shrunk to.
         small: a network of that shape, on the same device.
+        example_input: what both take; on random values like it, they must give the same.
+
+    Raises:
+        UnsupportedModelError: they do not.
     """
     wide, places = copy.deepcopy(model), copy.deepcopy(model).double()  # a float counts too few weights exactly
     for tensor in places.state_dict().values():
@@ -62,4 +71,9 @@ def widened(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]
         if key in chosen:
             flat[chosen[key].long().flatten()] = weights[key].flatten()
         tensor.copy_(flat.view(tensor.shape))
+    if not computes_the_same(small, wide, tree_map(random_like, example_input)):
+        raise UnsupportedModelError(
+            "with zeros in place of its pruned channels, the network computes something else than without them; "
+            "compress it in one round."
+        )
     return wide.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -75,9 +76,9 @@ def _makers(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> list[tuple
     return [(modules[name], made[name]) for name in scaled or layers]
 
 
-def _changes(module: nn.Module) -> Tensor:
-    """Return gradient times value of a module's parameters, summed for each of its outputs."""
-    parameters = list(module.parameters(recurse=False))
+def _changes(module: Any) -> Tensor:
+    """Return gradient times value of a module's weight and bias, summed for each of its outputs."""
+    parameters = [each for each in (module.weight, module.bias) if each is not None]
     total = torch.zeros(len(parameters[0]))
     for parameter in parameters:
         if parameter.grad is not None:

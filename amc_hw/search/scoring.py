@@ -18,6 +18,7 @@ from amc_hw.search.moves import largest_uniform
 from amc_hw.search.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.study import Score
+from amc_hw.trace.same import SEVERAL
 from amc_hw.training.compute import CPU
 from amc_hw.training.recipe import fast_in_bfloat16, placed
 
@@ -47,7 +48,11 @@ class PartScorer:
 
     def prepared(self, model: nn.Module) -> nn.Module:
         """Return a copy that is quick to score, for one or several looks."""
-        return folded(model)
+        return folded(model, self._several)
+
+    @cached_property
+    def _several(self) -> Tensor:
+        return self.part.first(SEVERAL, seed=0)[0]
 
     def right(self, prepared: nn.Module, positions: Tensor) -> Tensor:
         """Return which of some images of the part a prepared network gets right, bool (n,), on the CPU."""
@@ -65,7 +70,7 @@ class PartScorer:
         chosen = replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
         batches = chosen.batches(GPU_BATCH if self.compute.type == "cuda" else BATCH, device=self.compute)
         half = torch.autocast(self.compute.type, torch.bfloat16, enabled=fast_in_bfloat16(self.compute))
-        with placed(prepared, self.compute), torch.inference_mode(), half:
+        with placed(prepared, self.compute, self._several), torch.inference_mode(), half:
             logits = torch.cat([prepared(images) for images, _ in batches])
         return logits.float().cpu(), chosen.labels.cpu()
 

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from amc_hw.trace.network import Block, Network
+from amc_hw.trace.same import computes_the_same
 
 
 def leave_out(model: nn.Module, names: Iterable[str]) -> None:
@@ -29,6 +30,8 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
     it: in ``x + f(x)`` nothing is left of f. It must hold a channel group whole, because a policy leaves it out with
     that group, and no weights that are used elsewhere; the network must run without it, with outputs of the same
     shapes, and without the multiply-accumulates of its convolutions and linear layers, which are all that it does.
+    All together, they are held against their parameters being zero: what is changed in place behind a block is the
+    block's own result, and without it what came in.
 
     Args:
         model: a copy in evaluation mode; it is not changed.
@@ -36,7 +39,8 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
         network: its trace, without blocks.
         images: in ``example_input``.
     """
-    inputs = _inputs(model, tree_map(_random, example_input))
+    random_input = tree_map(_random, example_input)
+    inputs = _inputs(model, random_input)
     shapes, macs = _run(model, example_input)
     found: list[Block] = []
     for name in sorted(inputs, key=lambda name: -name.count(".")):
@@ -53,7 +57,8 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
         except Exception:  # whatever a forward raises that looks into the block
             continue
         own = images * sum(layer.macs(network.original) for layer in network.layers if block.holds(layer.name))
-        if same == shapes and macs - left == own:
+        together = [*(block.name for block in found), name]
+        if same == shapes and macs - left == own and _are_left_out_alike(model, together, random_input):
             found.append(Block(name, inside[0], tuple(inside)))
     order = list(network.original)
     return sorted(found, key=lambda block: order.index(block.group))
@@ -99,11 +104,25 @@ def _inputs(model: nn.Module, example_input: Any) -> dict[str, Tensor]:
 def _only_adds(block: nn.Module, x: Tensor) -> bool:
     """Tell whether a block returns what it takes where all its parameters are zero."""
     empty = copy.deepcopy(block)
-    tensors = [*empty.parameters(), *(b for name, b in empty.named_buffers() if name.endswith("running_mean"))]
+    _empty(empty)
     with torch.no_grad():
-        for tensor in tensors:
-            tensor.zero_()
         return bool(x.any()) and torch.equal(empty(x.clone()), x)
+
+
+def _are_left_out_alike(model: nn.Module, names: list[str], example_input: Any) -> bool:
+    """Tell whether a network without blocks computes what it does where all their parameters are zero."""
+    empty, smaller = copy.deepcopy(model), copy.deepcopy(model)
+    for name in names:
+        _empty(empty.get_submodule(name))
+    leave_out(smaller, names)
+    return computes_the_same(empty, smaller, example_input)
+
+
+@torch.no_grad()
+def _empty(block: nn.Module) -> None:
+    tensors = [*block.parameters(), *(b for name, b in block.named_buffers() if name.endswith("running_mean"))]
+    for tensor in tensors:
+        tensor.zero_()
 
 
 def _shares_weights(model: nn.Module, name: str) -> bool:

@@ -20,6 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from amc_hw.trace.labels import Labels, compact, first, fixed, varies
 from amc_hw.trace.network import Side
+from amc_hw.trace.slicing import width
 
 # What PyTorch has not tagged as pointwise, without the underscore of the in-place form.
 _POINTWISE = {
@@ -43,6 +44,7 @@ _RESHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
 _MOVES = {"permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "cat", "stack", "flip", "repeat", "roll"}
 _PARTS = {"split", "split_with_sizes", "unbind"}
 _CUTS = {"slice", "select"}
+_SAME = {"alias", "detach", "lift_fresh"}
 _NEW = {"empty_like", "zeros_like", "ones_like", "full_like", "new_zeros", "new_empty", "new_full", "new_ones"}
 
 
@@ -75,6 +77,15 @@ def is_leaf(module: nn.Module) -> bool:
     )
 
 
+def tensors_in(values: Any) -> list[Tensor]:
+    """Return the tensors of a structure: of what a forward takes, by place or by keyword, or gives."""
+    return [leaf for leaf in tree_flatten(values)[0] if isinstance(leaf, Tensor)]
+
+
+def _channel_dim(module: nn.Module, x: Tensor) -> int:
+    return x.dim() - 3 if isinstance(module, nn.Conv2d) else x.dim() - 1 if isinstance(module, nn.Linear) else 1
+
+
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -87,7 +98,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._weights: dict[int, str] = {}
         for name, module in model.named_modules():
             self._hooks.append(module.register_forward_pre_hook(self._enter(name)))
-            self._hooks.append(module.register_forward_hook(self._leave(name), with_kwargs=False))
+            self._hooks.append(module.register_forward_hook(self._leave(name), with_kwargs=True))
             if is_leaf(module):
                 self._weights.update({id(p): name for p in module.parameters() if id(p) not in self._weights})
             else:
@@ -119,19 +130,31 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return hook
 
     def _leave(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             if is_leaf(module):
                 if self._inside == 1:
-                    self._labels[output] = self._leaf(name, module, inputs[0], output)
+                    self._leaf_ran(name, module, tensors_in((args, kwargs)), output)
                 self._inside -= 1
             self._path.pop()
 
         return hook
 
+    def _leaf_ran(self, name: str, module: nn.Module, inputs: list[Tensor], output: Any) -> None:
+        """Give a leaf's results labels; what is not one tensor for one, as its class has it, stays whole."""
+        if len(inputs) == 1 and isinstance(output, Tensor) and output.dim() == inputs[0].dim():
+            sizes = [tensor.size(_channel_dim(module, tensor)) for tensor in (inputs[0], output)]
+            if isinstance(module, nn.PReLU) or sizes == [width(module, side) for side in ("in", "out")]:
+                self._labels[output] = self._leaf(name, module, inputs[0], output)
+                return
+        for tensor in inputs:
+            self.found.book.keep(self.labels(tensor), f"'{name}' ({type(module).__name__}) has a forward of its own")
+        for tensor in tensors_in(output):
+            self._labels[tensor] = fixed(tensor.shape)
+
     def _leaf(self, name: str, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
         labels = self.labels(x)
         book = self.found.book
-        dim = x.dim() - 3 if isinstance(module, nn.Conv2d) else x.dim() - 1 if isinstance(module, nn.Linear) else 1
+        dim = _channel_dim(module, x)
         for other in range(x.dim()):
             if other != dim:
                 labels = book.along(labels, other)
@@ -170,7 +193,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         if not self._inside:
-            results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+            results = tensors_in(output)
             if results:
                 for tensor, labels in zip(results, self._operator(func, args, kwargs, results), strict=True):
                     self._labels[tensor] = labels
@@ -179,11 +202,13 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _operator(self, func: Any, args: Any, kwargs: Any, results: list[Tensor]) -> Iterable[Tensor]:
         name = str(func.overloadpacket.__name__)
         book = self.found.book
-        tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
+        tensors = tensors_in((args, kwargs))
         inputs = [self.labels(tensor) for tensor in tensors]
         shape = results[0].shape
         if not inputs or name in _NEW:
             return [fixed(result.shape) for result in results]
+        if name in _SAME or (name in _CUTS and shape == inputs[0].shape):
+            return [inputs[0]]
         if _is_pointwise(func, name):
             return [book.pointwise(inputs, shape)] * len(results)
         if name in _RESHAPES:
@@ -195,7 +220,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return [self._reduce(inputs[0], args[1], results[0])]
         if name == "constant_pad_nd":
             return [self._pad(inputs[0], args[1], results[0])]
-        if name in _CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0) and shape != inputs[0].shape:
+        if name in _CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0):
             book.keep(inputs[0], f"{self._where()} takes channels at fixed positions out of its output")
         if name in _MOVES | _CUTS | _PARTS:
             moved = tree_flatten(func(*tree_map(self._labels_if_tensor, args), **kwargs))[0]
@@ -270,7 +295,6 @@ def follow(model: nn.Module, example_input: Any) -> Followed:
             output = model(example_input)
     finally:
         follower.remove_hooks()
-    for tensor in tree_flatten(output)[0]:
-        if isinstance(tensor, Tensor):
-            follower.found.book.keep(follower.labels(tensor), "it is the network's output")
+    for tensor in tensors_in(output):
+        follower.found.book.keep(follower.labels(tensor), "it is the network's output")
     return follower.found

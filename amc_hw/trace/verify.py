@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.trace.follow import is_leaf
+from amc_hw.trace.follow import is_leaf, tensors_in
 from amc_hw.trace.network import ChannelGroup
 from amc_hw.trace.slicing import cut
 
@@ -103,7 +103,7 @@ class _Proof:
 
     def _run(self, model: nn.Module) -> list[Tensor]:
         with torch.no_grad():
-            return [leaf for leaf in tree_flatten(model(self._input))[0] if isinstance(leaf, Tensor)]
+            return tensors_in(model(self._input))
 
     def _random(self, value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
@@ -116,8 +116,8 @@ class _Proof:
         Then no channel is trivial, and no activation grows without bounds.
         """
 
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            x = inputs[0].transpose(0, 1).flatten(1)
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            x = tensors_in((args, kwargs))[0].transpose(0, 1).flatten(1)
             scale = x.std(1, unbiased=False).mean() + 1e-3
             for name, value in (
                 ("running_mean", x.mean(1) + scale * self._uniform(len(x))),
@@ -134,7 +134,7 @@ class _Proof:
             if id(parameter) not in inside and parameter.numel() == max(parameter.shape, default=0):
                 parameter.data = 0.5 + self._uniform(parameter.numel()).view_as(parameter)
         norms = [m for m in self._model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        hooks = [norm.register_forward_pre_hook(hook) for norm in norms]
+        hooks = [norm.register_forward_pre_hook(hook, with_kwargs=True) for norm in norms]
         try:
             self._run(self._model)
         finally:

@@ -21,6 +21,7 @@ from amc_hw.models.checkpoint import load_plain
 from amc_hw.pruning.folding import folded
 from amc_hw.runs.files import write_bytes
 from amc_hw.runs.progress import SILENT, Progress
+from amc_hw.trace.same import SEVERAL
 from amc_hw.training.cuda_graph import Replayed
 from amc_hw.training.distributed import Team, join
 from amc_hw.training.recipe import (
@@ -29,6 +30,7 @@ from amc_hw.training.recipe import (
     average,
     distillation_loss,
     fast_in_bfloat16,
+    lay_channels_last,
     parameter_groups,
     placed,
 )
@@ -108,7 +110,7 @@ class History:
 def evaluate(model: nn.Module, part: Part, batch_size: int = 128, device: str | torch.device = "cpu") -> float:
     """Return the top-1 accuracy on a part as a fraction; the model is left as it was."""
     place = torch.device(device)
-    with placed(model, place):
+    with placed(model, place, part.first(SEVERAL, seed=0)[0]):
         return _accuracy(model, part, place, batch_size)
 
 
@@ -172,7 +174,7 @@ def train(
         "start": _digest(model),
     }
     team, place = join(torch.device(device))
-    with placed(model, place):
+    with placed(model, place, data.train.first(SEVERAL, seed=0)[0]):
         team.begin_alike(model)
         run = _Run(model, data, settings, teacher, place, team, progress if team.rank == 0 else SILENT)
         try:
@@ -209,7 +211,9 @@ class _Run:
         self.steps_per_epoch = math.ceil(len(data.train) / settings.batch_size)
         self.teacher = None
         if teacher is not None:
-            self.teacher = folded(teacher).to(device).to(memory_format=torch.channels_last)
+            several = data.train.first(SEVERAL, seed=0)[0].to(device)
+            self.teacher = folded(teacher, several).to(device)
+            lay_channels_last(self.teacher, several)
         self.averaged = copy.deepcopy(model) if settings.ema else None
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, settings.weight_decay), lr=settings.lr, momentum=0.9, nesterov=True

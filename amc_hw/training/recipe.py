@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from amc_hw.errors import UsageError
+from amc_hw.trace.same import TOLERANCE, outputs, random_like, relative_difference
 
 # As in Tian et al., arXiv:1910.10699: 0.9 of the loss is the teacher's, at temperature 4.
 TEACHER_WEIGHT = 0.9
@@ -87,18 +88,36 @@ class _ViewsReshape(TorchFunctionMode):
 
 
 @contextmanager
-def placed(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Move a model to a device, channels-last because convolutions are faster so, and back afterwards.
+def placed(model: nn.Module, device: torch.device, images: Tensor) -> Iterator[None]:
+    """Move a model to a device, channels-last if it can be because convolutions are faster so, and back afterwards.
 
     Within the block, ``x.view(...)`` takes channels-last tensors, too, as ``x.reshape(...)`` does.
+
+    Args:
+        model: the network.
+        device: where it goes.
+        images: a few that it takes (N, C, H, W); see `lay_channels_last`.
     """
     home = next((each.device for each in model.parameters()), device)
-    model.to(device).to(memory_format=torch.channels_last)
+    model.to(device)
     try:
         with _ViewsReshape():
+            lay_channels_last(model, images.to(device))
             yield
     finally:
         model.to(home).to(memory_format=torch.contiguous_format)
+
+
+def lay_channels_last(model: nn.Module, images: Tensor) -> None:
+    """Lay a model's weights channels-last, where it then still computes the same for random images of a shape.
+
+    What writes into a view of a map does not, where the view has become a copy.
+    """
+    images = random_like(images)
+    before = outputs(model, images)
+    model.to(memory_format=torch.channels_last)
+    if not relative_difference(before, outputs(model, images)) <= TOLERANCE:
+        model.to(memory_format=torch.contiguous_format)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

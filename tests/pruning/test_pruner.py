@@ -13,7 +13,6 @@ from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.pruning import pruner as pruner_module
 from amc_hw.pruning.contexts import find_contexts
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.pruning.statistics import hooked
 from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.groups import Network, trace
 
@@ -186,7 +185,8 @@ def test_the_norm_behind_a_layer_that_is_only_sliced_takes_new_statistics(
     policy = {"blocks.0.0": 8}
     small = pruner.pruned(policy)
     seen: list[Tensor] = []
-    with hooked({small.blocks[0][4]: lambda norm, inputs: seen.append(inputs[0])}, before=True), torch.no_grad():
+    small.blocks[0][4].register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
         small(images)
     torch.testing.assert_close(small.blocks[0][4].running_mean, seen[0].mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(small.blocks[0][4].running_var, seen[0].var((0, 2, 3)), rtol=1e-4, atol=1e-5)

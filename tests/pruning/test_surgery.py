@@ -82,8 +82,8 @@ def test_widening_undoes_shrinking_but_for_zeros(model: nn.Sequential) -> None:
     for tensor in small.state_dict().values():
         if tensor.is_floating_point():
             tensor.copy_(torch.rand(tensor.shape) + 0.1)  # as if it had learned since
-    wide = widened(model, network, kept, small)
     x = torch.randn(2, 3, 8, 8)
+    wide = widened(model, network, kept, small, x)
     torch.testing.assert_close(wide(x), small(x))
     assert [tensor.shape for tensor in wide.state_dict().values()] == [t.shape for t in model.state_dict().values()]
     assert not wide[0].weight[3:].any()

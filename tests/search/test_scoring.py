@@ -6,7 +6,9 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch import nn
 
+from amc_hw.data.dataset import load_data
 from amc_hw.pipeline.trained import load_model_and_data
 from amc_hw.search.scoring import LEVEL, LOOKS, EarlyDropping, PartScorer, is_hopeless
 from amc_hw.training.loop import evaluate
@@ -127,3 +129,35 @@ def test_whole_scores_are_the_accuracy() -> None:
     margins, right = scorer.margins(network, everyone), scorer.right(network, everyone)
     assert right[margins > 0].all()
     assert not right[margins < 0].any()
+
+
+class Recurrent(nn.Module):
+    """One block, used three times, whose map is written to through a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, 2)
+        self.block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for _ in range(3):
+            x = self.block(x)
+            x.view(len(x), -1)[:, ::3] += 0.1
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_network_is_scored_and_not_what_a_rewrite_makes_of_it() -> None:
+    torch.manual_seed(0)
+    model, part = Recurrent().eval(), load_data("digits").search
+    model.block[1].running_mean.uniform_(-1, 1)
+    model.block[1].running_var.uniform_(0.1, 2)
+    images, labels = next(part.batches(50))
+    with torch.no_grad():
+        logits = model(images)
+    own = logits.gather(1, labels[:, None])[:, 0]
+    wanted = own - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+    scorer = PartScorer(part)
+    found = scorer.margins(scorer.prepared(model), torch.arange(50))
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)  # some processors score in bfloat16

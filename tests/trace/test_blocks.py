@@ -86,6 +86,30 @@ def test_what_is_no_removable_block(block: nn.Module) -> None:
     assert not network_of(block)[1].blocks
 
 
+class ChangedInPlace(nn.Module):
+    """Changes a block's result in place, while what entered the block is read again."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, 2)
+        self.blocks = nn.ModuleList(Residual(*bottleneck()) for _ in range(blocks))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        entered = x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        x.relu_()
+        return self.head((x - entered).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("blocks", "removable"), [(1, []), (2, ["blocks.0"])])
+def test_blocks_are_held_against_their_zeros_alone_and_together(blocks: int, removable: list[str]) -> None:
+    torch.manual_seed(0)
+    model = ChangedInPlace(blocks).eval()
+    assert names(trace(model, IMAGE)) == removable
+
+
 def test_the_innermost_block_is_the_one() -> None:
     assert names(network_of(Residual(Residual(*bottleneck())))[1]) == ["1.parts.0"]
 
@@ -142,7 +166,7 @@ def test_a_network_without_blocks_computes_what_the_zeroed_one_does() -> None:
     assert any(not len(channels) for channels in kept.values())
     small, x = shrink(model, network, kept), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(widened(model, network, kept, small)(x), small(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(widened(model, network, kept, small, x)(x), small(x), rtol=1e-4, atol=1e-5)
 
 
 def test_a_group_that_decides_about_no_block_keeps_a_channel() -> None:

@@ -153,7 +153,12 @@ def masked_output(model: nn.Module, network: Network, kept: dict[str, list[int]]
     for name, mask in masks.items():
         shape = (-1, 1, 1) if isinstance(modules[name], nn.Conv2d) else (-1,)
         mask = mask.view(shape)
-        handles.append(modules[name].register_forward_pre_hook(lambda _, x, mask=mask: (x[0] * mask,)))
+
+        def masked(_: nn.Module, args: Any, named: Any, mask: Tensor = mask) -> Any:
+            (x,) = (*args, *named.values())
+            return (x * mask,), {}
+
+        handles.append(modules[name].register_forward_pre_hook(masked, with_kwargs=True))
     with torch.no_grad():
         output = model(x)
     for handle in handles:
@@ -261,6 +266,110 @@ def test_layers_that_share_weights_are_left_alone() -> None:
     assert not network.groups
     assert network.unprunable["stem"] == "'two' and 'one' share weights"
     assert network.params({}) == sum(p.numel() for p in net.parameters())
+
+
+def test_a_slice_of_all_channels_is_no_cut() -> None:
+    def forward(net: Any, x: Tensor, stop: int) -> Tensor:
+        x = net.stem(x)
+        x = torch.cat([x, net.cheap(x)], 1)[:, :stop, :, :]
+        return net.head(x[:].mean((2, 3)))
+
+    def ghost(stop: int) -> Net:
+        return Net(
+            lambda net, x: forward(net, x, stop),
+            stem=conv_bn(3, 8),
+            cheap=conv_bn(8, 8, groups=8),
+            head=nn.Linear(stop, 4),
+        )
+
+    assert groups_of(lambda: ghost(16)) == {"stem.0": 8}
+    cut_off = trace(ghost(15).eval(), EXAMPLE)
+    assert not cut_off.groups
+    assert "fixed positions" in cut_off.unprunable["stem.0"]
+    check(ghost(16).eval(), trace(ghost(16).eval(), EXAMPLE), torch.rand(2, 3, 8, 8), 0)
+
+
+def test_layers_may_be_called_by_keyword() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.norm(input=net.first(input=x))
+        return net.head(input=net.act(input=net.second(input=x)).mean((2, 3)))
+
+    model = Net(
+        forward,
+        first=nn.Conv2d(3, 16, 3),
+        norm=nn.BatchNorm2d(16),
+        second=nn.Conv2d(16, 12, 3),
+        act=nn.PReLU(12),
+        head=nn.Linear(12, 4),
+    ).eval()
+    network = trace(model, EXAMPLE)
+    assert network.original == {"first": 16, "second": 12}
+    check(model, network, torch.rand(2, 3, 8, 8), 0)
+
+
+class PaddedRight(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, [0, 1, 0, 1]), self.weight, self.bias, self.stride)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        weight = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) / self.weight.std((1, 2, 3), keepdim=True)
+        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Doubled(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        return torch.cat([x, -x], 1)
+
+
+class Told(nn.Conv2d):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), x.mean()
+
+
+class Scored(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.softmax(x.mean((2, 3), keepdim=True), 1).amax(1, keepdim=True)
+
+
+class Adapted(nn.Conv2d):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.down = nn.Parameter(torch.randn(2, self.in_channels, 1, 1))
+        self.up = nn.Parameter(torch.randn(self.out_channels, 2, *self.kernel_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + F.conv2d(F.conv2d(x, self.down), self.up)
+
+
+@pytest.mark.parametrize(
+    ("kind", "groups"),
+    [
+        (PaddedRight, {"one": 8, "two": 12}),
+        (Standardised, {"two": 12}),  # a filter of fewer weights has another mean
+        (Doubled, {}),
+        (Told, {}),
+        (Scored, {"two": 12}),
+        (Adapted, {}),
+    ],
+)
+def test_layers_with_a_forward_of_their_own_are_cut_where_it_is_proven(kind: Any, groups: dict[str, int]) -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.two(F.relu(net.one(x)))
+        return net.three(F.relu(x[0] if isinstance(x, tuple) else x)).mean((2, 3))
+
+    torch.manual_seed(0)
+    behind = nn.Conv2d(24 if kind is Doubled else 12, 5, 1)
+    model = Net(forward, one=nn.Conv2d(3, 8, 3), two=kind(8, 12, 3), three=behind).eval()
+    network = trace(model, EXAMPLE)
+    assert network.original == groups
+    assert set(network.unprunable) == {"one", "two", "three"} - set(groups)
+    for seed in range(3):
+        x = torch.rand(2, 3, 8, 8)
+        kept = random_kept(network, seed)
+        torch.testing.assert_close(cut(model, network.groups, kept)(x), masked_output(model, network, kept, x))
 
 
 def test_a_layer_that_is_not_called_is_listed() -> None:

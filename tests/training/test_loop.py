@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from amc_hw.data.dataset import Data, load_data
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.runs.progress import Progress, Update
 from amc_hw.training.loop import History, evaluate, train
-from amc_hw.training.recipe import Settings, distillation_loss
+from amc_hw.training.recipe import Settings, distillation_loss, placed
 
 EPOCHS = 4
 
@@ -298,3 +299,28 @@ def test_networks_that_flatten_by_view_are_trained_and_scored(data: Data) -> Non
     assert evaluate(model, data.search) == history.kept_accuracy
     images, _ = data.train.first(4, 0)
     assert images.is_contiguous()  # for those who call the network themselves
+
+
+class WritesIntoAView(nn.Module):
+    """Fades a map through a view of it, which is a copy where the map lies channels-last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, stride=4)
+        self.linear = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu()
+        x.view(len(x), -1).mul_(torch.linspace(-5, 5, x[0].numel(), device=x.device))
+        return self.linear(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [Viewed, WritesIntoAView])
+def test_a_network_computes_the_same_where_it_is_placed(data: Data, kind: Any) -> None:
+    torch.manual_seed(0)
+    model = kind().eval()
+    images, _ = data.train.first(8, 0)
+    with torch.no_grad():
+        before = model(images)
+        with placed(model, torch.device("cpu"), images[:2]):
+            torch.testing.assert_close(model(images), before, rtol=1e-3, atol=1e-4)

@@ -39,7 +39,9 @@ def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     """
     with quiet(), torch.no_grad():
         try:
-            program = torch.export.export(folded(model).cpu().eval(), (example_input.detach().cpu().contiguous(),))
+            program = torch.export.export(
+                folded(model, example_input).cpu().eval(), (example_input.detach().cpu().contiguous(),)
+            )
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnsupportedModelError(f"torch.export cannot trace this network: {reason}") from error

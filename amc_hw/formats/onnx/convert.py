@@ -34,7 +34,7 @@ def to_onnx(model: nn.Module, example_input: Tensor) -> bytes:
     images = example_input.detach().cpu().contiguous()
     with quiet(), torch.no_grad():
         try:
-            program = torch.onnx.export(folded(model).cpu(), (images,), dynamo=True, verbose=False)
+            program = torch.onnx.export(folded(model, example_input).cpu(), (images,), dynamo=True, verbose=False)
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UnsupportedModelError(f"PyTorch's ONNX exporter cannot convert this network: {reason}") from error

@@ -36,7 +36,7 @@ def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
                 "ARM); elsewhere measure with --device onnx"
             ) from error
         # The converter folds batch-norms, too; doing it first halves its time.
-        channels_last = litert_torch.to_channel_last_io(folded(model).cpu(), args=[0])
+        channels_last = litert_torch.to_channel_last_io(folded(model, example_input).cpu(), args=[0])
         images = example_input.detach().cpu().permute(0, 2, 3, 1).contiguous()
         try:
             with torch.no_grad():

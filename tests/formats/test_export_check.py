@@ -1,0 +1,48 @@
+"""An exported file is held against the network's first output, however the network gives it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from amc_hw.formats.registry import output_difference
+
+IMAGES = torch.rand(4, 3, 2, 2)
+
+
+class File:
+    """Gives the mean of every image's channels, some of them scaled."""
+
+    image_size = (3, 2, 2)
+
+    def __init__(self, scale: float, channels: int = 3) -> None:
+        self.scale, self.channels = scale, channels
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        means: np.ndarray = images.mean((2, 3))[:, : self.channels]
+        return means * self.scale
+
+
+class Gives(nn.Module):
+    def __init__(self, wrap: Any) -> None:
+        super().__init__()
+        self.wrap = wrap
+
+    def forward(self, x: Tensor) -> Any:
+        return self.wrap(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("wrap", [lambda y: y, lambda y: (y, 2 * y), lambda y: {"out": y}, lambda y: y[:, :, None]])
+def test_a_wrong_file_is_told_from_a_right_one(wrap: Any) -> None:
+    assert output_difference(Gives(wrap), File(1), IMAGES) < 1e-6
+    assert output_difference(Gives(wrap), File(1.5), IMAGES) == pytest.approx(0.5, rel=1e-4)
+    assert output_difference(Gives(wrap), File(1, channels=2), IMAGES) == math.inf
+
+
+def test_where_there_is_nothing_to_compare_no_file_is_called_right() -> None:
+    assert not output_difference(Gives(lambda y: "none"), File(1), IMAGES) <= 1
