@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, latency_cost, structure_of
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
 from amc_hw.pipeline.trained import TracedModel
@@ -18,6 +20,7 @@ from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
 
+_LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
 TABLE = "table.json"
 
@@ -74,6 +77,8 @@ def run_cost(
     else:
         measured, _, template = profile(device, trained, model_name, table, seed, progress)
         measured.save(path)
+    for doubt in outdated(measured):
+        _LOG.warning("%s", doubt)
     original = {group: counts[-1] for group, counts in trained.choices.items()}
     own = measured.errors.get(structure_of(template.operators(original)))
     # What was never held against the clock is taken to be as far off as the networks that were.
