@@ -10,6 +10,10 @@ from typing import Literal, TypeAlias
 Policy: TypeAlias = Mapping[str, int]
 """Channels kept for every channel group, in network order."""
 
+LEAST_CHANNELS = 2
+"""The fewest channels that a group is cut to. Converters write other operators for 1 channel (TFLite's a depthwise
+convolution, reshapes for transposes), so that neither a prediction nor a measured file would be of what is exported."""
+
 Metric: TypeAlias = Literal["latency_ms", "macs", "params", "size_bytes"]
 """What a budget counts; the unit is milliseconds, MACs, parameters or bytes of the exported file."""
 
@@ -42,7 +46,8 @@ def channel_choices(channels: int, multiple: int = 8, lower: float = 0.2) -> tup
     """Return the channel counts that a search may choose for a group, ascending; the last is ``channels``.
 
     Counts are multiples of ``multiple``, because that is what kernels are fast at; a group narrower than
-    ``8 * multiple`` gets a finer grid (the largest power of two that still leaves about eight choices).
+    ``8 * multiple`` gets a finer grid (the largest power of two that still leaves about eight choices). One channel
+    is offered only where the original has no more; see `LEAST_CHANNELS`.
 
     Args:
         channels: the group's channels in the original network.
@@ -52,5 +57,5 @@ def channel_choices(channels: int, multiple: int = 8, lower: float = 0.2) -> tup
     step = 1
     while step * 2 <= min(multiple, channels // 8):
         step *= 2
-    smallest = max(1, math.ceil(lower * channels / step)) * step
+    smallest = max(LEAST_CHANNELS, math.ceil(lower * channels / step) * step, step)
     return (*range(min(smallest, channels), channels, step), channels)

@@ -52,16 +52,16 @@ DETECTOR = "ssdlite320_mobilenet_v3_large"
 TOLERANCE = 1e-4
 
 
-def build(name: str) -> tuple[nn.Module, Any]:
-    """Return a network with random weights and its example input."""
+def build(name: str, size: int | None = None) -> tuple[nn.Module, Any]:
+    """Return a network with random weights and its example input, of its own image size or another one."""
     if name == DETECTOR:
         detector = torchvision.models.get_model(name, weights=None, weights_backbone=None)
         return detector.eval(), [torch.rand(3, 320, 320)]
     if name in ZOO:
-        size = default_image_size(name)
-        return build_model(name, 10 if size == 32 else 1000).eval(), torch.rand(1, 3, size, size)
+        own = default_image_size(name)
+        return build_model(name, 10 if own == 32 else 1000).eval(), torch.rand(1, 3, size or own, size or own)
     extra = {"init_weights": True, "aux_logits": False} if name == "googlenet" else {}
-    return torchvision.models.get_model(name, weights=None, **extra).eval(), torch.rand(1, 3, 224, 224)
+    return torchvision.models.get_model(name, weights=None, **extra).eval(), torch.rand(1, 3, size or 224, size or 224)
 
 
 def calibrate_norms(model: nn.Module, example: Any) -> None:

@@ -23,6 +23,10 @@ from amc_hw.latency.operators import Operator, Shape
 from amc_hw.policy import Dimension, Policy
 
 
+class AmbiguousSizeError(UnsupportedModelError):
+    """The variants do not tell of which channels a size is; another one may."""
+
+
 class Graph(ABC):
     """One exported file of any format: operators in the order of execution, and tensors known by their numbers."""
 
@@ -75,6 +79,17 @@ class Graph(ABC):
         shapes = shapes or self.shapes()
         return [self.operator(index, shapes) for index in range(len(self.kinds))]
 
+    def uses(self) -> list[tuple[str, list[tuple[Shape, Shape | None] | None]]]:
+        """Every operator's kind, the shape of each tensor that it uses, and the value where that is constant integers.
+
+        Files in which these agree run the same kernels on the same sizes.
+        """
+        shapes = self.shapes()
+        return [
+            (kind, [(shapes[tensor], self.integers(tensor)) if tensor >= 0 else None for tensor in self.tensors_of(i)])
+            for i, kind in enumerate(self.kinds)
+        ]
+
 
 class GraphTemplate:
     """A graph as a function of the policy.
@@ -102,7 +117,7 @@ class GraphTemplate:
     ) -> None:
         self.graph = original
         others = [graph for graph, _ in variants]
-        if any(other.kinds != self.graph.kinds for other in others):
+        if any(_form(other) != _form(self.graph) for other in others):
             raise UnsupportedModelError(
                 "the exported graph changes its operators when channels are pruned, so its latency cannot be tabled."
             )
@@ -116,12 +131,13 @@ class GraphTemplate:
             tensor = twins[0]
             name = self.graph.name(tensor)
             changed = self._changes([shapes[i][twin] for i, twin in enumerate(twins)], name)
-            if changed:
-                self._sizes[tensor] = changed
             values = [graph.integers(twin) for graph, twin in zip([self.graph, *others], twins, strict=True)]
-            changed = self._changes([value for value in values if value is not None], name)
-            if changed:
-                self._constants[tensor] = changed
+            numbers = self._changes([value for value in values if value is not None], name)
+            known = (self._sizes.setdefault(tensor, changed), self._constants.setdefault(tensor, numbers))
+            if known != (changed, numbers):
+                raise UnsupportedModelError(f"tensor '{name}' stands for two that differ when channels are pruned.")
+        self._sizes = {tensor: changed for tensor, changed in self._sizes.items() if changed}
+        self._constants = {tensor: changed for tensor, changed in self._constants.items() if changed}
         self._blocks = self._find_blocks(blocks or {})
 
     def _find_blocks(self, blocks: Mapping[str, Sequence[str]]) -> dict[int, str]:
@@ -158,15 +174,20 @@ class GraphTemplate:
     def _recognise(self, numbers: tuple[int, ...], name: str) -> Dimension:
         if numbers in self._known:
             return self._known[numbers]
+        found: dict[Dimension, None] = {}
         for known, dimension in self._known.items():
-            factor = numbers[0] // known[0]
+            factor, rest = numbers[0] // known[0], numbers[0] - known[0]
             if factor > 1 and numbers == tuple(factor * size for size in known):
-                # a flattened map: height x width values for a channel
-                return dimension.scaled(factor)
-        for known, dimension in self._known.items():
-            rest = numbers[0] - known[0]
-            if numbers == tuple(size + rest for size in known):  # joined with channels that stay
-                return dimension.plus(rest)
+                found[dimension.scaled(factor)] = None  # a flattened map: height x width values for a channel
+            if numbers == tuple(size + rest for size in known):
+                found[dimension.plus(rest)] = None  # joined with channels that stay
+        if len(found) > 1:
+            raise AmbiguousSizeError(
+                f"the size {numbers[0]} of tensor '{name}' can be of several channel groups; keep layers before it "
+                "whole with --exclude."
+            )
+        for dimension in found:
+            return dimension
         raise UnsupportedModelError(
             f"the size {numbers[0]} of tensor '{name}' became {numbers[1]} in a pruned network, "
             "which is no channel count."
@@ -213,19 +234,30 @@ class RandomWeights:
     def __init__(self, random: np.random.Generator) -> None:
         self._pool = random.standard_normal(1 << 16, dtype=np.float32)
 
-    def __call__(self, shape: Shape) -> NDArray[np.float32]:
-        """Return weights of a shape (out, ...), or small biases of a shape (out)."""
-        fan_in = math.prod(shape[1:]) if len(shape) > 1 else 2e4
-        values: NDArray[Any] = np.resize(self._pool * np.float32(math.sqrt(2 / fan_in)), math.prod(shape))
-        return values
+    def __call__(self, shape: Shape, original: NDArray[Any]) -> NDArray[np.float32]:
+        """Return weights of a shape (out, ...).
+
+        Vectors (biases, a norm's scales and variances, which must not be negative) repeat the original's values.
+        """
+        if math.prod(shape) == max(shape, default=1):
+            vector: NDArray[np.float32] = np.resize(original, shape).astype(np.float32)
+            return vector
+        scaled = self._pool * np.float32(math.sqrt(2 / math.prod(shape[1:])))
+        filters: NDArray[np.float32] = np.resize(scaled, shape)
+        return filters
 
 
-def _same_tensors(graphs: Sequence[Graph]) -> set[tuple[int, ...]]:
+def _form(graph: Graph) -> list[tuple[str, int]]:
+    """Every operator's kind and number of tensors."""
+    return [(kind, len(graph.tensors_of(index))) for index, kind in enumerate(graph.kinds)]
+
+
+def _same_tensors(graphs: Sequence[Graph]) -> list[tuple[int, ...]]:
     """Match the tensors of graphs with the same operators by where they are used; their order may differ."""
-    twins: set[tuple[int, ...]] = set()
+    twins: dict[tuple[int, ...], None] = {}
     for index in range(len(graphs[0].kinds)):
-        twins.update(zip(*(graph.tensors_of(index) for graph in graphs), strict=True))
-    return {same for same in twins if min(same) >= 0}
+        twins.update(dict.fromkeys(zip(*(graph.tensors_of(index) for graph in graphs), strict=True)))
+    return [same for same in twins if min(same) >= 0]
 
 
 def _replaced(shape: Shape, sizes: dict[int, Dimension], policy: Policy) -> Shape:

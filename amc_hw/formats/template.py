@@ -8,14 +8,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.graph import Graph, GraphTemplate
+from amc_hw.formats.graph import AmbiguousSizeError, Graph, GraphTemplate
 from amc_hw.formats.registry import Format
-from amc_hw.policy import Dimension, Policy
+from amc_hw.policy import LEAST_CHANNELS, Dimension, Policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.groups import Network
 
 ATTEMPTS = 200
-MOST_VARIANTS = 3
+MOST_VARIANTS = 8
 
 
 def lower(model: nn.Module, network: Network, example_input: Tensor, file_format: Format) -> GraphTemplate:
@@ -34,51 +34,76 @@ def lower(model: nn.Module, network: Network, example_input: Tensor, file_format
     def graph(converted: nn.Module) -> Graph:
         return file_format.read(file_format.convert(converted, example_input))
 
-    dimensions, variants = _sizes(network), []
-    for policy in telling_policies(network.original, dimensions):
+    def variant(policy: Policy) -> tuple[Graph, Policy]:
         kept = {group: range(channels) for group, channels in policy.items()}
-        variants.append((graph(shrink(model, network, kept)), policy))
-    blocks = {block.group: block.inside for block in network.blocks}
-    return GraphTemplate(graph(model), network.original, variants, dimensions, blocks)
+        return graph(shrink(model, network, kept)), policy
+
+    dimensions, random = _sizes(network), np.random.default_rng(0)
+    variants = [variant(policy) for policy in telling_policies(network.original, dimensions, random)]
+    original, blocks = graph(model), {block.group: block.inside for block in network.blocks}
+    while True:
+        try:
+            return GraphTemplate(original, network.original, variants, dimensions, blocks)
+        except AmbiguousSizeError:
+            if len(variants) >= MOST_VARIANTS:
+                raise
+            variants.append(variant(_draw(network.original, len(variants), random)[0]))
 
 
 def _sizes(network: Network) -> list[Dimension]:
     """Every size that follows the channel counts: of the groups, and of sums of groups behind concatenations."""
-    sizes = dict.fromkeys(Dimension(0, (group.name,), (1,)) for group in network.groups)
-    for layer in network.layers:
-        for dimension in (layer.c_in, layer.c_out):
-            if dimension.groups:
-                sizes[Dimension(dimension.constant, dimension.groups, dimension.widths)] = None
-    return list(sizes)
+    sizes = [Dimension(0, (group.name,), (1,)) for group in network.groups]
+    sizes += [size for layer in network.layers for size in (layer.c_in, layer.c_out)]
+    return list(dict.fromkeys(size for size in (_simple(size, network.original) for size in sizes) if size.groups))
 
 
-def telling_policies(original: Policy, dimensions: Sequence[Dimension]) -> list[dict[str, int]]:
-    """Draw as few policies as tell all changing sizes apart: one mostly, two where many groups are narrow.
+def _simple(size: Dimension, original: Policy) -> Dimension:
+    """Write equal sizes alike: every group once and in order, and what never changes as a part of the constant."""
+    widths: dict[str, int] = {}
+    for group, width in sorted(zip(size.groups, size.widths, strict=True)):
+        widths[group] = widths.get(group, 0) + width
+    fixed = sum(original[group] * width for group, width in widths.items() if original[group] <= LEAST_CHANNELS)
+    changing = {group: width for group, width in widths.items() if original[group] > LEAST_CHANNELS}
+    return Dimension(size.constant + fixed, tuple(changing), tuple(changing.values()))
+
+
+def telling_policies(
+    original: Policy, dimensions: Sequence[Dimension], random: np.random.Generator
+) -> list[dict[str, int]]:
+    """Draw as few policies as tell all changing sizes apart: one mostly, several where many groups are narrow.
 
     Raises:
         UnsupportedModelError: even several policies leave two sizes alike.
     """
-    random = np.random.default_rng(0)
     for count in range(1, MOST_VARIANTS + 1):
         for _ in range(ATTEMPTS):
-            policies = [_draw(original, random) for _ in range(count)]
+            policies = _draw(original, count, random)
             seen = {
                 (dimension.at(original), *(dimension.at(policy) for policy in policies)) for dimension in dimensions
             }
             if len(seen) == len(dimensions):
                 return policies
     raise UnsupportedModelError(
-        "the network's channel counts cannot be told apart in its exported graph; "
-        "layers of less than 8 channels leave too few of them."
+        "the network's channel counts cannot be told apart in its exported graph: too many of its layers have fewer "
+        "than 8 channels; keep some of them whole with --exclude."
     )
 
 
-def _draw(original: Policy, random: np.random.Generator) -> dict[str, int]:
-    """Draw channel counts that repeat as little as possible among groups of one width."""
-    policy: dict[str, int] = {}
-    for width in dict.fromkeys(original.values()):
+def _draw(original: Policy, count: int, random: np.random.Generator) -> list[dict[str, int]]:
+    """Draw ``count`` policies in which no two groups of one width have the same channels everywhere.
+
+    Every group takes a number of its own, whose digits are its channels in the policies; none stays as it is in all.
+    Returns no policy where the width has fewer such numbers than groups.
+    """
+    policies: list[dict[str, int]] = [dict(original) for _ in range(count)]
+    for width in sorted({width for width in original.values() if width > LEAST_CHANNELS}):
         groups = [group for group, channels in original.items() if channels == width]
-        counts = np.arange(max(1, width // 4), max(2, width))
-        drawn = np.concatenate([random.permutation(counts) for _ in range(-(-len(groups) // len(counts)))])
-        policy.update(zip(groups, map(int, drawn), strict=False))
-    return {group: policy[group] for group in original}
+        counts = range(max(LEAST_CHANNELS, width // 4), width + 1)
+        numbers = len(counts) ** count - 1
+        if numbers < len(groups):
+            return []
+        for group, number in zip(groups, random.choice(numbers, len(groups), replace=False), strict=True):
+            for policy in policies:
+                number, digit = divmod(int(number), len(counts))
+                policy[group] = counts[digit]
+    return policies

@@ -39,6 +39,7 @@ def merge(tables: Mapping[str, LatencyTable]) -> LatencyTable:
             before = result.errors.get(structure, error)
             result.errors[structure] = max(before, error, key=lambda known: known.mean)
         result.notes += [note for note in table.notes if note not in result.notes]
+        result.format = min(result.format, table.format)
         result.created = min(result.created, table.created)
         if table.method not in result.method:
             result.method = f"{result.method}; {table.method}"

@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
+from amc_hw.latency.outdated import note_doubts
 from amc_hw.runs.files import write_text
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
-FORMAT = 1
-"""History: 1, the first."""
+FORMAT = 2
+"""History: 1, the first; 2, measured in files whose every bias has the shape of its own operator."""
 
 Microseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
 Spread = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
@@ -188,6 +189,7 @@ class LatencyTable(BaseModel):
     """Everything measured on one device.
 
     Attributes:
+        format: 1 where `amc_hw.latency.outdated` doubts the times, else 2.
         fingerprint: what the measurements belong to.
         created: when the table was begun, UTC, ISO 8601.
         method: how it was measured, in a sentence.
@@ -199,7 +201,7 @@ class LatencyTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     fingerprint: Fingerprint
     created: str
     method: str
@@ -276,9 +278,10 @@ def parse_table(document: Any, place: str) -> LatencyTable:
     """
     if not isinstance(document, dict) or "format" not in document:
         raise TableError(f"{place} is no latency table (it has no 'format'); make one with: amc-hw profile")
-    if type(document["format"]) is not int or document["format"] != FORMAT:
+    if type(document["format"]) is not int or not 1 <= document["format"] <= FORMAT:
         raise TableError(
-            f"{place} has format {document['format']!r}; this version of amc-hw reads format {FORMAT}: update amc-hw."
+            f"{place} has format {document['format']!r}; this version of amc-hw reads formats 1 to {FORMAT}: "
+            "update amc-hw."
         )
     try:
         table = LatencyTable.model_validate(document, strict=True)
@@ -293,4 +296,5 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         if entry.key in seen:
             raise TableError(f"{place} has the entry {entry.key} twice; {_CURE}")
         seen.add(entry.key)
+    note_doubts(table, place)
     return table

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amc_hw.latency.operators import Operator
+from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
 
 COPY_FREE = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
@@ -84,9 +85,9 @@ def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequ
     Raises:
         TableError: the table has no entry of the kind of an operator that has a filter.
     """
-    sentences = []
+    sentences = outdated(predictor.table)
     if all(network.structure != structure_of(operators) for network in predictor.table.calibration):
-        sentences = [kind.sentence() for kind in inferred(predictor, operators)]
+        sentences += [kind.sentence() for kind in inferred(predictor, operators)]
         missing = Counter(o.kind for o in operators if not predictor.answers(o) and o.kind not in COPY_FREE)
         if missing:
             names = ", ".join(f"{count} {kind}" for kind, count in missing.items())

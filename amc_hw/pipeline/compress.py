@@ -23,6 +23,7 @@ from amc_hw.devices.table_only import open_or_predict
 from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import BudgetError, UsageError, WrongRunError
 from amc_hw.formats.registry import load_file
+from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
@@ -152,7 +153,8 @@ def search_and_verify(
         told = cautions(run, trained, template)
     else:
         verified = verify(run, trained, found, ranked, device, score, progress)
-        told = doubts(found, verified.chosen, load_table(run / TABLE).notes)
+        table = load_table(run / TABLE)
+        told = outdated(table) or doubts(found, verified.chosen, table.notes)
     told += under_floor(verified.chosen, config.accuracy_floor)
     for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
         (run / stale).unlink(missing_ok=True)

@@ -191,10 +191,11 @@ def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) 
 
 
 def _export(device: Device, trained: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
-    """Export a pruned network, and hold its operators against the template's."""
-    kept = {group: range(channels) for group, channels in policy.items()}
+    """Export a pruned network, and hold its operators and all their sizes against the template's."""
+    kept, read = {group: range(channels) for group, channels in policy.items()}, find_format(device.format).read
     export(shrink(trained.model, trained.network, kept), example_for(device, trained), file)
-    if find_format(device.format).read(file.read_bytes()).operators() != template.operators(policy):
+    exported, written = read(file.read_bytes()), read(template.file(policy, np.random.default_rng(0)))
+    if exported.operators() != template.operators(policy) or exported.uses() != written.uses():
         raise UnsupportedModelError(
             "the exported network has other operators than its prediction is made of: this is a fault of amc-hw."
         )

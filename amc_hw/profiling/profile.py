@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from pathlib import Path
 
 from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
 from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
 from amc_hw.profiling.deployed import template_for
@@ -17,6 +19,8 @@ from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
 from amc_hw.runs.progress import Progress
 from amc_hw.trace.traced import TracedModel
+
+_LOG = logging.getLogger(__name__)
 
 TABLE = "table.json"
 
@@ -72,6 +76,8 @@ def run_cost(
     else:
         measured, _, template = profile(device, trained, model_name, table, seed, progress)
         measured.save(path)
+    for doubt in outdated(measured):
+        _LOG.warning("%s", doubt)
     original = {group: counts[-1] for group, counts in trained.choices.items()}
     own = measured.errors.get(structure_of(template.operators(original)))
     # What was never held against the clock is taken to be as far off as the networks that were.

@@ -66,3 +66,19 @@ def test_exported_file_computes_the_same(traced: TracedModel, tmp_path: Path) ->
         load_file(tmp_path / "m.aten")
     with pytest.raises(UnsupportedModelError, match="ATen"):
         AtenGraph(b"not a network")
+
+
+def test_parts_of_a_split_are_ranges_of_its_channels(tmp_path: Path) -> None:
+    class Narrowed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.widen = torch.nn.Conv2d(1, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            left, middle, right = self.widen(x).split([1, 2, 5], 1)
+            first, second = torch.cat([right, left, middle], 1).chunk(2, dim=1)
+            top, bottom = first.split(5, -2)
+            return torch.cat([top, (second * 2)[:, :, :3], bottom], 2)
+
+    export(Narrowed().eval(), torch.zeros(2, 1, 8, 8), tmp_path / "m.aten")
+    assert AtenGraph((tmp_path / "m.aten").read_bytes()).kinds.count("aten.narrow.default") == 7

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import export, output_difference
 from amc_hw.formats.template import telling_policies
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
-from amc_hw.policy import Dimension
+from amc_hw.policy import Dimension, channel_choices
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.trace.traced import TracedModel
@@ -85,9 +87,35 @@ def test_other_networks_graph_is_refused(traced: TracedModel) -> None:
         GraphTemplate(graphs[0], {}, [(graphs[1], {})], [])
 
 
-def test_many_narrow_groups_are_told_apart_by_two_variants() -> None:
-    original = {f"g{i}": 8 for i in range(20)}
-    dimensions = [Dimension(0, (group,), (1,)) for group in original]
-    policies = telling_policies(original, dimensions)
-    assert len(policies) == 2
-    assert len({tuple(dimension.at(policy) for policy in policies) for dimension in dimensions}) == 20
+def told_apart(original: dict[str, int], dimensions: list[Dimension]) -> int:
+    """Return how many policies tell all dimensions apart, after holding that they do."""
+    policies = telling_policies(original, dimensions, np.random.default_rng(0))
+    assert all(min(policy.values()) >= min(2, *original.values()) for policy in policies)
+    sizes = {(size.at(original), *(size.at(policy) for policy in policies)) for size in dimensions}
+    assert len(sizes) == len(dimensions)
+    return len(policies)
+
+
+def test_many_narrow_groups_are_told_apart_by_several_variants() -> None:
+    for width, groups, variants in ((16, 10, 1), (8, 20, 2), (4, 20, 3), (3, 60, 6)):
+        original = {f"g{i}": width for i in range(groups)}
+        assert told_apart(original, [Dimension(0, (group,), (1,)) for group in original]) == variants
+
+
+def test_narrow_groups_are_told_from_their_concatenations() -> None:
+    original = {f"g{i}": 3 + i % 6 for i in range(24)}
+    names = list(original)
+    pairs = [Dimension(0, pair, (1, 1)) for pair in itertools.pairwise(names)]
+    told_apart(original, [*(Dimension(0, (group,), (1,)) for group in names), *pairs])
+
+
+def test_more_groups_than_several_variants_tell_apart_are_refused_with_a_cure() -> None:
+    original = {f"g{i}": 3 for i in range(300)}
+    with pytest.raises(UnsupportedModelError, match="--exclude"):
+        told_apart(original, [Dimension(0, (group,), (1,)) for group in original])
+
+
+def test_no_group_is_cut_to_one_channel_for_which_converters_write_other_operators() -> None:
+    assert [channel_choices(count) for count in (1, 2, 3, 5, 6)] == [(1,), (2,), (2, 3), (2, 3, 4, 5), (2, 3, 4, 5, 6)]
+    assert channel_choices(8, lower=0.01)[0] == 2
+    assert channel_choices(64, lower=0.01)[0] == 8

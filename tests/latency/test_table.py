@@ -30,7 +30,7 @@ def document() -> dict[str, Any]:
     entries = [Entry.of(CONV, c, 2 * c, [c * 1.25 + i for i in range(8)]) for c in range(8, 8 + 18)]
     entries.append(Entry.of(PAD, 8, 8, [0.0, 1.0]))
     return {
-        "format": 1,
+        "format": 2,
         "fingerprint": FINGERPRINT.model_dump(),
         "created": "2026-01-01T00:00:00+00:00",
         "method": "by hand",
@@ -54,7 +54,8 @@ def test_a_table_is_read_back_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        (("format",), 2, "update amc-hw"),
+        (("format",), 3, "update amc-hw"),
+        (("format",), 0, "update amc-hw"),
         (("format",), True, "format"),
         (("fingerprint", "threads"), 0, "fingerprint.threads"),
         (("fingerprint", "device"), None, "fingerprint.device"),

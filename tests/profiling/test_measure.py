@@ -11,11 +11,12 @@ from amc_hw.devices.base import Times
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import load_table
+from amc_hw.latency.table import Fingerprint, load_table
 from amc_hw.profiling.benchmark import MOST_REPEATS, Protocol, benchmark, write_logs
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import draw_policy
+from amc_hw.profiling.profile import run_cost
 from amc_hw.profiling.timing import STEADY, Timing
 from amc_hw.runs.progress import SILENT
 from amc_hw.trace.traced import TracedModel
@@ -48,6 +49,25 @@ def test_second_time_nothing_is_measured_again(traced: TracedModel, template: Gr
     second = measure(device, traced, template, path)
     assert device.timed_files == 0
     assert second == first == load_table(path)
+
+
+def test_a_table_that_was_measured_in_wrong_files_is_named_before_the_search(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    class Litert(SimulatedDevice):
+        def fingerprint(self) -> Fingerprint:
+            return super().fingerprint().model_copy(update={"runtime": "litert"})
+
+    monkeypatch.setattr("amc_hw.profiling.profile.template_for", lambda *trained: template)
+    for number, told in ((2, 0), (1, 1)):
+        table = measure(Litert(), traced, template, tmp_path / "cache.json")
+        table.format = number
+        table.save(tmp_path / "cache.json")
+        run = tmp_path / f"run of {number}"
+        for _ in ("started", "gone on with"):
+            caplog.clear()
+            run_cost(run, Litert(), traced, "tiny", tmp_path / "cache.json", 0, SILENT)
+            assert [str(tmp_path / "cache.json") in message for message in caplog.messages] == [True] * told
 
 
 def test_what_was_measured_survives_a_lost_device(traced: TracedModel, template: GraphTemplate, tmp_path) -> None:

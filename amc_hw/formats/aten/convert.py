@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import operator
 from types import ModuleType
 from typing import Any
 from zipfile import BadZipFile
@@ -25,6 +26,8 @@ from amc_hw.shipped import shipped
 
 FORMAT = 1
 """History: 1, the first."""
+_SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default)
+"""Calls with several results, of which each is a range of one axis."""
 
 
 def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
@@ -49,7 +52,7 @@ def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     state = {**program.state_dict, **program.constants}
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     sources.update(signature.inputs_to_lifted_tensor_constants)
-    nodes = [node for node in program.graph_module.graph.nodes if node.op == "call_function"]
+    nodes = [n for n in program.graph_module.graph.nodes if n.op == "call_function" and n.target not in _SPLITS]
     shapes = {node.name: list(node.meta["val"].shape) for node in nodes if isinstance(node.meta["val"], Tensor)}
     shapes[signature.user_inputs[0]] = list(example_input.shape)
     used = {argument.name for node in nodes for argument in node.all_input_nodes}
@@ -75,6 +78,9 @@ def pack(graph: dict[str, Any], weights: dict[str, Any]) -> bytes:
 
 def _call(node: fx.Node) -> dict[str, Any]:
     """Describe a call: positional arguments, the operator's defaults put in where it was given names."""
+    source: Any = node.args[0] if node.target is operator.getitem else None
+    if source is not None and source.target in _SPLITS:
+        return _part(node, source)
     if not isinstance(node.target, torch._ops.OpOverload) or not isinstance(node.meta["val"], Tensor):
         raise UnsupportedModelError(f"the network calls {node.target}, which is no operator with one result.")
     declared = node.target._schema.arguments
@@ -83,6 +89,16 @@ def _call(node: fx.Node) -> dict[str, Any]:
         raise UnsupportedModelError(f"the network calls {node.target} with options that a file cannot hold.")
     given = given[: sum(not a.kwarg_only for a in declared)]
     return {"name": node.name, "op": str(node.target), "args": [_argument(value, node) for value in given]}
+
+
+def _part(node: fx.Node, split: Any) -> dict[str, Any]:
+    """Describe one part of a split as what it is, too: a range of one axis of the tensor."""
+    number: Any = node.args[1]
+    declared = [argument.name for argument in split.target._schema.arguments]
+    axis = dict(zip(declared, split.args, strict=False)).get("dim", split.kwargs.get("dim", 0))
+    lengths = [int(part.shape[axis]) for part in split.meta["val"]]
+    arguments = [_argument(split.args[0], node), axis, sum(lengths[:number]), lengths[number]]
+    return {"name": node.name, "op": "aten.narrow.default", "args": arguments}
 
 
 def _argument(value: object, node: fx.Node) -> object:

@@ -127,7 +127,7 @@ class AtenGraph(Graph):
         changed = {self._names[tensor]: shape for tensor, shape in shapes.items()}
         weights = RandomWeights(random)
         arrays: dict[str, Any] = {
-            f"weight:{name}": weights(changed[name]).reshape(changed[name]) if name in changed else weight
+            f"weight:{name}": weights(changed[name], weight) if name in changed else weight
             for name, weight in self._weights.items()
         }
         calls = [

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.graph import Graph, RandomWeights
@@ -34,7 +34,7 @@ _ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardS
 
 
 class OnnxGraph(Graph):
-    """One ONNX file.
+    """One ONNX file; every use of a weight has a name of its own here.
 
     Args:
         content: the file's bytes.
@@ -48,6 +48,7 @@ class OnnxGraph(Graph):
             model = onnx.load_model_from_string(content)
         except Exception as error:  # protobuf's own classes differ between its implementations
             raise UnsupportedModelError(f"this is not an ONNX file: {error}") from error
+        self._copies = _give_every_use_its_own_weight(model.graph)
         known = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
         if any(output not in known for node in model.graph.node for output in node.output if output):
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -144,12 +145,15 @@ class OnnxGraph(Graph):
         numbers = {self._names[tensor]: values for tensor, values in integers.items()}
         weights, model = RandomWeights(random), onnx.ModelProto()
         model.CopyFrom(self._skeleton)
+        shared = {own: name for own, name in self._copies.items() if self._is_filter_of_both(own, name, changed)}
         for name, tensor in self._weights.items():
+            if name in shared:
+                continue
             if name in numbers:
                 values = np.asarray(numbers[name], onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
                 model.graph.initializer.append(numpy_helper.from_array(values.reshape(tuple(tensor.dims)), name))
             elif name in changed:
-                values = weights(changed[name]).reshape(changed[name])
+                values = weights(changed[name], numpy_helper.to_array(tensor))
                 model.graph.initializer.append(numpy_helper.from_array(values, name))
             else:
                 model.graph.initializer.append(tensor)
@@ -159,8 +163,15 @@ class OnnxGraph(Graph):
         for node in model.graph.node:
             if node.op_type in ("Conv", "ConvTranspose") and _integer(node, "group", 1) > 1:
                 self._regroup(node, changed)
+            for place, name in enumerate(node.input):
+                node.input[place] = shared.get(name, name)
         content: bytes = model.SerializeToString()
         return content
+
+    def _is_filter_of_both(self, own: str, name: str, changed: Mapping[str, Shape]) -> bool:
+        """Tell whether a layer that is called twice has one filter; equal biases are a coincidence."""
+        one, other = (changed.get(each, self._shapes[each]) for each in (own, name))
+        return len(one) > 1 and one == other
 
     def _regroup(self, node: NodeProto, changed: Mapping[str, Shape]) -> None:
         """Set a grouped convolution's number of groups: its input's channels over those of one filter."""
@@ -169,6 +180,25 @@ class OnnxGraph(Graph):
         for attribute in node.attribute:
             if attribute.name == "group" and node.op_type == "Conv":
                 attribute.i = channels // filters[1]
+
+
+def _give_every_use_its_own_weight(graph: GraphProto) -> dict[str, str]:
+    """Split the weights that are stored once; those that are equal by coincidence differ with other channels.
+
+    Returns for every new name the one that it is a copy of.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    used, copies = set[str](), dict[str, str]()
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in used:
+                own = graph.initializer.add()
+                own.CopyFrom(weights[name])
+                own.name = node.input[place] = f"{name}#{len(copies)}"
+                copies[own.name] = name
+            elif name in weights:
+                used.add(name)
+    return copies
 
 
 def _groups(nodes: Sequence[NodeProto], weights: set[str]) -> list[list[NodeProto]]:

@@ -55,20 +55,24 @@ class TfliteModel:
 
     Args:
         content: the file's bytes.
+        delegate: whether XNNPACK may take over; LiteRT's own kernels, without it, check the shapes of their constants.
 
     Raises:
-        UnsupportedModelError: this is no TFLite model.
+        UnsupportedModelError: this is no TFLite model, or its constants do not fit.
         DeviceError: LiteRT is not installed.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, delegate: bool = True) -> None:
         try:
-            from ai_edge_litert.interpreter import Interpreter
+            from ai_edge_litert.interpreter import Interpreter, OpResolverType
         except ImportError as error:
             raise DeviceError("running a TFLite file needs LiteRT: pip install ai-edge-litert") from error
+        resolver = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with quiet():
             try:
-                self._interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+                self._interpreter = Interpreter(
+                    model_content=content, num_threads=os.cpu_count(), experimental_op_resolver_type=resolver
+                )
                 self._interpreter.allocate_tensors()
             except (ValueError, RuntimeError) as error:
                 raise UnsupportedModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ _DTYPES: dict[int, Any] = {
 
 
 class TfliteGraph(Graph):
-    """One TFLite file, read into its object form.
+    """One TFLite file, read into its object form, where every use of a constant has a tensor of its own.
 
     Args:
         content: the file's bytes.
@@ -47,9 +48,33 @@ class TfliteGraph(Graph):
         if len(self.model.subgraphs) != 1:
             raise UnsupportedModelError("the TFLite file has control flow (several subgraphs); export one without.")
         self.subgraph = self.model.subgraphs[0]
-
+        self._copies = self._give_every_use_its_own_constant()
         codes = [self.model.operatorCodes[operator.opcodeIndex] for operator in self.subgraph.operators]
         self._kinds = [_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes]
+
+    def _give_every_use_its_own_constant(self) -> dict[int, int]:
+        """Split the constants that the converter stored once because they are equal here.
+
+        Biases of an untrained network are equal, and so are begins and sizes of slices; with other channels they
+        differ. Returns for every new tensor the one that it is a copy of.
+        """
+        tensors, buffers = self.subgraph.tensors, self.model.buffers
+        used_tensors, used_buffers, copies = set[int](), set[int](), dict[int, int]()
+        for operator in self.subgraph.operators:
+            for place, stored in enumerate(map(int, operator.inputs)):
+                if stored < 0 or not self.is_constant(stored):
+                    continue
+                own = stored
+                if stored in used_tensors:
+                    own = operator.inputs[place] = len(tensors)
+                    tensors.append(copy.copy(tensors[stored]))
+                    copies[own] = stored
+                if tensors[own].buffer in used_buffers:
+                    buffers.append(copy.copy(buffers[tensors[own].buffer]))
+                    tensors[own].buffer = len(buffers) - 1
+                used_tensors.add(own)
+                used_buffers.add(tensors[own].buffer)
+        return copies
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -114,26 +139,35 @@ class TfliteGraph(Graph):
     def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
         """See `Graph.written`."""
         tensors, buffers = self.subgraph.tensors, self.model.buffers
-        saved_shapes, saved_data = [tensor.shape for tensor in tensors], [buffer.data for buffer in buffers]
+        saved_tensors, saved_data = [copy.copy(tensor) for tensor in tensors], [buffer.data for buffer in buffers]
         weights = RandomWeights(random)
         try:
             for index, shape in shapes.items():
                 tensors[index].shape = np.asarray(shape, np.int32)
-                if self.constant(index) is not None:
-                    buffers[tensors[index].buffer].data = weights(shape).view(np.uint8)
+                if (original := self.constant(index)) is not None:
+                    buffers[tensors[index].buffer].data = weights(shape, original).reshape(-1).view(np.uint8)
             for index, values in integers.items():
                 dtype = _DTYPES[tensors[index].type]
                 buffers[tensors[index].buffer].data = np.asarray(values, dtype).view(np.uint8)
+            self._store_shared_filters_once()
             self._set_depth_multipliers()
             builder = Builder(1 << 20)
             builder.Finish(self.model.Pack(builder), b"TFL3")
             return bytes(builder.Output())
         finally:
-            for tensor, shape in zip(tensors, saved_shapes, strict=True):
-                tensor.shape = shape
+            self.subgraph.tensors = saved_tensors
             for buffer, data in zip(buffers, saved_data, strict=True):
                 buffer.data = data
             self._set_depth_multipliers()
+
+    def _store_shared_filters_once(self) -> None:
+        """A layer that is called twice has one filter, as the converter writes it; equal biases are a coincidence."""
+        tensors = self.subgraph.tensors
+        for own, stored in self._copies.items():
+            one, other = tensors[own], tensors[stored]
+            if len(_values(one.shape)) > 1 and tuple(one.shape) == tuple(other.shape):
+                self.model.buffers[one.buffer].data = None
+                one.buffer = other.buffer
 
     def _set_depth_multipliers(self) -> None:
         """Let them agree with the shapes: a convolution of grey images is depthwise here, and else slow."""

@@ -1,0 +1,77 @@
+"""Small networks whose exported constants are equal in the original only, or whose layers are narrow."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def convolution(c_in: int, c_out: int, size: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    layer = nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(c_out), nn.ReLU())
+
+
+class ChunksAndNeck(nn.Module):
+    """YOLO's parts: two chunks of one size whose slices share begins and sizes, and maps joined after upsampling
+    with a norm of their own and, at the end, two equal reshapes."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        self.stem, self.down = convolution(in_channels, 16, stride=2), convolution(32, 32, stride=2)
+        self.open, self.close = nn.ModuleList(), nn.ModuleList()
+        self.inner = nn.ModuleList()
+        for c_in, c_out in ((16, 32), (32, 32)):
+            self.open.append(convolution(c_in, 32, 1))
+            self.inner.append(convolution(16, 16))
+            self.close.append(convolution(48, c_out, 1))
+        self.norm, self.lateral = nn.BatchNorm2d(64), convolution(64, 16, 1)
+        self.left, self.right = nn.Linear(16 * 64, 24), nn.Linear(16 * 64, 24)
+        self.classifier = nn.Linear(48, num_classes)
+
+    def chunks(self, x: Tensor, stage: int) -> Tensor:
+        left, right = self.open[stage](x).chunk(2, 1)
+        return self.close[stage](torch.cat([left, right, self.inner[stage](right) + right], 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = self.chunks(self.stem(x), 0)
+        deep = self.chunks(self.down(wide), 1)
+        joined = torch.cat([functional.interpolate(deep, scale_factor=2.0), wide], 1)
+        joined = functional.max_pool2d(self.lateral(self.norm(joined)), 2)
+        halves = self.left(joined.flatten(1)), self.right((joined * 2).flatten(1))
+        return self.classifier(torch.cat(halves, 1))
+
+
+class NarrowSqueezes(nn.Module):
+    """Inverted residuals with a channel shuffle, whose squeezes have 4, 3, 2 and 1 channels."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        squeezes = (4, 3, 2, 1)
+        self.stem = convolution(in_channels, 8, stride=2)
+        self.depthwise = nn.ModuleList(convolution(8, 8, groups=8) for _ in squeezes)
+        self.squeeze = nn.ModuleList(nn.Conv2d(8, count, 1) for count in squeezes)
+        self.excite = nn.ModuleList(nn.Conv2d(count, 8, 1) for count in squeezes)
+        self.classifier = nn.Linear(8, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for depthwise, squeeze, excite in zip(self.depthwise, self.squeeze, self.excite, strict=True):
+            y = depthwise(x)
+            y = y * excite(squeeze(y.mean((2, 3), keepdim=True)).relu()).sigmoid()
+            n, c, h, w = y.shape
+            x = x + y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.classifier(x.mean((2, 3)))
+
+
+class CalledTwice(nn.Module):
+    """One convolution that is called twice."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        self.stem, self.again = nn.Conv2d(in_channels, 64, 3, 2, 1), nn.Conv2d(64, 64, 3, 1, 1)
+        self.classifier = nn.Linear(64, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        return self.classifier(self.again(self.again(x).relu()).relu().mean((2, 3)))
