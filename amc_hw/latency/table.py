@@ -19,6 +19,7 @@ from amc_hw.latency.families import is_family
 from amc_hw.runs.files import write_text
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
+_OTHER_TABLE = "name another --table, and the device is measured into that."
 FORMAT = 1
 """History: 1, the first."""
 
@@ -159,6 +160,7 @@ class CalibrationNetwork(_Strict):
         operators_ms: the sum.
         measured_ms: the clock.
         original: it has all its channels.
+        unstable: its visits disagree.
     """
 
     structure: str
@@ -166,6 +168,7 @@ class CalibrationNetwork(_Strict):
     operators_ms: Milliseconds
     measured_ms: Milliseconds
     original: bool = False
+    unstable: bool = False
 
 
 class PredictionError(_Strict):
@@ -195,6 +198,8 @@ class LatencyTable(BaseModel):
         calibration: whole networks that tie the sum of operators to the clock.
         errors: prediction error by structure of network, from left-out networks.
         notes: warnings of the measurement (a busy machine), and for imported tables their source.
+        version: of the amc-hw that began it; empty where that did not say.
+        origins: what the samples are from, see `sources`; empty for what was measured into this table alone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -207,6 +212,13 @@ class LatencyTable(BaseModel):
     calibration: list[CalibrationNetwork] = []
     errors: dict[str, PredictionError] = {}
     notes: list[str] = []
+    version: str = ""
+    origins: list[str] = []
+
+    @property
+    def sources(self) -> list[str]:
+        """What the samples are from: digests of logs, else when the measurement began, which copies of it share."""
+        return self.origins or [self.created]
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Join new entries with those that are there."""
@@ -227,18 +239,15 @@ class LatencyTable(BaseModel):
             families.setdefault(entry.family, []).append(entry)
         return families
 
-    def require(self, fingerprint: Fingerprint, path: Path) -> None:
-        """Refuse measurements of another device.
+    def require(self, fingerprint: Fingerprint, path: Path, cure: str = _OTHER_TABLE) -> None:
+        """Refuse measurements of another device; the message ends with the cure.
 
         Raises:
             TableError: a field of the fingerprint differs.
         """
         differences = self.fingerprint.differences(fingerprint)
         if differences:
-            raise TableError(
-                f"{path} was measured on something else ({'; '.join(differences)}); "
-                "name another --table, and the device is measured into that."
-            )
+            raise TableError(f"{path} was measured on something else ({'; '.join(differences)}); {cure}")
 
     def save(self, path: Path) -> None:
         """Write the table in one step; raise RunFolderError where the disk refuses."""

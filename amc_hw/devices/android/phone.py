@@ -23,6 +23,7 @@ from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
 from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
 from amc_hw.devices.base import BusyError, Kernel, NotConnectedError, Times
 from amc_hw.errors import DeviceError, UsageError
+from amc_hw.latency.log_claims import refuse_hidden
 from amc_hw.latency.table import Fingerprint
 from amc_hw.profiling.plan import Effort
 from amc_hw.runs.file_lock import FileLock
@@ -141,6 +142,7 @@ class AndroidDevice:
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         """See `Device.time_kernels`; a kernel's one sample is its mean over the runs."""
         log, _ = self._measure(file, warmup, runs, with_kernels=True)
+        refuse_hidden(log.operators, file.name)
         if any(operator.times_called != 1 for operator in log.operators):
             raise DeviceError(
                 f"benchmark_model adds up several kernels of {file.name} under one name, because the delegate runs it "
