@@ -18,6 +18,7 @@ from amc_hw.pipeline.finish import best_weights, restore
 from amc_hw.pipeline.rounds import plan_rounds
 from amc_hw.pipeline.trained import BASELINE, trained_model_of
 from amc_hw.policy import Metric
+from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import make_config, open_run
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.progress import SILENT, Progress
@@ -100,7 +101,7 @@ def compress(
         epochs: of fine-tuning.
         seed: decides everything that chance plays a part in.
         compute: where to train, prune and score: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU if there is one.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
 
     Raises:
         AmcHwError: see `amc_hw.pipeline.compress.compress`.
@@ -142,10 +143,11 @@ def compress(
     find_reward(reward, accuracy_floor)
     agent_file(folder, config)
     place = find_compute(compute)
-    trained = trained_model_of(config, model, loaded, place)
     plan_rounds(folder, config)
     told = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
     with exclusive(folder, told), device_in_turn(device, told, table_of(config)) as (opened, report):
+        require_tables(opened, table_of(config), folder)
+        trained = trained_model_of(config, model, loaded, place)
         open_run(folder, config)
         if not (folder / BASELINE).exists():
             save_checkpoint(model, folder / BASELINE)

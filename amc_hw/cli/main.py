@@ -151,7 +151,7 @@ def profile(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Build or extend the latency table of a device for a network; nothing it knows is measured again."""
+    """Build or extend the latency table of a device for a network; only what it lacks or a busy machine spoiled."""
     from amc_hw.pipeline.compress import profile_model
 
     with progress_bar() as report:

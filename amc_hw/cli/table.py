@@ -22,21 +22,20 @@ Plot = Annotated[Optional[Path], typer.Option("--plot", help="file for a picture
 Out = Annotated[Path, typer.Option(help="file for the table")]
 
 
-@app.command(
-    "show", epilog=example("amc-hw table show lookup_tables/pixel1.json --plot layer.png --layer '14x14xC k=1x1'")
-)
+@app.command("show", epilog=example("amc-hw table show pixel1 --plot layer.png --layer '14x14xC k=1x1'"))
 def show(
-    file: Annotated[Path, typer.Argument(help="a latency table")],
+    file: Annotated[Path, typer.Argument(help="a latency table's file, or a shipped table's name")],
     plot: Plot = None,
     layer: Annotated[str, typer.Option(help="the layer to plot: a part of its operator's name")] = "",
     json: Json = False,
 ) -> None:
     """Print what a latency table holds; plot a layer's latency against its channels."""
     from amc_hw.latency.prediction import Predictor
+    from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
     from amc_hw.report.table_plots import find_family, plot_layer
 
-    loaded = load_table(file)
+    loaded = load_table(find_table(file))
     predictor, rows = Predictor(loaded), []
     if plot is not None:
         plot_layer(predictor, find_family(predictor, layer), plot)
@@ -181,16 +180,22 @@ def import_(
     processor: Annotated[str, typer.Option(help="system on chip or processor")] = "not said",
     system: Annotated[str, typer.Option(help="operating system and version")] = "not said",
     runtime_version: Annotated[str, typer.Option(help="TensorFlow Lite's, or its binary's sha256")] = "not said",
-    threads: Annotated[int, typer.Option(help="threads of the runtime", min=1)] = 1,
+    threads: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="threads of the runtime; by default what the logs say, or 1", min=1),
+    ] = None,
     cores: Annotated[str, typer.Option(help="processor numbers that it was held to")] = "not said",
     delegate: Annotated[str, typer.Option(help="what ran the network; by default what the logs say, or none")] = "",
-    dtype: Annotated[str, typer.Option(help="of the weights and activations")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="of the weights and activations; by default what the logs or the file say, or float32")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
     from amc_hw.latency.table import Fingerprint
     from amc_hw.profiling.import_logs import import_logs
-    from amc_hw.profiling.logged_files import delegate_of, logged_networks
+    from amc_hw.profiling.logged_files import logged_networks
+    from amc_hw.profiling.logged_run import logged_run
 
     _require_table_or_none(out, [*logs, *(profile or []), *([channels] if channels else [])])
     networks = logged_networks(logs, profile or [], model, channels)
@@ -200,10 +205,8 @@ def import_(
         system=system,
         runtime="tflite",
         runtime_version=runtime_version,
-        threads=threads,
         cores=cores,
-        delegate=delegate or delegate_of(networks),
-        dtype=dtype,
+        **asdict(logged_run(networks, threads, delegate or None, dtype or None)),
     )
     table = import_logs(networks, fingerprint, ", ".join(log.name for log in logs))
     table.save(out)
@@ -225,10 +228,12 @@ def merge(
 ) -> None:
     """Join tables with the same fingerprint; others are refused."""
     from amc_hw.latency.merge import merge as join
+    from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
 
-    _require_table_or_none(out, files)
-    joined = join({str(file): load_table(file) for file in files})
+    places = {str(file): find_table(file) for file in files}
+    _require_table_or_none(out, places.values())
+    joined = join({name: load_table(place) for name, place in places.items()})
     joined.save(out)
     if json:
         print_json({"table": str(out), "entries": len(joined.entries), "networks": len(joined.calibration)})
@@ -238,15 +243,16 @@ def merge(
 
 @app.command("diff", epilog=example("amc-hw table diff pixel1.json pixel2.json"))
 def diff(
-    first: Annotated[Path, typer.Argument(help="a latency table")],
+    first: Annotated[Path, typer.Argument(help="a latency table's file, or a shipped table's name")],
     second: Annotated[Path, typer.Argument(help="another, of the same device or not")],
     json: Json = False,
 ) -> None:
     """Say how much slower or faster operators are by the second table than by the first."""
     from amc_hw.latency.diff import diff as compare
+    from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
 
-    found = compare(load_table(first), load_table(second))
+    found = compare(*(load_table(find_table(name)) for name in (first, second)))
     if json:
         print_json(asdict(found))
         return

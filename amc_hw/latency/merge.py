@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from amc_hw.errors import TableError, UsageError
-from amc_hw.latency.table import LatencyTable
+from amc_hw.latency.table import Entry, LatencyTable
 
 
 def merge(tables: Mapping[str, LatencyTable]) -> LatencyTable:
-    """Join tables that belong together; what stands in several of them word for word counts once.
+    """Join tables that belong together; no sample counts twice.
 
-    Entries of the same operator and channels are averaged over their samples. Where two tables say how far
-    predictions of one kind of network were off, the larger error stays.
+    Entries of the same operator and channels are averaged over their samples, unless the tables have a source in
+    common (one is a copy of the other that was measured on, or both are of the same logs): which samples both hold
+    cannot be told then, so the entry with more samples stays. Where two tables say how far predictions of one kind of
+    network were off, the larger error stays.
 
     Args:
         tables: place (for messages) -> table, two at least.
@@ -32,15 +34,29 @@ def merge(tables: Mapping[str, LatencyTable]) -> LatencyTable:
                 f"{first} and {place} do not belong together ({'; '.join(differences)}); "
                 "keep them apart, and compare them with: amc-hw table diff"
             )
-        known = set(result.entries)
-        result.add(entry for entry in table.entries if entry not in known)
+        if set(result.sources) & set(table.sources):
+            result.entries = _of_more_samples(result.entries, table.entries)
+        else:
+            known = set(result.entries)
+            result.add(entry for entry in table.entries if entry not in known)
         result.calibration += [network for network in table.calibration if network not in result.calibration]
         for structure, error in table.errors.items():
             before = result.errors.get(structure, error)
             result.errors[structure] = max(before, error, key=lambda known: known.mean)
         result.notes += [note for note in table.notes if note not in result.notes]
         result.format = min(result.format, table.format)
+        if new := [source for source in table.sources if source not in result.sources]:
+            result.origins = [*result.sources, *new]
         result.created = min(result.created, table.created)
+        result.version = result.version if result.version == table.version else ""
         if table.method not in result.method:
             result.method = f"{result.method}; {table.method}"
     return result
+
+
+def _of_more_samples(entries: Iterable[Entry], others: Iterable[Entry]) -> list[Entry]:
+    """Return one entry for each operator: a steady one, or else that of more samples."""
+    kept: dict[tuple[str, int, int], Entry] = {}
+    for entry in (*entries, *others):
+        kept[entry.key] = max(kept.get(entry.key, entry), entry, key=lambda known: (not known.unstable, known.count))
+    return list(kept.values())

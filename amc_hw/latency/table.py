@@ -20,6 +20,7 @@ from amc_hw.latency.outdated import note_doubts
 from amc_hw.runs.files import write_text
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
+_OTHER_TABLE = "name another --table, and the device is measured into that."
 FORMAT = 2
 """History: 1, the first; 2, measured in files whose every bias has the shape of its own operator."""
 
@@ -160,6 +161,7 @@ class CalibrationNetwork(_Strict):
         operators_ms: the sum.
         measured_ms: the clock.
         original: it has all its channels.
+        unstable: its visits disagree.
     """
 
     structure: str
@@ -167,6 +169,7 @@ class CalibrationNetwork(_Strict):
     operators_ms: Milliseconds
     measured_ms: Milliseconds
     original: bool = False
+    unstable: bool = False
 
 
 class PredictionError(_Strict):
@@ -197,6 +200,8 @@ class LatencyTable(BaseModel):
         calibration: whole networks that tie the sum of operators to the clock.
         errors: prediction error by structure of network, from left-out networks.
         notes: warnings of the measurement (a busy machine), and for imported tables their source.
+        version: of the amc-hw that began it; empty where that did not say.
+        origins: what the samples are from, see `sources`; empty for what was measured into this table alone.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -209,6 +214,13 @@ class LatencyTable(BaseModel):
     calibration: list[CalibrationNetwork] = []
     errors: dict[str, PredictionError] = {}
     notes: list[str] = []
+    version: str = ""
+    origins: list[str] = []
+
+    @property
+    def sources(self) -> list[str]:
+        """What the samples are from: digests of logs, else when the measurement began, which copies of it share."""
+        return self.origins or [self.created]
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Join new entries with those that are there."""
@@ -229,18 +241,15 @@ class LatencyTable(BaseModel):
             families.setdefault(entry.family, []).append(entry)
         return families
 
-    def require(self, fingerprint: Fingerprint, path: Path) -> None:
-        """Refuse measurements of another device.
+    def require(self, fingerprint: Fingerprint, path: Path, cure: str = _OTHER_TABLE) -> None:
+        """Refuse measurements of another device; the message ends with the cure.
 
         Raises:
             TableError: a field of the fingerprint differs.
         """
         differences = self.fingerprint.differences(fingerprint)
         if differences:
-            raise TableError(
-                f"{path} was measured on something else ({'; '.join(differences)}); "
-                "name another --table, and the device is measured into that."
-            )
+            raise TableError(f"{path} was measured on something else ({'; '.join(differences)}); {cure}")
 
     def save(self, path: Path) -> None:
         """Write the table in one step; raise RunFolderError where the disk refuses."""

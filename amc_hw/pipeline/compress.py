@@ -35,9 +35,9 @@ from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.trained import BASELINE, TrainedModel, load_model_and_data, trained_model_of
 from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
 from amc_hw.pipeline.verify import Miss, doubts, misses, note_miss, verify
-from amc_hw.profiling.check import TableCheck, check_table
+from amc_hw.profiling.check import TableCheck, check_table, doubts_of_table
 from amc_hw.profiling.deployed import MODEL, all_exported
-from amc_hw.profiling.profile import TABLE, profile, run_cost
+from amc_hw.profiling.profile import TABLE, profile, require_tables, run_cost
 from amc_hw.pruning.importance import find_importance
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
@@ -76,6 +76,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
+        require_tables(device, table_of(config), run)
         trained = begin(run, config, progress, compute)
         return compress_trained(run, config, trained, device, PartScorer(trained.data.search, compute), progress)
 
@@ -146,6 +147,9 @@ def search_and_verify(
     costs = network_costs(trained.network, latency, len(exported))
     if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
         return costs
+    doubtful = doubts_of_table(device, trained, template, config.model, run, progress)
+    for sentence in doubtful:
+        _LOG.warning("%s", sentence)
     found = search(run, config, trained, costs, score, error, progress)
     ranked = shortlist(run, trained, found, score, config.seed, progress)
     if not device.in_reach:
@@ -155,7 +159,7 @@ def search_and_verify(
         verified = verify(run, trained, found, ranked, device, score, progress)
         table = load_table(run / TABLE)
         told = outdated(table) or doubts(found, verified.chosen, table.notes)
-    told += under_floor(verified.chosen, config.accuracy_floor)
+    told = [*doubtful, *told, *under_floor(verified.chosen, config.accuracy_floor)]
     for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
         (run / stale).unlink(missing_ok=True)
     for file in all_exported(run, MODEL):
@@ -180,6 +184,7 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
 def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
     """Search a policy, verify it on the device, and return what policy.json holds; see `compress`."""
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
+        require_tables(device, table_of(config), run)
         trained = begin(run, config, progress, compute)
         search_and_verify(run, config, trained, device, PartScorer(trained.data.search, compute), progress)
     return read_policy(run)
@@ -194,7 +199,7 @@ def profile_model(
     seed: int,
     progress: Progress,
 ) -> tuple[LatencyTable, Path]:
-    """Measure what a device's table lacks for a network; its weights do not matter.
+    """Measure what a device's table lacks for a network, or has from a busy machine; its weights do not matter.
 
     Args:
         model: the network's name.
@@ -207,9 +212,10 @@ def profile_model(
     """
     size = image_size or default_image_size(model)
     network = build_model(model, classes)
-    trained = trace_model(network, (3, size, size))
     with device_in_turn(device_name, progress) as (device, progress):
-        measured, path, _ = profile(device, trained, model, table, seed, progress)
+        require_tables(device, table)
+        trained = trace_model(network, (3, size, size))
+        measured, path, _ = profile(device, trained, model, table, seed, progress, renew=True)
     return measured, path
 
 
@@ -227,6 +233,7 @@ def check_predictions(
     """Measure random pruned networks beside their predictions; see `amc_hw.profiling.check.check_table`."""
     size = image_size or default_image_size(model)
     with device_in_turn(device_name, progress) as (device, progress):
+        require_tables(device, table)
         trained = trace_model(build_model(model, classes), (3, size, size))
         return check_table(device, trained, model, table, networks, seed, export_all, progress)
 

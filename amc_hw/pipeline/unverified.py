@@ -40,7 +40,7 @@ def trust_in_table(
         ranked: its best policies, the best first.
         device: known by its table only.
         score: accuracy of a pruned network on the search split.
-        progress: called with (done, total, text).
+        progress: is told how far the work is.
     """
     export_original(run, trained, device, progress)
     policy = ranked[0]

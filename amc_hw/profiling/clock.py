@@ -22,6 +22,14 @@ UNSTEADY_VISITS = 0.05
 """Networks whose middle half of visits spans more than this share of their median were not timed in peace."""
 
 
+BUSY = "the machine was busy; amc-hw profile measures these again when it is quiet."
+
+
+def are_spoiled(unstable: Sequence[bool]) -> bool:
+    """Tell whether so many of the measurements are unstable, more than a quarter, that they say little."""
+    return sum(unstable) * 4 > len(unstable)
+
+
 def visit_ms(device: Device, file: Path, about_ms: float) -> float:
     """Return the mean latency of a network over one short visit, in milliseconds.
 
@@ -93,16 +101,16 @@ class Clock:
                 operators_ms=sum(predictor.operators_ms(self._bench.template.operators(policy))),
                 measured_ms=float(np.median(visits)),
                 original=policy == self._bench.corners[0],
+                unstable=spread(visits) > UNSTEADY_VISITS,
             )
             for policy, visits in zip(self._policies, visits_ms, strict=True)
         ]
         self._table.calibration = [*self._table.calibration, *networks]
         self._table.errors = {**self._table.errors, self._structure: left_out_error(networks)}
-        unsteady = sum(spread(visits) > UNSTEADY_VISITS for visits in visits_ms)
-        if unsteady * 4 > len(networks):
+        unstable = [network.unstable for network in networks]
+        if are_spoiled(unstable):
             self._table.note(
-                f"the times of {unsteady} of {len(networks)} whole networks of {model_name} disagree: "
-                "the machine was busy; delete the table and measure again when it is quiet."
+                f"the times of {sum(unstable)} of {len(networks)} whole networks of {model_name} disagree: {BUSY}"
             )
 
     def _visit(self) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import numpy as np
 
+from amc_hw import __version__
 from amc_hw.devices.android.benchmark_log import BenchmarkLog
+from amc_hw.devices.android.log_claims import refuse_hidden
 from amc_hw.errors import TableError
 from amc_hw.formats.align import align
 from amc_hw.latency.operators import Operator
@@ -40,17 +43,20 @@ class LoggedNetwork:
         name: the network's name for people.
         operators: in the order of execution.
         logs: one for each repeat, with its operators' times.
+        precision: of the file that was run, None where only its channels are known.
     """
 
     name: str
     operators: Sequence[Operator]
     logs: Sequence[BenchmarkLog]
+    precision: str | None = None
 
     def times_us(self) -> dict[int, list[float]]:
         """Return every operator's time in each log, by its index; operators that were fused have none.
 
         Raises:
             TableError: a log has no profile, or is not of this network.
+            BenchmarkLogError: a delegate hides its operators.
         """
         times: dict[int, list[float]] = {}
         for log in self.logs:
@@ -59,6 +65,7 @@ class LoggedNetwork:
                     f"a log of {self.name} has no operator times; run benchmark_model with --enable_op_profiling=true, "
                     "and name its --profile where they went into a file of their own."
                 )
+            refuse_hidden(log.operators, self.name)
             own: dict[int, float] = {}
             owners = align(self.operators, [operator.type for operator in log.operators])
             for kernel, owner in zip(log.operators, owners, strict=True):
@@ -71,6 +78,18 @@ class LoggedNetwork:
             for index, time in own.items():
                 times.setdefault(index, []).append(max(time, LEAST_US))
         return times
+
+    def strangers(self) -> list[str]:
+        """Return a sentence for each kind of kernel that fits no operator, whose time `times_us` counts elsewhere."""
+        found: dict[str, None] = {}
+        for log in self.logs:
+            kernels = [operator.type for operator in log.operators]
+            owners = align(self.operators, kernels)
+            # Owners only ever grow; a kernel that fits none has that of the kernel before it.
+            for kernel, owner, before in zip(kernels[1:], owners[1:], owners, strict=False):
+                if owner == before:
+                    found[f"the kernel {kernel} fits no operator: its time is counted to the one before it"] = None
+        return list(found)
 
     @property
     def measured_ms(self) -> float:
@@ -93,9 +112,11 @@ def import_logs(networks: Sequence[LoggedNetwork], fingerprint: Fingerprint, sou
         DeviceError: a log's operators have names of another network.
     """
     table = _table(networks, fingerprint)
+    table.version, table.origins = __version__, [_digest(log) for network in networks for log in network.logs]
     table.notes = [f"imported from {sum(len(n.logs) for n in networks)} logs of benchmark_model: {source}"]
     for network in networks:
-        for problem in dict.fromkeys(problem for log in network.logs for problem in log.problems):
+        problems = [problem for log in network.logs for problem in log.problems] + network.strangers()
+        for problem in dict.fromkeys(problems):
             table.note(f"a log of {network.name}: {problem}")
     if len(networks) > 1:
         left_out = {n.name: _left_out_error(n, [o for o in networks if o is not n], fingerprint) for n in networks}
@@ -103,6 +124,10 @@ def import_logs(networks: Sequence[LoggedNetwork], fingerprint: Fingerprint, sou
         error = PredictionError(networks=len(networks), mean=float(np.mean(sizes)), worst=max(sizes), left_out=left_out)
         table.errors = {network.structure: error for network in table.calibration}
     return table
+
+
+def _digest(log: BenchmarkLog) -> str:
+    return hashlib.sha256(repr((log.regular, log.operators)).encode()).hexdigest()[:12]
 
 
 def _table(networks: Sequence[LoggedNetwork], fingerprint: Fingerprint) -> LatencyTable:

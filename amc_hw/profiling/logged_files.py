@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +11,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
+from amc_hw.devices.android.log_text import decoded
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
 from amc_hw.profiling.import_logs import LoggedNetwork
+from amc_hw.profiling.logged_run import file_precision
 
 Count = Annotated[int, Field(ge=1, lt=1_000_000)]
 Operators = Callable[[BenchmarkLog], Sequence[Operator]]
@@ -47,7 +50,7 @@ def logged_networks(
             belongs to the variant whose name its own file name begins with. None: the original's channels.
 
     Raises:
-        UsageError: a file is missing, or it is not clear which network it is of.
+        UsageError: a file is missing or there twice, or it is not clear which network it is of.
         BenchmarkLogError: a log is damaged; the message names the file.
         DeviceError: ``model`` is a .tflite file, and LiteRT is not installed.
     """
@@ -57,25 +60,20 @@ def logged_networks(
         )
     networks = _networks(model, channels)
     runs: dict[tuple[str, bool], list[BenchmarkLog]] = {}
+    known: dict[tuple[object, object], Path] = {}
     for index, file in enumerate(logs):
         name = _variant(file, list(networks))
         log = _read_log(file, profiles[index] if profiles else None)
+        _require_original(file, log, model, channels)
+        if (log.regular, log.operators) in known:
+            first = known[log.regular, log.operators]
+            raise UsageError(f"{file} is the same log as {first}; give each run's log once.")
+        known[log.regular, log.operators] = file
         # Benchmarked graphs are exported with the probabilities or without them.
         has_softmax = any(operator.type == "SOFTMAX" for operator in log.operators)
         runs.setdefault((name, has_softmax), []).append(log)
-    return [LoggedNetwork(name, networks[name](own[0]), own) for (name, _), own in runs.items()]
-
-
-def delegate_of(networks: Sequence[LoggedNetwork]) -> str:
-    """Return what the logs say has executed the networks, in small letters; ``none`` where they name nothing.
-
-    Raises:
-        UsageError: they do not agree.
-    """
-    found = {log.delegate.lower() if log.delegate else "none" for network in networks for log in network.logs}
-    if len(found) != 1:
-        raise UsageError(f"the logs are of different delegates ({', '.join(sorted(found))}); make a table of each.")
-    return found.pop()
+    precision = file_precision(Path(model), _read(Path(model))) if model.endswith(".tflite") else None
+    return [LoggedNetwork(name, networks[name](own[0]), own, precision) for (name, _), own in runs.items()]
 
 
 def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
@@ -136,21 +134,30 @@ def _variant(file: Path, names: Sequence[str]) -> str:
     return max(found, key=len)
 
 
+def _require_original(file: Path, log: BenchmarkLog, model: str, channels: Path | None) -> None:
+    """Refuse a narrow or small MobileNetV1, as TensorFlow names them, that would be taken for the full one."""
+    named = re.search(r"mobilenet_v1_([0-9.]+)_([0-9]+)", log.claims.graph or "")
+    if model != "mobilenet_v1" or named is None:
+        return
+    if named[2] != "224" or (channels is None and float(named[1]) != 1.0):
+        raise UsageError(
+            f"{file} is of {log.claims.graph}, not of the full MobileNetV1 for 224x224; "
+            "name its .tflite file as --model, or for other widths give --channels."
+        )
+
+
 def _read_log(file: Path, profile: Path | None) -> BenchmarkLog:
     content = None if profile is None else _read(profile)
     try:
-        return parse_log(_text(_read(file)), profile=content if content is None else _profile(content))
+        return parse_log(decoded(_read(file)), profile=content if content is None else _profile(content))
     except BenchmarkLogError as error:
         raise BenchmarkLogError(f"{file}: {error}") from error
 
 
 def _profile(content: bytes) -> str | bytes:
     """Return a csv file as text, and a proto as it is."""
-    return _text(content) if b"Run Order" in content else content
-
-
-def _text(content: bytes) -> str:
-    return content.decode(errors="replace").replace("\r\n", "\n")
+    text = decoded(content)
+    return text if "Run Order" in text else content
 
 
 def _read(file: Path) -> bytes:

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
+from amc_hw import __version__
 from amc_hw.devices.base import Device, Kernel
 from amc_hw.devices.effort import Effort
 from amc_hw.devices.turns import measuring
 from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.operators import Operator
+from amc_hw.latency.prediction import structure_of
 from amc_hw.latency.table import Entry, LatencyTable, load_table
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
-from amc_hw.profiling.clock import Clock
+from amc_hw.profiling.clock import BUSY, Clock, are_spoiled
 from amc_hw.profiling.plan import families_to_measure
 from amc_hw.runs.files import require_writable
 from amc_hw.runs.progress import Progress
@@ -51,7 +54,7 @@ def open_table(path: Path, device: Device) -> LatencyTable:
         return table
     require_writable(path)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return LatencyTable(fingerprint=fingerprint, created=created, method=METHOD)
+    return LatencyTable(fingerprint=fingerprint, created=created, method=METHOD, version=__version__)
 
 
 def measure_table(
@@ -62,6 +65,8 @@ def measure_table(
     path: Path,
     seed: int,
     progress: Progress,
+    *,
+    renew: bool = False,
 ) -> LatencyTable:
     """Measure what the table at ``path`` lacks for a network, and save it there.
 
@@ -76,6 +81,7 @@ def measure_table(
         path: the table's file.
         seed: decides which networks are drawn.
         progress: is told how far the work is.
+        renew: measure again what a busy machine has spoiled of this network.
 
     Raises:
         DeviceError: a measurement failed; what was measured before is saved.
@@ -87,6 +93,8 @@ def measure_table(
         file = Path(folder) / f"network.{device.format}"
         try:
             bench = ProfilingBench(device, template, choices, file, random)
+            if renew:
+                _forget_spoiled(table, template.operators(bench.corners[0]))
             clock = Clock(bench, table)
             _measure_operators(bench, table, path, clock, progress)
             clock.finish(model_name, progress)
@@ -104,23 +112,37 @@ def _measure_operators(
     """Run networks until every family of operators was seen often enough; the clock has its share of the time."""
     corners, effort = bench.corners, bench.effort
     operators = bench.template.operators(corners[0])
-    saved, done, unsteady = time.monotonic(), 0, 0
+    unsteady: list[bool] = []
+    saved, done = time.monotonic(), 0
     while done < MOST_NETWORKS * effort.networks and families_to_measure(table, operators, effort):
         policy = corners[done] if done < len(corners) else bench.draw()
         kernels, stable = _steady_kernels(bench.device, bench.put(bench.content(policy)), effort)
         table.add(entries_of(bench.template, policy, kernels, stable))
         done += 1
-        unsteady += not stable
+        unsteady.append(not stable)
         clock.keep_up(done / effort.networks)
         progress("measuring operators", done, max(effort.networks, done + 1))
         if time.monotonic() - saved > SAVE_EVERY_S:
             table.save(path)
             saved = time.monotonic()
-    if unsteady * 4 > done:
+    if are_spoiled(unsteady):
         table.note(
-            f"{unsteady} of {done} networks stayed unsteady although measured again: "
-            "the machine was busy; delete the table and measure again when it is quiet.",
+            f"{sum(unsteady)} of {done} networks stayed unsteady although measured again: {BUSY}",
         )
+
+
+def _forget_spoiled(table: LatencyTable, operators: Sequence[Operator]) -> None:
+    """Take out of a table what was measured of a network while the machine was busy, so that it is measured again."""
+    own, structure = {operator.family for operator in operators}, structure_of(operators)
+    of_operators = [entry.unstable for entry in table.entries if entry.family in own]
+    of_networks = [network.unstable for network in table.calibration if network.structure == structure]
+    table.entries = [entry for entry in table.entries if not (entry.unstable and entry.family in own)]
+    if are_spoiled(of_operators) or are_spoiled(of_networks):
+        table.calibration = [network for network in table.calibration if network.structure != structure]
+    if not any(entry.unstable for entry in table.entries) and not any(
+        network.unstable for network in table.calibration
+    ):
+        table.notes = [note for note in table.notes if not note.endswith(BUSY)]
 
 
 def _steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Kernel], bool]:

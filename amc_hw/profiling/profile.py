@@ -34,10 +34,35 @@ def default_table(device: str, fingerprint: Fingerprint) -> Path:
     return cache_folder("tables") / f"{re.sub(r'[^A-Za-z0-9]+', '-', device)}-{digest}.json"
 
 
+def require_tables(device: Device, table: Path | None, run: Path | None = None) -> None:
+    """Refuse, before any other work, a damaged table or one that was measured on something else.
+
+    Args:
+        device: where to measure.
+        table: the file that the user named, or None for the device's default one.
+        run: a run folder that may have a table of its own.
+
+    Raises:
+        TableError: see `load_table`, or a field of the fingerprint differs.
+    """
+    fingerprint = device.fingerprint()
+    if run is not None and (own := run / TABLE).exists():
+        load_table(own).require(fingerprint, own, "go on there, or begin another --run here.")
+    elif (path := table or default_table(device.name, fingerprint)).exists():
+        load_table(path).require(fingerprint, path)
+
+
 def profile(
-    device: Device, trained: TracedModel, model_name: str, table: Path | None, seed: int, progress: Progress
+    device: Device,
+    trained: TracedModel,
+    model_name: str,
+    table: Path | None,
+    seed: int,
+    progress: Progress,
+    *,
+    renew: bool = False,
 ) -> tuple[LatencyTable, Path, GraphTemplate]:
-    """Measure what the device's table lacks for a network.
+    """Measure what the device's table lacks for a network; with ``renew`` also what a busy machine has spoiled of it.
 
     Returns:
         The table, its file, and the network's operators as functions of the channel counts.
@@ -49,7 +74,7 @@ def profile(
     progress("converting the network")
     template = template_for(device, trained)
     path = table or default_table(device.name, device.fingerprint())
-    measured = measure_table(device, template, trained.choices, model_name, path, seed, progress)
+    measured = measure_table(device, template, trained.choices, model_name, path, seed, progress, renew=renew)
     return measured, path, template
 
 

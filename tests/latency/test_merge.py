@@ -49,6 +49,25 @@ def test_the_same_measurement_counts_once() -> None:
     assert merge({"a": one, "b": one}) == one
 
 
+def test_samples_that_both_tables_hold_count_once() -> None:
+    monday = table(entry(8, 10.0), entry(16, 20.0))
+    tuesday = monday.model_copy(deep=True)  # a copy of Monday's that was measured on
+    tuesday.add([entry(8, 16.0, samples=8), entry(24, 30.0)])
+    for files in ({"a": monday, "b": tuesday}, {"b": tuesday, "a": monday}):
+        counts = {e.c_in: (e.count, e.mean_us) for e in merge(files).entries}
+        assert counts == {8: (12, pytest.approx(14.0)), 16: (4, 20.0), 24: (4, 30.0)}
+    other = table(entry(8, 30.0, samples=4), created="2026-01-03")
+    joined = merge({"b": tuesday, "c": other})
+    assert next(e.count for e in joined.entries if e.c_in == 8) == 16
+    for again in (merge({"bc": joined, "c": other}), merge({"a": monday, "bc": joined})):
+        assert {e.key: e for e in again.entries} == {e.key: e for e in joined.entries}
+
+
+def test_of_the_same_samples_steady_ones_stay() -> None:
+    spoiled = Entry.of(CONV, 8, 8, [10.0] * 12, unstable=True)
+    assert merge({"a": table(spoiled), "b": table(entry(8, 9.0))}).entries == [entry(8, 9.0)]
+
+
 def test_other_fingerprints_are_refused_by_field() -> None:
     with pytest.raises(TableError, match=r"a and b .*threads: 1, 2"):
         merge({"a": table(entry(8, 10.0)), "b": table(entry(8, 10.0), threads=2)})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from amc_hw.errors import TableError
 from amc_hw.latency.mobilenet_v1 import CHANNELS, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.shipped_tables import shipped_table, shipped_tables
+from amc_hw.latency.shipped_tables import find_table, shipped_table, shipped_tables
 from amc_hw.latency.table import load_table
 from amc_hw.latency.trust import warnings
 
@@ -17,6 +20,14 @@ def test_shipped_tables_are_sound(name: str) -> None:
     table = load_table(shipped_tables()[name])
     assert table.entries
     assert table.errors
+
+
+@pytest.mark.parametrize("name", shipped_tables())
+def test_a_shipped_table_is_found_by_its_devices_name(name: str, tmp_path: Path) -> None:
+    assert find_table(Path(name)) == shipped_tables()[name]
+    assert find_table(tmp_path / name) == tmp_path / name  # a path is a file
+    with pytest.raises(TableError, match=f"neither .* nor a shipped table .*{name}"):
+        find_table(Path(f"{name}x"))
 
 
 @pytest.fixture

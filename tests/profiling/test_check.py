@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import TINY
 from simulated_device import SimulatedDevice
 
 from amc_hw.devices.table_only import TableOnly
-from amc_hw.errors import DeviceError
+from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.profiling.check import check_table, draw_ratios
+from amc_hw.latency.table import Fingerprint
+from amc_hw.pipeline import compress as pipeline
+from amc_hw.profiling.check import check_table, doubts_of_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
+from amc_hw.runs.config import make_config
 from amc_hw.runs.progress import SILENT
 from amc_hw.trace.traced import TracedModel
 
@@ -52,3 +56,74 @@ def test_a_table_is_held_against_its_device(
     assert [n.channels for n in slower.networks] == [n.channels for n in good.networks]
     with pytest.raises(DeviceError, match="connect the device"):
         check_table(TableOnly("simulated", path), traced, "tiny", path, 6, 1, False, SILENT)
+
+
+def test_a_run_says_before_it_starts_that_its_table_is_not_of_this_speed_or_version(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path
+) -> None:
+    run = tmp_path / "my run"
+    table = measure_table(SimulatedDevice(), template, traced.choices, "tiny", run / "table.json", 0, SILENT)
+
+    def told(device: SimulatedDevice | TableOnly, model: str = "tiny") -> list[str]:
+        return doubts_of_table(device, traced, template, model, run, SILENT)
+
+    assert told(SimulatedDevice(overhead=1.05 * 1.04)) == []
+    (slower,) = told(SimulatedDevice(overhead=1.05 * 1.2))
+    assert "(+20.0%)" in slower
+    assert f"--run '{run}-again' --table '{run}-again.json'" in slower
+    assert "-16.7%" in told(SimulatedDevice(overhead=1.05 / 1.2))[0]
+    assert "by the table's prediction (+20" in told(SimulatedDevice(overhead=1.05 * 1.2), "another name")[0]
+    assert told(SimulatedDevice(noise=0.1)) == []
+    for version, maker in (("0.0.1", "amc-hw 0.0.1"), ("", "an older version of amc-hw")):
+        table.model_copy(update={"version": version}).save(run / "table.json")
+        (older,) = told(SimulatedDevice())
+        assert f"was made by {maker}" in older
+    other = [network.model_copy(update={"structure": "abc"}) for network in table.calibration]
+    table.model_copy(update={"calibration": other}).save(run / "table.json")
+    assert "measured from other files" in told(SimulatedDevice())[0]
+    assert told(TableOnly("board", run / "table.json")) == []
+
+
+def test_a_device_that_is_slow_for_a_second_is_looked_at_again(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path
+) -> None:
+    class SlowAtFirst(SimulatedDevice):
+        visits = 0
+
+        def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+            self.visits += 1
+            return [
+                (3 if self.visits <= 15 else 1) * sample for sample in super().time_model(file, warmup=0, runs=runs)
+            ]
+
+    measure_table(SimulatedDevice(), template, traced.choices, "tiny", tmp_path / "table.json", 0, SILENT)
+    assert doubts_of_table(SlowAtFirst(), traced, template, "tiny", tmp_path, SILENT) == []
+
+
+def test_a_table_of_something_else_is_refused_before_any_work(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pinned(SimulatedDevice):
+        def fingerprint(self) -> Fingerprint:
+            return super().fingerprint().model_copy(update={"cores": "0"})
+
+    def working(*_: object) -> None:
+        raise AssertionError("the refusal came after work")
+
+    table, run = tmp_path / "table.json", tmp_path / "run"
+    measure_table(SimulatedDevice(), template, traced.choices, "tiny", table, 0, SILENT)
+    monkeypatch.setattr(pipeline, "open_or_predict", lambda name, table: Pinned())
+    for work in ("begin", "trace_model"):
+        monkeypatch.setattr(pipeline, work, working)
+    config = make_config(model=TINY, data="digits", table=str(table))
+    for step in (pipeline.search_on_device, pipeline.compress):
+        with pytest.raises(TableError, match=r"cores: any, 0\); name another --table"):
+            step(run, config, SILENT)
+    with pytest.raises(TableError, match="name another --table"):
+        pipeline.profile_model(TINY, "host", table, 32, 10, 0, SILENT)
+    with pytest.raises(TableError, match="name another --table"):
+        pipeline.check_predictions(TINY, "host", table, 32, 10, 2, 0, False, SILENT)
+    run.mkdir(exist_ok=True)
+    (run / "table.json").write_bytes(table.read_bytes())
+    with pytest.raises(TableError, match="begin another --run here"):
+        pipeline.search_on_device(run, make_config(model=TINY, data="digits"), SILENT)

@@ -12,12 +12,14 @@ import pytest
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, OperatorTime, Statistics, parse_log
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.families import sizes
+from amc_hw.latency.merge import merge
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.table import Fingerprint, LatencyTable
 from amc_hw.profiling.import_logs import LoggedNetwork, import_logs
-from amc_hw.profiling.logged_files import delegate_of, logged_networks
+from amc_hw.profiling.logged_files import logged_networks
+from amc_hw.profiling.logged_run import logged_run
 
 PHONE = Fingerprint(
     device="phone",
@@ -100,9 +102,9 @@ def test_fused_operators_have_no_entry() -> None:
     assert [entry.family for entry in table.entries] == [conv.family]
 
 
-def print_2018(operators: list[Operator]) -> str:
+def print_2018(operators: list[Operator], slower_us: int = 0) -> str:
     """The print of 2018's benchmark_model."""
-    times = [max(1.0, time_us(operator)) for operator in operators]
+    times = [max(1.0, time_us(operator)) + slower_us for operator in operators]
     total, cumulated, start = sum(times), 0.0, 0.0
     mark = "native : stat_summarizer.cc:358 "
     statistics = f"count=200 first={total:.0f} curr={total:.0f} min={total:.0f} max={total:.0f} avg={total:.0f} std=0"
@@ -131,7 +133,7 @@ def folder(tmp_path: Path) -> Path:
     for name, channels in variants.items():
         operators = mobilenet_v1_operators(channels, softmax=name == "net")
         for run in (1, 2):
-            (tmp_path / f"{name}_run{run}.txt").write_text(print_2018(operators))
+            (tmp_path / f"{name}_run{run}.txt").write_text(print_2018(operators, run))
     described = {name: {"stem": int(c[0]), "blocks": [int(x) for x in c[1:]]} for name, c in variants.items()}
     (tmp_path / "channels.json").write_text(json.dumps({"about": "a test", "strides": STRIDES, "models": described}))
     return tmp_path
@@ -145,8 +147,28 @@ def test_log_files_find_their_network_by_name(folder: Path) -> None:
     assert by_name["net"].operators[-1].kind == "SOFTMAX"
     assert by_name["net_narrow"].operators[-1].kind == "SQUEEZE"
     assert by_name["net_narrow"].operators[0].c_out == 24
-    assert delegate_of(networks) == "none"
+    assert logged_run(networks).delegate == "none"
     assert set(import_logs(networks, PHONE, "t").calibration[0].model_dump()) >= {"operators_ms", "measured_ms"}
+
+
+def test_a_log_counts_once(folder: Path) -> None:
+    (folder / "net_copy.txt").write_bytes((folder / "net_run1.txt").read_bytes())
+    logs = [folder / name for name in ("net_run1.txt", "net_run2.txt", "net_copy.txt")]
+    with pytest.raises(UsageError, match=r"net_copy\.txt is the same log as .*net_run1\.txt; give each run's log once"):
+        logged_networks(logs, [], "mobilenet_v1", folder / "channels.json")
+
+
+def test_tables_of_some_of_the_same_logs_count_no_log_twice(folder: Path) -> None:
+    def table(*runs: str) -> LatencyTable:
+        logs = [folder / f"net_{run}.txt" for run in runs]
+        return import_logs(logged_networks(logs, [], "mobilenet_v1", folder / "channels.json"), PHONE, "t")
+
+    (folder / "net_run3.txt").write_text(print_2018(mobilenet_v1_operators(CHANNELS), 3))
+    both, one, other = table("run1", "run2"), table("run2"), table("run3")
+    assert merge({"a": both, "b": one}).entries == merge({"b": one, "a": both}).entries == both.entries
+    joined = merge({"a": both, "c": other})
+    assert [entry.count for entry in joined.entries] == [3 * entry.count // 2 for entry in both.entries]
+    assert merge({"ac": joined, "c": other}) == joined
 
 
 @pytest.mark.parametrize(

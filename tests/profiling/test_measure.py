@@ -107,6 +107,24 @@ def test_busy_machine_is_noticed(traced: TracedModel, template: GraphTemplate, t
     assert any(entry.unstable for entry in table.entries)
 
 
+def test_what_a_busy_machine_spoiled_is_measured_again_on_demand(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path
+) -> None:
+    path, quiet = tmp_path / "table.json", SimulatedDevice()
+    measure(SimulatedDevice(noise=1.5), traced, template, path)
+    assert sum("amc-hw profile measures these again" in note for note in load_table(path).notes) == 2
+    measure(quiet, traced, template, path)
+    assert quiet.timed_files == 0
+    table = measure_table(quiet, template, traced.choices, "tiny", path, 0, SILENT, renew=True)
+    assert quiet.timed_files > 0
+    assert not any(known.unstable for known in (*table.entries, *table.calibration))
+    assert table.notes == []
+    assert [error.worst < 0.05 for error in table.errors.values()] == [True]
+    measured = quiet.timed_files
+    assert measure_table(quiet, template, traced.choices, "tiny", path, 0, SILENT, renew=True) == table
+    assert quiet.timed_files == measured
+
+
 def test_benchmark_takes_turns_and_the_median_of_the_means(
     traced: TracedModel, template: GraphTemplate, tmp_path
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amc_hw.devices.android.benchmark_profile import OperatorTime, Profile, contents, read_profile, read_profile_proto
 from amc_hw.devices.android.benchmark_statistics import (
@@ -21,6 +21,8 @@ from amc_hw.devices.android.benchmark_statistics import (
     shown,
     whole,
 )
+from amc_hw.devices.android.log_claims import Claims, read_claims
+from amc_hw.devices.android.log_text import printed_lines
 
 __all__ = ["BenchmarkLog", "BenchmarkLogError", "OperatorTime", "Statistics", "parse_log"]
 
@@ -56,6 +58,7 @@ class BenchmarkLog:
         operators: in run order, empty where nothing was profiled. In the 2018 form they cover warm-up and
             regular runs together.
         delegate: what executed the network ("XNNPACK", "GPU" ...), None where the log names none.
+        claims: what else the log says of how the network was run.
         problems: what a reader should know and what is no reason to refuse the log, one sentence each.
     """
 
@@ -67,6 +70,7 @@ class BenchmarkLog:
     inference_avg_us: float
     operators: tuple[OperatorTime, ...] = ()
     delegate: str | None = None
+    claims: Claims = field(default_factory=Claims)
     problems: tuple[str, ...] = ()
 
 
@@ -92,11 +96,11 @@ def parse_log(
         BenchmarkLogError: the log is incomplete, damaged, of several runs, or tells of a failure, of unknown
             flags, of fewer runs than asked for, or of a delegate that left work to the CPU.
     """
-    lines = contents(stdout)
-    raw = stdout.split("\n") + stderr.split("\n")
+    printed, printed_apart = printed_lines(stdout), printed_lines(stderr)
+    lines, raw = contents(printed), printed + printed_apart
     errors = [line.strip() for line in raw if _FAILURE.fullmatch(line.rstrip())]
     _refuse_failures(raw, errors)
-    delegate, problems = _delegate(lines + contents(stderr))
+    delegate, problems = _delegate(lines + contents(printed_apart))
     phases = _phases(lines, errors)
     for (requested, phase), asked, name in zip(phases, (warmup_runs, runs), ("warm-up", "regular"), strict=True):
         made, due = phase.count if phase else 0, max(requested, asked or 0)
@@ -121,6 +125,7 @@ def parse_log(
         inference_avg_us=inference_avg_us,
         operators=ops,
         delegate=delegate,
+        claims=read_claims(lines),
         problems=(*problems, *profile_problems, *errors),
     )
 
@@ -187,10 +192,16 @@ def _phases(lines: Sequence[str], errors: Sequence[str]) -> list[tuple[int, Stat
                 raise damaged(line, "statistics without their 'Running benchmark for' line")
             phases.append((asked, read_statistics(line)))
             asked = None
+    if len(phases) > 2:
+        raise BenchmarkLogError(
+            f"the log holds several runs: {len(phases)} statistics lines where there are two, "
+            "warm-up and regular; split it into a file for each run."
+        )
     if len(phases) != 2 or asked is not None:
         raise BenchmarkLogError(
-            f"the log ends early or holds several runs: {len(phases)} statistics lines where there are two, "
-            f"warm-up and regular{_because(errors)}; run again and keep the whole output."
+            f"the log ends early: {len(phases)} statistics lines where there are two, "
+            f"warm-up and regular{_because(errors)}; run again and keep the whole output "
+            "(benchmark_model ... > log.txt 2>&1)."
         )
     return phases
 
@@ -238,7 +249,7 @@ def _operators(
     if isinstance(profile, bytes):
         found = read_profile_proto(profile)
     else:
-        found = read_profile(contents(profile) if profile is not None else lines)
+        found = read_profile(contents(printed_lines(profile)) if profile is not None else lines)
     if found is None:
         if "Enable op profiling: [1]" not in lines:
             return (), []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from amc_hw.devices.android.benchmark_statistics import (
@@ -20,7 +20,7 @@ from amc_hw.errors import DeviceError
 REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs:"
 INITIALIZATION = "Profiling Info for Benchmark Initialization:"
 
-_PREFIX = re.compile(r"\s*(?:native : \S+:[0-9]+ |(?:INFO|WARN|ERROR|FATAL): )?")
+_PREFIX = re.compile(r"\s*(?:native : \S+:[0-9]+ )?(?:(?:INFO|WARN|ERROR|FATAL): )?\s*")
 _TITLE = re.compile(r"=+ Run Order =+")
 _NODES = re.compile(r"([0-9]{1,9}) nodes observed")
 _NEEDED = ("node type", "avg ms", "%", "cdf%", "times called", "name")
@@ -55,13 +55,13 @@ class Profile:
     problems: tuple[str, ...] = ()
 
 
-def contents(text: str) -> list[str]:
+def contents(lines: Iterable[str]) -> list[str]:
     """Return the lines without their ends and the ``INFO: `` or ``native : file.cc:1 `` before them."""
-    return [_PREFIX.sub("", line, count=1).rstrip() for line in text.split("\n")]
+    return [_PREFIX.sub("", line, count=1).rstrip() for line in lines]
 
 
 def read_profile(lines: Sequence[str]) -> Profile | None:
-    """Read the ``Run Order`` table of the regular runs, tab-separated (stdout) or comma-separated (csv).
+    """Read the ``Run Order`` table of the regular runs: with tabs (stdout), blanks in their place, or commas (csv).
 
     Builds since 2020 print two tables: the one after the line `REGULAR` is read. Older builds print one.
 
@@ -77,11 +77,7 @@ def read_profile(lines: Sequence[str]) -> Profile | None:
     title = _find_table(lines)
     if title is None:
         return None
-    header = lines[title + 1] if title + 1 < len(lines) else ""
-    separator = "\t" if "\t" in header else ", "
-    columns = [name.strip().strip("[]").replace("_", " ").lower() for name in header.split(separator)]
-    if any(columns.count(name) != 1 for name in _NEEDED):
-        raise damaged(header, "the op table's column titles are missing or damaged")
+    columns, separator = _columns(lines[title + 1] if title + 1 < len(lines) else "")
     end = title + 2
     while end < len(lines) and lines[end].strip() and not lines[end].startswith("="):
         end += 1
@@ -115,10 +111,24 @@ def _find_table(lines: Sequence[str]) -> int | None:
     return titles[0] if titles else None
 
 
+def _columns(header: str) -> tuple[list[str], str]:
+    """Return the column titles, and what separates them: a tab, a comma, or blanks where tabs were replaced."""
+    separator = "\t" if "\t" in header else " " if header.startswith("[") else ", "
+    titles = re.findall(r"\[[^\]]*\]", header) if separator == " " else header.split(separator)
+    columns = [name.strip().strip("[]").replace("_", " ").lower() for name in titles]
+    if any(columns.count(name) != 1 for name in _NEEDED) or (columns[0], columns[-1]) != ("node type", "name"):
+        raise damaged(header, "the op table's column titles are missing or damaged")
+    return columns, separator
+
+
 def _row(line: str, columns: list[str], separator: str) -> dict[str, str]:
     """Split one row; in csv the name's commas are printed as tabs, and the type may hold some."""
     if separator == "\t":
         fields = line.split(separator)
+    elif separator == " ":  # types and names may hold blanks, numbers do not
+        numbers = [r"([^\s%]+%)" if "%" in column else r"([^\s%]+)" for column in columns[1:-1]]
+        found = re.fullmatch(r"\s+".join(["(.+?)", *numbers, "(.+)"]), line)
+        fields = list(found.groups()) if found else []
     else:
         fields = line.rsplit(separator, len(columns) - 1)
         fields[-1] = fields[-1].replace("\t", ",")
@@ -144,7 +154,8 @@ def _closing_lines(lines: Sequence[str], start: int) -> tuple[str, int]:
 
 def _operators(rows: list[dict[str, str]], total_us: float, runs: int) -> Profile:
     """Turn rows into operators, and hold them against the running sum and the total."""
-    operators, problems, running, unseen_us = [], [], 0.0, 0.0
+    operators: list[OperatorTime] = []
+    problems, wrong, running, unseen_us = [], [], 0.0, 0.0
     for row in rows:
         line = row["line"]
         percent, cumulated = (_percent(row[column], line) for column in ("%", "cdf%"))
@@ -159,7 +170,11 @@ def _operators(rows: list[dict[str, str]], total_us: float, runs: int) -> Profil
             problems.append(f"{row['name']} is left out: it did not run in every inference")
             unseen_us += share_us
             continue
+        if abs(avg_us * calls - share_us) > 0.01 * share_us + 1e-5 * total_us + calls:
+            wrong.append(damaged(line, f"{percent} % of the time where {avg_us * calls / total_us:.3%} is due"))
         start = number(row["start"], line) * 1000 if "start" in row else None
+        if start is not None and operators and start < (operators[-1].start_us or 0.0):
+            raise damaged(line, "a start before that of the operator above")
         operators.append(OperatorTime(row["node type"], row["name"], round(avg_us * calls, 6), calls, start))
     if not operators:
         raise BenchmarkLogError("the op profile has no operator that runs in every inference; take the log again.")
@@ -169,6 +184,8 @@ def _operators(rows: list[dict[str, str]], total_us: float, runs: int) -> Profil
             f"the operators add up to {sum_us:.0f} us where their 'Timings' line says {total_us:.0f} us; "
             "take the log again."
         )
+    if wrong:
+        raise wrong[0]
     zeros = sum(operator.avg_us == 0 for operator in operators)
     if zeros:
         problems.append(f"{zeros} operators took less than the profile can show: their time reads 0")

@@ -19,6 +19,7 @@ from amc_hw.devices.android.benchmark_model import (
     run_command,
 )
 from amc_hw.devices.android.devices_file import PhoneSettings
+from amc_hw.devices.android.log_claims import refuse_hidden
 from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
 from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
 from amc_hw.devices.base import BusyError, Device, Kernel, NotConnectedError, Times
@@ -141,6 +142,7 @@ class AndroidDevice(Device):
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         """See `Device.time_kernels`; a kernel's one sample is its mean over the runs."""
         log, _ = self._measure(file, warmup, runs, with_kernels=True)
+        refuse_hidden(log.operators, file.name)
         if any(operator.times_called != 1 for operator in log.operators):
             raise DeviceError(
                 f"benchmark_model adds up several kernels of {file.name} under one name, because the delegate runs it "
