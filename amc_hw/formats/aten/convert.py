@@ -19,6 +19,7 @@ from torch import Tensor, fx, nn
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.batches import in_batches
+from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import folded
 from amc_hw.shipped import shipped
@@ -27,6 +28,7 @@ FORMAT = 1
 """History: 1, the first."""
 
 
+@interrupts_deferred()
 def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     """Write a network's ATen calls and weights, traced by torch.export, batch-norms folded.
 
