@@ -180,7 +180,7 @@ def _source(name: str, root: Path | None, size: int) -> Source:
             raise UsageError("imagenet cannot be downloaded; name the folder of train and val as --data-root.")
         return data_sources.image_folder(root, size)
     if kind == "imagefolder" and folder:
-        return data_sources.image_folder(Path(folder), size)
+        return data_sources.image_folder(Path(folder).expanduser(), size)
     if kind == "npz" and folder:
-        return data_sources.npz(Path(folder))
+        return data_sources.npz(Path(folder).expanduser())
     raise unknown_name("data", name, _NAMES)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
-import warnings
-import zipfile
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from amc_hw.errors import CheckpointError, DamagedCheckpointError, RunFolderError
+from amc_hw.models.checkpoint_file import read_checkpoint
+from amc_hw.models.checkpoint_layout import Weights, find_weights
 from amc_hw.runs.files import maker, write_bytes
+
+_LOG = logging.getLogger(__name__)
 
 _LISTED = 5
 
@@ -21,29 +23,56 @@ _LISTED = 5
 def load_checkpoint(model: nn.Module, path: Path) -> None:
     """Load a checkpoint's tensors into the model; on any error the model stays as it was.
 
-    The file holds a state dict, by itself or under ``state_dict`` or ``model``; ``module.`` (DataParallel)
-    before its names is dropped. Batch-norm step counters, which old checkpoints lack, may be missing.
+    The file is PyTorch's or safetensors'. The weights may be under any key (``state_dict``, ``model``, ``net`` ...)
+    and behind any prefix of wrappers (``module.``, ``_orig_mod.``, ``backbone.`` ...) as long as their names and
+    shapes are then the model's. Where a file holds them twice, their moving averages are taken, which is said.
+    Batch-norm step counters, which old checkpoints lack, may be missing.
 
     Raises:
-        CheckpointError: the file is missing, is no checkpoint, is damaged, or has other tensors than the model.
+        CheckpointError: the file is missing, is no checkpoint, is damaged, holds several networks that fit, or has
+            other tensors than the model.
     """
-    loaded = _read_tensors(path)
     expected = model.state_dict()
-    missing = [key for key in expected if key not in loaded and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in loaded if key not in expected]
-    reshaped = [
-        f"{key} {_shape(tensor)}, needed {_shape(expected[key])}"
-        for key, tensor in loaded.items()
-        if key in expected and tensor.shape != expected[key].shape
-    ]
-    lists = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+    found = find_weights(read_checkpoint(path), expected)
+    if not found:
+        raise CheckpointError(
+            f"{path} holds no tensors by name; save some with torch.save(model.state_dict(), 'weights.pt')."
+        )
+    weights = found[0] if len(found) == 1 else _averages(path, found)
+    lists = (
+        ("missing", weights.missing(expected)),
+        ("unexpected", weights.unexpected(expected)),
+        ("of another shape", weights.reshaped(expected)),
+    )
     misfits = [_listed(title, names) for title, names in lists if names]
     if misfits:
         raise CheckpointError(
             f"{path} does not fit this model: {'; '.join(misfits)}. "
             "Name the model (and the number of classes) that it was trained as."
         )
-    model.load_state_dict(loaded, strict=False)
+    if weights.left_out:
+        _LOG.warning(
+            "%s: the model is all of '%s'; %s", path, weights.place, _listed("left out beside it", weights.left_out)
+        )
+    model.load_state_dict(dict(weights.tensors), strict=False)
+
+
+def _averages(path: Path, found: Sequence[Weights]) -> Weights:
+    """Return the moving averages among several weights that fit."""
+    averages = [weights for weights in found if weights.averaged]
+    places = " and ".join(f"'{weights.place}'" for weights in found)
+    if len(averages) != 1:
+        raise CheckpointError(
+            f"{path} holds several networks that fit this model, {places}; save the tensors of the one that is meant "
+            "in a file of their own with torch.save."
+        )
+    _LOG.warning(
+        "%s holds the weights as %s; '%s', their moving average, is taken (for others, save these alone).",
+        path,
+        places,
+        averages[0].place,
+    )
+    return averages[0]
 
 
 def load_own_checkpoint(model: nn.Module, path: Path) -> None:
@@ -59,23 +88,6 @@ def load_own_checkpoint(model: nn.Module, path: Path) -> None:
         raise RunFolderError(f"{path} is damaged; delete it and make it again with: {maker(path)}") from error
 
 
-def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
-    """Return what torch.save wrote, plain values and tensors only.
-
-    torch does not look at the checksums that it writes; here a changed byte is an error.
-
-    Raises:
-        Exception: of many kinds, where the file is damaged or foreign.
-    """
-    if zipfile.is_zipfile(path):  # files of old versions of torch are not, and have no checksums
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise ValueError(f"the checksum of {damaged} does not fit")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
-        return torch.load(path, map_location=device, weights_only=True)
-
-
 def save_checkpoint(model: nn.Module, path: Path) -> None:
     """Write the model's tensors in one step, so that a kill leaves the old file or the new one.
 
@@ -85,31 +97,6 @@ def save_checkpoint(model: nn.Module, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save({key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}, buffer)
     write_bytes(path, buffer.getvalue())
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}; check the path, or train one first.")
-    try:
-        content = load_plain(path)
-    except Exception as error:  # a foreign file makes torch raise almost anything
-        raise DamagedCheckpointError(
-            f"{path} is damaged or no checkpoint of plain tensors; save one with torch.save(model.state_dict(), path)."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    items = content.items() if isinstance(content, Mapping) else ()
-    tensors = {str(key): value for key, value in items if isinstance(value, Tensor)}
-    if not tensors:
-        raise CheckpointError(f"{path} holds no tensors by name; save some with torch.save(model.state_dict(), path).")
-    if all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
-    return tensors
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"
 
 
 def _listed(title: str, names: Iterable[str]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -13,31 +12,37 @@ from typing import Any
 from torch import nn
 
 from amc_hw.errors import UsageError, unknown_name
+from amc_hw.models.user_modules import imported, project_of
 
 
 def call_function(name: str, **arguments: Any) -> nn.Module:
-    """Run the file, call its function with those of the arguments that it takes, and return the model.
+    """Run the file, call its function or class with those of the arguments that it takes, and return the model.
+
+    Imports of the file's neighbours work, in the function, too; see `amc_hw.models.user_modules.imported`.
 
     Raises:
         UsageError: the file or the function is missing, fails, or does not return a torch.nn.Module.
     """
-    path, _, function_name = name.partition(".py:")
+    start, _, function_name = name.partition(".py:")
     if not function_name:
         raise UsageError(f"'{name}' names no function; write path/to/file.py:function.")
-    function = _function(Path(f"{path}.py"), function_name)
+    path = Path(f"{start}.py").expanduser()
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}; check the path before the colon.")
     try:
-        taken = inspect.signature(function).parameters
-        takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
-        model = function(**{key: value for key, value in arguments.items() if takes_all or key in taken})
-    except Exception as error:  # the user's code may raise anything
-        raise UsageError(f"'{name}' failed with {type(error).__name__}: {error}.") from error
+        with imported(path) as module:
+            function = _function(path, module, function_name)
+            model = function if isinstance(function, nn.Module) else function(**_taken(name, function, arguments))
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise UsageError(f"'{name}' fails: {_told(error, path)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"'{name}' must return a torch.nn.Module, but it returned {type(model).__name__}.")
     return model
 
 
-def _function(path: Path, function_name: str) -> Callable[..., Any]:
-    module = _module(path)
+def _function(path: Path, module: ModuleType, function_name: str) -> Callable[..., Any]:
     function = getattr(module, function_name, None)
     if not callable(function):
         names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
@@ -47,21 +52,36 @@ def _function(path: Path, function_name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _module(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}; check the path before the colon.")
-    # Registered under a name of its own, because dataclasses and pickling look their module up there.
-    module_name = "amc_hw_user_file_" + path.resolve().as_posix().encode().hex()
-    specification = importlib.util.spec_from_file_location(module_name, path)
-    if specification is None or specification.loader is None:
-        raise UsageError(f"{path} cannot be loaded as Python.")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[module_name] = module
-    try:
-        specification.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything
-        del sys.modules[module_name]
-        if isinstance(error, SyntaxError):
-            raise UsageError(f"{path}, line {error.lineno}: {error.msg}; correct the file.") from error
-        raise UsageError(f"{path} does not run ({type(error).__name__}: {error}); correct the file.") from error
-    return module
+def _taken(name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return those arguments that a function takes, and refuse one that needs others."""
+    taken = inspect.signature(function).parameters
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    given = {key: value for key, value in arguments.items() if takes_all or key in taken}
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    needed = [
+        key
+        for key, each in taken.items()
+        if each.default is inspect.Parameter.empty and each.kind not in variadic and key not in given
+    ]
+    if needed:
+        raise UsageError(
+            f"'{name}' needs {', '.join(needed)}, and is given {', '.join(arguments)} only; write a function without "
+            "parameters, or with defaults, that returns the network."
+        )
+    return given
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """Say where in the user's files something went wrong, what it was, and what to do."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {error.msg}; correct the file."
+    project = project_of(path)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f"{each.filename}, line {each.lineno}: " for each in frames if Path(each.filename).is_relative_to(project)]
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    cure = "correct the file."
+    if isinstance(error, ModuleNotFoundError):
+        cure = "install it, or run this in the folder where the import works."
+    elif isinstance(error, SystemExit):
+        cure = "keep what ends a program under if __name__ == '__main__'."
+    return f"{own[-1] if own else f'{path}: '}{what}; {cure}"

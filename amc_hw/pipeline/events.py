@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amc_hw.budget.cost import Cost
 from amc_hw.policy import Policy
-from amc_hw.runs.files import read_lines
+from amc_hw.runs.files import readable_lines
 from amc_hw.search.study import StudyResult
 from amc_hw.training.loop import History
 
@@ -32,7 +32,7 @@ def episode_events(run: Path, log_path: Path, cost: Cost, original: Policy) -> I
         cost: the budget's.
         original: the original's channels.
     """
-    recorded = max(0, len(read_lines(log_path)) - 1)
+    recorded = max(0, len(readable_lines(log_path)[0]) - 1)
     with _writing(run / FOLDER / SEARCH) as write:
 
         def told(study: StudyResult) -> None:

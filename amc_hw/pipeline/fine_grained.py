@@ -11,6 +11,7 @@ from torch import nn
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
+from amc_hw.errors import RunFolderError
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import episode_events, epoch_events
 from amc_hw.pipeline.finish import FINETUNED
@@ -21,7 +22,7 @@ from amc_hw.policy import Policy
 from amc_hw.pruning.formulas import computed_from_own_weights
 from amc_hw.pruning.masks import PARTS, MagnitudePruner, kept_weights, part_choices, zeros_held
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.files import read_json, write_json
+from amc_hw.runs.files import maker, read_json, write_json
 from amc_hw.runs.progress import Progress
 from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward
@@ -95,12 +96,13 @@ def prune_round(
 
     Raises:
         BudgetError: the caps on the layers' sparsity do not let the limit be reached.
+        RunFolderError: a file of the round is damaged.
     """
     pruner = MagnitudePruner(start.model, start.parts)
     if not (folder / POLICY).exists():
         policy = _search(folder, config, trained, start, pruner, limit, progress)
         write_json(folder / POLICY, {"format": 1, "parts_of": PARTS, "parts": policy, "limit_bytes": limit.most})
-    parts: dict[str, int] = read_json(folder / POLICY)["parts"]
+    parts = _read_parts(folder / POLICY, start.parts)
     pruned, model = pruner.pruned(parts), pruner.pruned(parts)
     if (folder / FINETUNED).exists():
         load_own_checkpoint(model, folder / FINETUNED)
@@ -120,6 +122,22 @@ def prune_round(
         )
     save_checkpoint(model, folder / FINETUNED)
     return Sparse(pruned, parts), Sparse(model, parts)
+
+
+def _read_parts(path: Path, start: Policy) -> dict[str, int]:
+    """Return the policy of a round, of layers that keep no more than at its start; or raise RunFolderError."""
+    document = read_json(path)
+    parts = document.get("parts") if isinstance(document, dict) else None
+    if not (
+        isinstance(parts, dict)
+        and parts.keys() == start.keys()
+        and all(isinstance(kept, int) and 0 <= kept <= start[layer] for layer, kept in parts.items())
+    ):
+        raise RunFolderError(
+            f"{path} is damaged (it has no parts of this network's layers); delete it and make it again with: "
+            f"{maker(path)}"
+        )
+    return {layer: parts[layer] for layer in start}
 
 
 def _search(

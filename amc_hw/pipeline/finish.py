@@ -13,7 +13,7 @@ from torch import nn
 from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.data.dataset import Part
 from amc_hw.devices.base import Device
-from amc_hw.errors import UsageError, WrongRunError, unknown_name
+from amc_hw.errors import CheckpointError, RunFolderError, UsageError, WrongRunError, unknown_name
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.registry import export as export_file
 from amc_hw.latency.table import load_table
@@ -28,10 +28,10 @@ from amc_hw.profiling.profile import TABLE
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.files import maker, write_json
+from amc_hw.runs.files import maker, read_json, write_json
 from amc_hw.runs.progress import Progress
 from amc_hw.search.study import StudyResult
-from amc_hw.training.loop import History, evaluate, recovery_settings, train
+from amc_hw.training.loop import History, digest, evaluate, recovery_settings, train
 
 PRUNED, FINETUNED = "pruned.pt", "model.pt"
 SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
@@ -68,6 +68,8 @@ def finetune(
     """
     model = restore(run, trained, PRUNED)
     data = trained.data.with_search_learned() if learn_search else trained.data
+    if epochs and _is_finetuned(run, model, epochs, learn_search):
+        return model
     history = None
     if epochs:
         with epoch_events(run) as write_events:
@@ -85,15 +87,34 @@ def finetune(
             )
     if is_first_process():
         if history is not None:
-            write_json(run / FINETUNE, _document(history, learn_search))
+            write_json(run / FINETUNE, _document(history, learn_search, digest(model)))
         save_checkpoint(model, run / FINETUNED)
     return model
 
 
-def _document(history: History, search_learned: bool) -> dict[str, Any]:
+def _is_finetuned(run: Path, model: nn.Module, epochs: int, learn_search: bool) -> bool:
+    """Tell whether finetune.json and model.pt are of the same, finished fine-tuning, and load these weights then."""
+    pruned = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    try:
+        document = read_json(run / FINETUNE)
+        load_own_checkpoint(model, run / FINETUNED)
+        if (
+            document["weights"] == digest(model)
+            and len(document["epochs"]) == epochs
+            and document["search_split_learned"] == learn_search
+        ):
+            return True
+    except (RunFolderError, CheckpointError, KeyError, TypeError):  # it goes on from its state then
+        pass
+    model.load_state_dict(pruned)
+    return False
+
+
+def _document(history: History, search_learned: bool, weights: str) -> dict[str, Any]:
     """Return what finetune.json holds."""
     return {
         "format": 1,
+        "weights": weights,
         "search_split_learned": search_learned,
         "start_accuracy": history.start_accuracy,
         "epochs": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from amc_hw.errors import RunFolderError, WrongRunError
 _WRITTEN_BY = {
     **dict.fromkeys(("finetune.json", "benchmark.json", "summary.json"), "compress"),
     "model.pt": "finetune",
+    "sparsity.json": "sparsify",
 }
 """The command that writes a file of a run folder; all others are written by search."""
 
@@ -95,7 +97,12 @@ def read_json(path: Path) -> Any:
 
 def maker(path: Path) -> str:
     """Return the command that writes a file of a run folder."""
-    return f"amc-hw {_WRITTEN_BY.get(path.name, 'search')} --run {path.parent} ..."
+    folder, command = path.parent, _WRITTEN_BY.get(path.name, "search")
+    if (folder / "sparsity.json").exists():
+        command = "sparsify"
+    if re.fullmatch(r"round-\d+", folder.name):  # made by the command for all rounds
+        folder, command = folder.parent, "sparsify" if command == "sparsify" else "compress"
+    return f"amc-hw {command} --run {folder} ..."
 
 
 def append_line(path: Path, document: Any) -> None:
@@ -110,8 +117,19 @@ def append_line(path: Path, document: Any) -> None:
 
 def read_lines(path: Path) -> list[Any]:
     """Read the JSON lines of a file; a last line cut short by a kill is removed from the file, too."""
+    documents, damaged = readable_lines(path)
+    for number, error in damaged.items():
+        raise RunFolderError(
+            f"line {number} of {path} is damaged ({error}); delete it and all lines after it: the same command "
+            "goes on from there."
+        )
+    return documents
+
+
+def readable_lines(path: Path) -> tuple[list[Any], dict[int, str]]:
+    """Read the JSON lines of a file like `read_lines`; return the damaged ones apart, by number from 1."""
     if not path.exists():
-        return []
+        return [], {}
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -119,15 +137,12 @@ def read_lines(path: Path) -> list[Any]:
             f"cannot read {path}: {error.strerror or error}; move it away, then run the same command again."
         ) from error
     whole = content[: content.rfind(b"\n") + 1]
-    documents = []
+    documents, damaged = [], {}
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             documents.append(json.loads(line))
         except ValueError as error:
-            raise RunFolderError(
-                f"line {number} of {path} is damaged ({error}); delete it and all lines after it: the same command "
-                "goes on from there."
-            ) from error
+            damaged[number] = str(error)
     if whole != content:
         write_bytes(path, whole)
-    return documents
+    return documents, damaged

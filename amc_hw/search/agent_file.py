@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from amc_hw.errors import UsageError
-from amc_hw.models.checkpoint import load_plain
+from amc_hw.models.checkpoint_file import load_plain
 from amc_hw.runs.files import write_bytes
 from amc_hw.search.ddpg import Agent
 from amc_hw.search.space import Step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +15,11 @@ from typing import Any
 from amc_hw.budget.cost import Cost
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.policy import Policy
-from amc_hw.runs.files import append_line, read_lines
+from amc_hw.runs.files import append_line, readable_lines, write_text
 from amc_hw.search.rewards import Reward
 from amc_hw.search.strategy import Result, Strategy
+
+_LOG = logging.getLogger(__name__)
 
 LEAST_REWARD = -1.0
 """Of a policy that keeps the budget, under a reward that needs one: an error of 1."""
@@ -95,7 +98,8 @@ def run_study(
 ) -> StudyResult:
     """Run a search, or go on with one where its log ends.
 
-    A log is resumed by telling the fresh strategy the recorded episodes again, so the log is the only state.
+    A log is resumed by telling the fresh strategy the recorded episodes again, so the log is the only state. An
+    episode whose line is damaged or missing is scored again, and its line is put back.
 
     Args:
         strategy: fresh, built with the same seed and for the same planned episodes as the log's.
@@ -123,15 +127,14 @@ def run_study(
     recorded = _read(log_path, settings)
     done: list[Episode] = []
     scores: dict[tuple[tuple[str, int], ...], Score] = {}
-    total, repeats = max(episodes, len(recorded)), 0
+    total, repeats = max(episodes, max(recorded, default=-1) + 1), 0
     for number in range(total):
         started = time.perf_counter()
         policy = strategy.ask()
         new = _key(policy) not in scores
-        if number < len(recorded):
+        if number in recorded:
             episode = recorded[number]
-            same = (episode.number, _key(episode.policy)) == (number, _key(policy))
-            if not (same and math.isclose(episode.cost, cost(policy), rel_tol=1e-9)):
+            if not (_key(episode.policy) == _key(policy) and math.isclose(episode.cost, cost(policy), rel_tol=1e-9)):
                 raise RunFolderError(
                     f"episode {number} of {log_path} is not what this search does (the log was made with another "
                     "network, latency table, machine or version); choose another run folder."
@@ -151,7 +154,10 @@ def run_study(
                 | ({} if score.images is None else {"images": score.images}),
                 seconds=time.perf_counter() - started,
             )
-            append_line(log_path, _to_line(episode))
+            if number > max(recorded, default=-1):
+                append_line(log_path, _to_line(episode))
+            else:
+                _insert(log_path, episode)
         strategy.tell(policy, Result(episode.accuracy, episode.reward, episode.cost))
         images = episode.metrics.get("images")
         scores[_key(policy)] = Score(episode.accuracy, None if images is None else int(images))
@@ -170,20 +176,43 @@ def run_study(
 
 def read_study(log_path: Path) -> StudyResult:
     """Read a study's log; raise RunFolderError where it is missing, empty, damaged or of another format."""
-    lines = read_lines(log_path)
-    episodes = _episodes(log_path, lines) if lines else []
+    lines = _lines(log_path, "they are left out")
+    episodes = _episodes(log_path, lines) if lines else {}
     if not episodes:
         raise RunFolderError(f"{log_path} holds no episode; run the search first.")
-    return StudyResult(tuple(episodes))
+    return StudyResult(tuple(episodes.values()))
 
 
-def _read(log_path: Path, settings: Mapping[str, Any]) -> list[Episode]:
-    """Return the episodes of a log made with ``settings``; start the log where there is none."""
+def _lines(log_path: Path, damage: str) -> list[Any]:
+    """Return the readable lines of a log and say what becomes of damaged ones; the first must be readable."""
+    lines, damaged = readable_lines(log_path)
+    if 1 in damaged:
+        raise RunFolderError(
+            f"line 1 of {log_path} is damaged ({damaged[1]}), without which its episodes cannot be told from another "
+            "search's; move it away to search anew, or choose another run folder."
+        )
+    if damaged:
+        _LOG.warning("%s has damaged lines (%s): %s.", log_path, ", ".join(map(str, damaged)), damage)
+    return lines
+
+
+def _insert(log_path: Path, episode: Episode) -> None:
+    """Put an episode's line back between those before and after it."""
+    lines, _ = readable_lines(log_path)
+    _write(log_path, [lines[0], *sorted([*lines[1:], _to_line(episode)], key=lambda line: int(line["episode"]))])
+
+
+def _write(log_path: Path, lines: list[Any]) -> None:
+    write_text(log_path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+
+
+def _read(log_path: Path, settings: Mapping[str, Any]) -> dict[int, Episode]:
+    """Return the episodes of a log made with ``settings`` by number; start the log where there is none."""
     wanted = json.loads(json.dumps(settings))
-    lines = read_lines(log_path)
+    lines = _lines(log_path, "what they held is scored again")
     if not lines:
         append_line(log_path, {"format": FORMAT, "settings": wanted})
-        return []
+        return {}
     episodes = _episodes(log_path, lines)
     found = lines[0]["settings"]
     missing = "nothing"
@@ -194,11 +223,13 @@ def _read(log_path: Path, settings: Mapping[str, Any]) -> list[Episode]:
                 f"{log_path} was made with other settings ({key}: {there} there, {here} now); "
                 "choose another run folder."
             )
+    if readable_lines(log_path)[1]:
+        _write(log_path, lines)
     return episodes
 
 
-def _episodes(log_path: Path, lines: list[Any]) -> list[Episode]:
-    """Check the first line and turn the others into episodes."""
+def _episodes(log_path: Path, lines: list[Any]) -> dict[int, Episode]:
+    """Check the first line and turn the others into episodes, by number."""
     with _damage_named(log_path):
         if lines[0]["format"] != FORMAT:
             raise RunFolderError(
@@ -206,7 +237,10 @@ def _episodes(log_path: Path, lines: list[Any]) -> list[Episode]:
                 "choose another run folder."
             )
         dict(lines[0]["settings"])
-        return [_from_line(dict(line)) for line in lines[1:]]
+        episodes = {episode.number: episode for episode in (_from_line(dict(line)) for line in lines[1:])}
+        if list(episodes) != sorted(episodes) or len(episodes) != len(lines) - 1 or min(episodes, default=0) < 0:
+            raise ValueError("its episodes are not in order")
+        return episodes
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, Part
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.models.checkpoint import load_plain
+from amc_hw.models.checkpoint_file import load_plain
 from amc_hw.pruning.folding import folded
 from amc_hw.runs.files import write_bytes
 from amc_hw.runs.progress import SILENT, Progress
@@ -171,7 +171,7 @@ def train(
         "data": data.name,
         "images": len(data.train),
         "teacher": teacher is not None,
-        "start": _digest(model),
+        "start": digest(model),
     }
     team, place = join(torch.device(device))
     with placed(model, place, data.train.first(SEVERAL, seed=0)[0]):
@@ -346,7 +346,7 @@ def _copied(model: nn.Module) -> dict[str, Tensor]:
     return {key: tensor.clone() for key, tensor in model.state_dict().items()}
 
 
-def _digest(model: nn.Module) -> str:
+def digest(model: nn.Module) -> str:
     """Return the SHA-256 of the weights, by which a state knows the training that it belongs to."""
     digest = hashlib.sha256()
     for key, tensor in model.state_dict().items():

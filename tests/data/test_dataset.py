@@ -99,6 +99,14 @@ def test_npz_is_normalised_and_in_order(tmp_path: Path) -> None:
     assert torch.cat([each for _, each in batches]).tolist() == labels[:7].tolist()
 
 
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_npz(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert len(load_data(f"npz:~/{tmp_path.name}").test) == 7
+    with pytest.raises(UsageError, match=f"{tmp_path.parent}/nowhere needs the folders"):
+        load_data("imagefolder:~/nowhere")
+
+
 def test_every_training_image_is_in_exactly_one_part(tmp_path: Path) -> None:
     images, _ = random_npz(tmp_path)
     images[:, 0, 0, 0] = np.arange(60)

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import argparse
+import contextlib
+import datetime
 import errno
+import logging
+import os
 import pickle
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from amc_hw.errors import CheckpointError, RunFolderError
@@ -17,6 +24,10 @@ from amc_hw.models.zoo import build_model
 
 def small_net(outputs: int = 3) -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, outputs))
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: tensor for key, tensor in tensors.items()}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -50,6 +61,24 @@ def test_a_changed_byte_changes_no_weight_unseen(
         lambda tensors: {f"module.{key}": tensor for key, tensor in tensors.items()},
         lambda tensors: {"state_dict": {f"module.{key}": tensor for key, tensor in tensors.items()}},
         lambda tensors: {key: tensor for key, tensor in tensors.items() if "num_batches" not in key},
+        lambda tensors: {"epoch": 3, "model_state_dict": tensors, "loss": torch.tensor(0.4)},
+        lambda tensors: {"net": prefixed("module.", tensors), "acc": 93.1},
+        lambda tensors: {"params": tensors},
+        lambda tensors: {"params_ema": tensors},
+        lambda tensors: {"model": {"config": {"depth": 20}, "state_dict": prefixed("model.", tensors)}},
+        lambda tensors: {"module": tensors, "ds_version": "0.14", "optimizer": None},
+        lambda tensors: prefixed("_orig_mod.module.", tensors),
+        lambda tensors: prefixed("module._orig_mod.", tensors),
+        lambda tensors: prefixed("base_model.mobilenet.", tensors),
+        lambda tensors: {"state_dict": prefixed("model.net.backbone.", tensors)},
+        lambda tensors: {key.replace("1.", "1._orig_mod.", 1): tensor for key, tensor in tensors.items()},
+        lambda tensors: {key.replace(".", "._fsdp_wrapped_module.", 1): tensor for key, tensor in tensors.items()},
+        lambda tensors: tensors | {"total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)},
+        lambda tensors: {"model_ema": {"n_averaged": torch.tensor(7), **prefixed("module.", tensors)}},
+        lambda tensors: {"state_dict": tensors, "args": argparse.Namespace(lr=0.1, out=PurePosixPath("a"))},
+        lambda tensors: {"state_dict": tensors, "best": np.float64(0.9), "curve": np.arange(3.0)},
+        lambda tensors: {"state_dict": tensors, "when": datetime.datetime(2024, 5, 1, 12)},
+        lambda tensors: {key: nn.Parameter(tensor, tensor.is_floating_point()) for key, tensor in tensors.items()},
     ],
 )
 def test_the_usual_layouts_load(tmp_path: Path, wrap) -> None:
@@ -57,6 +86,142 @@ def test_the_usual_layouts_load(tmp_path: Path, wrap) -> None:
     torch.save(wrap(source.state_dict()), tmp_path / "c.pt")
     load_checkpoint(model, tmp_path / "c.pt")
     assert same(model.state_dict(), source.state_dict())
+
+
+def test_safetensors_load_and_damaged_ones_do_not(tmp_path: Path) -> None:
+    source, model, path = small_net(), small_net(), tmp_path / "c.safetensors"
+    save_file(prefixed("model.", source.state_dict()), path)
+    load_checkpoint(model, path)
+    assert same(model.state_dict(), source.state_dict())
+    for damaged in (path.read_bytes()[:-1], path.read_bytes().replace(b"F32", b"F33")):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_checkpoint(model, path)
+
+
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema", "ema"])
+def test_of_weights_and_their_averages_the_averages_are_taken_which_is_said(tmp_path: Path, caplog, key: str) -> None:
+    source, averages, model = small_net(), small_net(), small_net()
+    torch.save({"state_dict": source.state_dict(), key: averages.state_dict()}, tmp_path / "c.pt")
+    with caplog.at_level(logging.WARNING, "amc_hw"):
+        load_checkpoint(model, tmp_path / "c.pt")
+    assert same(model.state_dict(), averages.state_dict())
+    assert f"'{key}', their moving average, is taken" in caplog.text
+
+
+def test_of_two_networks_that_fit_none_is_guessed(tmp_path: Path) -> None:
+    one, other = small_net().state_dict(), small_net().state_dict()
+    torch.save({"state_dict": prefixed("student.", one) | prefixed("teacher.", other)}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=r"several .* 'state_dict\.student' and 'state_dict\.teacher'"):
+        load_checkpoint(small_net(), tmp_path / "c.pt")
+
+
+def test_what_lies_beside_the_model_is_told(tmp_path: Path, caplog) -> None:
+    source, model = small_net(), small_net()
+    torch.save(prefixed("model.", source.state_dict()) | {"criterion.weight": torch.ones(3)}, tmp_path / "c.pt")
+    with caplog.at_level(logging.WARNING, "amc_hw"):
+        load_checkpoint(model, tmp_path / "c.pt")
+    assert same(model.state_dict(), source.state_dict())
+    assert "left out beside it: criterion.weight" in caplog.text
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    torch.save({key: tensor.to(torch.int8) for key, tensor in small_net().state_dict().items()}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match="4x1x3x3 int8, needed 4x1x3x3 float32"):
+        load_checkpoint(small_net(), tmp_path / "c.pt")
+
+
+def test_a_lazy_model_loads_or_names_what_is_missing(tmp_path: Path) -> None:
+    source = nn.Sequential(nn.Linear(4, 3))
+    torch.save(source.state_dict(), tmp_path / "c.pt")
+    model = nn.Sequential(nn.LazyLinear(3))
+    load_checkpoint(model, tmp_path / "c.pt")
+    assert same(model.state_dict(), source.state_dict())
+    with pytest.raises(CheckpointError, match=r"missing: 1\.weight"):
+        load_checkpoint(nn.Sequential(nn.LazyLinear(3), nn.LazyLinear(2)), tmp_path / "c.pt")
+
+
+class Runs:
+    """Its pickle makes a folder."""
+
+    def __init__(self, function, *arguments: object) -> None:
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("wrap", [lambda evil, tensors: evil, lambda evil, tensors: {"state_dict": tensors, "x": evil}])
+@pytest.mark.parametrize("save", [torch.save, lambda what, path: path.write_bytes(pickle.dumps(what))])
+def test_no_pickled_code_is_run(tmp_path: Path, wrap, save) -> None:
+    for evil in (
+        Runs(os.mkdir, str(tmp_path / "made")),
+        Runs(eval, f"__import__('os').mkdir({str(tmp_path / 'made')!r})"),
+    ):
+        save(wrap(evil, small_net().state_dict()), tmp_path / "c.pt")
+        with pytest.raises(CheckpointError, match="plain tensors"):
+            load_checkpoint(small_net(), tmp_path / "c.pt")
+        assert not (tmp_path / "made").exists()
+
+
+def test_what_needs_code_is_told_what_it_is(tmp_path: Path) -> None:
+    path, images = tmp_path / "c.pt", torch.zeros(1, 1, 4, 4)
+    torch.save({"model": small_net(), "epoch": 3}, path)
+    with pytest.raises(CheckpointError, match=r"a whole network .* save the tensors alone: torch\.save"):
+        load_checkpoint(small_net(), path)
+    torch.save({"state_dict": small_net().state_dict(), "config": small_net}, path)
+    with pytest.raises(CheckpointError, match=r"holds objects \(.*small_net\), not plain tensors"):
+        load_checkpoint(small_net(), path)
+    torch.jit.trace(small_net().eval(), images).save(path)
+    with pytest.raises(CheckpointError, match=r"TorchScript archive; .*torch\.jit\.load"):
+        load_checkpoint(small_net(), path)
+    torch.export.save(torch.export.export(small_net().eval(), (images,)), path.with_suffix(".pt2"))
+    with pytest.raises(CheckpointError, match=r"exported program; .*torch\.export\.load"):
+        load_checkpoint(small_net(), path.with_suffix(".pt2"))
+
+
+def pickled_values() -> st.SearchStrategy[object]:
+    source = small_net().state_dict()
+    leaves = st.one_of(
+        st.none(),
+        st.integers(),
+        st.text(max_size=3),
+        st.just(np.float32(1)),
+        st.just(argparse.Namespace(a=1)),
+        st.sampled_from([source, prefixed("module.", source), prefixed("ema.", source), {}]),
+        st.sampled_from(
+            [torch.zeros(2), torch.tensor(1 + 2j), torch.eye(2).to_sparse(), torch.empty(2, device="meta")]
+        ),
+    )
+    keys = st.sampled_from(["state_dict", "model", "ema", "0.weight", "", 3, "module.0.weight"])
+    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=3))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=pickled_values())
+def test_any_values_load_whole_or_not_at_all(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "c.pt")
+    model = small_net()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    try:
+        load_checkpoint(model, tmp_path / "c.pt")
+    except CheckpointError:
+        assert same(model.state_dict(), before)
+    else:
+        assert not torch.equal(model.state_dict()["0.weight"], before["0.weight"])
+
+
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_changed_safetensors_file_is_an_error_or_loads_whole(
+    tmp_path_factory: pytest.TempPathFactory, place: float, change: int
+) -> None:
+    path, source = tmp_path_factory.mktemp("flipped") / "c.safetensors", small_net()
+    save_file(source.state_dict(), path)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= change
+    path.write_bytes(content)
+    with contextlib.suppress(CheckpointError):  # the format has no checksums: another number is another file
+        load_checkpoint(small_net(), path)
 
 
 def test_saved_and_loaded_again(tmp_path: Path) -> None:

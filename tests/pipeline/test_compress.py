@@ -70,6 +70,18 @@ def test_exported_program_and_file_agree(run: Path, capsys: pytest.CaptureFixtur
     assert evaluated["accuracy"] == json.loads((run / "summary.json").read_text())["compressed"]["accuracy"]
 
 
+def test_a_finished_finetuning_needs_its_state_no_more(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    assert amc_hw("finetune", "--run", copy, "--epochs", 2) == 0
+    (copy / "finetune-2.state").write_bytes(b"cut")
+    before = (copy / "model.pt").read_bytes()
+    assert amc_hw("finetune", "--run", copy, "--epochs", 2) == 0
+    assert (copy / "model.pt").read_bytes() == before
+    (copy / "model.pt").write_bytes((copy / "pruned.pt").read_bytes())  # weights of something else
+    assert amc_hw("finetune", "--run", copy, "--epochs", 2) == 1
+
+
 def test_run_of_another_model_is_refused_and_kept(run: Path, checkpoint: Path, capsys) -> None:
     before = (run / "config.json").read_bytes()
     status = amc_hw(

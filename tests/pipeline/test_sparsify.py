@@ -73,6 +73,22 @@ def test_a_last_round_that_was_lost_is_made_again(run: Path, checkpoint: Path) -
     assert all(torch.equal(expected[key], again[key]) for key in expected)
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"parts": {"conv1.0": 3}}', "null", "{"])
+def test_a_damaged_policy_of_a_round_is_named_with_the_cure(
+    run: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    policy = run / "round-1" / "sparsity.json"
+    before = policy.read_text()
+    policy.write_text(content)
+    try:
+        assert amc_hw(*command(checkpoint, run)) == 1
+    finally:
+        policy.write_text(before)
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"{policy} is damaged" in told
+    assert f"delete it and make it again with: amc-hw sparsify --run {run} ..." in told
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

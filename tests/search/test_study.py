@@ -176,6 +176,34 @@ def test_what_is_no_log_is_refused_in_a_sentence(search: Search, content: str) -
         read_study(search.log)
 
 
+@pytest.mark.parametrize("lost", [{1}, {3, 4}, {6}, {1, 3, 6}])
+@pytest.mark.parametrize("damage", [lambda line: line[:30], lambda line: "\x00" * len(line), None])
+@pytest.mark.parametrize("name", ["random", "ddpg"])
+def test_a_damaged_line_costs_its_own_episode_only(search: Search, caplog, lost, damage, name: str) -> None:
+    search.name = name
+    expected = search.run(6).episodes
+    lines = search.log.read_text().splitlines()
+    changed = [(damage(line) if damage else None) if i in lost else line for i, line in enumerate(lines)]
+    search.log.write_text("".join(f"{line}\n" for line in changed if line is not None))
+    kept = read_study(search.log).episodes
+    assert [each.number for each in kept] == [i - 1 for i in range(1, 7) if i not in lost]
+    search.evaluated.clear()
+    again = search.run(8)
+    assert len(search.evaluated) <= len(lost) + 2
+    assert [(each.policy, each.reward) for each in again.episodes[:6]] == [(e.policy, e.reward) for e in expected]
+    after = [json.loads(line) for line in search.log.read_text().splitlines()]
+    assert [line["episode"] for line in after[1:]] == list(range(8))
+    assert [json.loads(lines[i]) for i in range(7) if i not in lost] == [after[i] for i in range(7) if i not in lost]
+    assert ("damaged lines" in caplog.text) == (damage is not None)
+
+
+def test_a_damaged_first_line_is_refused_with_the_cure(search: Search) -> None:
+    search.run(3)
+    search.log.write_text("?" + search.log.read_text())
+    with pytest.raises(RunFolderError, match=r"line 1 of .* move it away to search anew"):
+        search.run(3)
+
+
 @pytest.mark.parametrize("content", [None, "", '{"format": 1, "settings": {}}\n'])
 def test_reading_a_study_without_an_episode_says_what_to_run(tmp_path, content: str | None) -> None:
     log = tmp_path / "episodes.jsonl"

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.batches import in_batches
+from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import folded
 from amc_hw.shipped import shipped
@@ -30,6 +31,7 @@ _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.
 """Calls with several results, of which each is a range of one axis."""
 
 
+@interrupts_deferred()
 def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     """Write a network's ATen calls and weights, traced by torch.export, batch-norms folded.
 

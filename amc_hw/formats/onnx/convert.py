@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
 from amc_hw.formats.batches import in_batches
+from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import folded
 
 MISSING = "ONNX needs an extra of amc-hw: pip install 'amc-hw[onnx]'"
 
 
+@interrupts_deferred()
 def to_onnx(model: nn.Module, example_input: Tensor) -> bytes:
     """Convert a network to ONNX with channel-first input (N, C, H, W), float32.
 

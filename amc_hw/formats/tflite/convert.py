@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
 from amc_hw.formats.batches import in_batches
+from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import folded
 
 
+@interrupts_deferred()
 def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
     """Convert a network to TFLite with channel-last input (N, H, W, C), float32.
 
