@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from amc_hw.cli.options import with_options
 from amc_hw.processes import is_first_process
 
 ReportProgress = Callable[[int, int, str], None]
@@ -130,7 +131,7 @@ class _Sayer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say one message."""
-        say(record.getMessage())
+        say(with_options(record.getMessage()))
 
 
 def say_warnings() -> None:

@@ -237,7 +237,7 @@ class LatencyTable(BaseModel):
         if differences:
             raise TableError(
                 f"{path} was measured on something else ({'; '.join(differences)}); "
-                "name another --table, and the device is measured into that."
+                "name another table=, and the device is measured into that."
             )
 
     def save(self, path: Path) -> None:

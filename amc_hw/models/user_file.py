@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from amc_hw.errors import UsageError, unknown_name
+from amc_hw.models.names import user_function
 
 
 def call_function(name: str, **arguments: Any) -> nn.Module:
@@ -21,10 +22,7 @@ def call_function(name: str, **arguments: Any) -> nn.Module:
     Raises:
         UsageError: the file or the function is missing, fails, or does not return a torch.nn.Module.
     """
-    path, _, function_name = name.partition(".py:")
-    if not function_name:
-        raise UsageError(f"'{name}' names no function; write path/to/file.py:function.")
-    function = _function(Path(f"{path}.py"), function_name)
+    function = _function(*user_function(name))
     try:
         taken = inspect.signature(function).parameters
         takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
@@ -48,8 +46,6 @@ def _function(path: Path, function_name: str) -> Callable[..., Any]:
 
 
 def _module(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}; check the path before the colon.")
     # Registered under a name of its own, because dataclasses and pickling look their module up there.
     module_name = "amc_hw_user_file_" + path.resolve().as_posix().encode().hex()
     specification = importlib.util.spec_from_file_location(module_name, path)
