@@ -156,8 +156,6 @@ def _check_training(
     require_data(data, data_root)
     if not (0 < lr < math.inf and weight_decay < math.inf):
         raise UsageError("--lr takes a number over 0 and --weight-decay one from 0 on.")
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder; name a file.")
     if is_first_process():
         require_writable(out)
 

@@ -32,11 +32,14 @@ def show(
     json: Json = False,
 ) -> None:
     """Print what a latency table holds; plot a layer's latency against its channels."""
-    from amc_hw.latency.prediction import Predictor
     from amc_hw.latency.table import load_table
-    from amc_hw.report.table_plots import find_family, plot_layer
+    from amc_hw.report.table_plots import check_ending, find_family, plot_layer
 
     loaded = load_table(file)
+    if plot is not None:
+        check_ending(plot)
+    from amc_hw.latency.prediction import Predictor
+
     predictor, rows = Predictor(loaded), []
     if plot is not None:
         plot_layer(predictor, find_family(predictor, layer), plot)
@@ -194,10 +197,14 @@ def import_(
 ) -> None:
     """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
     from amc_hw.latency.table import Fingerprint
+    from amc_hw.profiling.benchmark import require_files
+
+    inputs = [*logs, *(profile or []), *([channels] if channels else [])]
+    _require_table_or_none(out, inputs)
+    require_files([*inputs, *([Path(model)] if model.endswith(".tflite") else [])])
     from amc_hw.profiling.import_logs import import_logs
     from amc_hw.profiling.logged_files import delegate_of, logged_networks
 
-    _require_table_or_none(out, [*logs, *(profile or []), *([channels] if channels else [])])
     networks = logged_networks(logs, profile or [], model, channels)
     fingerprint = Fingerprint(
         device=device_name,

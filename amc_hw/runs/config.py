@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from amc_hw.errors import RunFolderError, UsageError, WrongRunError, unknown_name
 from amc_hw.policy import Metric
-from amc_hw.runs.files import make_folder, maker, read_json, write_json
+from amc_hw.runs.files import make_folder, maker, read_json, require_folder, write_json
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
 
 CONFIG = "config.json"
@@ -205,8 +205,7 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
 
 def require_same_run(run: Path, config: RunConfig) -> None:
     """Raise WrongRunError where a folder holds a run of something else, or is none."""
-    if run.exists() and not run.is_dir():
-        raise WrongRunError(f"{run} is a file; name a folder.")
+    require_folder(run)
     if not (run / CONFIG).exists():
         return
     before = read_config(run).model_dump()
