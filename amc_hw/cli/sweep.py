@@ -46,7 +46,13 @@ def sweep(
     if json:
         print_json(
             [
-                {"run": str(r.run), "budget": r.budget, "seed": r.seed, "on_front": r.on_front, "error": r.error}
+                {
+                    "run": str(r.run),
+                    "budget": r.budget,
+                    "seed": r.seed,
+                    "on_front": r.on_front,
+                    "error": with_options(r.error),
+                }
                 | ({"compressed": r.summary["compressed"]} if r.summary else {})
                 for r in rows
             ]

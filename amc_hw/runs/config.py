@@ -155,7 +155,7 @@ Settings: TypeAlias = Mapping[str, Any]
 
 def user_settings() -> dict[str, FieldInfo]:
     """Return what users set, by name: the described fields of `RunConfig`, with those of `Budgets` for its metric."""
-    found = {}
+    found: dict[str, FieldInfo] = {}
     for name, field in RunConfig.model_fields.items():
         if field.description:
             found[name] = field
