@@ -21,6 +21,7 @@ from amc_hw.runs.config import ABSOLUTE, COMMAS, user_settings
 SETTINGS = user_settings()
 DEFAULTS: dict[str, Any] = {name: field.default for name, field in SETTINGS.items()}
 _OTHER_ARGUMENTS = ("run", "compute", "out", "ray", "profile", "channels", "format")
+# A name with what it is set to (``data_root=DIR``), or one at the beginning that a fault is told of (``seed: ...``).
 _ARGUMENT = re.compile(
     rf"(?:^(?=(?:{'|'.join(SETTINGS)}): )|\b(?=(?:{'|'.join((*SETTINGS, *_OTHER_ARGUMENTS))})=))(\w+)=?"
 )
