@@ -106,7 +106,8 @@ def with_options(message: str) -> str:
 def _parameter(name: str, changed: dict[str, Any]) -> inspect.Parameter:
     value, kind = changed.pop("default", DEFAULTS[name]), _kind(SETTINGS[name])
     value = None if value == () else value
-    annotation = Annotated[kind if value is not None else kind | None, option(name, **changed)]
+    shown: Any = kind if value is not None else kind | None
+    annotation: Any = Annotated[shown, option(name, **changed)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=annotation)
 
 
