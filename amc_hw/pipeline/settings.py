@@ -9,7 +9,7 @@ from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.data.names import require_data
 from amc_hw.devices.table_only import require_device
 from amc_hw.errors import UsageError
-from amc_hw.models.names import require_model_name
+from amc_hw.models.names import TORCHVISION, require_model_name
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
 from amc_hw.runs.names import AGENT_STRATEGY, require_agent_strategy, require_compute_name
 from amc_hw.search.rewards import find_reward
@@ -109,6 +109,10 @@ def table_of(config: RunConfig) -> Path | None:
 
 def _require_weights(config: RunConfig) -> None:
     if config.checkpoint is None and (config.model, config.data) != (DEMO_MODEL, DEMO_DATA):
+        if config.model.startswith(TORCHVISION):  # a wrong name is worth more words, and only torchvision knows it
+            from amc_hw.models.zoo import default_image_size
+
+            default_image_size(config.model)
         raise UsageError(
             f"the trained weights of {config.model} are missing; give checkpoint=FILE, "
             f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
