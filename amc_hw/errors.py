@@ -1,4 +1,7 @@
-"""Every error that amc-hw raises on purpose: one root, one sentence that names the cure, one exit status."""
+"""Every error that amc-hw raises on purpose: one root, one sentence that names the cure, one exit status.
+
+A message writes an argument as ``name=value`` or ``name=``, as Python does; the command line shows the option.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,3 +63,30 @@ def test_wrong_images_are_refused(tmp_path: Path) -> None:
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="compres"):
         amc_hw.compres  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"importance": "typo"}, "unknown importance 'typo'"),
+        ({"macs": "0.5x", "size": "2ms"}, "0.5x or 500kB"),
+        ({"macs": "0.5"}, "did you mean '0.5x'"),
+        ({"rounds": ["0.3x"]}, "not smaller than the one before"),
+        ({"latencie": "0.5x"}, "did you mean 'latency'"),
+        ({"checkpoint": "weights.pt"}, "unknown setting 'checkpoint'"),
+        ({"granularity": "weights"}, "unknown setting 'granularity'"),
+        ({"exclude": "conv3"}, "one text where a list of texts is needed"),
+        ({"accuracy_floor": 0.9}, "reward=accuracy_guaranteed"),
+        ({"agent": "gone"}, "add strategy=ddpg-multi"),
+        ({"device": "hots"}, "did you mean 'host'"),
+        ({"compute": "gpu"}, "compute= takes cpu, cuda or cuda:1"),
+        ({"epochs": -1}, "epochs: "),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_work(
+    settings: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amc_hw.api.device_in_turn", None)  # nothing is opened
+    with pytest.raises(UsageError, match=says):
+        amc_hw.compress(TinyNet(), torch.zeros(1, 1, 32, 32), data="digits", run=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()

@@ -67,8 +67,14 @@ def parse_budget(metric: Metric, text: str) -> Budget:
         if not 0 < value < 1:
             raise UsageError(f"the budget '{text}' must be more than 0x and less than 1x of the original.")
         return Budget(metric, ratio=value)
+    meant = f"; did you mean '{value:g}x', a share of the original's?" if not unit and 0 < value < 1 else ""
     if unit not in _UNITS[metric]:
-        raise UsageError(f"the budget '{text}' has no unit of {_WORDS[metric]}; write for example {_EXAMPLES[metric]}.")
-    if value <= 0:
-        raise UsageError(f"the budget '{text}' must be more than 0.")
-    return Budget(metric, absolute=value * _UNITS[metric][unit])
+        raise UsageError(
+            f"the budget '{text}' has no unit of {_WORDS[metric]}; write for example {_EXAMPLES[metric]}{meant or '.'}"
+        )
+    absolute = value * _UNITS[metric][unit]
+    if not 0 < absolute < math.inf:
+        raise UsageError(f"the budget '{text}' must be more than 0, and finite.")
+    if metric != "latency_ms" and absolute < 1:
+        raise UsageError(f"the budget '{text}' of {_WORDS[metric]} is less than one{meant or '.'}")
+    return Budget(metric, absolute=absolute)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from amc_hw import __version__
 from amc_hw.cli.options import (
+    DEFAULTS,
     Compute,
     DataName,
     DataRoot,
@@ -24,6 +26,7 @@ from amc_hw.cli.options import (
     Seed,
     TableFile,
     example,
+    with_options,
 )
 from amc_hw.cli.search import compress, search
 from amc_hw.cli.sparsify import sparsify
@@ -32,7 +35,8 @@ from amc_hw.cli.table import app as table_app
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say, say_warnings, watch_for_interrupts
 from amc_hw.errors import AmcHwError
 from amc_hw.processes import is_first_process, require_one_process
-from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL
+from amc_hw.runs.config import read_config
+from amc_hw.runs.names import EXPORTS, listed, require_compute_name, require_export_name
 
 LISTED_REPEATS = 6
 
@@ -62,7 +66,7 @@ def _root(
 @app.command(epilog=example("amc-hw devices"))
 def devices(
     clean: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="DEVICE", help="remove everything that amc-hw ever put on a phone: android, pixel1 ..."),
     ] = None,
     json: Json = False,
@@ -81,7 +85,7 @@ def devices(
     if json:
         print_json([{"name": d.name, "description": d.description, "missing": d.missing} for d in found])
         return
-    rows = [(d.name, d.description, f"missing: {d.missing}" if d.missing else "ready") for d in found]
+    rows = [(d.name, d.description, f"missing: {with_options(d.missing)}" if d.missing else "ready") for d in found]
     print_table("", ("device", "what it is", "state"), rows)
 
 
@@ -90,27 +94,25 @@ def devices(
 )
 def train(
     out: Annotated[Path, typer.Option(help="file for the trained weights")],
-    model: Model = DEMO_MODEL,
-    data: DataName = DEMO_DATA,
+    model: Model = DEFAULTS["model"],
+    data: DataName = DEFAULTS["data"],
     data_root: DataRoot = None,
     epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 14,
     lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
     batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
     weight_decay: Annotated[float, typer.Option(help="of the weights; biases and batch norms have none", min=0)] = 1e-3,
     compute: Compute = None,
-    seed: Seed = 0,
+    seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:
     """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
+    _check_training(out, model, data, data_root, lr, weight_decay, compute)
     from amc_hw.models.checkpoint import save_checkpoint
     from amc_hw.pipeline.trained import load_model_and_data, require_classes
-    from amc_hw.runs.files import require_writable
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
 
     place = find_compute(compute)
-    if is_first_process():
-        require_writable(out)
     network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
     require_classes(network, loaded)
     loaded = loaded.on(place)
@@ -139,19 +141,43 @@ def train(
         answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the search split)")
 
 
+def _check_training(
+    out: Path, model: str, data: str, data_root: Path | None, lr: float, weight_decay: float, compute: str | None
+) -> None:
+    """Refuse what cannot be trained, before anything heavy is loaded."""
+    from amc_hw.data.names import require_data
+    from amc_hw.errors import UsageError
+    from amc_hw.models.names import require_model_name
+    from amc_hw.runs.files import require_writable
+    from amc_hw.runs.names import require_compute_name
+
+    require_compute_name(compute)
+    require_model_name(model)
+    require_data(data, data_root)
+    if not (0 < lr < math.inf and weight_decay < math.inf):
+        raise UsageError("--lr takes a number over 0 and --weight-decay one from 0 on.")
+    if is_first_process():
+        require_writable(out)
+
+
 @app.command(epilog=example("amc-hw profile --device host --model torchvision:mobilenet_v2"))
 def profile(
-    model: Model = DEMO_MODEL,
-    device: DeviceName = "host",
+    model: Model = DEFAULTS["model"],
+    device: DeviceName = DEFAULTS["device"],
     table: TableFile = None,
     image_size: Annotated[
-        Optional[int], typer.Option(help="side of the images in pixels, by default the model's own", min=8)  # noqa: UP045
+        int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
     ] = None,
     classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
-    seed: Seed = 0,
+    seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:
     """Build or extend the latency table of a device for a network; only what it lacks or a busy machine spoiled."""
+    from amc_hw.devices.table_only import require_device
+    from amc_hw.models.names import require_model_name
+
+    require_model_name(model)
+    require_device(device, table)
     from amc_hw.pipeline.compress import profile_model
 
     with progress_bar() as report:
@@ -174,8 +200,10 @@ app.command(epilog=_SEARCH)(search)
 
 
 @app.command(epilog=example("amc-hw finetune --run runs/r20 --epochs 30"))
-def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json = False) -> None:
+def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = None, json: Json = False) -> None:
     """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
+    require_compute_name(compute)
+    read_config(run)
     from amc_hw.pipeline import finish
     from amc_hw.pipeline.compress import open_trained
     from amc_hw.runs.file_lock import exclusive
@@ -198,10 +226,12 @@ def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json 
 @app.command(epilog=example("amc-hw export --run runs/r20 --format tflite"))
 def export(
     run: Run,
-    format: Annotated[str, typer.Option("--format", help="tflite, onnx, aten (for --device cuda) or torch")] = "tflite",
+    format: Annotated[str, typer.Option("--format", help=f"{listed(EXPORTS)}; aten is for --device cuda")] = "tflite",
     json: Json = False,
 ) -> None:
     """Write a run's network as a file for devices."""
+    require_export_name(format)
+    read_config(run)
     from amc_hw.pipeline import finish
     from amc_hw.pipeline.compress import open_trained
 
@@ -215,13 +245,16 @@ def export(
 
 @app.command(epilog=example("amc-hw evaluate runs/r20/model.tflite --data npz:cifar10"))
 def evaluate(
-    file: Annotated[Optional[Path], typer.Argument(help="a .tflite or .onnx file")] = None,  # noqa: UP045
-    run: Annotated[Optional[Path], typer.Option("--run", help="or a run folder")] = None,  # noqa: UP045
-    data: Annotated[Optional[str], typer.Option(help="data set; by default the run's")] = None,  # noqa: UP045
+    file: Annotated[Path | None, typer.Argument(help="a .tflite or .onnx file")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="or a run folder")] = None,
+    data: Annotated[str | None, typer.Option(help="data set; by default the run's")] = None,
     data_root: DataRoot = None,
     json: Json = False,
 ) -> None:
     """Print the top-1 accuracy on the test set of an exported file or of a run's network."""
+    from amc_hw.pipeline.settings import check_evaluation
+
+    check_evaluation(file, run, data, data_root)
     from amc_hw.pipeline.compress import evaluate_on_test
 
     with progress_bar() as report:
@@ -235,21 +268,23 @@ def evaluate(
 @app.command(epilog=example("amc-hw benchmark model.tflite --device host:threads=2"))
 def benchmark(
     files: Annotated[list[Path], typer.Argument(help="exported files; several are timed in turns")],
-    device: DeviceName = "host",
+    device: DeviceName = DEFAULTS["device"],
     warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = 100,
     runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = 200,
     repeats: Annotated[int, typer.Option(help="how often all is repeated; more where these disagree", min=1)] = 3,
-    out: Annotated[Optional[Path], typer.Option(help="file for every sample, as JSON; logs go beside it")] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option(help="file for every sample, as JSON; logs go beside it")] = None,
     json: Json = False,
 ) -> None:
     """Time exported files on a device: 3 x (100 warm-up + 200 runs), more where these disagree."""
-    from amc_hw.devices.registry import open_device
+    from amc_hw.devices.registry import open_device, require_device_name
     from amc_hw.devices.turns import taking_turns
-    from amc_hw.profiling.benchmark import Protocol, write_benchmark, write_logs
+    from amc_hw.profiling.benchmark import Protocol, require_files, write_benchmark, write_logs
     from amc_hw.profiling.benchmark import benchmark as time_files
     from amc_hw.runs.files import require_writable
 
     protocol = Protocol(warmup, runs, repeats)
+    require_device_name(device)
+    require_files(files)
     if out is not None:
         require_writable(out)
     opened = open_device(device)
@@ -278,8 +313,8 @@ def benchmark(
 
 @app.command(epilog=example("amc-hw report --run runs/r20"))
 def report(
-    runs: Annotated[Optional[list[Path]], typer.Argument(help="run folders to hold against each other")] = None,  # noqa: UP045
-    run: Annotated[Optional[Path], typer.Option("--run", help="the one run folder to draw")] = None,  # noqa: UP045
+    runs: Annotated[list[Path] | None, typer.Argument(help="run folders to hold against each other")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="the one run folder to draw")] = None,
     out: Annotated[Path, typer.Option(help="file for the comparison of several runs")] = Path("compare.html"),
     json: Json = False,
 ) -> None:
@@ -314,7 +349,7 @@ def main() -> None:
     except AmcHwError as error:
         if debug:
             raise
-        say(f"error: {error}")
+        say(f"error: {with_options(str(error))}")
         sys.exit(error.exit_status)
     except SystemExit as stop:
         if stop.code == 130:  # click turned Ctrl-C into it

@@ -1,68 +1,95 @@
-"""Options that several commands share, and how their help says them."""
+"""Options that several commands share; those of a run's settings are made from the fields of `RunConfig`."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Optional
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
+from annotated_types import Ge
+from pydantic.fields import FieldInfo
 
-# Typer reads these annotations at run time, so they cannot be written X | None for Python 3.10's sake.
-Model = Annotated[
-    str, typer.Option(help="a name of the zoo, torchvision:NAME, or path/to/file.py:function", show_default=True)
-]
-Checkpoint = Annotated[Optional[Path], typer.Option(help="file with the trained weights")]  # noqa: UP045
-DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")]
-DataRoot = Annotated[Optional[Path], typer.Option(help="folder of cifar10 or imagenet")]  # noqa: UP045
-DeviceName = Annotated[
-    str,
-    typer.Option(
-        "--device", help="host, onnx, cuda, ssh:user@host:onnx, pixel1, android:SERIAL ...; see: amc-hw devices"
-    ),
-]
-TableFile = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--table", help="latency table to use and extend; by default one for each device in the user's cache"),
-]
+from amc_hw.runs.config import ABSOLUTE, COMMAS, user_settings
+
+SETTINGS = user_settings()
+DEFAULTS: dict[str, Any] = {name: field.default for name, field in SETTINGS.items()}
+_OTHER_ARGUMENTS = ("run", "compute", "out", "ray", "profile", "channels", "format")
+# A name with what it is set to (``data_root=DIR``), or one at the beginning that a fault is told of (``seed: ...``).
+_ARGUMENT = re.compile(
+    rf"(?:^(?=(?:{'|'.join(SETTINGS)}): )|\b(?=(?:{'|'.join((*SETTINGS, *_OTHER_ARGUMENTS))})=))(\w+)=?"
+)
+
+
+def option(name: str, **changed: Any) -> Any:
+    """Return the option of a setting as typer has it.
+
+    Args:
+        name: of the setting.
+        changed: what this command says otherwise, for example ``help``.
+    """
+    field = SETTINGS[name]
+    least = next((limit.ge for limit in field.metadata if isinstance(limit, Ge)), None)
+    how = {"help": field.description, "metavar": field.title, "min": least} | changed
+    return typer.Option(dashed(name), **how)
+
+
+def dashed(name: str) -> str:
+    """Return an argument's name as the command line spells it."""
+    return f"--{name.replace('_', '-')}"
+
+
+Model = Annotated[str, option("model")]
+DataName = Annotated[str, option("data")]
+DataRoot = Annotated[Path | None, option("data_root")]
+DeviceName = Annotated[str, option("device")]
+TableFile = Annotated[Path | None, option("table")]
+Epochs = Annotated[int, option("epochs")]
+Seed = Annotated[int, option("seed")]
 Run = Annotated[Path, typer.Option("--run", help="folder that holds everything about this compression")]
-Seed = Annotated[int, typer.Option(help="decides everything that chance plays a part in", min=0)]
-Latency = Annotated[Optional[str], typer.Option(help="latency budget: 0.5x of the original's, or 12ms")]  # noqa: UP045
-Macs = Annotated[Optional[str], typer.Option(help="budget of multiply-accumulates: 0.5x, or 150M")]  # noqa: UP045
-Params = Annotated[Optional[str], typer.Option(help="budget of parameters: 0.5x, or 2M")]  # noqa: UP045
-Size = Annotated[Optional[str], typer.Option(help="budget of the exported file: 0.5x, or 500kB")]  # noqa: UP045
-Rounds = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(help="larger budgets to prune and fine-tune to first, with commas between them: 0.5x,0.35x,0.25x"),
-]
-Importance = Annotated[str, typer.Option(help="which channels a group keeps: reconstruction, magnitude or taylor")]
-Reward = Annotated[
-    str, typer.Option(help="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))")
-]
-AccuracyFloor = Annotated[
-    Optional[float],  # noqa: UP045
-    typer.Option(help="with accuracy_guaranteed: least accuracy before fine-tuning, on the search split: 0.9"),
-]
-Strategy = Annotated[str, typer.Option(help="auto, ddpg, ddpg-multi, greedy, knapsack, uniform or random")]
-AgentRun = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--agent", help="with ddpg-multi: folder of an earlier run whose trained agent to begin with"),
-]
-Episodes = Annotated[int, typer.Option(help="policies to score", min=1)]
-KeepBlocks = Annotated[bool, typer.Option("--keep-blocks", help="leave no residual block out, prune channels only")]
-Exclude = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(metavar="PATTERN", help="layers that keep all their channels: classifier, 'layer1.*'; repeatable"),
-]
-Include = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option(metavar="PATTERN", help="the only layers that may lose channels: 'layer3.*'; repeatable"),
-]
 Compute = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="where to train, prune and score: cpu, cuda or cuda:1; by default a GPU if there is one"),
 ]
-Epochs = Annotated[int, typer.Option(help="epochs of fine-tuning", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
+
+
+def takes_settings(*names: str, **changed: Mapping[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command one option for each setting, in place of its parameter ``chosen``.
+
+    Args:
+        names: of the settings.
+        changed: setting -> what its option says otherwise here: ``help``, ``default``.
+    """
+    made = [_parameter(name, dict(changed.get(name, {}))) for name in names]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {name: value for name in names if (value := given.pop(name)) is not None}
+            command(**given, chosen={**chosen, "command": shlex.join(["amc-hw", *sys.argv[1:]])})
+
+        shown: list[inspect.Parameter] = []
+        for name, parameter in own.items():
+            shown += made if name == "chosen" else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+        return run
+
+    return decorate
+
+
+def all_but(*left_out: str) -> list[str]:
+    """Return the names of all settings but some."""
+    return [name for name in SETTINGS if name not in left_out]
 
 
 def example(text: str) -> str:
@@ -70,6 +97,28 @@ def example(text: str) -> str:
     return f"Example: {text}"
 
 
-def absolute(path: Path | None) -> str | None:
-    """Return an option's path as a run's settings keep it: the same wherever the run goes on."""
-    return str(path.expanduser().resolve()) if path else None
+def with_options(message: str) -> str:
+    """Return a message with options where it names arguments: ``data_root=DIR`` is ``--data-root DIR``."""
+    spelled = _ARGUMENT.sub(lambda match: dashed(match[1]) + " " * match[0].endswith("="), message)
+    return re.sub(r"(--[a-z-]+) (?=[\s.,;:)]|$)", r"\1", spelled)
+
+
+def _parameter(name: str, changed: dict[str, Any]) -> inspect.Parameter:
+    value, kind = changed.pop("default", DEFAULTS[name]), _kind(SETTINGS[name])
+    value = None if value == () else value
+    shown: Any = kind if value is not None else kind | None
+    annotation: Any = Annotated[shown, option(name, **changed)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=annotation)
+
+
+def _kind(field: FieldInfo) -> Any:
+    """Return what one option gives: the field's type, a path for a file, a list for texts."""
+    if ABSOLUTE in field.metadata:
+        return Path
+    if COMMAS in field.metadata:
+        return str
+    if get_origin(field.annotation) is tuple:
+        return list[str]
+    if isinstance(field.annotation, UnionType):
+        return next(kind for kind in get_args(field.annotation) if kind is not NoneType)
+    return field.annotation

@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from typing import Annotated
-
-import typer
-
-from amc_hw.cli.options import (
-    Checkpoint,
-    Compute,
-    DataName,
-    DataRoot,
-    Episodes,
-    Epochs,
-    Json,
-    Model,
-    Rounds,
-    Run,
-    Seed,
-    Strategy,
-    absolute,
-)
+from amc_hw.cli.options import Compute, Json, Run, takes_settings
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
-from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL
+from amc_hw.runs.config import Settings, make_config
 
 
-def sparsify(
-    run: Run,
-    size: Annotated[str, typer.Option(help="budget of the weights that are not zero: 0.2x, or 500kB")] = "0.3x",
-    rounds: Rounds = None,
-    model: Model = DEMO_MODEL,
-    checkpoint: Checkpoint = None,
-    data: DataName = DEMO_DATA,
-    data_root: DataRoot = None,
-    strategy: Strategy = "auto",
-    episodes: Episodes = 100,
-    epochs: Epochs = 10,
-    compute: Compute = None,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
+@takes_settings(
+    *("size", "rounds", "model", "checkpoint", "data", "data_root", "strategy", "episodes", "epochs", "seed"),
+    size={"default": "0.3x", "help": "budget of the weights that are not zero: 0.2x, or 500kB"},
+)
+def sparsify(run: Run, chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Set weights to zero until the others fit a size, and fine-tune (AMC's fine-grained pruning); not for latency."""
+    from amc_hw.pipeline.settings import check_settings
+
+    config = make_config(**chosen, granularity="weights")
+    check_settings(run, config, compute)
     from amc_hw.pipeline.sparsify import sparsify as sparsify_network
-    from amc_hw.runs.config import make_config
     from amc_hw.training.compute import find_compute
 
-    config = make_config(
-        model=model,
-        checkpoint=absolute(checkpoint),
-        data=data,
-        data_root=absolute(data_root),
-        metric="size_bytes",
-        budget=size,
-        rounds=rounds.split(",") if rounds else (),
-        granularity="weights",
-        strategy=strategy,
-        episodes=episodes,
-        epochs=epochs,
-        seed=seed,
-        command=shlex.join(["amc-hw", *sys.argv[1:]]),
-    )
     place = find_compute(compute)
     with progress_bar() as report:
         summary = sparsify_network(run, config, report, place)

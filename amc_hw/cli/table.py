@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
-from amc_hw.cli.options import DeviceName, Json, Model, Seed, TableFile, example
+from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, Seed, TableFile, example
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Plot = Annotated[Optional[Path], typer.Option("--plot", help="file for a picture, .png or .svg")]  # noqa: UP045
+Plot = Annotated[Path | None, typer.Option("--plot", help="file for a picture, .png or .svg")]
 Out = Annotated[Path, typer.Option(help="file for the table")]
 
 
@@ -30,12 +30,15 @@ def show(
     json: Json = False,
 ) -> None:
     """Print what a latency table holds; plot a layer's latency against its channels."""
-    from amc_hw.latency.prediction import Predictor
     from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
-    from amc_hw.report.table_plots import find_family, plot_layer
+    from amc_hw.report.table_plots import check_ending, find_family, plot_layer
 
     loaded = load_table(find_table(file))
+    if plot is not None:
+        check_ending(plot)
+    from amc_hw.latency.prediction import Predictor
+
     predictor, rows = Predictor(loaded), []
     if plot is not None:
         plot_layer(predictor, find_family(predictor, layer), plot)
@@ -90,26 +93,31 @@ def _left_out(table: Any) -> dict[str, float]:
 @app.command("check", epilog=example("amc-hw table check --device host --model mobilenet_v2 --networks 30 --seed 1"))
 def check(
     model: Model,
-    device: DeviceName = "host",
+    device: DeviceName = DEFAULTS["device"],
     table: TableFile = None,
     networks: Annotated[int, typer.Option(help="random pruned networks to measure", min=1)] = 30,
     image_size: Annotated[
-        Optional[int], typer.Option(help="side of the images in pixels, by default the model's own", min=8)  # noqa: UP045
+        int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
     ] = None,
     classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
     export_all: Annotated[
         bool, typer.Option("--export-all", help="export every network; by default the first, the others are written")
     ] = False,
     plot: Plot = None,
-    seed: Seed = 0,
+    seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:
     """Measure random pruned networks on the device and say how far the table's predictions are off."""
-    from amc_hw.pipeline.compress import check_predictions
+    from amc_hw.devices.table_only import require_device
+    from amc_hw.models.names import require_model_name
     from amc_hw.report.table_plots import check_ending, plot_prediction
 
+    require_model_name(model)
+    require_device(device, table)
     if plot is not None:
         check_ending(plot)
+    from amc_hw.pipeline.compress import check_predictions
+
     with progress_bar() as report:
         found = check_predictions(model, device, table, image_size, classes, networks, seed, export_all, report)
     if plot is not None:
@@ -170,18 +178,18 @@ def import_(
     device_name: Annotated[str, typer.Option(help="model of the phone, board or machine")],
     out: Out,
     channels: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="JSON file with the channels of each variant of mobilenet_v1; see lookup_tables/README.md"),
     ] = None,
     profile: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(help="file of --op_profiling_output_file, csv or proto; once for each log, in order"),
     ] = None,
     processor: Annotated[str, typer.Option(help="system on chip or processor")] = "not said",
     system: Annotated[str, typer.Option(help="operating system and version")] = "not said",
     runtime_version: Annotated[str, typer.Option(help="TensorFlow Lite's, or its binary's sha256")] = "not said",
     threads: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="threads of the runtime; by default what the logs say, or 1", min=1),
     ] = None,
     cores: Annotated[str, typer.Option(help="processor numbers that it was held to")] = "not said",
@@ -193,11 +201,15 @@ def import_(
 ) -> None:
     """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
     from amc_hw.latency.table import Fingerprint
+    from amc_hw.profiling.benchmark import require_files
+
+    inputs = [*logs, *(profile or []), *([channels] if channels else [])]
+    _require_table_or_none(out, inputs)
+    require_files([*inputs, *([Path(model)] if model.endswith(".tflite") else [])])
     from amc_hw.profiling.import_logs import import_logs
     from amc_hw.profiling.logged_files import logged_networks
     from amc_hw.profiling.logged_run import logged_run
 
-    _require_table_or_none(out, [*logs, *(profile or []), *([channels] if channels else [])])
     networks = logged_networks(logs, profile or [], model, channels)
     fingerprint = Fingerprint(
         device=device_name,

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from amc_hw.cli.options import with_options
 from amc_hw.processes import is_first_process
 from amc_hw.runs.progress import Progress, Update
 
@@ -134,7 +135,7 @@ class _Sayer(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say one message."""
-        say(record.getMessage())
+        say(with_options(record.getMessage()))
 
 
 def say_warnings() -> None:

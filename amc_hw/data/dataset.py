@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amc_hw.data import sources as data_sources
+from amc_hw.data.names import require_data
 from amc_hw.data.sources import Images, InMemory, Labelled, Source, stratified
-from amc_hw.errors import UsageError, unknown_name
+from amc_hw.errors import UsageError
 
 _SEARCH_IMAGES = 5000
 _FOLDER_SIZE = 224
 _MOST_BYTES = 2 * 2**30  # of pixels that are moved to a GPU as a whole
-_NAMES = ("digits", "cifar10", "imagenet", "imagefolder:DIR", "npz:DIR")
 # Of pixels scaled to 0..1, by the number of channels; colour is ImageNet's.
 _MEAN_STD = {1: ((0.5,), (0.5,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
@@ -170,17 +170,12 @@ def augmented(images: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _source(name: str, root: Path | None, size: int) -> Source:
+    require_data(name, root)
     kind, _, folder = name.partition(":")
-    if name == "digits":
+    if kind == "digits":
         return data_sources.digits()
-    if name == "cifar10":
+    if kind == "cifar10":
         return data_sources.cifar10(root)
-    if name == "imagenet":
-        if root is None:
-            raise UsageError("imagenet cannot be downloaded; name the folder of train and val as --data-root.")
-        return data_sources.image_folder(root, size)
-    if kind == "imagefolder" and folder:
-        return data_sources.image_folder(Path(folder).expanduser(), size)
-    if kind == "npz" and folder:
+    if kind == "npz":
         return data_sources.npz(Path(folder).expanduser())
-    raise unknown_name("data", name, _NAMES)
+    return data_sources.image_folder(Path(folder).expanduser() if folder or root is None else root, size)

@@ -123,7 +123,7 @@ def cifar10(root: Path | None) -> Source:
     except (OSError, RuntimeError) as error:
         raise UsageError(
             f"cannot download cifar10 to {folder} ({error}); unpack cifar-10-python.tar.gz into a folder "
-            "and name that folder as --data-root."
+            "and name that folder as data_root=DIR."
         ) from error
     parts = [Labelled(InMemory(torch.from_numpy(each.data)), torch.tensor(each.targets)) for each in sets]
     return Source((3, 32, 32), *parts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amc_hw.devices.android.devices_file import named_phones
-from amc_hw.devices.android.names import KIND, found_phones, is_phone, open_phone
+from amc_hw.devices.android.names import KIND, found_phones, is_phone, open_phone, phone_settings
 from amc_hw.devices.base import Device, NotConnectedError
-from amc_hw.devices.computers.names import KINDS, SSH, open_computer
+from amc_hw.devices.computers.names import KINDS, SSH, computer, open_computer
 from amc_hw.errors import UsageError, unknown_name
 
 
@@ -28,12 +28,19 @@ def open_device(name: str) -> Device:
         NotConnectedError: the device is known by name, but it is not here now.
         DeviceError: the device is there but cannot be used.
     """
+    require_device_name(name)
+    return open_phone(name) if is_phone(name) else open_computer(name)
+
+
+def require_device_name(name: str) -> None:
+    """Raise UsageError where there is no such device, or an option that it does not have; nothing is opened."""
     if is_phone(name):
-        return open_phone(name)
+        phone_settings(name)
+        return
     kind = name.partition(":")[0]
     if kind not in (*KINDS, SSH):
         raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()))
-    return open_computer(name)
+    computer(name)
 
 
 def is_connected(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from amc_hw.devices.base import BusyError, Device, Kernel
-from amc_hw.devices.registry import open_device
+from amc_hw.devices.registry import open_device, require_device_name
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.shipped_tables import shipped_table
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
@@ -70,17 +70,43 @@ def open_or_predict(name: str, table: Path | None = None) -> Device:
         BusyError: somebody else measures there; whether or not there is a table, it can be measured soon.
         DeviceError: the device cannot be used, and there is no table of it.
     """
-    known = table if table is not None and table.is_file() and table.stem == name else shipped_table(name)
+    known = _standing_for(name, table)
     try:
         return open_device(name)
     except BusyError:
         raise
     except (DeviceError, UsageError) as error:
         if table is not None and table != known:
-            reason = str(error).rstrip(".")
-            raise UsageError(
-                f"{reason}; a --table that stands for it must exist and be called like it: {name}.json"
-            ) from error
+            raise _no_stand_in(name, error) from error
         if known is None:
             raise
         return TableOnly(name, known)
+
+
+def require_device(name: str, table: Path | None = None) -> None:
+    """Refuse what `open_or_predict` refuses, as far as that can be told without a look at the device.
+
+    Raises:
+        UsageError: there is no device and no table of that name, or an option that the device does not have.
+        TableError: the table is damaged.
+    """
+    if table is not None and table.exists():
+        load_table(table)
+    known = _standing_for(name, table)
+    try:
+        require_device_name(name)
+    except UsageError as error:
+        if table is not None and table != known:
+            raise _no_stand_in(name, error) from error
+        if known is None:
+            raise
+
+
+def _standing_for(name: str, table: Path | None) -> Path | None:
+    """Return the table that stands for a device out of reach, if there is one."""
+    return table if table is not None and table.is_file() and table.stem == name else shipped_table(name)
+
+
+def _no_stand_in(name: str, error: Exception) -> UsageError:
+    reason = str(error).rstrip(".")
+    return UsageError(f"{reason}; a table= that stands for it must exist and be called like it: {name}.json")

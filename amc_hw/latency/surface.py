@@ -8,14 +8,17 @@ that like some counts, caches that overflow) is learned by trees, which do not s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from sklearn.ensemble import ExtraTreesRegressor
 
 from amc_hw.latency.operators import MATMUL_KINDS
 from amc_hw.latency.table import Entry
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import ExtraTreesRegressor
 
 TILES = (1, 2, 4, 8, 16, 32, 64)
 ENTRIES_FOR_TREES = 24
@@ -46,6 +49,8 @@ class Surface:
                 least, self.tile, self._coefficients = residual, tile, coefficients
         self._trees: ExtraTreesRegressor | None = None
         if len(entries) >= ENTRIES_FOR_TREES:
+            from sklearn.ensemble import ExtraTreesRegressor  # it takes a second, which small tables should not pay
+
             ratio = np.log(measured / self._staircase(c_in, c_out))
             self._trees = ExtraTreesRegressor(60, min_samples_leaf=3, random_state=0)
             self._trees.fit(self._tree_features(c_in, c_out), ratio, sample_weight=weights)

@@ -20,7 +20,7 @@ from amc_hw.latency.outdated import note_doubts
 from amc_hw.runs.files import write_text
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
-_OTHER_TABLE = "name another --table, and the device is measured into that."
+_OTHER_TABLE = "name another table=, and the device is measured into that."
 FORMAT = 2
 """History: 1, the first; 2, measured in files whose every bias has the shape of its own operator."""
 

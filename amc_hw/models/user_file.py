@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from amc_hw.errors import UsageError, unknown_name
+from amc_hw.models.names import user_function
 from amc_hw.models.user_modules import imported, project_of
 
 
@@ -23,12 +24,7 @@ def call_function(name: str, **arguments: Any) -> nn.Module:
     Raises:
         UsageError: the file or the function is missing, fails, or does not return a torch.nn.Module.
     """
-    start, _, function_name = name.partition(".py:")
-    if not function_name:
-        raise UsageError(f"'{name}' names no function; write path/to/file.py:function.")
-    path = Path(f"{start}.py").expanduser()
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}; check the path before the colon.")
+    path, function_name = user_function(name)
     try:
         with imported(path) as module:
             function = _function(path, module, function_name)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -12,28 +10,18 @@ from torch import nn
 
 from amc_hw.errors import UsageError, unknown_name
 from amc_hw.models.mobilenet import mobilenet_v1, mobilenet_v2
+from amc_hw.models.names import TORCHVISION, ZOO, is_user_file, zoo_name
 from amc_hw.models.resnet import resnet
 from amc_hw.models.user_file import call_function
 
-_WIDTH = re.compile(r"(?P<name>.+)_(?P<width>\d+(\.\d+)?)")
-
-
-@dataclass(frozen=True)
-class _Entry:
-    build: Callable[..., nn.Module]
-    image_size: int
-    has_width: bool = False
-
-
-_ZOO: dict[str, _Entry] = {
-    "mobilenet_v1": _Entry(mobilenet_v1, 224, has_width=True),
-    "mobilenet_v1_cifar": _Entry(partial(mobilenet_v1, cifar=True), 32, has_width=True),
-    "mobilenet_v2": _Entry(mobilenet_v2, 224, has_width=True),
-    "mobilenet_v2_cifar": _Entry(partial(mobilenet_v2, cifar=True), 32, has_width=True),
-    "plain20": _Entry(partial(resnet, 20, residual=False), 32),
-    **{f"resnet{depth}": _Entry(partial(resnet, depth), 32) for depth in (20, 32, 44, 56, 110)},
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "mobilenet_v1": mobilenet_v1,
+    "mobilenet_v1_cifar": partial(mobilenet_v1, cifar=True),
+    "mobilenet_v2": mobilenet_v2,
+    "mobilenet_v2_cifar": partial(mobilenet_v2, cifar=True),
+    "plain20": partial(resnet, 20, residual=False),
+    **{f"resnet{depth}": partial(resnet, depth) for depth in (20, 32, 44, 56, 110)},
 }
-_PATTERNS = ("torchvision:NAME", "path/to/file.py:function")
 
 
 def build_model(name: str, num_classes: int, in_channels: int = 3, *, seed: int = 0) -> nn.Module:
@@ -56,38 +44,20 @@ def build_model(name: str, num_classes: int, in_channels: int = 3, *, seed: int 
 
 def default_image_size(name: str) -> int:
     """Return the side in pixels of the images a model was designed for; 224 for a user's own file."""
-    if name.startswith("torchvision:"):
+    if name.startswith(TORCHVISION):
         return _torchvision_image_size(name)
-    if _is_user_file(name):
+    if is_user_file(name):
         return 224
-    return _lookup(name)[0].image_size
+    return ZOO[zoo_name(name)[0]].image_size
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
-    if name.startswith("torchvision:"):
+    if name.startswith(TORCHVISION):
         return partial(_torchvision_model, name)
-    if _is_user_file(name):
+    if is_user_file(name):
         return partial(call_function, name)
-    entry, width = _lookup(name)
-    return partial(entry.build, width=width) if entry.has_width else entry.build
-
-
-def _is_user_file(name: str) -> bool:
-    return name.endswith(".py") or ".py:" in name
-
-
-def _lookup(name: str) -> tuple[_Entry, float]:
-    """Return the zoo's entry and the width that the name asks for."""
-    if name in _ZOO:
-        return _ZOO[name], 1.0
-    match = _WIDTH.fullmatch(name)
-    entry = _ZOO.get(match["name"]) if match else None
-    if match is None or entry is None or not entry.has_width:
-        raise unknown_name("model", name, [*_ZOO, *_PATTERNS])
-    width = float(match["width"])
-    if not 0.05 <= width <= 4:
-        raise UsageError(f"the width of '{name}' must be from 0.05 to 4, for example {match['name']}_0.5.")
-    return entry, width
+    known, width = zoo_name(name)
+    return partial(_BUILDERS[known], width=width) if ZOO[known].has_width else _BUILDERS[known]
 
 
 def _torchvision_name(name: str) -> str:

@@ -1,41 +1,15 @@
-"""The agent of a run: what it begins with, and what it leaves for searches of other budgets."""
+"""The agent of a run: what it began with is kept, and what it trained is left for searches of other budgets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from amc_hw.errors import UsageError
-from amc_hw.runs.config import RunConfig
+from amc_hw.pipeline.settings import AGENT, FIRST_AGENT
 from amc_hw.runs.files import write_bytes
 from amc_hw.search.agent_file import save_agent
 from amc_hw.search.ddpg_strategies import DdpgMultiStrategy
 from amc_hw.search.space import SearchSpace
-from amc_hw.search.strategies import find_strategy
 from amc_hw.search.strategy import Strategy
-
-AGENT, FIRST_AGENT = "agent.pt", "agent-first.pt"
-"""What the search trained, and a copy of what it began with, so that it can go on without the other run."""
-
-
-def agent_file(run: Path, config: RunConfig) -> Path | None:
-    """Return the file of the agent that the search begins with; None where it begins with a fresh one.
-
-    Raises:
-        UsageError: the strategy is unknown or takes no agent, the run that is named has none, or there are rounds.
-    """
-    find_strategy(config.strategy, with_agent=config.agent is not None)
-    if config.agent is None:
-        return None
-    if config.rounds:
-        raise UsageError("later rounds choose from fewer channels than the agent knows; leave --agent or --rounds out.")
-    if (run / FIRST_AGENT).exists():
-        return run / FIRST_AGENT
-    file = Path(config.agent) / AGENT
-    if not file.exists():
-        raise UsageError(
-            f"{file} does not exist; --agent names the folder of a run that has searched with --strategy ddpg-multi."
-        )
-    return file
 
 
 def keep_first_agent(run: Path, file: Path | None) -> None:

@@ -25,12 +25,13 @@ from amc_hw.errors import BudgetError, UsageError, WrongRunError
 from amc_hw.formats.registry import load_file
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import LatencyTable, load_table
-from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
+from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.pipeline import finish
-from amc_hw.pipeline.agent import agent_file
+from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.rounds import after_rounds, plan_rounds
-from amc_hw.pipeline.search import EPISODES, POLICY, parse_budgets, read_policy, search, under_floor, write_policy
+from amc_hw.pipeline.search import EPISODES, POLICY, read_policy, search, under_floor, write_policy
+from amc_hw.pipeline.settings import check_evaluation, table_of
 from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.trained import BASELINE, TrainedModel, load_model_and_data, trained_model_of
 from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
@@ -38,17 +39,15 @@ from amc_hw.pipeline.verify import Miss, doubts, misses, note_miss, verify
 from amc_hw.profiling.check import TableCheck, check_table, doubts_of_table
 from amc_hw.profiling.deployed import MODEL, all_exported
 from amc_hw.profiling.profile import TABLE, profile, require_tables, run_cost
-from amc_hw.pruning.importance import find_importance
 from amc_hw.report.html import write_report
-from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, open_run, read_config
+from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.progress import Progress
-from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import PartScorer
 from amc_hw.search.study import read_study
 from amc_hw.trace.traced import trace_model
 from amc_hw.training.compute import CPU
-from amc_hw.training.loop import demo_settings, evaluate, train
+from amc_hw.training.loop import evaluate
 
 _LOG = logging.getLogger(__name__)
 
@@ -244,10 +243,9 @@ def evaluate_on_test(
     """Return the name and the top-1 accuracy on the test set of an exported file, or of a run's network.
 
     Raises:
-        UsageError: neither or both are named, or a file comes without its data set.
+        UsageError: see `check_evaluation`.
     """
-    if (file is None) == (run is None):
-        raise UsageError("name either an exported file or a --run folder.")
+    check_evaluation(file, run, data, data_root)
     if run is not None:
         _, trained = open_trained(run)
         part = load_data(data, data_root).test if data else trained.data.test
@@ -257,7 +255,7 @@ def evaluate_on_test(
         weights = finish.best_weights(run)
         return str(run / weights), evaluate(finish.restore(run, trained, weights), part)
     if file is None or data is None:
-        raise UsageError("a file needs its data set: amc-hw evaluate FILE --data DATA")
+        raise UsageError("name a file and its data set.")
     size = load_file(file).image_size
     return str(file), finish.evaluate_file(file, load_data(data, data_root, size[1] if size else None).test, progress)
 
@@ -278,41 +276,6 @@ def _is_searched(run: Path, config: RunConfig) -> bool:
 def _has_missed(run: Path) -> bool:
     """Tell whether the last benchmark found the chosen policy over the budget."""
     return tuple(read_policy(run)["channels"].items()) in misses(run)
-
-
-def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> TrainedModel:
-    """Check everything that the user named, then begin the run folder or go on with it.
-
-    The folder keeps a copy of the trained weights; the demonstration trains them.
-    """
-    parse_budgets(config)
-    plan_rounds(run, config)
-    find_reward(config.reward, config.accuracy_floor)
-    agent_file(run, config)
-    find_importance(config.importance)
-    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
-    if config.checkpoint is not None:
-        load_checkpoint(model, Path(config.checkpoint))
-    elif (config.model, config.data) != (DEMO_MODEL, DEMO_DATA):
-        raise UsageError(
-            f"the trained weights of {config.model} are missing; give --checkpoint FILE, "
-            f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
-        )
-    trained = trained_model_of(config, model, data, compute)
-    open_run(run, config)
-    baseline = run / BASELINE
-    if baseline.exists():
-        load_own_checkpoint(model, baseline)
-    else:
-        if config.checkpoint is None:
-            train(model, trained.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)
-        save_checkpoint(model, baseline)
-    return trained
-
-
-def table_of(config: RunConfig) -> Path | None:
-    """Return the latency table that a run was given."""
-    return Path(config.table) if config.table else None
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ from amc_hw.formats.registry import export as export_file
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
-from amc_hw.pipeline.search import chosen_candidate, parse_budgets, read_policy
+from amc_hw.pipeline.search import chosen_candidate, read_policy
+from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import Protocol, benchmark, write_benchmark

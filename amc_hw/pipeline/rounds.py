@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from amc_hw.budget.budget import Budget, parse_budget
-from amc_hw.errors import UsageError
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.search import read_policy
+from amc_hw.pipeline.settings import require_falling
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.surgery import widened
 from amc_hw.runs.config import RunConfig, open_run
@@ -28,14 +26,7 @@ def plan_rounds(run: Path, config: RunConfig) -> list[Round]:
     Raises:
         UsageError: a budget cannot be read, or they do not fall.
     """
-    texts = (*config.rounds, config.budget)
-    budgets = [parse_budget(config.metric, text) for text in texts]
-    for (before, after), text in zip(itertools.pairwise(budgets), texts[1:], strict=True):
-        if not _is_smaller(after, before):
-            raise UsageError(
-                f"the budgets of the rounds are {', '.join(texts)}, and {text} is not smaller than the one before; "
-                "write falling shares of the original's (0.7x) or falling values with a unit."
-            )
+    require_falling(config)
     earlier = [
         (run / f"round-{number}", config.model_copy(update={"budget": text, "limits": {}}))
         for number, text in enumerate(config.rounds, start=1)
@@ -81,9 +72,3 @@ def after_rounds(
 def round_name(number: int, rounds: int) -> str:
     """Return a round's name for people."""
     return f"round {number} of {rounds}"
-
-
-def _is_smaller(one: Budget, other: Budget) -> bool:
-    if one.ratio is not None and other.ratio is not None:
-        return one.ratio < other.ratio
-    return one.absolute is not None and other.absolute is not None and one.absolute < other.absolute

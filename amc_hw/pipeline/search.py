@@ -11,12 +11,13 @@ from typing import Any
 from torch import nn
 
 from amc_hw.budget.bounds import Limit
-from amc_hw.budget.budget import Budget, parse_budget
+from amc_hw.budget.budget import Budget
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.errors import RunFolderError, UsageError
-from amc_hw.pipeline.agent import agent_file, keep_agent, keep_first_agent
+from amc_hw.pipeline.agent import keep_agent, keep_first_agent
 from amc_hw.pipeline.events import episode_events
+from amc_hw.pipeline.settings import agent_file, parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import BATCH, Pruner
@@ -101,12 +102,6 @@ class Search:
         return next((budget for budget in self.budgets if budget.metric == "latency_ms"), None)
 
 
-def parse_budgets(config: RunConfig) -> tuple[Budget, ...]:
-    """Return the budgets of a run, the main one first; raise UsageError where one cannot be read."""
-    texts = {config.metric: config.budget, **config.limits}
-    return tuple(parse_budget(metric, text) for metric, text in texts.items())
-
-
 def budget_limits(
     budgets: Sequence[Budget], costs: NetworkCosts, original: Policy, latency_share: float
 ) -> tuple[Limit, ...]:
@@ -162,7 +157,7 @@ def search(
         if accuracy < config.accuracy_floor:
             raise UsageError(
                 f"the original network's accuracy on the search split is {accuracy:.2%}, under the floor of "
-                f"{config.accuracy_floor:.2%}; give a lower --accuracy-floor."
+                f"{config.accuracy_floor:.2%}; give a lower accuracy_floor=."
             )
         reward = with_floor(reward, config.accuracy_floor, cost(original))
     space = SearchSpace(search_steps(trained), cost, limit if reward.needs_budget else None, others)

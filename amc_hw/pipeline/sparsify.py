@@ -13,7 +13,7 @@ from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import parse_budget
 from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
 from amc_hw.formats.registry import export
-from amc_hw.pipeline.compress import begin
+from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
 from amc_hw.pipeline.finish import FINETUNED, SUMMARY, evaluate_file
 from amc_hw.pipeline.rounds import plan_rounds, round_name

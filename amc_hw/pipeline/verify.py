@@ -173,7 +173,7 @@ def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]
         return []
     return [
         f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and the "
-        "search judged latencies by it; measure into another --table when the device is quiet, and search again.",
+        "search judged latencies by it; measure into another table when the device is quiet, and search again.",
         *(f"the table says of itself: {note}" for note in notes),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,13 @@ class Protocol:
             raise UsageError("a benchmark needs at least one run and one repeat, and no negative warm-up.")
 
 
+def require_files(files: Iterable[Path]) -> None:
+    """Raise UsageError where one of the files does not exist."""
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file} does not exist.")
+
+
 def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
     """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
 
@@ -52,9 +59,8 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
         UsageError: a file does not exist, or is of a format that the device does not run.
         DeviceError: a measurement failed.
     """
+    require_files(files.values())
     for file in files.values():
-        if not file.is_file():
-            raise UsageError(f"{file} does not exist.")
         if file.suffix in MODEL_ENDINGS - {f".{device.format}"}:
             raise UsageError(
                 f"{file} is no .{device.format} file, which is what '{device.name}' runs; "

@@ -63,7 +63,7 @@ class LoggedNetwork:
             if not log.operators:
                 raise TableError(
                     f"a log of {self.name} has no operator times; run benchmark_model with --enable_op_profiling=true, "
-                    "and name its --profile where they went into a file of their own."
+                    "and name its profile= where they went into a file of their own."
                 )
             refuse_hidden(log.operators, self.name)
             own: dict[int, float] = {}
@@ -74,7 +74,7 @@ class LoggedNetwork:
             lost = [o for index, o in enumerate(self.operators) if o.fan_in and index not in own]
             if lost or None in owners:
                 what = f"'{lost[0].family}' has no time in it" if lost else "its first operator is another"
-                raise TableError(f"a log of {self.name} is not of that network: {what}; name the --model that was run.")
+                raise TableError(f"a log of {self.name} is not of that network: {what}; name the model= that was run.")
             for index, time in own.items():
                 times.setdefault(index, []).append(max(time, LEAST_US))
         return times

@@ -55,9 +55,7 @@ def logged_networks(
         DeviceError: ``model`` is a .tflite file, and LiteRT is not installed.
     """
     if profiles and len(profiles) != len(logs):
-        raise UsageError(
-            f"there are {len(profiles)} --profile files for {len(logs)} logs; give one for each, in order."
-        )
+        raise UsageError(f"there are {len(profiles)} profile= files for {len(logs)} logs; give one for each, in order.")
     networks = _networks(model, channels)
     runs: dict[tuple[str, bool], list[BenchmarkLog]] = {}
     known: dict[tuple[object, object], Path] = {}
@@ -80,7 +78,7 @@ def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
     """Return the networks that logs can be of: name -> what lists the operators of a log's network."""
     if model.endswith(".tflite"):
         if channels is not None:
-            raise UsageError("a .tflite file has its own channels; leave --channels out.")
+            raise UsageError("a .tflite file has its own channels; leave channels= out.")
         content = _read(Path(model))
         try:
             from amc_hw.formats.tflite.graph import TfliteGraph

@@ -216,9 +216,7 @@ def read_run(folder: Path) -> Run:
         summary=_read(folder / "summary.json", Summary),
     )
     if not (config or run.episodes or run.policy or run.benchmark or run.summary):
-        raise WrongRunError(
-            f"{folder} is no run folder, or nothing was done in it yet; name the folder given with --run."
-        )
+        raise WrongRunError(f"{folder} is no run folder, or nothing was done in it yet; name the folder given as run=.")
     return run
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amc_hw.errors import UsageError
-from amc_hw.latency.prediction import Predictor
 from amc_hw.runs.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from amc_hw.latency.prediction import Predictor
 
 CURVES = 4
 """Input channel counts for which the staircase is drawn."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 
-from amc_hw.errors import RunFolderError, UsageError, WrongRunError
+from amc_hw.errors import RunFolderError, UsageError, WrongRunError, unknown_name
 from amc_hw.policy import Metric
-from amc_hw.runs.files import make_folder, maker, read_json, write_json
+from amc_hw.runs.files import make_folder, maker, read_json, require_folder, write_json
+from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
 
 CONFIG = "config.json"
 DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
@@ -25,34 +28,49 @@ _BUILT_ON = frozenset({"epochs", "episodes"})
 """What may not where rounds build on each other, or weights are what is pruned."""
 
 
+def _absolute(path: object) -> object:
+    """Return a path as a run keeps it: the same wherever the run goes on."""
+    return str(Path(path).expanduser().resolve()) if isinstance(path, str | Path) else path
+
+
+def _split(texts: object) -> object:
+    """Take one text with commas for a list."""
+    return texts.split(",") if isinstance(texts, str) else texts
+
+
+ABSOLUTE = BeforeValidator(_absolute)
+"""Marks a setting that is a path."""
+COMMAS = BeforeValidator(_split)
+"""Marks a list that is written as one text with commas."""
+_File = Annotated[str | None, ABSOLUTE]
+
+
+class Budgets(BaseModel):
+    """The budgets as users name them; of several, all hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    latency: str | None = Field(None, description="latency budget: 0.5x of the original's, or 12ms")
+    macs: str | None = Field(None, description="budget of multiply-accumulates: 0.5x, or 150M")
+    params: str | None = Field(None, description="budget of parameters: 0.5x, or 2M")
+    size: str | None = Field(None, description="budget of the exported file: 0.5x, or 500kB")
+
+
+METRICS: dict[str, Metric] = {"latency": "latency_ms", "macs": "macs", "params": "params", "size": "size_bytes"}
+"""What each of the budgets counts."""
+
+
 class RunConfig(BaseModel):
     """Everything that decides what a run does.
 
+    A field with a description is a setting of the commands that search and of `amc_hw.compress`: its type, its default
+    and what it means are written here alone. A title is what its value is called in a command's help.
+
     Attributes:
-        model: a name of the zoo, ``torchvision:NAME`` or ``file.py:function``.
-        checkpoint: file of trained weights, or None where the run trains them (the demonstration).
-        data: a data set's name.
-        data_root: its folder, where it needs one.
-        device: a device's name.
-        table: a latency table's file, or None for the default one of the device.
         metric: what the budget counts.
         budget: ``0.5x`` or an absolute value with its unit.
         limits: budgets on other metrics that hold at the same time.
-        rounds: larger budgets of the metric to prune and fine-tune to first.
         granularity: what is removed, whole channels or single weights.
-        importance: which channels of a group are kept, by name.
-        reward: name of the reward.
-        accuracy_floor: least accuracy on the search split before fine-tuning, 0..1, or None for no such floor.
-        strategy: name of the search strategy.
-        agent: folder of an earlier run whose trained agent the search begins with, or None.
-        episodes: policies to score.
-        seed: decides everything that chance plays a part in.
-        multiple: channel counts are multiples of it (finer in narrow groups).
-        lower: smallest keep ratio of a group.
-        keep_blocks: whether every residual block stays; else a search may leave some out whole.
-        exclude: patterns of layers that keep all their channels.
-        include: patterns of the only layers that may lose channels; without any, all may.
-        epochs: of fine-tuning.
         command: what was typed.
         versions: of the libraries.
     """
@@ -60,42 +78,116 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
-    model: str
-    checkpoint: str | None = None
-    data: str
-    data_root: str | None = None
-    device: str = "host"
-    table: str | None = None
+    model: str = Field(DEMO_MODEL, description="a name of the zoo, torchvision:NAME, or path/to/file.py:function")
+    checkpoint: _File = Field(None, description="file with the trained weights")
+    data: str = Field(DEMO_DATA, description="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")
+    data_root: _File = Field(None, description="folder of cifar10 or imagenet")
+    device: str = Field(
+        "host", description="host, onnx, cuda, ssh:user@host:onnx, pixel1, android:SERIAL ...; see: amc-hw devices"
+    )
+    table: _File = Field(
+        None, description="latency table to use and extend; by default one for each device in the user's cache"
+    )
     metric: Metric = "latency_ms"
     budget: str = "0.5x"
     limits: dict[Metric, str] = {}
-    rounds: tuple[str, ...] = ()
+    rounds: Annotated[tuple[str, ...], COMMAS] = Field(
+        (), description="larger budgets to prune and fine-tune to first, with commas between them: 0.5x,0.35x,0.25x"
+    )
     granularity: Literal["channels", "weights"] = "channels"
-    importance: str = "reconstruction"
-    reward: str = "resource"
-    accuracy_floor: Annotated[float, Field(gt=0, lt=1)] | None = None
-    strategy: str = "auto"
-    agent: str | None = None
-    episodes: Annotated[int, Field(ge=1)] = 100
-    seed: Annotated[int, Field(ge=0)] = 0
-    multiple: Annotated[int, Field(ge=1)] = 8
-    lower: Annotated[float, Field(gt=0, le=1)] = 0.2
-    keep_blocks: bool = False
-    exclude: tuple[str, ...] = ()
-    include: tuple[str, ...] = ()
-    epochs: Annotated[int, Field(ge=0)] = 20
+    keep_blocks: bool = Field(False, description="leave no residual block out, prune channels only")
+    exclude: tuple[str, ...] = Field(
+        (), title="PATTERN", description="layers that keep all their channels: classifier, 'layer1.*'; repeatable"
+    )
+    include: tuple[str, ...] = Field(
+        (), title="PATTERN", description="the only layers that may lose channels: 'layer3.*'; repeatable"
+    )
+    multiple: int = Field(
+        8, ge=1, description="channel counts are multiples of it, a power of two; finer in narrow groups"
+    )
+    lower: float = Field(0.2, gt=0, le=1, description="smallest keep ratio of a channel group")
+    importance: str = Field("reconstruction", description=f"which channels a group keeps: {listed(IMPORTANCES)}")
+    reward: str = Field(
+        "resource", description="resource (-Error within the budget) or accuracy_guaranteed (-Error x log(cost))"
+    )
+    accuracy_floor: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="with accuracy_guaranteed: least accuracy before fine-tuning, on the search split: 0.9",
+    )
+    strategy: str = Field("auto", description=listed(STRATEGIES))
+    agent: _File = Field(
+        None, description="with ddpg-multi: folder of an earlier run whose trained agent to begin with"
+    )
+    episodes: int = Field(100, ge=1, description="policies to score")
+    epochs: int = Field(10, ge=0, description="epochs of fine-tuning")
+    seed: int = Field(0, ge=0, description="decides everything that chance plays a part in")
     command: str = ""
     versions: dict[str, str] = {}
 
+    @field_validator("strategy", "reward", "importance")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        known = {"strategy": STRATEGIES, "reward": REWARDS, "importance": IMPORTANCES}[str(info.field_name)]
+        if name not in known:
+            raise unknown_name(str(info.field_name), name, known)
+        return name
 
-def make_config(**settings: Any) -> RunConfig:
-    """Check settings and return them with the versions of the libraries; raise UsageError on a bad value."""
+    @field_validator("exclude", "include", mode="before")
+    @classmethod
+    def _a_list(cls, patterns: object) -> object:
+        if isinstance(patterns, str):
+            raise ValueError(f"'{patterns}' is one text where a list of texts is needed")
+        return patterns
+
+    @field_validator("multiple")
+    @classmethod
+    def _power_of_two(cls, number: int) -> int:
+        if number & (number - 1):
+            raise ValueError(f"{number} is no power of two; write for example 8")
+        return number
+
+
+Settings: TypeAlias = Mapping[str, Any]
+"""Settings by their names, as `make_config` takes them."""
+
+
+def user_settings() -> dict[str, FieldInfo]:
+    """Return what users set, by name: the described fields of `RunConfig`, with those of `Budgets` for its metric."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in RunConfig.model_fields.items():
+        if field.description:
+            found[name] = field
+        if name == "metric":
+            found |= Budgets.model_fields
+    return found
+
+
+def make_config(**given: Any) -> RunConfig:
+    """Check settings one by one and return them with the versions of the libraries.
+
+    Args:
+        given: fields of `RunConfig` and `Budgets`; the first budget that is given is the run's metric, the others are
+            limits beside it.
+
+    Raises:
+        UsageError: a setting that does not exist (the message says the nearest), or a value that it cannot have.
+    """
+    for name in given:
+        if name not in {**RunConfig.model_fields, **Budgets.model_fields}:
+            raise unknown_name("setting", name, user_settings())
+    budgets = {METRICS[name]: given.pop(name) for name in METRICS if name in given}
+    budgets = {metric: text for metric, text in budgets.items() if text is not None}
+    if budgets:
+        metric, *others = budgets
+        given |= {"metric": metric, "budget": budgets[metric], "limits": {name: budgets[name] for name in others}}
     try:
-        return RunConfig(**settings, versions=library_versions())
+        return RunConfig(**{**given, "versions": library_versions()})
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(map(str, first["loc"])).replace("_", "-")
-        raise UsageError(f"--{option}: {first['msg']}.") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{first['loc'][0]}: {message}.") from error
 
 
 def open_run(run: Path, config: RunConfig) -> RunConfig:
@@ -105,19 +197,23 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
         WrongRunError: the folder holds a run of something else.
         RunFolderError: the folder cannot be written.
     """
-    path = run / CONFIG
-    if path.exists():
-        before = read_config(run).model_dump()
-        fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
-        open_still = frozenset() if any(run.rglob("episodes.jsonl")) else _MAY_CHANGE_UNSEARCHED
-        for key, now in config.model_dump().items():
-            if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
-                raise WrongRunError(
-                    f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another --run folder."
-                )
+    require_same_run(run, config)
     make_folder(run)
-    write_json(path, config.model_dump())
+    write_json(run / CONFIG, config.model_dump())
     return config
+
+
+def require_same_run(run: Path, config: RunConfig) -> None:
+    """Raise WrongRunError where a folder holds a run of something else, or is none."""
+    require_folder(run)
+    if not (run / CONFIG).exists():
+        return
+    before = read_config(run).model_dump()
+    fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
+    open_still = frozenset() if any(run.rglob("episodes.jsonl")) else _MAY_CHANGE_UNSEARCHED
+    for key, now in config.model_dump().items():
+        if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
+            raise WrongRunError(f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another run= folder.")
 
 
 def read_config(run: Path) -> RunConfig:
@@ -129,8 +225,8 @@ def read_config(run: Path) -> RunConfig:
     document = read_json(run / CONFIG)
     try:
         return RunConfig.model_validate(document)
-    except ValidationError as error:
-        fault = error.errors()[0]["msg"]
+    except (ValidationError, UsageError) as error:
+        fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")
         raise RunFolderError(
             f"{run / CONFIG} is damaged ({fault}); delete it and make it again with: {maker(run / CONFIG)}"
         ) from error

@@ -34,15 +34,22 @@ def _explained(path: Path) -> Iterator[None]:
 
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents; raise RunFolderError where that is not allowed."""
-    if path.exists() and not path.is_dir():
-        raise RunFolderError(f"{path} is a file; name a folder.")
+    require_folder(path)
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
+def require_folder(path: Path) -> None:
+    """Raise WrongRunError where a file is in the place of a folder."""
+    if path.exists() and not path.is_dir():
+        raise WrongRunError(f"{path} is a file; name a folder.")
+
+
 def require_writable(path: Path) -> None:
     """Raise RunFolderError where a file cannot be written, before the work begins whose result it is for."""
+    if path.is_dir():
+        raise WrongRunError(f"{path} is a folder; name a file.")
     existed = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ def load_agent(file: Path, agent: Agent, steps: Sequence[Step]) -> None:
     Raises:
         UsageError: the file cannot be read, is no agent's, or its agent decides the groups of another network.
     """
-    cure = "name the folder of a run of the same network that searched with --strategy ddpg-multi"
+    cure = "name the folder of a run of the same network that searched with strategy=ddpg-multi"
     try:
         document = load_plain(file)
         if document["format"] != FORMAT:

@@ -64,8 +64,8 @@ def find_reward(name: str, floor: float | None = None) -> Reward:
         raise unknown_name("reward", name, REWARDS)
     if floor is not None and REWARDS[name].needs_budget:
         raise UsageError(
-            f"the reward '{name}' keeps a budget and takes no floor under the accuracy; leave --accuracy-floor out, "
-            "or search with --reward accuracy_guaranteed."
+            f"the reward '{name}' keeps a budget and takes no floor under the accuracy; leave accuracy_floor= out, "
+            "or search with reward=accuracy_guaranteed."
         )
     return REWARDS[name]
 

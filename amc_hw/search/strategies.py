@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amc_hw.errors import UsageError, unknown_name
+from amc_hw.errors import unknown_name
 from amc_hw.policy import Policy
+from amc_hw.runs.names import require_agent_strategy
 from amc_hw.search.auto import AutoStrategy
 from amc_hw.search.ddpg import Hyperparameters
 from amc_hw.search.ddpg_strategies import DdpgMultiStrategy, DdpgStrategy
@@ -124,6 +125,6 @@ def find_strategy(name: str, *, with_agent: bool = False) -> Builder:
     """
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)
-    if with_agent and name != "ddpg-multi":
-        raise UsageError(f"the strategy '{name}' takes no agent; leave --agent out, or add --strategy ddpg-multi.")
+    if with_agent:
+        require_agent_strategy(name)
     return STRATEGIES[name]

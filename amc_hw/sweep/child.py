@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from amc_hw.cli.options import with_options
 from amc_hw.cli.terminal import progress_bar, say, say_warnings
 from amc_hw.errors import AmcHwError
 
@@ -58,7 +59,7 @@ def main() -> None:
                 Path(order["run"]), RunConfig.model_validate(order["config"]), report, torch.device(order["compute"])
             )
     except AmcHwError as error:
-        say(f"error: {error}")
+        say(f"error: {with_options(str(error))}")
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here.")

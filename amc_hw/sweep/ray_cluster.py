@@ -22,8 +22,8 @@ from amc_hw.runs.files import make_folder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.sweep.jobs import GRACE_S, LOG, last_line, run_all
 
-MISSING = "--ray needs an extra of amc-hw: pip install 'amc-hw[ray]'"
-CURE = "give --out a folder that all nodes of the Ray cluster share under the same path."
+MISSING = "ray= needs an extra of amc-hw: pip install 'amc-hw[ray]'"
+CURE = "give out= a folder that all nodes of the Ray cluster share under the same path."
 LOCAL, AUTO = "local", "auto"
 POLL_S = 0.5
 SEEN_S = 15.0
@@ -140,7 +140,7 @@ def _last_line(run: Path) -> str:
 def _needs(nodes: list[dict[str, Any]], device: str, cluster: Cluster, jobs: int) -> tuple[dict[str, Any], str]:
     """Return what a run asks of its node, and where it computes; what no node has would be waited for for ever."""
     if cluster.compute not in (None, "cpu", "cuda"):
-        raise UsageError(f"Ray chooses a run's GPU: with --ray, --compute takes cpu or cuda, not '{cluster.compute}'.")
+        raise UsageError(f"Ray chooses a run's GPU: with ray=, compute= takes cpu or cuda, not '{cluster.compute}'.")
     offers = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     if not offers:
         raise UsageError(f"no node of the Ray cluster {cluster.address} offers a CPU; add one with: ray start")
@@ -184,7 +184,7 @@ def _connected(address: str) -> Iterator[Any]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DeviceError(
             f"cannot connect to the Ray cluster {address} ({reason}); start it with ray start --head, or take "
-            "--ray local for this machine alone."
+            "ray=local for this machine alone."
         ) from error
     try:
         yield ray
@@ -196,7 +196,7 @@ def _require_answer(address: str) -> None:
     """Raise DeviceError where nobody listens: Ray would wait for ever."""
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if not host or not port.isdecimal():
-        raise UsageError(f"--ray takes local, auto, HOST:PORT or ray://HOST:PORT, not '{address}'.")
+        raise UsageError(f"ray= takes local, auto, HOST:PORT or ray://HOST:PORT, not '{address}'.")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
     except OSError as error:

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from amc_hw.budget.budget import parse_budget
-from amc_hw.errors import AmcHwError, UsageError
+from amc_hw.errors import AmcHwError
 from amc_hw.pipeline.compress import compress
 from amc_hw.pipeline.finish import SUMMARY
 from amc_hw.report.compare import compare_report, pareto_front
@@ -18,6 +17,7 @@ from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.files import make_folder, read_json
 from amc_hw.runs.progress import Progress
 from amc_hw.sweep.jobs import run_all
+from amc_hw.sweep.plan import plan_sweep
 from amc_hw.sweep.ray_cluster import Cluster, run_on_ray
 from amc_hw.training.compute import CPU
 
@@ -72,19 +72,11 @@ def sweep(
             where to compute is the cluster's.
 
     Raises:
-        UsageError: no budgets, or one of them twice; or see `amc_hw.sweep.ray_cluster.run_on_ray`.
+        UsageError: see `plan_sweep`, or see `amc_hw.sweep.ray_cluster.run_on_ray`.
         DeviceError: the cluster does not answer.
     """
-    if not budgets or len(set(budgets)) != len(budgets):
-        raise UsageError("name different budgets with commas between them, for example --latency 0.3x,0.5x,0.7x.")
-    for budget in budgets:
-        parse_budget(base.metric, budget)
+    configs = plan_sweep(folder, base, budgets, seeds)
     make_folder(folder)
-    configs = {
-        folder / f"{budget.strip()}-seed{seed}": base.model_copy(update={"budget": budget, "seed": seed})
-        for budget in budgets
-        for seed in range(base.seed, base.seed + seeds)
-    }
     todo = {run: config for run, config in configs.items() if not is_finished(run, config)}
     if cluster is not None:
         errors = run_on_ray(folder, todo, cluster, jobs, progress, is_finished)

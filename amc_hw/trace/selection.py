@@ -29,10 +29,10 @@ def left_alone(
     Raises:
         UsageError: a pattern that matches no layer.
     """
-    for option, patterns in (("--exclude", exclude), ("--include", include)):
+    for option, patterns in (("exclude", exclude), ("include", include)):
         for pattern in patterns:
             if not any(_means(pattern, layer) for layer in layers):
-                raise UsageError(f"{option} {pattern} matches no layer; {_nearest(pattern, layers)}.")
+                raise UsageError(f"{option}={pattern} matches no layer; {_nearest(pattern, layers)}.")
     reasons = {}
     for group in groups:
         makers = {member.module for member in group.members if member.side == "out"} & set(layers)

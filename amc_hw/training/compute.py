@@ -6,6 +6,7 @@ import torch
 
 from amc_hw.errors import UsageError
 from amc_hw.processes import local_rank, process_count
+from amc_hw.runs.names import require_compute_name
 
 CPU = torch.device("cpu")
 
@@ -20,24 +21,23 @@ def find_compute(name: str | None = None) -> torch.device:
     Raises:
         UsageError: another name, or a GPU that is not here; the message says why.
     """
+    require_compute_name(name)
     own = "cuda" if process_count() == 1 else f"cuda:{local_rank()}"
     if name is None:
         name = own if torch.cuda.is_available() else "cpu"
     elif name == "cuda":
         name = own
-    kind, colon, number = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or (colon and not number.isdecimal())):
-        raise UsageError(f"--compute takes cpu, cuda or cuda:1, not '{name}'.")
+    kind, _, number = name.partition(":")
     if kind == "cuda" and (reason := _no_cuda(int(number or 0))):
-        raise UsageError(f"no CUDA device here for --compute {name}, because {reason}.")
+        raise UsageError(f"no CUDA device here for compute={name}, because {reason}.")
     return torch.device(name)
 
 
 def _no_cuda(number: int) -> str:
     """Say why PyTorch cannot use a GPU and what helps, or "" where it can."""
     if torch.version.cuda is None:
-        return f"torch {torch.__version__} is built without CUDA; install one that has it, or take --compute cpu"
+        return f"torch {torch.__version__} is built without CUDA; install one that has it, or take compute=cpu"
     if not torch.cuda.is_available():
-        return "PyTorch sees no GPU; does nvidia-smi list one? If not, take --compute cpu"
+        return "PyTorch sees no GPU; does nvidia-smi list one? If not, take compute=cpu"
     count = torch.cuda.device_count()
     return "" if number < count else f"there {'is one GPU' if count == 1 else f'are {count} GPUs'}, counted from cuda:0"

@@ -43,3 +43,19 @@ def test_any_text_gives_a_budget_or_a_usage_error(text: str) -> None:
     except UsageError:
         return
     assert (budget.ratio is None) != (budget.absolute is None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "says"),
+    [
+        ("macs", "0.5", "of MACs is less than one; did you mean '0.5x'"),
+        ("params", ".25", "of parameters is less than one; did you mean '0.25x'"),
+        ("size_bytes", "0.5", "of the file's size is less than one; did you mean '0.5x'"),
+        ("macs", "0.0001k", r"is less than one\."),
+        ("latency_ms", "0.5", "no unit of latency; write for example 0.5x or 12ms; did you mean '0.5x'"),
+        ("macs", "1e400", "finite"),
+    ],
+)
+def test_half_an_operation_is_asked_about(metric: str, text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        parse_budget(metric, text)

@@ -65,9 +65,7 @@ def test_two_phones_and_none_named(at_the_server: Any, phone: Any, tmp_path: Pat
     with LoopbackPhone(tmp_path / "second") as second:
         connected(at_the_server, phone)
         connected(at_the_server, second)
-        with pytest.raises(
-            UsageError, match=r"several phones are connected: .* and .*name one: --device android:"
-        ) as e:
+        with pytest.raises(UsageError, match=r"several phones are connected: .* and .*name one: device=android:") as e:
             open_device("android")
         assert phone.serial in str(e.value)
         assert second.serial in str(e.value)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from commands import TINY
 
-from amc_hw.pipeline.compress import PROOFS, begin, compress_trained
+from amc_hw.pipeline.begin import begin
+from amc_hw.pipeline.compress import PROOFS, compress_trained
 from amc_hw.runs.config import make_config
 from amc_hw.runs.progress import SILENT
 

@@ -88,7 +88,7 @@ def test_what_is_no_agent_is_refused_in_a_sentence(content, tmp_path) -> None:
 
 
 def test_only_ddpg_multi_begins_with_an_agent(tmp_path) -> None:
-    with pytest.raises(UsageError, match="leave --agent out, or add --strategy ddpg-multi"):
+    with pytest.raises(UsageError, match="leave agent= out, or add strategy=ddpg-multi"):
         build_strategy("ddpg", toy(), seed=0, episodes=9, agent=tmp_path)
 
 

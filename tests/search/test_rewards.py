@@ -60,6 +60,6 @@ def test_below_the_floor_only_accuracy_pays_and_above_it_all_is_as_before() -> N
 
 
 def test_a_reward_that_keeps_a_budget_takes_no_floor() -> None:
-    with pytest.raises(UsageError, match="leave --accuracy-floor out, or search with --reward accuracy_guaranteed"):
+    with pytest.raises(UsageError, match="leave accuracy_floor= out, or search with reward=accuracy_guaranteed"):
         find_reward("resource", floor=0.9)
     assert find_reward("accuracy_guaranteed", floor=0.9) == find_reward("accuracy_guaranteed")

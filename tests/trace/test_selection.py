@@ -53,11 +53,11 @@ def test_any_layer_that_makes_the_channels_decides_for_the_group() -> None:
 
 
 def test_a_pattern_without_a_layer_names_the_nearest(resnet: nn.Module) -> None:
-    with pytest.raises(UsageError, match=r"--exclude layr1 matches no layer; the nearest names are layer1"):
+    with pytest.raises(UsageError, match=r"exclude=layr1 matches no layer; the nearest names are layer1"):
         groups_of(resnet, exclude=["layr1"])
-    with pytest.raises(UsageError, match=r"--include layer3.0.bn1 matches no layer; .*layer3.0.conv1"):
+    with pytest.raises(UsageError, match=r"include=layer3.0.bn1 matches no layer; .*layer3.0.conv1"):
         groups_of(resnet, include=["layer3.0.bn1"])
-    with pytest.raises(UsageError, match=r"--exclude \? matches no layer; the network consists of conv1, layer1,"):
+    with pytest.raises(UsageError, match=r"exclude=\? matches no layer; the network consists of conv1, layer1,"):
         groups_of(resnet, exclude=["?"])
 
 

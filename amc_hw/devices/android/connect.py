@@ -57,11 +57,11 @@ def _only(phones: list[Attached], codenames: tuple[str, ...]) -> str:
         return fitting[0].serial
     if fitting:
         names = " and ".join(f"{phone.serial} ({phone.model or phone.state})" for phone in fitting)
-        raise UsageError(f"several phones are connected: {names}; name one: --device android:{fitting[0].serial}")
+        raise UsageError(f"several phones are connected: {names}; name one: device=android:{fitting[0].serial}")
     which = f"phone ({' or '.join(codenames)})" if codenames else "phone"
     others = f"; connected: {', '.join(f'{p.serial} ({p.model or p.state})' for p in phones)}" if phones else ""
     raise NotConnectedError(
-        f"no such {which} is connected{others}; plug it in with USB debugging on, or name it: --device android:SERIAL "
+        f"no such {which} is connected{others}; plug it in with USB debugging on, or name it: device=android:SERIAL "
         "or android:HOST:PORT"
     )
 

@@ -98,7 +98,7 @@ class AndroidDevice(Device):
         if settings.codenames and self._properties["codename"] not in settings.codenames:
             raise NotConnectedError(
                 f"the phone {adb.serial} is a {self._properties['model'] or 'phone of another kind'}, not a {name}; "
-                f"name it: --device android:{adb.serial}"
+                f"name it: device=android:{adb.serial}"
             )
         sdk = self._properties["sdk"]
         if sdk.isdecimal() and int(sdk) < OLDEST_SDK:

@@ -28,7 +28,7 @@ class HostDevice(ProfiledDevice):
             require_cores(threads)
             if find_spec("ai_edge_litert") is None:
                 raise DeviceError(
-                    "the device 'host' needs LiteRT: pip install ai-edge-litert; or measure with --device onnx"
+                    "the device 'host' needs LiteRT: pip install ai-edge-litert; or measure with device=onnx"
                 )
         super().__init__(
             name or ("host" if threads == 1 else f"host:threads={threads}"),

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from amc_hw.devices.base import Device
 from amc_hw.devices.computers.cuda import DTYPES, CudaDevice
-from amc_hw.devices.computers.host import HostDevice
+from amc_hw.devices.computers.host import HostDevice, require_cores
 from amc_hw.devices.computers.machines import SshMachine
 from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.errors import UsageError, unknown_name
@@ -49,6 +49,38 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Computer:
+    """What a computer's name says: its runtime with options, and the machine behind ssh, where it is one."""
+
+    kind: str
+    options: Mapping[str, int | str]
+    destination: str = ""
+    port: int | None = None
+
+
+def computer(name: str) -> Computer:
+    """Read a computer's name; nothing is opened.
+
+    Raises:
+        UsageError: there is no such kind of device, or an option that it does not have.
+    """
+    kind, _, rest = name.partition(":")
+    if kind != SSH:
+        options = _options(name, kind, rest)
+        if "threads" in options:
+            require_cores(int(options["threads"]))
+        return Computer(kind, options)
+    destination, *parts = rest.split(":")
+    port = int(parts.pop(0)) if parts and parts[0].isdecimal() else None
+    if not destination or not parts:
+        raise UsageError(f"the device '{name}' names no machine and runtime; write ssh:user@host:onnx.")
+    kind = parts.pop(0)
+    if kind not in KINDS:
+        raise unknown_name("device behind ssh", kind, KINDS)
+    return Computer(kind, _options(name, kind, ":".join(parts), {"python": ()}), destination, port)
+
+
 def open_computer(name: str) -> Device:
     """Open a computer, this one or one behind ssh.
 
@@ -57,19 +89,14 @@ def open_computer(name: str) -> Device:
         NotConnectedError: ssh does not reach it.
         DeviceError: its runtime is not installed.
     """
-    kind, _, rest = name.partition(":")
-    if kind != SSH:
-        return KINDS[kind].build(name=name, **_options(name, kind, rest))
-    destination, *parts = rest.split(":")
-    port = int(parts.pop(0)) if parts and parts[0].isdecimal() else None
-    if not destination or not parts:
-        raise UsageError(f"the device '{name}' names no machine and runtime; write ssh:user@host:onnx.")
-    kind = parts.pop(0)
-    if kind not in KINDS:
-        raise unknown_name("device behind ssh", kind, KINDS)
-    options = _options(name, kind, ":".join(parts), {"python": ()})
-    machine = SshMachine(destination, port, **{key: str(options.pop(key)) for key in ("python",) if key in options})
-    return KINDS[kind].build(name=name, machine=machine, **options)
+    named = computer(name)
+    options = dict(named.options)
+    if not named.destination:
+        return KINDS[named.kind].build(name=name, **options)
+    machine = SshMachine(
+        named.destination, named.port, **{key: str(options.pop(key)) for key in ("python",) if key in options}
+    )
+    return KINDS[named.kind].build(name=name, machine=machine, **options)
 
 
 def _options(name: str, kind: str, text: str, more_words: Words = MappingProxyType({})) -> dict[str, int | str]:

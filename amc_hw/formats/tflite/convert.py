@@ -35,7 +35,7 @@ def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
         except ImportError as error:
             raise DeviceError(
                 "TFLite export needs LiteRT's converter: pip install litert-torch (for Linux on x86-64 and macOS on "
-                "ARM); elsewhere measure with --device onnx"
+                "ARM); elsewhere measure with device=onnx"
             ) from error
         # The converter folds batch-norms, too; doing it first halves its time.
         channels_last = litert_torch.to_channel_last_io(folded(model, example_input).cpu(), args=[0])

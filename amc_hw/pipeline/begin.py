@@ -1,0 +1,81 @@
+"""The beginning of a run, from the command line and from Python: its folder holds the trained network from then on."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from amc_hw.data.dataset import Data
+from amc_hw.errors import CheckpointError, WrongRunError
+from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
+from amc_hw.pipeline.settings import check_settings
+from amc_hw.pipeline.trained import BASELINE, TrainedModel, load_model_and_data, trained_model_of
+from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.progress import Progress
+from amc_hw.training.compute import CPU
+from amc_hw.training.loop import demo_settings, train
+
+
+def begin(
+    run: Path,
+    config: RunConfig,
+    progress: Progress,
+    compute: torch.device = CPU,
+    own: tuple[nn.Module, Data] | None = None,
+) -> TrainedModel:
+    """Check everything that the user named, then begin the run folder or go on with it.
+
+    The folder keeps a copy of the trained weights; the demonstration trains them.
+
+    Args:
+        run: the run folder.
+        config: the settings.
+        progress: is told how far the work is.
+        compute: where to train, prune and score.
+        own: a trained network of the caller's own with its data; by default the settings name both.
+
+    Raises:
+        UsageError: see `check_settings`; or the weights, or the network, are not what the settings say.
+        WrongRunError: the folder holds a run of something else.
+    """
+    check_settings(run, config, own_model=own is not None)
+    model, data = own or load_model_and_data(config.model, config.data, config.data_root, config.seed)
+    if own is None and config.checkpoint is not None:
+        load_checkpoint(model, Path(config.checkpoint))
+    trained = trained_model_of(config, model, data, compute)
+    baseline = run / BASELINE
+    if own is not None and baseline.exists():
+        _require_same(model, baseline)
+    open_run(run, config)
+    if not baseline.exists():
+        if own is None and config.checkpoint is None:
+            train(model, trained.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)
+        save_checkpoint(model, baseline)
+    elif own is None:
+        load_own_checkpoint(model, baseline)
+    return trained
+
+
+def _require_same(model: nn.Module, baseline: Path) -> None:
+    """Raise WrongRunError where a run was begun with another network, or with other weights."""
+    begun = copy.deepcopy(model)
+    try:
+        load_own_checkpoint(begun, baseline)
+    except CheckpointError as error:
+        raise WrongRunError(
+            f"{baseline.parent} is a run of another network ({error}); choose another run= folder."
+        ) from error
+    now = model.state_dict()
+    other = [
+        name
+        for name, tensor in begun.state_dict().items()
+        if not name.endswith("num_batches_tracked") and not torch.equal(tensor, now[name])
+    ]
+    if other:
+        raise WrongRunError(
+            f"{baseline.parent} is a run of this network with other weights ({other[0]} differs); choose another run= "
+            f"folder, or load its {BASELINE} into the network."
+        )

@@ -1,0 +1,127 @@
+"""Whether a run's settings make sense together, and what they name is there: told at once, nothing heavy is loaded."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from amc_hw.budget.budget import Budget, parse_budget
+from amc_hw.data.names import require_data
+from amc_hw.devices.table_only import require_device
+from amc_hw.errors import UsageError
+from amc_hw.models.names import TORCHVISION, require_model_name
+from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
+from amc_hw.runs.names import AGENT_STRATEGY, require_agent_strategy, require_compute_name
+from amc_hw.search.rewards import find_reward
+
+AGENT, FIRST_AGENT = "agent.pt", "agent-first.pt"
+"""What the search trained, and a copy of what it began with, so that it can go on without the other run."""
+
+
+def check_settings(run: Path, config: RunConfig, compute: str | None = None, *, own_model: bool = False) -> None:
+    """Refuse what cannot end well, before the first second of work.
+
+    Args:
+        run: the run folder.
+        config: the settings.
+        compute: where to train, prune and score, by name.
+        own_model: whether the model and its data are the caller's own, and not found by their names.
+
+    Raises:
+        UsageError: an unknown name, a missing file, a budget that cannot be read, settings that exclude each other.
+        WrongRunError: the folder holds a run of something else.
+    """
+    require_compute_name(compute)
+    parse_budgets(config)
+    require_falling(config)
+    find_reward(config.reward, config.accuracy_floor)
+    agent_file(run, config)
+    if config.granularity == "channels":
+        require_device(config.device, table_of(config))
+    if not own_model:
+        require_model_name(config.model)
+        require_data(config.data, Path(config.data_root) if config.data_root else None)
+        _require_weights(config)
+    require_same_run(run, config)
+
+
+def check_evaluation(file: Path | None, run: Path | None, data: str | None, data_root: Path | None) -> None:
+    """Refuse what cannot be evaluated, before the first second of work.
+
+    Raises:
+        UsageError: neither a file nor a run is named or both are, one of them is missing, or a file comes without data.
+    """
+    if (file is None) == (run is None):
+        raise UsageError("name either an exported file or run=FOLDER.")
+    if run is not None:
+        read_config(run)
+    elif data is None:
+        raise UsageError("a file needs its data set: amc-hw evaluate FILE --data DATA")
+    if file is not None and not file.is_file():
+        raise UsageError(f"{file} does not exist.")
+    if data is not None:
+        require_data(data, data_root)
+
+
+def parse_budgets(config: RunConfig) -> tuple[Budget, ...]:
+    """Return the budgets of a run, the main one first; raise UsageError where one cannot be read."""
+    texts = {config.metric: config.budget, **config.limits}
+    return tuple(parse_budget(metric, text) for metric, text in texts.items())
+
+
+def require_falling(config: RunConfig) -> None:
+    """Raise UsageError where the budgets of the rounds cannot be read, or do not fall to the run's own."""
+    texts = (*config.rounds, config.budget)
+    budgets = [parse_budget(config.metric, text) for text in texts]
+    for (before, after), text in zip(itertools.pairwise(budgets), texts[1:], strict=True):
+        if not _is_smaller(after, before):
+            raise UsageError(
+                f"the budgets of the rounds are {', '.join(texts)}, and {text} is not smaller than the one before; "
+                "write falling shares of the original's (0.7x) or falling values with a unit."
+            )
+
+
+def agent_file(run: Path, config: RunConfig) -> Path | None:
+    """Return the file of the agent that the search begins with; None where it begins with a fresh one.
+
+    Raises:
+        UsageError: the strategy takes no agent, the run that is named has none, or there are rounds.
+    """
+    if config.agent is None:
+        return None
+    require_agent_strategy(config.strategy)
+    if config.rounds:
+        raise UsageError("later rounds choose from fewer channels than the agent knows; leave agent= or rounds= out.")
+    if (run / FIRST_AGENT).exists():
+        return run / FIRST_AGENT
+    file = Path(config.agent) / AGENT
+    if not file.exists():
+        raise UsageError(
+            f"{file} does not exist; agent= names the folder of a run that has searched with strategy={AGENT_STRATEGY}."
+        )
+    return file
+
+
+def table_of(config: RunConfig) -> Path | None:
+    """Return the latency table that a run was given."""
+    return Path(config.table) if config.table else None
+
+
+def _require_weights(config: RunConfig) -> None:
+    if config.checkpoint is None and (config.model, config.data) != (DEMO_MODEL, DEMO_DATA):
+        if config.model.startswith(TORCHVISION):  # a wrong name is worth more words, and only torchvision knows it
+            from amc_hw.models.zoo import default_image_size
+
+            default_image_size(config.model)
+        raise UsageError(
+            f"the trained weights of {config.model} are missing; give checkpoint=FILE, "
+            f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
+        )
+    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
+        raise UsageError(f"there is no checkpoint {config.checkpoint}; check the path, or train one first.")
+
+
+def _is_smaller(one: Budget, other: Budget) -> bool:
+    if one.ratio is not None and other.ratio is not None:
+        return one.ratio < other.ratio
+    return one.absolute is not None and other.absolute is not None and one.absolute < other.absolute

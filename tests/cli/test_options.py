@@ -1,0 +1,103 @@
+"""A setting is written once, in RunConfig: its option, its help and Python's argument are made from there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import amc_hw
+
+from amc_hw.cli.options import DEFAULTS, SETTINGS, dashed, with_options
+from amc_hw.runs.config import DEMO_MODEL, Budgets, RunConfig, make_config
+
+ROOT = Path(__file__).parents[2]
+SEARCHING = {"compress": set[str](), "search": {"rounds", "epochs"}, "sweep": set[str]()}
+MADE_UP = """
+import sys
+import amc_hw.runs.config as config
+from pydantic import Field
+
+class More(config.RunConfig):
+    made_up: int = Field(3, ge=1, description="a setting that nobody has")
+
+config.RunConfig = More
+"""
+
+
+def in_python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", MADE_UP + script, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+@pytest.mark.parametrize("command", SEARCHING)
+def test_a_new_setting_is_an_option_of_every_command_that_searches(command: str) -> None:
+    told = in_python("from amc_hw.cli import main\nmain()", command, "--help")
+    assert re.search(r"--made-up .*a setting that nobody has\s+\[default:\s+3;\s+x>=1\]", told.stdout, re.S), told
+    refused = in_python("from amc_hw.cli import main\nmain()", command, "--made-up", "0")
+    assert refused.returncode == 2, refused
+
+
+def test_a_new_setting_is_an_argument_in_python(tmp_path: Path) -> None:
+    told = in_python(
+        "import torch, amc_hw\n"
+        "from amc_hw.errors import UsageError\n"
+        "for value in (0, 4):\n"
+        "    try:\n"
+        "        amc_hw.compress(torch.nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8), data='digits', run=sys.argv[1],"
+        " made_up=value)\n"
+        "    except UsageError as error:\n"
+        "        print(error)\n",
+        str(tmp_path / "run"),
+    )
+    first, second = told.stdout.splitlines()
+    assert first == "made_up: Input should be greater than or equal to 1."
+    assert "example input" in second  # nothing is wrong with the setting
+
+
+@pytest.mark.parametrize("command", SEARCHING)
+def test_every_setting_is_an_option_of_every_command_that_searches(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert amc_hw(command, "--help") == 0
+    shown = capsys.readouterr().out
+    for name in SETTINGS.keys() - SEARCHING[command]:
+        assert f" {dashed(name)} " in shown, name
+
+
+def test_the_defaults_are_the_settings_own() -> None:
+    nothing = make_config()
+    assert nothing.model == DEMO_MODEL
+    for name in SETTINGS.keys() - Budgets.model_fields.keys():
+        assert getattr(nothing, name) == DEFAULTS[name]
+
+
+def test_what_decides_a_run_is_described_or_explained() -> None:
+    for name, field in RunConfig.model_fields.items():
+        assert field.description or f"{name}:" in str(RunConfig.__doc__) or name == "format"
+
+
+def test_the_readme_names_every_option_of_compress() -> None:
+    table = (ROOT / "README.md").read_text()
+    rows = "\n".join(line for line in table.splitlines() if line.startswith("| `--"))
+    named = set(re.findall(r"`--([a-z-]+)", rows))
+    assert named >= {dashed(name)[2:] for name in SETTINGS}
+    assert named <= {dashed(name)[2:] for name in SETTINGS} | {"run", "compute"}
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("leave accuracy_floor= out, or take reward=other.", "leave --accuracy-floor out, or take --reward other."),
+        ("give a lower accuracy_floor=.", "give a lower --accuracy-floor."),
+        ("episodes: Input should be 1.", "--episodes: Input should be 1."),
+        ("name that folder as data_root=DIR.", "name that folder as --data-root DIR."),
+        ("the option of host:threads=2 and my_model=3: no", "the option of host:threads=2 and my_model=3: no"),
+        ("unknown model: m", "unknown model: m"),
+    ],
+)
+def test_messages_name_arguments_and_the_command_line_shows_options(message: str, shown: str) -> None:
+    assert with_options(message) == shown

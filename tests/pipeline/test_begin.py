@@ -1,0 +1,105 @@
+"""A run begins with one network and goes on with the same one, from the command line and from Python."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TinyNet
+from torch import nn
+
+from amc_hw.data.dataset import load_data
+from amc_hw.errors import UsageError, WrongRunError
+from amc_hw.models.checkpoint import save_checkpoint
+from amc_hw.pipeline.begin import begin
+from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.files import append_line
+
+OWN = make_config(model="TinyNet", data="digits", episodes=5)
+
+
+def silent(done: int, total: int, text: str) -> None:
+    pass
+
+
+def test_another_network_in_the_same_run_folder_is_refused(tmp_path: Path) -> None:
+    model, data = TinyNet(), load_data("digits")
+    begin(tmp_path, OWN, silent, own=(model, data))
+    kept = (tmp_path / "baseline.pt").read_bytes()
+    assert begin(tmp_path, OWN, silent, own=(copy.deepcopy(model), data)).data.name == "digits"
+
+    retrained = copy.deepcopy(model)
+    with torch.no_grad():
+        next(retrained.parameters()).add_(0.01)
+    with pytest.raises(WrongRunError, match=r"this network with other weights \(.*weight differs\)"):
+        begin(tmp_path, OWN, silent, own=(retrained, data))
+
+    wider = copy.deepcopy(model)
+    wider.add_module("more", nn.Linear(3, 3))
+    with pytest.raises(WrongRunError, match=r"a run of another network \(.*missing: more.weight"):
+        begin(tmp_path, OWN, silent, own=(wider, data))
+    assert (tmp_path / "baseline.pt").read_bytes() == kept
+
+
+def test_a_run_by_name_goes_on_with_the_weights_that_it_began_with(tmp_path: Path) -> None:
+    weights, run = tmp_path / "weights.pt", tmp_path / "run"
+    first, second = TinyNet(), TinyNet()
+    save_checkpoint(first, weights)
+    tiny = f"{Path(__file__).parents[1] / 'support' / 'tiny.py'}:tiny"
+    config = make_config(model=tiny, data="digits", checkpoint=weights)
+    begin(run, config, silent)
+    save_checkpoint(second, weights)
+    state = begin(run, config, silent).model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in first.state_dict().items())
+    weights.unlink()
+    with pytest.raises(UsageError, match="there is no checkpoint"):
+        begin(run, config, silent)
+
+
+def test_a_folder_of_the_version_before_is_gone_on_with(tmp_path: Path) -> None:
+    """What stands in config.json kept its names and meaning."""
+    before = {
+        "format": 1,
+        "model": "m",
+        "checkpoint": "/w.pt",
+        "data": "digits",
+        "data_root": None,
+        "device": "host",
+        "table": None,
+        "metric": "macs",
+        "budget": "0.5x",
+        "limits": {"size_bytes": "90kB"},
+        "rounds": ["0.7x"],
+        "granularity": "channels",
+        "importance": "reconstruction",
+        "reward": "resource",
+        "accuracy_floor": None,
+        "strategy": "auto",
+        "agent": None,
+        "episodes": 100,
+        "seed": 0,
+        "multiple": 8,
+        "lower": 0.2,
+        "keep_blocks": False,
+        "exclude": ["a"],
+        "include": [],
+        "epochs": 20,
+        "command": "",
+        "versions": {},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    append_line(tmp_path / "episodes.jsonl", {"episode": 0})
+    config = make_config(
+        model="m", checkpoint="/w.pt", data="digits", macs="0.5x", size="90kB", rounds="0.7x", exclude=["a"], epochs=20
+    )
+    assert open_run(tmp_path, config) == config
+    with pytest.raises(WrongRunError, match=r"lower 0\.2, not 0\.3"):
+        open_run(tmp_path, config.model_copy(update={"lower": 0.3}))
+    # An earlier round of it: its own budget is the first of the rounds.
+    round_1 = tmp_path / "round-1"
+    round_1.mkdir()
+    (round_1 / "config.json").write_text(json.dumps({**before, "budget": "0.7x", "limits": {}}))
+    open_run(round_1, config.model_copy(update={"budget": "0.7x", "limits": {}}))
