@@ -14,12 +14,13 @@ from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.agent import agent_file
 from amc_hw.pipeline.compress import compress_trained, device_in_turn, table_of
-from amc_hw.pipeline.finish import best_weights, restore
+from amc_hw.pipeline.finish import restore
 from amc_hw.pipeline.rounds import plan_rounds
-from amc_hw.pipeline.trained import BASELINE, trained_model_of
+from amc_hw.pipeline.trained import trained_model_of
 from amc_hw.policy import Metric
 from amc_hw.runs.config import make_config, open_run
 from amc_hw.runs.file_lock import exclusive
+from amc_hw.runs.folder import RunFolder
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import find_compute
@@ -137,20 +138,20 @@ def compress(
         epochs=epochs,
         seed=seed,
     )
-    folder = Path(run)
+    folder = RunFolder(Path(run))
     find_reward(reward, accuracy_floor)
     agent_file(folder, config)
     place = find_compute(compute)
     trained = trained_model_of(config, model, loaded, place)
     plan_rounds(folder, config)
     told = progress or _silent
-    with exclusive(folder, told), device_in_turn(device, told, table_of(config)) as (opened, report):
-        open_run(folder, config)
-        if not (folder / BASELINE).exists():
-            save_checkpoint(model, folder / BASELINE)
+    with exclusive(folder.path, told), device_in_turn(device, told, table_of(config)) as (opened, report):
+        open_run(folder.path, config)
+        if not folder.baseline.exists():
+            save_checkpoint(model, folder.baseline)
         score = PartScorer(trained.data.search, place) if evaluate is None else _on_cpu(evaluate)
         summary = compress_trained(folder, config, trained, opened, score, report)
-    return Compressed(restore(folder, trained, best_weights(folder)), summary, folder)
+    return Compressed(restore(folder, trained, folder.best_weights), summary.document(), folder.path)
 
 
 def _on_cpu(evaluate: Callable[[nn.Module], float]) -> Callable[[nn.Module], float]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amc_hw.cli.options import (
     AccuracyFloor,
@@ -39,6 +38,9 @@ from amc_hw.cli.options import (
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL
 
+if TYPE_CHECKING:
+    from amc_hw.runs.records import ChosenPolicy
+
 
 def search(
     run: Run,
@@ -67,37 +69,36 @@ def search(
 ) -> None:
     """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
     from amc_hw.pipeline.compress import search_on_device
+    from amc_hw.runs.folder import RunFolder
     from amc_hw.training.compute import find_compute
 
     config, place = _config(locals(), epochs=0), find_compute(compute)
     with progress_bar() as report:
         policy = search_on_device(run, config, report, place)
     if json:
-        print_json(policy)
+        print_json(policy.document())
         return
     rows = [
         (
-            g["name"],
-            str(g["original"]),
-            str(g["kept"]),
-            f"{g['kept'] / g['original']:.0%}" if g["kept"] else "block left out",
+            group.name,
+            str(group.original),
+            str(group.kept),
+            f"{group.kept / group.original:.0%}" if group.kept else "block left out",
         )
-        for g in policy["groups"]
+        for group in policy.groups
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
-    answer(f"predicted {policy['predicted_ms']:.4g} ms, {_measured(policy)}; policy in {run}/policy.json")
-    for warning in policy["warnings"]:
+    answer(f"predicted {policy.predicted_ms:.4g} ms, {_measured(policy)}; policy in {RunFolder(run).policy.path}")
+    for warning in policy.warnings:
         say(f"warning: {warning}")
 
 
-def _measured(policy: Mapping[str, Any]) -> str:
-    """Return what the device said of a policy of policy.json, beside what it said of the original."""
-    if policy["unverified"]:
+def _measured(policy: ChosenPolicy) -> str:
+    """Return what the device said of a policy, beside what it said of the original."""
+    chosen = policy.chosen
+    if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
         return "not measured"
-    from amc_hw.pipeline.search import chosen_candidate
-
-    chosen = chosen_candidate(policy)
-    measured, original = chosen["measured_ms"], chosen["original_ms"]
+    measured, original = chosen.measured_ms, chosen.original_ms
     return f"measured {measured:.4g} ms where the original takes {original:.4g} ms ({measured / original:.3f}x)"
 
 
@@ -130,24 +131,26 @@ def compress(
 ) -> None:
     """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
     from amc_hw.pipeline.compress import compress as compress_network
-    from amc_hw.report.record import read_run
+    from amc_hw.report.run import read_run
     from amc_hw.report.table import before_after_rows
     from amc_hw.report.verdict import verdict
+    from amc_hw.runs.folder import RunFolder
     from amc_hw.training.compute import find_compute
 
     config, place = _config(locals(), epochs=epochs), find_compute(compute)
     with progress_bar() as report_progress:
         summary = compress_network(run, config, report_progress, place)
     if json:
-        print_json(summary)
+        print_json(summary.document())
         return
-    print_table("", ("", "original", "compressed", "change"), before_after_rows(summary))
-    if summary["unverified"]:
+    print_table("", ("", "original", "compressed", "change"), before_after_rows(summary.original, summary.compressed))
+    if summary.unverified:
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
-    found = verdict(read_run(run))
+    folder = RunFolder(run)
+    found = verdict(read_run(folder))
     if found.state == "missed":
         say(f"warning: the budget is missed, {found.sentence} {found.cure}")
-    answer(f"report: {run / 'report.html'}")
+    answer(f"report: {folder.report}")
 
 
 def _config(options: dict[str, Any], epochs: int) -> Any:

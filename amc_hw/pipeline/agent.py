@@ -7,17 +7,15 @@ from pathlib import Path
 from amc_hw.errors import UsageError
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import write_bytes
+from amc_hw.runs.folder import RunFolder
 from amc_hw.search.agent_file import save_agent
 from amc_hw.search.ddpg_strategies import DdpgMultiStrategy
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import find_strategy
 from amc_hw.search.strategy import Strategy
 
-AGENT, FIRST_AGENT = "agent.pt", "agent-first.pt"
-"""What the search trained, and a copy of what it began with, so that it can go on without the other run."""
 
-
-def agent_file(run: Path, config: RunConfig) -> Path | None:
+def agent_file(run: RunFolder, config: RunConfig) -> Path | None:
     """Return the file of the agent that the search begins with; None where it begins with a fresh one.
 
     Raises:
@@ -28,9 +26,9 @@ def agent_file(run: Path, config: RunConfig) -> Path | None:
         return None
     if config.rounds:
         raise UsageError("later rounds choose from fewer channels than the agent knows; leave --agent or --rounds out.")
-    if (run / FIRST_AGENT).exists():
-        return run / FIRST_AGENT
-    file = Path(config.agent) / AGENT
+    if run.first_agent.exists():
+        return run.first_agent
+    file = RunFolder(Path(config.agent)).agent
     if not file.exists():
         raise UsageError(
             f"{file} does not exist; --agent names the folder of a run that has searched with --strategy ddpg-multi."
@@ -38,13 +36,13 @@ def agent_file(run: Path, config: RunConfig) -> Path | None:
     return file
 
 
-def keep_first_agent(run: Path, file: Path | None) -> None:
+def keep_first_agent(run: RunFolder, file: Path | None) -> None:
     """Copy the agent that the search begins with into the run folder, where there is one."""
-    if file is not None and file != run / FIRST_AGENT:
-        write_bytes(run / FIRST_AGENT, file.read_bytes())
+    if file is not None and file != run.first_agent:
+        write_bytes(run.first_agent, file.read_bytes())
 
 
-def keep_agent(run: Path, strategy: Strategy, space: SearchSpace) -> None:
+def keep_agent(run: RunFolder, strategy: Strategy, space: SearchSpace) -> None:
     """Write the trained agent into the run folder, where the strategy has one that other budgets can begin with."""
     if isinstance(strategy, DdpgMultiStrategy):
-        save_agent(run / AGENT, strategy.agent, space.steps)
+        save_agent(run.agent, strategy.agent, space.steps)

@@ -17,10 +17,10 @@ from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
+from amc_hw.runs.folder import RunFolder
 from amc_hw.trace.traced import TracedModel
 
 Progress = Callable[[int, int, str], None]
-TABLE = "table.json"
 
 
 def default_table(device: str, fingerprint: Fingerprint) -> Path:
@@ -53,7 +53,13 @@ def profile(
 
 
 def run_cost(
-    run: Path, device: Device, trained: TracedModel, model_name: str, table: Path | None, seed: int, progress: Progress
+    run: RunFolder,
+    device: Device,
+    trained: TracedModel,
+    model_name: str,
+    table: Path | None,
+    seed: int,
+    progress: Progress,
 ) -> tuple[Cost, GraphTemplate, float]:
     """Return the predicted latency of the run's network as a cost.
 
@@ -63,7 +69,7 @@ def run_cost(
     Returns:
         The cost in milliseconds, the network's operators, and the table's mean prediction error (a fraction).
     """
-    path = run / TABLE
+    path = run.table
     if path.exists():
         progress(0, 1, "converting the network")
         template, measured = template_for(device, trained), load_table(path)

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amc_hw.errors import RunFolderError, UsageError, WrongRunError
+from amc_hw.errors import UsageError, WrongRunError
 from amc_hw.policy import Metric
-from amc_hw.runs.files import make_folder, maker, read_json, write_json
+from amc_hw.runs.files import damaged, make_folder, read_json, write_json
+from amc_hw.runs.folder import RunFolder
 
-CONFIG = "config.json"
 DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 """The demonstration trains its own network; every other run brings a checkpoint."""
 
@@ -105,18 +105,18 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
         WrongRunError: the folder holds a run of something else.
         RunFolderError: the folder cannot be written.
     """
-    path = run / CONFIG
-    if path.exists():
+    folder = RunFolder(run)
+    if folder.config.exists():
         before = read_config(run).model_dump()
         fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
-        open_still = frozenset() if any(run.rglob("episodes.jsonl")) else _MAY_CHANGE_UNSEARCHED
+        open_still = frozenset() if folder.has_episodes() else _MAY_CHANGE_UNSEARCHED
         for key, now in config.model_dump().items():
             if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
                 raise WrongRunError(
                     f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another --run folder."
                 )
     make_folder(run)
-    write_json(path, config.model_dump())
+    write_json(folder.config, config.model_dump())
     return config
 
 
@@ -124,16 +124,14 @@ def read_config(run: Path) -> RunConfig:
     """Read a run's settings; raise WrongRunError where there are none, RunFolderError where they are damaged."""
     if not run.is_dir():
         raise WrongRunError(f"the run folder {run} does not exist; make one with: amc-hw search --run {run} ...")
-    if not (run / CONFIG).exists() and (within := sorted(run.glob(f"*/{CONFIG}"))):
+    path = RunFolder(run).config
+    if not path.exists() and (within := sorted(run.glob(f"*/{path.name}"))):
         raise WrongRunError(f"{run} is a folder of runs; name one of them, for example {within[0].parent}.")
-    document = read_json(run / CONFIG)
+    document = read_json(path)
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
-        fault = error.errors()[0]["msg"]
-        raise RunFolderError(
-            f"{run / CONFIG} is damaged ({fault}); delete it and make it again with: {maker(run / CONFIG)}"
-        ) from error
+        raise damaged(path, error.errors()[0]["msg"]) from error
 
 
 def library_versions() -> dict[str, str]:

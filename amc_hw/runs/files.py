@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from amc_hw.errors import RunFolderError, WrongRunError
-
-_WRITTEN_BY = {
-    **dict.fromkeys(("finetune.json", "benchmark.json", "summary.json"), "compress"),
-    "model.pt": "finetune",
-}
-"""The command that writes a file of a run folder; all others are written by search."""
+from amc_hw.runs.names import maker
 
 
 @contextmanager
@@ -90,12 +85,27 @@ def read_json(path: Path) -> Any:
             f"cannot read {path}: {error.strerror or error}; move it away and make it again with: {maker(path)}"
         ) from error
     except ValueError as error:
-        raise RunFolderError(f"{path} is damaged ({error}); delete it and make it again with: {maker(path)}") from error
+        raise damaged(path, str(error)) from error
 
 
-def maker(path: Path) -> str:
-    """Return the command that writes a file of a run folder."""
-    return f"amc-hw {_WRITTEN_BY.get(path.name, 'search')} --run {path.parent} ..."
+def damaged(path: Path, reason: str, field: str = "", line: int | None = None) -> RunFolderError:
+    """Return the error of a file that does not hold what it should, with the cure.
+
+    Args:
+        path: the file.
+        reason: what is wrong.
+        field: the place in the document, or in the line.
+        line: counted from 1; None where the file is one document.
+    """
+    place = [part for part in (f"line {line}" if line else "", field) if part]
+    if line is None:
+        cure = f"delete it and make it again with: {maker(path)}"
+    else:
+        cure = (
+            "delete that line and all lines after it: the command that searched goes on from there; or choose another "
+            "run folder."
+        )
+    return RunFolderError(f"{path} is damaged ({': '.join(['.'.join(place), reason] if place else [reason])}); {cure}")
 
 
 def append_line(path: Path, document: Any) -> None:
@@ -108,8 +118,16 @@ def append_line(path: Path, document: Any) -> None:
             os.fsync(file.fileno())
 
 
-def read_lines(path: Path) -> list[Any]:
-    """Read the JSON lines of a file; a last line cut short by a kill is removed from the file, too."""
+def read_lines(path: Path, *, mend: bool = True) -> list[Any]:
+    """Read the JSON lines of a file, none where it is missing; a last line cut short by a kill is left out.
+
+    Args:
+        path: the file.
+        mend: remove what is left of that line from the file, too.
+
+    Raises:
+        RunFolderError: the file cannot be read, or a line is damaged.
+    """
     if not path.exists():
         return []
     try:
@@ -120,14 +138,11 @@ def read_lines(path: Path) -> list[Any]:
         ) from error
     whole = content[: content.rfind(b"\n") + 1]
     documents = []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
             documents.append(json.loads(line))
         except ValueError as error:
-            raise RunFolderError(
-                f"line {number} of {path} is damaged ({error}); delete it and all lines after it: the same command "
-                "goes on from there."
-            ) from error
-    if whole != content:
+            raise damaged(path, str(error), line=number) from error
+    if mend and whole != content:
         write_bytes(path, whole)
     return documents

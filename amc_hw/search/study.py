@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from amc_hw.budget.cost import Cost
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.policy import Policy
-from amc_hw.runs.files import append_line, read_lines
+from amc_hw.runs.record_files import EpisodeLog
+from amc_hw.runs.records import Episode, Facts
 from amc_hw.search.rewards import Reward
 from amc_hw.search.strategy import Result, Strategy
 
@@ -24,8 +24,6 @@ LEAST_REWARD = -1.0
 BEST_REWARD = 0.0
 """Of a policy without any error, under every reward."""
 
-FORMAT = 1  # 1: a first line with the settings, then one line per episode
-
 
 @dataclass(frozen=True)
 class Score:
@@ -33,29 +31,6 @@ class Score:
 
     accuracy: float
     images: int | None = None
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One scored policy: a line of ``episodes.jsonl``.
-
-    Attributes:
-        number: counts from 0.
-        policy: channels kept for every group.
-        accuracy: on the search split, 0..1.
-        reward: what the strategy was told.
-        cost: in the unit of the budget's metric.
-        metrics: further costs by name.
-        seconds: from asking for the policy to its score.
-    """
-
-    number: int
-    policy: Policy
-    accuracy: float
-    reward: float
-    cost: float
-    metrics: Mapping[str, float]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -74,7 +49,7 @@ class StudyResult:
         """Return the best episodes with ``count`` different policies (fewer where there are not so many)."""
         distinct: dict[tuple[tuple[str, int], ...], Episode] = {}
         for episode in sorted(self.episodes, key=lambda episode: -episode.reward):
-            distinct.setdefault(_key(episode.policy), episode)
+            distinct.setdefault(_key(episode.channels), episode)
         return tuple(distinct.values())[:count]
 
 
@@ -120,7 +95,8 @@ def run_study(
     """
     if episodes < 1:
         raise UsageError(f"a search of {episodes} episodes finds nothing; ask for at least 1.")
-    recorded = _read(log_path, settings)
+    log = EpisodeLog(log_path)
+    recorded = _read(log, settings)
     done: list[Episode] = []
     scores: dict[tuple[tuple[str, int], ...], Score] = {}
     total, repeats = max(episodes, len(recorded)), 0
@@ -130,7 +106,7 @@ def run_study(
         new = _key(policy) not in scores
         if number < len(recorded):
             episode = recorded[number]
-            same = (episode.number, _key(episode.policy)) == (number, _key(policy))
+            same = (episode.episode, _key(episode.channels)) == (number, _key(policy))
             if not (same and math.isclose(episode.cost, cost(policy), rel_tol=1e-9)):
                 raise RunFolderError(
                     f"episode {number} of {log_path} is not what this search does (the log was made with another "
@@ -142,8 +118,8 @@ def run_study(
             value = cost(policy)
             used = 0.0 if load is None else load(policy)
             episode = Episode(
-                number=number,
-                policy=dict(policy),
+                episode=number,
+                channels=dict(policy),
                 accuracy=accuracy,
                 reward=reward(accuracy, value, cost.metric) if used <= 1 else LEAST_REWARD - used,
                 cost=value,
@@ -151,7 +127,7 @@ def run_study(
                 | ({} if score.images is None else {"images": score.images}),
                 seconds=time.perf_counter() - started,
             )
-            append_line(log_path, _to_line(episode))
+            log.append(episode)
         strategy.tell(policy, Result(episode.accuracy, episode.reward, episode.cost))
         images = episode.metrics.get("images")
         scores[_key(policy)] = Score(episode.accuracy, None if images is None else int(images))
@@ -160,7 +136,7 @@ def run_study(
         done.append(episode)
         if progress is not None:
             progress(number + 1, total, StudyResult(tuple(done)))
-        if enough is not None and len({_key(each.policy) for each in done if each.reward >= BEST_REWARD}) >= enough:
+        if enough is not None and len({_key(each.channels) for each in done if each.reward >= BEST_REWARD}) >= enough:
             return StudyResult(tuple(done), "no policy can score better")
         repeats = 0 if new else repeats + 1
         if settled is not None and repeats >= settled:
@@ -170,78 +146,28 @@ def run_study(
 
 def read_study(log_path: Path) -> StudyResult:
     """Read a study's log; raise RunFolderError where it is missing, empty, damaged or of another format."""
-    lines = read_lines(log_path)
-    episodes = _episodes(log_path, lines) if lines else []
+    _, episodes = EpisodeLog(log_path).read()
     if not episodes:
         raise RunFolderError(f"{log_path} holds no episode; run the search first.")
     return StudyResult(tuple(episodes))
 
 
-def _read(log_path: Path, settings: Mapping[str, Any]) -> list[Episode]:
+def _read(log: EpisodeLog, settings: Mapping[str, Any]) -> list[Episode]:
     """Return the episodes of a log made with ``settings``; start the log where there is none."""
-    wanted = json.loads(json.dumps(settings))
-    lines = read_lines(log_path)
-    if not lines:
-        append_line(log_path, {"format": FORMAT, "settings": wanted})
+    wanted: Facts = json.loads(json.dumps(settings))
+    header, episodes = log.read()
+    if header is None:
+        log.begin(wanted)
         return []
-    episodes = _episodes(log_path, lines)
-    found = lines[0]["settings"]
     missing = "nothing"
-    for key in {**found, **wanted}:
-        there, here = found.get(key, missing), wanted.get(key, missing)
+    for key in {**header.settings, **wanted}:
+        there, here = header.settings.get(key, missing), wanted.get(key, missing)
         if there != here:
             raise RunFolderError(
-                f"{log_path} was made with other settings ({key}: {there} there, {here} now); "
+                f"{log.path} was made with other settings ({key}: {there} there, {here} now); "
                 "choose another run folder."
             )
     return episodes
-
-
-def _episodes(log_path: Path, lines: list[Any]) -> list[Episode]:
-    """Check the first line and turn the others into episodes."""
-    with _damage_named(log_path):
-        if lines[0]["format"] != FORMAT:
-            raise RunFolderError(
-                f"{log_path} has format {lines[0]['format']}, and this version reads format {FORMAT}; "
-                "choose another run folder."
-            )
-        dict(lines[0]["settings"])
-        return [_from_line(dict(line)) for line in lines[1:]]
-
-
-@contextmanager
-def _damage_named(log_path: Path) -> Iterator[None]:
-    """Turn a line without the right keys into one sentence."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunFolderError(
-            f"{log_path} is no log of a search; move it away to search anew, or choose another run folder."
-        ) from error
-
-
-def _to_line(episode: Episode) -> dict[str, Any]:
-    return {
-        "episode": episode.number,
-        "channels": episode.policy,
-        "accuracy": episode.accuracy,
-        "reward": episode.reward,
-        "cost": episode.cost,
-        **episode.metrics,
-        "seconds": episode.seconds,
-    }
-
-
-def _from_line(line: dict[str, Any]) -> Episode:
-    return Episode(
-        number=int(line.pop("episode")),
-        policy={str(group): int(channels) for group, channels in line.pop("channels").items()},
-        accuracy=float(line.pop("accuracy")),
-        reward=float(line.pop("reward")),
-        cost=float(line.pop("cost")),
-        seconds=float(line.pop("seconds")),
-        metrics={name: float(value) for name, value in line.items()},
-    )
 
 
 def _score(answer: float | Score) -> Score:

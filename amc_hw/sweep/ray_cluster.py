@@ -19,7 +19,8 @@ from amc_hw.devices.computers.names import KINDS, SSH
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
-from amc_hw.sweep.jobs import GRACE_S, LOG, last_line, run_all
+from amc_hw.runs.folder import RunFolder
+from amc_hw.sweep.jobs import GRACE_S, last_line, run_all
 
 Progress = Callable[[int, int, str], None]
 
@@ -135,7 +136,7 @@ def _failure(ray: Any, ref: Any) -> str:
 
 
 def _last_line(run: Path) -> str:
-    return last_line(run) if (run / LOG).exists() else ""
+    return last_line(run) if RunFolder(run).shown.exists() else ""
 
 
 def _needs(nodes: list[dict[str, Any]], device: str, cluster: Cluster, jobs: int) -> tuple[dict[str, Any], str]:

@@ -10,6 +10,7 @@ from commands import TINY
 
 from amc_hw.pipeline.compress import PROOFS, begin, compress_trained
 from amc_hw.runs.config import make_config
+from amc_hw.runs.folder import RunFolder
 
 pytest.importorskip("litert_torch")
 from simulated_device import SimulatedDevice
@@ -48,8 +49,9 @@ def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
     config = make_config(
         model=TINY, checkpoint=str(checkpoint), data="digits", budget="0.6x", strategy="uniform", episodes=1, epochs=1
     )
-    trained = begin(run, config, silent)
-    return compress_trained(run, config, trained, device, lambda model: 0.5, silent)
+    folder = RunFolder(run)
+    trained = begin(folder, config, silent)
+    return compress_trained(folder, config, trained, device, lambda model: 0.5, silent).document()
 
 
 def used(summary: dict) -> float:
