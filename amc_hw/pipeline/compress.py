@@ -159,7 +159,7 @@ def search_and_verify(
         verified = verify(run, trained, found, ranked, device, score, progress)
         told = doubts(found, verified.chosen, load_table(run.table).notes)
     told += under_floor(verified.chosen, config.accuracy_floor)
-    run.invalidate_after_search()
+    run.invalidate_after_search((*FORMATS, finish.PROGRAM))
     save_checkpoint(verified.model, run.pruned)
     run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, told))
     return costs

@@ -35,6 +35,8 @@ from amc_hw.training.loop import History, evaluate, recovery_settings, train
 Progress = Callable[[int, int, str], None]
 
 EVALUATION_BATCH = 50
+PROGRAM = "pt2"
+"""Ending of PyTorch's exported programs, which no device runs."""
 
 
 def restore(run: RunFolder, trained: TrainedModel, weights: Path) -> nn.Module:
@@ -121,7 +123,7 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
         export_file(model, example, path)
         return path
     if format_name == "torch":
-        path = run.model("pt2")
+        path = run.model(PROGRAM)
         program = torch.export.export(model, (example,))
         torch.export.save(program, path)
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,8 +161,12 @@ class RunFolder:
         """Tell whether a policy was scored, in this round or in an earlier one."""
         return any(self.path.rglob(names.EPISODES))
 
-    def invalidate_after_search(self) -> None:
-        """Delete what was made of an earlier policy: its fine-tuning, exported files, benchmark and summary."""
+    def invalidate_after_search(self, formats: Iterable[str]) -> None:
+        """Delete what was made of an earlier policy: its fine-tuning, exported files, benchmark and summary.
+
+        Args:
+            formats: that the network may have been exported to.
+        """
         made = [self.finetuned, self.finetune.path, self.summary.path, self.benchmark.path]
-        for stale in [*made, *self.path.glob(names.FINETUNE_STATES), *self.path.glob(f"{names.MODEL}.*")]:
+        for stale in [*made, *self.path.glob(names.FINETUNE_STATES), *map(self.model, formats)]:
             stale.unlink(missing_ok=True)

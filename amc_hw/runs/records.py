@@ -6,12 +6,12 @@ has its default, and one that this version does not know is passed over. So old 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WrapValidator, model_validator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
-FORMAT = 1
+FORMAT: Final = 1
 
 
 def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypedDict
 
 from amc_hw.devices.computers.machines import ISOLATED
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
 from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import Facts
 
 Progress = Callable[[int, int, str], None]
 
@@ -25,6 +26,14 @@ GRACE_S = 15.0
 """What a run has for letting its device go; it cannot lose more than the episode or the epoch under way."""
 
 _TAIL = 4096
+
+
+class Order(TypedDict):
+    """What a run's process is told in a line; ``config`` is a `RunConfig` as it stands in its file."""
+
+    run: str
+    compute: str
+    config: Facts
 
 
 @dataclass
@@ -88,7 +97,7 @@ def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
         )
     child = _Child(run, process, shown)
     try:
-        order = {"run": str(run), "compute": compute, "config": config.model_dump()}
+        order = Order(run=str(run), compute=compute, config=config.model_dump())
         _stdin(child).write(json.dumps(order).encode() + b"\n")
         _stdin(child).flush()
     except BrokenPipeError:  # it is gone already; its log says why

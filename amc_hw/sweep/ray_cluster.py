@@ -8,11 +8,11 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from amc_hw.devices.android.names import KIND as ANDROID
 from amc_hw.devices.computers.names import KINDS, SSH
@@ -32,6 +32,13 @@ SEEN_S = 15.0
 """What a shared file system has for showing on one machine what another one wrote."""
 CONNECT_S = 5.0
 _CLIENT = "ray://"
+
+
+class _Node(TypedDict):
+    """What Ray tells of a node; ``Resources`` are amounts by name."""
+
+    Alive: bool
+    Resources: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def _last_line(run: Path) -> str:
     return last_line(run) if RunFolder(run).shown.exists() else ""
 
 
-def _needs(nodes: list[dict[str, Any]], device: str, cluster: Cluster, jobs: int) -> tuple[dict[str, Any], str]:
+def _needs(nodes: Sequence[_Node], device: str, cluster: Cluster, jobs: int) -> tuple[dict[str, object], str]:
     """Return what a run asks of its node, and where it computes; what no node has would be waited for for ever."""
     if cluster.compute not in (None, "cpu", "cuda"):
         raise UsageError(f"Ray chooses a run's GPU: with --ray, --compute takes cpu or cuda, not '{cluster.compute}'.")
@@ -176,7 +183,7 @@ def _connected(address: str) -> Iterator[Any]:
         raise UsageError(MISSING) from error
     if address not in (LOCAL, AUTO):
         _require_answer(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options["include_dashboard"] = False

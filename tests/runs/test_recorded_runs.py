@@ -114,12 +114,12 @@ def test_it_is_gone_on_with(finished: RunFolder, tmp_path: Path) -> None:
 
 def test_a_later_search_makes_what_followed_an_earlier_one_invalid(finished: RunFolder) -> None:
     exported = [finished.finetuned, finished.model("tflite"), finished.model("pt2"), finished.finetune_state(20)]
-    kept = [finished.original("tflite"), finished.pruned, finished.baseline]
+    kept = [finished.original("tflite"), finished.pruned, finished.baseline, finished.path / "model.py"]
     for file in (*exported, *kept):
         file.touch()
     stale = [*exported, *(file.path for file in (finished.finetune, finished.benchmark, finished.summary))]
     assert all(file.exists() for file in stale)
-    finished.invalidate_after_search()
+    finished.invalidate_after_search(["tflite", "pt2"])
     assert not any(file.exists() for file in stale)
     files = (finished.episodes, finished.shortlist, finished.misses, finished.policy)
     assert all(file.exists() for file in [*kept, *(file.path for file in files), finished.config])

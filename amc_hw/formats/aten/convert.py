@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 from zipfile import BadZipFile
@@ -63,7 +64,7 @@ def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     return pack(graph, weights)
 
 
-def pack(graph: dict[str, Any], weights: dict[str, Any]) -> bytes:
+def pack(graph: Mapping[str, object], weights: Mapping[str, Any]) -> bytes:
     """Return the file's bytes."""
     content = io.BytesIO()
     text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
@@ -71,7 +72,7 @@ def pack(graph: dict[str, Any], weights: dict[str, Any]) -> bytes:
     return content.getvalue()
 
 
-def _call(node: fx.Node) -> dict[str, Any]:
+def _call(node: fx.Node) -> dict[str, object]:
     """Describe a call: positional arguments, the operator's defaults put in where it was given names."""
     if not isinstance(node.target, torch._ops.OpOverload) or not isinstance(node.meta["val"], Tensor):
         raise UnsupportedModelError(f"the network calls {node.target}, which is no operator with one result.")
