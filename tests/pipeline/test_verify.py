@@ -18,14 +18,16 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError
 from amc_hw.formats.graph import GraphTemplate
+from amc_hw.pipeline.finish import share_found
 from amc_hw.pipeline.search import Search, under_floor
 from amc_hw.pipeline.shortlist import best_policies, few_images, fit
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.records import Candidate, Episode, Miss
+from amc_hw.runs.records import Candidate, ChosenPolicy, Episode, Miss
 from amc_hw.search.study import StudyResult
 from amc_hw.trace.traced import TracedModel
 
@@ -208,6 +210,14 @@ def test_policies_are_taken_to_be_as_much_slower_at_last_as_one_that_missed_was(
     at_last = 1.04 / found * second.chosen.measured_ms / (0.6 * second.chosen.original_ms)
     assert 0.95 <= at_last <= 1
     assert missed_policies(RunFolder(tmp_path)) == {tuple(first.chosen.channels.items()): miss}
+
+
+def test_a_policy_that_nobody_measured_is_taken_to_use_all_of_its_budget() -> None:
+    config = make_config(model="m", data="digits", budget="0.5x")
+    known = Candidate(channels={"g": 8}, score=0.9, predicted_ms=1.0, measured_ms=0.8, original_ms=2.0)
+    unknown = known.model_copy(update={"measured_ms": None})
+    assert share_found(config, ChosenPolicy(channels={"g": 8}, candidates=[known])) == pytest.approx(0.8)
+    assert share_found(config, ChosenPolicy(channels={"g": 8}, candidates=[unknown])) == 1
 
 
 def test_what_the_repeats_leave_in_doubt_counts_against_a_policy(
