@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import CheckpointError, DamagedCheckpointError, RunFolderError
-from amc_hw.runs.files import maker, write_bytes
+from amc_hw.runs.files import write_bytes
+from amc_hw.runs.names import maker
 
 _LISTED = 5
 

@@ -124,9 +124,7 @@ def compress_trained(
             _LOG.warning("%s", error)
             break
     predicted = costs.latency_ms(trained.network.original)
-    summary = finish.summarise(
-        run, config, trained, device, timings, predicted, read_study(run.episodes.path), progress
-    )
+    summary = finish.summarise(run, config, trained, device, timings, predicted, progress)
     write_report(run.path)
     return summary
 

@@ -20,6 +20,7 @@ from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
 from amc_hw.pipeline.search import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.policy import Policy
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import Protocol, benchmark, benchmark_record, write_logs
 from amc_hw.profiling.timing import Timing, share_doubt
@@ -29,7 +30,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import maker
 from amc_hw.runs.records import ChosenPolicy, Epoch, Finetune
 from amc_hw.runs.summaries import BudgetFigures, Figures, SearchFacts, Summary
-from amc_hw.search.study import StudyResult
+from amc_hw.search.study import read_study
 from amc_hw.training.loop import History, evaluate, recovery_settings, train
 
 Progress = Callable[[int, int, str], None]
@@ -202,24 +203,25 @@ def summarise(
     device: Device,
     timings: dict[str, Timing],
     predicted_original_ms: float,
-    study: StudyResult,
     progress: Progress,
 ) -> Summary:
     """Evaluate both files on the test set, once, and write summary.json.
 
     Without timings the summary is marked unverified, and a share of the original's latency is of its prediction.
     """
-    policy = run.policy.read()
-    test = trained.data.test
+    policy, test = run.policy.read(), trained.data.test
     original_file, file = run.original(device.format), run.model(device.format)
-    original = Figures(
-        accuracy=evaluate_file(original_file, test, progress),
-        latency_ms=timings["original"].latency_ms if timings else None,
-        macs=trained.network.macs(trained.network.original),
-        params=trained.network.params(trained.network.original),
-        size_bytes=original_file.stat().st_size,
-        predicted_ms=predicted_original_ms,
+    original = _figures(trained, trained.network.original, original_file, timings.get("original"), progress).model_copy(
+        update={"predicted_ms": predicted_original_ms}
     )
+    compressed = _figures(trained, policy.channels, file, timings.get("compressed"), progress).model_copy(
+        update={
+            "accuracy_before_finetune": evaluate(restore(run, trained, run.pruned), test, device=trained.compute),
+            "predicted_ms": policy.predicted_ms,
+            "channels": policy.channels,
+        }
+    )
+    episodes = read_study(run.episodes.path).episodes
     budget, *limits = (
         _allowed(budget, original.value(budget.metric) or predicted_original_ms) for budget in parse_budgets(config)
     )
@@ -230,20 +232,11 @@ def summarise(
         budget=budget,
         limits=limits,
         original=original,
-        compressed=Figures(
-            accuracy_before_finetune=evaluate(restore(run, trained, run.pruned), test, device=trained.compute),
-            accuracy=evaluate_file(file, test, progress),
-            latency_ms=timings["compressed"].latency_ms if timings else None,
-            macs=trained.network.macs(policy.channels),
-            params=trained.network.params(policy.channels),
-            size_bytes=file.stat().st_size,
-            predicted_ms=policy.predicted_ms,
-            channels=policy.channels,
-        ),
+        compressed=compressed,
         search=SearchFacts(
             strategy=config.strategy,
-            episodes=len(study.episodes),
-            seconds=sum(episode.seconds for episode in study.episodes),
+            episodes=len(episodes),
+            seconds=sum(episode.seconds for episode in episodes),
             seed=config.seed,
         ),
         artifacts={
@@ -256,3 +249,14 @@ def summarise(
     )
     run.summary.write(summary)
     return summary
+
+
+def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:
+    """Return what is known of a policy's network by its exported file and the last benchmark."""
+    return Figures(
+        accuracy=evaluate_file(file, trained.data.test, progress),
+        latency_ms=None if timing is None else timing.latency_ms,
+        macs=trained.network.macs(policy),
+        params=trained.network.params(policy),
+        size_bytes=file.stat().st_size,
+    )
