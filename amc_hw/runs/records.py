@@ -247,5 +247,5 @@ class Benchmark(FileRecord):
     """benchmark.json; ``device`` is a fingerprint, ``protocol`` says how often what ran."""
 
     device: Facts = {}
-    protocol: dict[str, Count] = {}
+    protocol: Facts = {}
     models: list[BenchmarkedModel] = []
