@@ -14,11 +14,12 @@ from amc_hw.data.names import require_data
 from amc_hw.errors import UsageError, unknown_name
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.compress import compress_trained, device_in_turn
-from amc_hw.pipeline.finish import best_weights, restore
+from amc_hw.pipeline.finish import restore
 from amc_hw.pipeline.settings import check_settings, table_of
 from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import make_config, user_settings
 from amc_hw.runs.file_lock import exclusive
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import find_compute
@@ -75,7 +76,7 @@ def compress(
     for name in settings:
         if name not in (known := user_settings().keys() - {"checkpoint"}):
             raise unknown_name("setting", name, known)
-    name, folder = data if isinstance(data, str) else data.name, Path(run)
+    name, folder = data if isinstance(data, str) else data.name, RunFolder(Path(run))
     told = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
     config = make_config(**settings, model=type(model).__name__, data=name)
     root = Path(config.data_root) if config.data_root else None
@@ -88,12 +89,12 @@ def compress(
             f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
             f"{tuple(loaded.image_size)}."
         )
-    with exclusive(folder, told), device_in_turn(config.device, told, table_of(config)) as (device, report):
+    with exclusive(folder.path, told), device_in_turn(config.device, told, table_of(config)) as (device, report):
         require_tables(device, table_of(config), folder)
         trained = begin(folder, config, report, place, (model, loaded))
         score = PartScorer(trained.data.search, place) if evaluate is None else _on_cpu(evaluate)
         summary = compress_trained(folder, config, trained, device, score, report)
-    return Compressed(restore(folder, trained, best_weights(folder)), summary, folder)
+    return Compressed(restore(folder, trained, folder.best_weights), summary.document(), folder.path)
 
 
 def _on_cpu(evaluate: Callable[[nn.Module], float]) -> Callable[[nn.Module], float]:

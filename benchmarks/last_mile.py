@@ -29,28 +29,30 @@ from amc_hw.pipeline.finish import doubt_of_share, share_used
 from amc_hw.pipeline.search import search
 from amc_hw.pipeline.shortlist import best_policies
 from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, make_trained_model
-from amc_hw.pipeline.verify import MISSES, WELL_USED, Miss, note_miss, verify
+from amc_hw.pipeline.verify import WELL_USED, verify
 from amc_hw.profiling.benchmark import Protocol, benchmark
-from amc_hw.profiling.deployed import MODEL, ORIGINAL, example_for, exported
+from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.profile import run_cost
 from amc_hw.runs.config import make_config
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
+from amc_hw.runs.records import Miss
 
 COLUMNS = ("budget", "seed", "measurements", "proofs", "predicted", "found", "proven", "doubt")
 
 
 def last_mile(
-    run: Path, device: Device, trained: TrainedModel, model: str, budget: str, seed: int
+    run: RunFolder, device: Device, trained: TrainedModel, model: str, budget: str, seed: int
 ) -> tuple[float, ...]:
     """Take a random policy to the device; return what `COLUMNS` names, without budget and seed."""
-    run.mkdir(parents=True, exist_ok=True)
+    run.path.mkdir(parents=True, exist_ok=True)
     latency, _, error = run_cost(run, device, trained, model, None, 0, SILENT)
     costs = network_costs(trained.network, latency, 0)
     config = make_config(model=model, data="", budget=budget, strategy="random", episodes=1, seed=seed)
     found = search(run, config, trained, costs, lambda model: 0.5, error, SILENT)
     ranked = best_policies(found, trained.decisions)[:1]
     target = found.budgets[0].target
-    (run / MISSES).unlink(missing_ok=True)
+    run.misses.path.unlink(missing_ok=True)
     for proof in range(1, PROOFS + 1):
         try:
             verified = verify(run, trained, found, ranked, device, lambda model: 0.5, SILENT)
@@ -58,18 +60,18 @@ def last_mile(
             if proof == 1:
                 raise
             break
-        chosen, file = verified.chosen, exported(run, MODEL, device.format)
+        chosen, file = verified.chosen, run.model(device.format)
         assert chosen.measured_ms is not None
         assert chosen.original_ms is not None
         found_share = chosen.measured_ms / target(chosen.original_ms)
         export(verified.model, example_for(device, trained), file)
-        files = {"original": exported(run, ORIGINAL, device.format), "compressed": file}
+        files = {"original": run.original(device.format), "compressed": file}
         timings = benchmark(device, files, Protocol(), SILENT)
         used = share_used(config, timings)
         doubt = doubt_of_share(config, timings)
         if used <= 1 or proof == PROOFS or doubt > TOO_BUSY:
             break
-        note_miss(run, chosen.channels, Miss(found_share, used))
+        run.misses.append(Miss(channels=chosen.channels, found=found_share, used=used))
     return (
         len(verified.candidates),
         proof,
@@ -99,7 +101,7 @@ def main() -> None:
     proven = []
     for budget in arguments.budgets.split(","):
         for seed in range(arguments.seeds):
-            run = arguments.out / f"{budget}-{seed}"
+            run = RunFolder(arguments.out / f"{budget}-{seed}")
             measurements, proofs, *shares = last_mile(run, device, trained, arguments.model, budget, seed)
             proven.append(shares[2])
             cells = [budget, str(seed), str(measurements), str(proofs), *(f"{share:.3f}" for share in shares)]

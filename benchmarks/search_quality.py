@@ -33,6 +33,7 @@ from amc_hw.pipeline.trained import load_model_and_data, make_trained_model
 from amc_hw.pipeline.verify import export_original, measure
 from amc_hw.policy import Policy
 from amc_hw.profiling.profile import run_cost
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import EarlyDropping, PartScorer
@@ -60,7 +61,7 @@ class Bench:
         if self.device is None:
             cost, budget = macs_cost(self.trained.network), parse_budget("macs", arguments.macs)
         else:
-            cost, *_ = run_cost(self.out, self.device, self.trained, arguments.model, None, 0, SILENT)
+            cost, *_ = run_cost(RunFolder(self.out), self.device, self.trained, arguments.model, None, 0, SILENT)
             budget = parse_budget("latency_ms", arguments.latency)
         self.limit = Limit(cost, budget.target(cost(self.trained.network.original)))
         self.space = SearchSpace(search_steps(self.trained), cost, self.limit.most)
@@ -88,7 +89,7 @@ class Bench:
 
     def row(self, name: str, seed: int, study: StudyResult) -> dict[str, float]:
         """Return what the best policy of a search is worth."""
-        started, policy = time.perf_counter(), study.best.policy
+        started, policy = time.perf_counter(), study.best.channels
         model = self.pruner.pruned(policy, thorough=True)
         test = evaluate(model, self.data.test)
         measured = (float("nan"),) * 2 if self.device is None else self._measured(policy)
@@ -109,15 +110,15 @@ class Bench:
     def _measured(self, policy: Policy) -> tuple[float, float]:
         """Return the milliseconds of a policy's network and of the original."""
         assert self.device is not None
-        export_original(self.out, self.trained, self.device, SILENT)
-        timings = measure(self.out, self.trained, self.pruner.pruned(policy), self.device)
+        export_original(RunFolder(self.out), self.trained, self.device, SILENT)
+        timings = measure(RunFolder(self.out), self.trained, self.pruner.pruned(policy), self.device)
         return timings["candidate"].latency_ms, timings["original"].latency_ms
 
 
 def seconds_until(study: StudyResult, space: SearchSpace, accuracy: float) -> float:
     """Return how long a search took until a policy within the budget was as accurate; infinity where none was."""
     good = [
-        number for number, each in enumerate(study.episodes) if each.accuracy >= accuracy and space.keeps(each.policy)
+        number for number, each in enumerate(study.episodes) if each.accuracy >= accuracy and space.keeps(each.channels)
     ]
     return sum(each.seconds for each in study.episodes[: good[0] + 1]) if good else float("inf")
 

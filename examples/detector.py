@@ -160,7 +160,7 @@ def compress(model: nn.Module, training: Scenes, held_out: Scenes, share: float,
         out / "episodes.jsonl",
         settings={"share": share, "episodes": episodes},
     )
-    return pruner.pruned(study.best.policy, thorough=True)
+    return pruner.pruned(study.best.channels, thorough=True)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,6 +81,24 @@ def test_a_missing_runtime_leaves_everything_else(missing: tuple[str, ...]) -> N
     hide = f"import importlib, sys\nsys.modules.update(dict.fromkeys({missing!r}))\n"
     load = f"for m in {modules!r}: importlib.import_module(m)\n"
     assert subprocess.run([sys.executable, "-c", hide + load], check=False).returncode == 0
+
+
+def literals(file: Path) -> Iterator[str]:
+    """Every text in a file but its docstrings."""
+    tree = ast.parse(file.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_the_names_of_a_runs_files_are_known_to_the_run_folder_alone() -> None:
+    names = ROOT / "amc_hw" / "runs" / "names.py"
+    of_files = {text for text in literals(names) if re.fullmatch(r"[a-z-]+\.[a-z]+", text)}
+    assert {"policy.json", "episodes.jsonl", "model.pt", "report.html", "log.txt"} <= of_files
+    for file in FILES:
+        if file != names:
+            assert not of_files & set(literals(file)), file
 
 
 def test_search_sees_no_device() -> None:

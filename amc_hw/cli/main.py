@@ -207,19 +207,21 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     from amc_hw.pipeline import finish
     from amc_hw.pipeline.compress import open_trained
     from amc_hw.runs.file_lock import exclusive
+    from amc_hw.runs.folder import RunFolder
     from amc_hw.training.compute import find_compute
     from amc_hw.training.loop import evaluate
 
     config, trained = open_trained(run, find_compute(compute))
+    folder = RunFolder(run)
     with progress_bar() as report, exclusive(run, report) if is_first_process() else nullcontext():
-        network = finish.finetune(run, trained, epochs, config.seed, report)
+        network = finish.finetune(folder, trained, epochs, config.seed, report)
     if not is_first_process():
         return
     accuracy = evaluate(network, trained.data.search, device=trained.compute)
     if json:
-        print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})
+        print_json({"weights": str(folder.finetuned), "search_accuracy": accuracy})
     else:
-        answer(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split, which was learned, too")
+        answer(f"{folder.finetuned}: {accuracy:.2%} of the search split, which was learned, too")
         say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")
 
 
@@ -234,9 +236,11 @@ def export(
     read_config(run)
     from amc_hw.pipeline import finish
     from amc_hw.pipeline.compress import open_trained
+    from amc_hw.runs.folder import RunFolder
 
     _, trained = open_trained(run)
-    path = finish.export(run, trained, format, finish.batch_of(run))
+    folder = RunFolder(run)
+    path = finish.export(folder, trained, format, finish.batch_of(folder))
     if json:
         print_json({"file": str(path), "bytes": path.stat().st_size})
     else:
@@ -278,9 +282,12 @@ def benchmark(
     """Time exported files on a device: 3 x (100 warm-up + 200 runs), more where these disagree."""
     from amc_hw.devices.registry import open_device, require_device_name
     from amc_hw.devices.turns import taking_turns
-    from amc_hw.profiling.benchmark import Protocol, require_files, write_benchmark, write_logs
+    from amc_hw.profiling.benchmark import Protocol, benchmark_record, require_files, write_logs
     from amc_hw.profiling.benchmark import benchmark as time_files
+    from amc_hw.runs.file_names import LOGS
     from amc_hw.runs.files import require_writable
+    from amc_hw.runs.record_files import RecordFile
+    from amc_hw.runs.records import Benchmark
 
     protocol = Protocol(warmup, runs, repeats)
     require_device_name(device)
@@ -292,13 +299,14 @@ def benchmark(
         with progress_bar() as report:
             timings = time_files(opened, {str(file): file for file in files}, protocol, taking_turns(opened, report))
         if out is not None:
-            write_benchmark(out, opened, protocol, timings)
+            RecordFile(out, Benchmark).write(benchmark_record(opened, protocol, timings))
+            write_logs(out.parent / LOGS, timings)
         elif logs := write_logs(Path("benchmark-logs") / time.strftime("%Y-%m-%d_%H-%M-%S"), timings):
             say(f"logs: {logs[0].parent}")
     finally:
         opened.close()
     if json:
-        print_json([timing.document() for timing in timings.values()])
+        print_json([timing.record().document() for timing in timings.values()])
         return
     rows = []
     for timing in timings.values():

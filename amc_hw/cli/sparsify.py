@@ -14,9 +14,10 @@ from amc_hw.runs.config import Settings, make_config
 def sparsify(run: Run, chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Set weights to zero until the others fit a size, and fine-tune (AMC's fine-grained pruning); not for latency."""
     from amc_hw.pipeline.settings import check_settings
+    from amc_hw.runs.folder import RunFolder
 
     config = make_config(**chosen, granularity="weights")
-    check_settings(run, config, compute)
+    check_settings(RunFolder(run), config, compute)
     from amc_hw.pipeline.sparsify import sparsify as sparsify_network
     from amc_hw.training.compute import find_compute
 
@@ -24,23 +25,23 @@ def sparsify(run: Run, chosen: Settings, compute: Compute = None, json: Json = F
     with progress_bar() as report:
         summary = sparsify_network(run, config, report, place)
     if json:
-        print_json(summary)
+        print_json(summary.document())
         return
-    before, after = summary["original"], summary["compressed"]
+    before, after = summary.original, summary.compressed
     rows = [
         (
-            f"Top-1 accuracy ({summary['test_images']} test images)",
-            f"{before['accuracy']:.2%}",
-            f"{after['accuracy']:.2%}",
+            f"Top-1 accuracy ({summary.test_images} test images)",
+            f"{before.accuracy:.2%}",
+            f"{after.accuracy:.2%}",
         ),
-        ("Parameters that are not zero", f"{before['nonzero_params']:,}", f"{after['nonzero_params']:,}"),
-        ("Their bytes", f"{before['nonzero_bytes']:,}", f"{after['nonzero_bytes']:,}"),
-        ("Bytes of the file", f"{before['size_bytes']:,}", f"{after['size_bytes']:,}"),
-        ("Bytes of the file, deflated", f"{before['deflated_bytes']:,}", f"{after['deflated_bytes']:,}"),
+        ("Parameters that are not zero", f"{before.nonzero_params:,}", f"{after.nonzero_params:,}"),
+        ("Their bytes", f"{before.nonzero_bytes:,}", f"{after.nonzero_bytes:,}"),
+        ("Bytes of the file", f"{before.size_bytes:,}", f"{after.size_bytes:,}"),
+        ("Bytes of the file, deflated", f"{before.deflated_bytes:,}", f"{after.deflated_bytes:,}"),
     ]
     print_table("", ("", "original", "sparse"), rows)
-    for number, each in enumerate(summary["rounds"], start=1):
-        found, tuned = each["search_accuracy_before_finetune"], each["search_accuracy"]
-        answer(f"round {number}, {each['budget']}: {found:.2%} of the search split, {tuned:.2%} after fine-tuning")
-    say(f"note: {summary['note']}")
-    answer(f"file: {run / summary['artifacts']['tflite']}")
+    for number, each in enumerate(summary.rounds, start=1):
+        found, tuned = each.search_accuracy_before_finetune, each.search_accuracy
+        answer(f"round {number}, {each.budget}: {found:.2%} of the search split, {tuned:.2%} after fine-tuning")
+    say(f"note: {summary.note}")
+    answer(f"file: {run / summary.artifacts['tflite']}")

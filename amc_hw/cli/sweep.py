@@ -29,13 +29,14 @@ def sweep(
 ) -> None:
     """Compress for several budgets and seeds; finished runs are not repeated."""
     from amc_hw.pipeline.settings import check_settings
+    from amc_hw.runs.folder import RunFolder
     from amc_hw.sweep.plan import plan_sweep, read_budgets
 
     base, budgets = read_budgets(chosen)
     for run, config in plan_sweep(out, base, budgets, seeds).items():
-        check_settings(run, config, compute)
+        check_settings(RunFolder(run), config, compute)
+    from amc_hw.runs.file_names import FRONT
     from amc_hw.sweep.ray_cluster import Cluster
-    from amc_hw.sweep.sweep import FRONT
     from amc_hw.sweep.sweep import sweep as run_sweep
     from amc_hw.training.compute import CPU, find_compute
 
@@ -53,7 +54,7 @@ def sweep(
                     "on_front": r.on_front,
                     "error": with_options(r.error),
                 }
-                | ({"compressed": r.summary["compressed"]} if r.summary else {})
+                | ({"compressed": r.summary.compressed.document()} if r.summary else {})
                 for r in rows
             ]
         )
@@ -61,11 +62,10 @@ def sweep(
         table_rows = []
         for row in rows:
             if row.summary is not None:
-                compressed = row.summary["compressed"]
-                latency_ms = compressed["latency_ms"]
-                shown = f"{latency_ms:.3f}" if latency_ms else f"{compressed['predicted_ms']:.3f} (predicted)"
+                made = row.summary.compressed
+                shown = f"{made.latency_ms:.3f}" if made.latency_ms else f"{made.predicted_ms:.3f} (predicted)"
                 front = "yes" if row.on_front else ""
-                table_rows.append((row.budget, str(row.seed), shown, f"{compressed['accuracy']:.2%}", front))
+                table_rows.append((row.budget, str(row.seed), shown, f"{made.accuracy:.2%}", front))
         if table_rows:
             print_table("", ("budget", "seed", "ms", "accuracy", "on the front"), table_rows)
             answer(f"front: {out / FRONT}")

@@ -13,7 +13,8 @@ from torch import nn
 from amc_hw.errors import CheckpointError, DamagedCheckpointError, RunFolderError
 from amc_hw.models.checkpoint_file import read_checkpoint
 from amc_hw.models.checkpoint_layout import Weights, find_weights
-from amc_hw.runs.files import maker, write_bytes
+from amc_hw.runs.file_names import maker
+from amc_hw.runs.files import write_bytes
 
 _LOG = logging.getLogger(__name__)
 

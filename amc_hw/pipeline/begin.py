@@ -12,15 +12,16 @@ from amc_hw.data.dataset import Data
 from amc_hw.errors import CheckpointError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.settings import check_settings
-from amc_hw.pipeline.trained import BASELINE, TrainedModel, load_model_and_data, trained_model_of
+from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, trained_model_of
 from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import demo_settings, train
 
 
 def begin(
-    run: Path,
+    run: RunFolder,
     config: RunConfig,
     progress: Progress,
     compute: torch.device = CPU,
@@ -46,10 +47,10 @@ def begin(
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
     trained = trained_model_of(config, model, data, compute)
-    baseline = run / BASELINE
+    baseline = run.baseline
     if own is not None and baseline.exists():
         _require_same(model, baseline)
-    open_run(run, config)
+    open_run(run.path, config)
     if not baseline.exists():
         if own is None and config.checkpoint is None:
             train(model, trained.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)
@@ -77,5 +78,5 @@ def _require_same(model: nn.Module, baseline: Path) -> None:
     if other:
         raise WrongRunError(
             f"{baseline.parent} is a run of this network with other weights ({other[0]} differs); choose another run= "
-            f"folder, or load its {BASELINE} into the network."
+            f"folder, or load its {baseline.name} into the network."
         )

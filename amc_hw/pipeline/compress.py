@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from amc_hw.devices.base import BusyError, Device
 from amc_hw.devices.table_only import open_or_predict
 from amc_hw.devices.turns import taking_turns
 from amc_hw.errors import BudgetError, UsageError, WrongRunError
-from amc_hw.formats.registry import load_file
+from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
@@ -30,19 +29,21 @@ from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.rounds import after_rounds, plan_rounds
-from amc_hw.pipeline.search import EPISODES, POLICY, read_policy, search, under_floor, write_policy
+from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import check_evaluation, table_of
 from amc_hw.pipeline.shortlist import shortlist
-from amc_hw.pipeline.trained import BASELINE, TrainedModel, load_model_and_data, trained_model_of
+from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, trained_model_of
 from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
-from amc_hw.pipeline.verify import Miss, doubts, misses, note_miss, verify
+from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.profiling.check import TableCheck, check_table, doubts_of_table
-from amc_hw.profiling.deployed import MODEL, all_exported
-from amc_hw.profiling.profile import TABLE, profile, require_tables, run_cost
+from amc_hw.profiling.profile import profile, require_tables, run_cost
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.file_lock import exclusive
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import ChosenPolicy, Miss
+from amc_hw.runs.summaries import Summary
 from amc_hw.search.scoring import PartScorer
 from amc_hw.search.study import read_study
 from amc_hw.trace.traced import trace_model
@@ -59,7 +60,7 @@ BUSY_POLL_S = 5.0
 """Between two looks whether a device that one program at a time may open is free; each look disturbs it."""
 
 
-def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
+def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> Summary:
     """Compress a network to its budget and prove it on the device.
 
     Args:
@@ -69,25 +70,26 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         compute: where to train, prune and score.
 
     Returns:
-        What summary.json holds.
+        What the run came to.
 
     Raises:
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
-        require_tables(device, table_of(config), run)
-        trained = begin(run, config, progress, compute)
-        return compress_trained(run, config, trained, device, PartScorer(trained.data.search, compute), progress)
+        folder = RunFolder(run)
+        require_tables(device, table_of(config), folder)
+        trained = begin(folder, config, progress, compute)
+        return compress_trained(folder, config, trained, device, PartScorer(trained.data.search, compute), progress)
 
 
 def compress_trained(
-    run: Path,
+    run: RunFolder,
     config: RunConfig,
     trained: TrainedModel,
     device: Device,
     score: Callable[[nn.Module], float],
     progress: Progress,
-) -> dict[str, Any]:
+) -> Summary:
     """Compress a network that is loaded already; see `compress`.
 
     Args:
@@ -99,7 +101,7 @@ def compress_trained(
         progress: is told how far the work is.
     """
 
-    def search_round(folder: Path, settings: RunConfig, trained: TrainedModel, progress: Progress) -> None:
+    def search_round(folder: RunFolder, settings: RunConfig, trained: TrainedModel, progress: Progress) -> None:
         search_and_verify(folder, settings, trained, device, score, progress)
 
     *earlier, _ = plan_rounds(run, config)
@@ -114,21 +116,21 @@ def compress_trained(
         if used <= 1 or proof == PROOFS or finish.doubt_of_share(config, timings) > TOO_BUSY:
             break
         _LOG.warning("the last benchmark is %.1f %% over the budget: making the network smaller", 100 * (used - 1))
-        chosen = read_policy(run)
-        note_miss(run, chosen["channels"], Miss(finish.share_found(config, chosen), used))
+        policy = run.policy.read()
+        run.misses.append(Miss(channels=policy.channels, found=finish.share_found(config, policy), used=used))
         try:
             search_and_verify(run, config, trained, device, score, progress)
         except BudgetError as error:  # what there is stays, and the report says that it misses
             _LOG.warning("%s", error)
             break
     predicted = costs.latency_ms(trained.network.original)
-    summary = finish.summarise(run, config, trained, device, timings, predicted, read_study(run / EPISODES), progress)
-    write_report(run)
+    summary = finish.summarise(run, config, trained, device, timings, predicted, progress)
+    write_report(run.path)
     return summary
 
 
 def search_and_verify(
-    run: Path,
+    run: RunFolder,
     config: RunConfig,
     trained: TrainedModel,
     device: Device,
@@ -156,37 +158,34 @@ def search_and_verify(
         told = cautions(run, trained, template)
     else:
         verified = verify(run, trained, found, ranked, device, score, progress)
-        table = load_table(run / TABLE)
+        table = load_table(run.table)
         told = outdated(table) or doubts(found, verified.chosen, table.notes)
     told = [*doubtful, *told, *under_floor(verified.chosen, config.accuracy_floor)]
-    for stale in (finish.FINETUNED, finish.FINETUNE, finish.SUMMARY, finish.BENCHMARK):
-        (run / stale).unlink(missing_ok=True)
-    for file in all_exported(run, MODEL):
-        file.unlink(missing_ok=True)
-    for state in run.glob("finetune-*.state"):
-        state.unlink()
-    save_checkpoint(verified.model, run / finish.PRUNED)
-    write_policy(run, trained, costs, verified.chosen, verified.candidates, config.episodes, told)
+    run.invalidate_after_search((*FORMATS, finish.PROGRAM))
+    save_checkpoint(verified.model, run.pruned)
+    run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, told))
     return costs
 
 
 def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, TrainedModel]:
     """Load the network of a run that has begun; raise WrongRunError where there is none."""
     config = read_config(run)
-    if not (run / BASELINE).exists():
-        raise WrongRunError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
+    baseline = RunFolder(run).baseline
+    if not baseline.exists():
+        raise WrongRunError(f"{run} has no {baseline.name}; run the search first: amc-hw search --run {run} ...")
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
-    load_own_checkpoint(model, run / BASELINE)
+    load_own_checkpoint(model, baseline)
     return config, trained_model_of(config, model, data, compute)
 
 
-def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
-    """Search a policy, verify it on the device, and return what policy.json holds; see `compress`."""
+def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> ChosenPolicy:
+    """Search a policy, verify it on the device, and return it; see `compress`."""
+    folder = RunFolder(run)
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
-        require_tables(device, table_of(config), run)
-        trained = begin(run, config, progress, compute)
-        search_and_verify(run, config, trained, device, PartScorer(trained.data.search, compute), progress)
-    return read_policy(run)
+        require_tables(device, table_of(config), folder)
+        trained = begin(folder, config, progress, compute)
+        search_and_verify(folder, config, trained, device, PartScorer(trained.data.search, compute), progress)
+    return folder.policy.read()
 
 
 def profile_model(
@@ -249,33 +248,33 @@ def evaluate_on_test(
     if run is not None:
         _, trained = open_trained(run)
         part = load_data(data, data_root).test if data else trained.data.test
-        for exported in all_exported(run, MODEL):
+        folder = RunFolder(run)
+        for exported in map(folder.model, FORMATS):
             if exported.exists():
                 return str(exported), finish.evaluate_file(exported, part, progress)
-        weights = finish.best_weights(run)
-        return str(run / weights), evaluate(finish.restore(run, trained, weights), part)
+        weights = folder.best_weights
+        return str(weights), evaluate(finish.restore(folder, trained, weights), part)
     if file is None or data is None:
         raise UsageError("name a file and its data set.")
     size = load_file(file).image_size
     return str(file), finish.evaluate_file(file, load_data(data, data_root, size[1] if size else None).test, progress)
 
 
-def _is_searched(run: Path, config: RunConfig) -> bool:
+def _is_searched(run: RunFolder, config: RunConfig) -> bool:
     """Tell whether the run has a verified policy from as many episodes as are asked for.
 
     Raises:
         RunFolderError: the log of its episodes is damaged; better now than after the benchmark.
     """
-    policy, weights, log = run / POLICY, run / finish.PRUNED, run / EPISODES
-    if not (policy.exists() and weights.exists() and log.exists()):
+    if not (run.policy.exists() and run.pruned.exists() and run.episodes.exists()):
         return False
-    read_study(log)
-    return bool(read_policy(run).get("episodes") == config.episodes)
+    read_study(run.episodes.path)
+    return run.policy.read().episodes == config.episodes
 
 
-def _has_missed(run: Path) -> bool:
+def _has_missed(run: RunFolder) -> bool:
     """Tell whether the last benchmark found the chosen policy over the budget."""
-    return tuple(read_policy(run)["channels"].items()) in misses(run)
+    return tuple(run.policy.read().channels.items()) in missed_policies(run)
 
 
 @contextlib.contextmanager

@@ -8,36 +8,34 @@ from pathlib import Path
 
 from amc_hw.budget.cost import Cost
 from amc_hw.policy import Policy
-from amc_hw.runs.files import readable_lines
+from amc_hw.runs.folder import RunFolder
 from amc_hw.search.study import StudyResult
 from amc_hw.training.loop import History
 
-FOLDER = "tensorboard"
 SEARCH, FINETUNE = "search", "finetune"
-"""Their folders there: each counts its own steps, and what is purged of one must leave the other."""
+"""The folders of the curves: each counts its own steps, and what is purged of one must leave the other."""
 
 Write = Callable[[int, Mapping[str, float], int], None]
 
 
 @contextmanager
-def episode_events(run: Path, log_path: Path, cost: Cost, original: Policy) -> Iterator[Callable[[StudyResult], None]]:
+def episode_events(run: RunFolder, cost: Cost, original: Policy) -> Iterator[Callable[[StudyResult], None]]:
     """Yield what writes the last episode of a study that goes on, one step each; it does nothing without TensorBoard.
 
     Written are ``reward``, ``best_reward``, ``accuracy`` (0..1), ``cost/latency_ms`` (or the metric that the budget is
     of), ``seconds``, and ``kept/GROUP``, the share of a group's channels.
 
     Args:
-        run: the run folder.
-        log_path: the study's log, before it is gone on with.
+        run: the run folder, before its study is gone on with.
         cost: the budget's.
         original: the original's channels.
     """
-    recorded = max(0, len(readable_lines(log_path)[0]) - 1)
-    with _writing(run / FOLDER / SEARCH) as write:
+    recorded = run.episodes.recorded()
+    with _writing(run.tensorboard / SEARCH) as write:
 
         def told(study: StudyResult) -> None:
             episode = study.episodes[-1]
-            kept = {f"kept/{group}": episode.policy[group] / channels for group, channels in original.items()}
+            kept = {f"kept/{group}": episode.channels[group] / channels for group, channels in original.items()}
             values = {
                 "reward": episode.reward,
                 "best_reward": study.best.reward,
@@ -45,13 +43,13 @@ def episode_events(run: Path, log_path: Path, cost: Cost, original: Policy) -> I
                 f"cost/{cost.metric}": episode.cost,
                 "seconds": episode.seconds,
             }
-            write(episode.number, values | kept, recorded)
+            write(episode.episode, values | kept, recorded)
 
         yield told
 
 
 @contextmanager
-def epoch_events(run: Path) -> Iterator[Callable[[History], None]]:
+def epoch_events(run: RunFolder) -> Iterator[Callable[[History], None]]:
     """Yield what writes the epochs of a training that goes on; it does nothing without TensorBoard.
 
     Written are ``train_loss`` and ``search_accuracy`` (0..1, on the search split); step 0 is the network as it came.
@@ -59,7 +57,7 @@ def epoch_events(run: Path) -> Iterator[Callable[[History], None]]:
     Args:
         run: the run folder.
     """
-    with _writing(run / FOLDER / FINETUNE) as write:
+    with _writing(run.tensorboard / FINETUNE) as write:
 
         def told(history: History) -> None:
             recorded = len(history.losses) + 1

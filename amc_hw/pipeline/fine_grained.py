@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
-from amc_hw.errors import RunFolderError
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import episode_events, epoch_events
-from amc_hw.pipeline.finish import FINETUNED
-from amc_hw.pipeline.search import EPISODES, layer_features
+from amc_hw.pipeline.search import layer_features
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.formulas import computed_from_own_weights
 from amc_hw.pruning.masks import PARTS, MagnitudePruner, kept_weights, part_choices, zeros_held
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.files import maker, read_json, write_json
+from amc_hw.runs.files import damaged
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import SparsePolicy
 from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import EarlyDropping, PartScorer
@@ -32,8 +31,6 @@ from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import StudyResult, run_study
 from amc_hw.trace.network import Layer
 from amc_hw.training.loop import recovery_settings, train
-
-POLICY = "sparsity.json"
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def nonzero_cost(trained: TrainedModel) -> Cost:
 
 
 def prune_round(
-    folder: Path, config: RunConfig, trained: TrainedModel, start: Sparse, limit: Limit, progress: Progress
+    folder: RunFolder, config: RunConfig, trained: TrainedModel, start: Sparse, limit: Limit, progress: Progress
 ) -> tuple[Sparse, Sparse]:
     """Search, prune and fine-tune, or go on where the folder says that this stopped; a finished round is loaded.
 
@@ -99,13 +96,13 @@ def prune_round(
         RunFolderError: a file of the round is damaged.
     """
     pruner = MagnitudePruner(start.model, start.parts)
-    if not (folder / POLICY).exists():
-        policy = _search(folder, config, trained, start, pruner, limit, progress)
-        write_json(folder / POLICY, {"format": 1, "parts_of": PARTS, "parts": policy, "limit_bytes": limit.most})
-    parts = _read_parts(folder / POLICY, start.parts)
+    if not folder.sparsity.exists():
+        found = _search(folder, config, trained, start, pruner, limit, progress)
+        folder.sparsity.write(SparsePolicy(parts_of=PARTS, parts=found, limit_bytes=limit.most))
+    parts = _read_parts(folder, start.parts)
     pruned, model = pruner.pruned(parts), pruner.pruned(parts)
-    if (folder / FINETUNED).exists():
-        load_own_checkpoint(model, folder / FINETUNED)
+    if folder.finetuned.exists():
+        load_own_checkpoint(model, folder.finetuned)
         return Sparse(pruned, parts), Sparse(model, parts)
     with zeros_held(model, parts), epoch_events(folder) as write_events:
         train(
@@ -117,31 +114,23 @@ def prune_round(
             teacher=trained.model,
             device=trained.compute,
             progress=progress,
-            state_path=folder / "finetune.state",
+            state_path=folder.finetune_state(),
             epochs_told=write_events,
         )
-    save_checkpoint(model, folder / FINETUNED)
+    save_checkpoint(model, folder.finetuned)
     return Sparse(pruned, parts), Sparse(model, parts)
 
 
-def _read_parts(path: Path, start: Policy) -> dict[str, int]:
+def _read_parts(folder: RunFolder, start: Policy) -> dict[str, int]:
     """Return the policy of a round, of layers that keep no more than at its start; or raise RunFolderError."""
-    document = read_json(path)
-    parts = document.get("parts") if isinstance(document, dict) else None
-    if not (
-        isinstance(parts, dict)
-        and parts.keys() == start.keys()
-        and all(isinstance(kept, int) and 0 <= kept <= start[layer] for layer, kept in parts.items())
-    ):
-        raise RunFolderError(
-            f"{path} is damaged (it has no parts of this network's layers); delete it and make it again with: "
-            f"{maker(path)}"
-        )
+    parts = folder.sparsity.read().parts
+    if parts.keys() != start.keys() or any(kept > start[layer] for layer, kept in parts.items()):
+        raise damaged(folder.sparsity.path, "it has no parts of this network's layers")
     return {layer: parts[layer] for layer in start}
 
 
 def _search(
-    folder: Path,
+    folder: RunFolder,
     config: RunConfig,
     trained: TrainedModel,
     start: Sparse,
@@ -155,7 +144,7 @@ def _search(
     scorer = PartScorer(trained.data.search, trained.compute)
     scoring = EarlyDropping(scorer, space, pruner.pruned, start.model, 1, progress)
     importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
-    with episode_events(folder, folder / EPISODES, limit.cost, space.original) as write_events:
+    with episode_events(folder, limit.cost, space.original) as write_events:
 
         def told(done: int, total: int, study: StudyResult) -> None:
             write_events(study)
@@ -167,7 +156,7 @@ def _search(
             scoring,
             find_reward("resource"),
             config.episodes,
-            folder / EPISODES,
+            folder.episodes.path,
             settings={
                 "strategy": config.strategy,
                 "seed": config.seed,
@@ -181,7 +170,7 @@ def _search(
             recall=scoring.recall,
             progress=told,
         )
-    fitting = (episode.policy for episode in study.top(len(study.episodes)) if space.keeps(episode.policy))
+    fitting = (episode.channels for episode in study.top(len(study.episodes)) if space.keeps(episode.channels))
     return fit(next(fitting), space.choices, (limit,))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,43 +18,44 @@ from amc_hw.formats.registry import export as export_file
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
-from amc_hw.pipeline.search import chosen_candidate, read_policy
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.policy import Policy
 from amc_hw.processes import is_first_process
-from amc_hw.profiling.benchmark import Protocol, benchmark, write_benchmark
-from amc_hw.profiling.deployed import MODEL, ORIGINAL, exported
-from amc_hw.profiling.profile import TABLE
+from amc_hw.profiling.benchmark import Protocol, benchmark, benchmark_record, write_logs
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.files import maker, read_json, write_json
+from amc_hw.runs.file_names import maker
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.search.study import StudyResult
+from amc_hw.runs.records import ChosenPolicy, Epoch, Finetune
+from amc_hw.runs.summaries import BudgetFigures, Figures, SearchFacts, Summary
+from amc_hw.search.study import read_study
 from amc_hw.training.loop import History, digest, evaluate, recovery_settings, train
 
-PRUNED, FINETUNED = "pruned.pt", "model.pt"
-SUMMARY, BENCHMARK, FINETUNE = "summary.json", "benchmark.json", "finetune.json"
 EVALUATION_BATCH = 50
+PROGRAM = "pt2"
+"""Ending of PyTorch's exported programs, which no device runs."""
 
 
-def restore(run: Path, trained: TrainedModel, weights: str) -> nn.Module:
+def restore(run: RunFolder, trained: TrainedModel, weights: Path) -> nn.Module:
     """Rebuild the run's compressed network with the weights of one of its files.
 
     Raises:
         WrongRunError: the run has no policy or no such weights yet.
         RunFolderError: one of these files is damaged.
     """
-    policy = read_policy(run)["channels"]
-    if not (run / weights).exists():
-        raise WrongRunError(f"{run / weights} is missing; make it with: {maker(run / weights)}")
+    policy = run.policy.read().channels
+    if not weights.exists():
+        raise WrongRunError(f"{weights} is missing; make it with: {maker(weights)}")
     model = shrink(trained.model, trained.network, {group: range(count) for group, count in policy.items()})
-    load_own_checkpoint(model, run / weights)
+    load_own_checkpoint(model, weights)
     return model.eval()
 
 
 def finetune(
-    run: Path, trained: TrainedModel, epochs: int, seed: int, progress: Progress, *, learn_search: bool = True
+    run: RunFolder, trained: TrainedModel, epochs: int, seed: int, progress: Progress, *, learn_search: bool = True
 ) -> nn.Module:
     """Fine-tune the pruned network of a run, or go on where that stopped; the weights are kept as model.pt.
 
@@ -67,7 +67,7 @@ def finetune(
         progress: is told how far the work is.
         learn_search: learn the search split, too, as may be done after the last search.
     """
-    model = restore(run, trained, PRUNED)
+    model = restore(run, trained, run.pruned)
     data = trained.data.with_search_learned() if learn_search else trained.data
     if epochs and _is_finetuned(run, model, epochs, learn_search):
         return model
@@ -83,74 +83,64 @@ def finetune(
                 teacher=trained.model,
                 device=trained.compute,
                 progress=progress,
-                state_path=run / f"finetune-{epochs}.state",
+                state_path=run.finetune_state(epochs),
                 epochs_told=write_events,
             )
     if is_first_process():
         if history is not None:
-            write_json(run / FINETUNE, _document(history, learn_search, digest(model)))
-        save_checkpoint(model, run / FINETUNED)
+            run.finetune.write(_record(history, learn_search, digest(model)))
+        save_checkpoint(model, run.finetuned)
     return model
 
 
-def _is_finetuned(run: Path, model: nn.Module, epochs: int, learn_search: bool) -> bool:
+def _is_finetuned(run: RunFolder, model: nn.Module, epochs: int, learn_search: bool) -> bool:
     """Tell whether finetune.json and model.pt are of the same, finished fine-tuning, and load these weights then."""
     pruned = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     try:
-        document = read_json(run / FINETUNE)
-        load_own_checkpoint(model, run / FINETUNED)
-        if (
-            document["weights"] == digest(model)
-            and len(document["epochs"]) == epochs
-            and document["search_split_learned"] == learn_search
-        ):
+        known = run.finetune.read()
+        load_own_checkpoint(model, run.finetuned)
+        if (known.weights, len(known.epochs), known.search_split_learned) == (digest(model), epochs, learn_search):
             return True
-    except (RunFolderError, CheckpointError, KeyError, TypeError):  # it goes on from its state then
+    except (RunFolderError, CheckpointError):  # it goes on from its state then
         pass
     model.load_state_dict(pruned)
     return False
 
 
-def _document(history: History, search_learned: bool, weights: str) -> dict[str, Any]:
+def _record(history: History, search_learned: bool, weights: str) -> Finetune:
     """Return what finetune.json holds."""
-    return {
-        "format": 1,
-        "weights": weights,
-        "search_split_learned": search_learned,
-        "start_accuracy": history.start_accuracy,
-        "epochs": [
-            {"epoch": epoch + 1, "train_loss": loss, "search_accuracy": accuracy}
-            for epoch, (loss, accuracy) in enumerate(zip(history.losses, history.accuracies, strict=True))
+    curves = zip(history.losses, history.accuracies, strict=True)
+    return Finetune(
+        weights=weights,
+        search_split_learned=search_learned,
+        start_accuracy=history.start_accuracy,
+        epochs=[
+            Epoch(epoch=epoch, train_loss=loss, search_accuracy=accuracy)
+            for epoch, (loss, accuracy) in enumerate(curves, start=1)
         ],
-    }
+    )
 
 
-def best_weights(run: Path) -> str:
-    """Return the name of the run's furthest weights: fine-tuned, or only pruned."""
-    return FINETUNED if (run / FINETUNED).exists() else PRUNED
-
-
-def batch_of(run: Path) -> int:
+def batch_of(run: RunFolder) -> int:
     """Return the batch size of the device that a run was made for."""
-    table = run / TABLE
-    return load_table(table).fingerprint.batch_size if table.exists() else 1
+    return load_table(run.table).fingerprint.batch_size if run.table.exists() else 1
 
 
-def export(run: Path, trained: TrainedModel, format_name: str, batch_size: int = 1) -> Path:
+def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1) -> Path:
     """Write the run's network as ``tflite``, ``onnx`` or as a ``torch`` exported program.
 
     Raises:
         UsageError: an unknown format.
         UnsupportedModelError: the network cannot be converted.
     """
-    model = restore(run, trained, best_weights(run))
+    model = restore(run, trained, run.best_weights)
     example = trained.example.expand(batch_size, -1, -1, -1)
     if format_name in FORMATS:
-        path = run / f"{MODEL}.{format_name}"
+        path = run.model(format_name)
         export_file(model, example, path)
         return path
     if format_name == "torch":
-        path = run / f"{MODEL}.pt2"
+        path = run.model(PROGRAM)
         program = torch.export.export(model, (example,))
         torch.export.save(program, path)
         return path
@@ -184,11 +174,12 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
     return correct / len(part)
 
 
-def benchmark_run(run: Path, device: Device, progress: Progress) -> dict[str, Timing]:
+def benchmark_run(run: RunFolder, device: Device, progress: Progress) -> dict[str, Timing]:
     """Benchmark the compressed file beside the original and keep every sample."""
-    files = {"original": exported(run, ORIGINAL, device.format), "compressed": exported(run, MODEL, device.format)}
+    files = {"original": run.original(device.format), "compressed": run.model(device.format)}
     timings = benchmark(device, files, Protocol(), progress)
-    write_benchmark(run / BENCHMARK, device, Protocol(), timings)
+    run.benchmark.write(benchmark_record(device, Protocol(), timings))
+    write_logs(run.logs, timings)
     return timings
 
 
@@ -204,83 +195,84 @@ def doubt_of_share(config: RunConfig, timings: Mapping[str, Timing]) -> float:
     return share_doubt(parse_budget(config.metric, config.budget), timings["compressed"], timings["original"])
 
 
-def share_found(config: RunConfig, chosen: Mapping[str, Any]) -> float:
-    """Return the share of its latency budget that the policy of policy.json used when it was chosen."""
-    candidate = chosen_candidate(chosen)
-    return _share(config, candidate["measured_ms"], candidate["original_ms"])
+def share_found(config: RunConfig, policy: ChosenPolicy) -> float:
+    """Return the share of its latency budget that the policy used when it was chosen; 1 where nobody measured."""
+    chosen = policy.chosen
+    if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
+        return 1.0
+    return _share(config, chosen.measured_ms, chosen.original_ms)
 
 
 def _share(config: RunConfig, latency_ms: float, original_ms: float) -> float:
     return latency_ms / parse_budget(config.metric, config.budget).allowed(original_ms)
 
 
-def _allowed(budget: Budget, original: float) -> dict[str, Any]:
+def _allowed(budget: Budget, original: float) -> BudgetFigures:
     """Return what summary.json holds of a budget."""
-    return {"metric": budget.metric, "target": budget.allowed(original), "ratio": budget.ratio}
+    return BudgetFigures(metric=budget.metric, target=budget.allowed(original), ratio=budget.ratio)
 
 
 def summarise(
-    run: Path,
+    run: RunFolder,
     config: RunConfig,
     trained: TrainedModel,
     device: Device,
     timings: dict[str, Timing],
     predicted_original_ms: float,
-    study: StudyResult,
     progress: Progress,
-) -> dict[str, Any]:
+) -> Summary:
     """Evaluate both files on the test set, once, and write summary.json.
 
     Without timings the summary is marked unverified, and a share of the original's latency is of its prediction.
     """
-    chosen = read_policy(run)
-    policy, original = chosen["channels"], trained.network.original
-    original_file, file = exported(run, ORIGINAL, device.format), exported(run, MODEL, device.format)
-    base = {
-        "latency_ms": timings["original"].latency_ms if timings else None,
-        "macs": trained.network.macs(original),
-        "params": trained.network.params(original),
-        "size_bytes": original_file.stat().st_size,
-    }
-    budget, *limits = (
-        _allowed(budget, base[budget.metric] or predicted_original_ms) for budget in parse_budgets(config)
+    policy, test = run.policy.read(), trained.data.test
+    original_file, file = run.original(device.format), run.model(device.format)
+    original = _figures(trained, trained.network.original, original_file, timings.get("original"), progress).model_copy(
+        update={"predicted_ms": predicted_original_ms}
     )
-    test = trained.data.test
-    summary = {
-        "format": 1,
-        "model": config.model,
-        "data": config.data,
-        "device": device.fingerprint().model_dump(),
-        "budget": budget,
-        "limits": limits,
-        "original": {
-            "accuracy": evaluate_file(original_file, test, progress),
-            **base,
-            "predicted_ms": predicted_original_ms,
-        },
-        "compressed": {
-            "accuracy_before_finetune": evaluate(restore(run, trained, PRUNED), test, device=trained.compute),
-            "accuracy": evaluate_file(file, test, progress),
-            "macs": trained.network.macs(policy),
-            "params": trained.network.params(policy),
-            "latency_ms": timings["compressed"].latency_ms if timings else None,
-            "predicted_ms": chosen["predicted_ms"],
-            "size_bytes": file.stat().st_size,
-            "channels": policy,
-        },
-        "search": {
-            "strategy": config.strategy,
-            "episodes": len(study.episodes),
-            "seconds": sum(episode.seconds for episode in study.episodes),
-            "seed": config.seed,
-        },
-        "artifacts": {
+    compressed = _figures(trained, policy.channels, file, timings.get("compressed"), progress).model_copy(
+        update={
+            "accuracy_before_finetune": evaluate(restore(run, trained, run.pruned), test, device=trained.compute),
+            "predicted_ms": policy.predicted_ms,
+            "channels": policy.channels,
+        }
+    )
+    episodes = read_study(run.episodes.path).episodes
+    budget, *limits = (
+        _allowed(budget, original.value(budget.metric) or predicted_original_ms) for budget in parse_budgets(config)
+    )
+    summary = Summary(
+        model=config.model,
+        data=config.data,
+        device=device.fingerprint().model_dump(),
+        budget=budget,
+        limits=limits,
+        original=original,
+        compressed=compressed,
+        search=SearchFacts(
+            strategy=config.strategy,
+            episodes=len(episodes),
+            seconds=sum(episode.seconds for episode in episodes),
+            seed=config.seed,
+        ),
+        artifacts={
             device.format: file.name,
             f"original_{device.format}": original_file.name,
-            "torch": FINETUNED,
+            "torch": run.finetuned.name,
         },
-        "unverified": not timings,
-        "test_images": len(test),
-    }
-    write_json(run / SUMMARY, summary)
+        unverified=not timings,
+        test_images=len(test),
+    )
+    run.summary.write(summary)
     return summary
+
+
+def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:
+    """Return what is known of a policy's network by its exported file and the last benchmark."""
+    return Figures(
+        accuracy=evaluate_file(file, trained.data.test, progress),
+        latency_ms=None if timing is None else timing.latency_ms,
+        macs=trained.network.macs(policy),
+        params=trained.network.params(policy),
+        size_bytes=file.stat().st_size,
+    )

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from amc_hw.pipeline import finish
-from amc_hw.pipeline.search import read_policy
 from amc_hw.pipeline.settings import require_falling
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.surgery import widened
 from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 
-Round = tuple[Path, RunConfig]
+Round = tuple[RunFolder, RunConfig]
 """A round's folder and its settings."""
 
 
-def plan_rounds(run: Path, config: RunConfig) -> list[Round]:
+def plan_rounds(run: RunFolder, config: RunConfig) -> list[Round]:
     """Return the folder and the settings of every round; the last one is the run itself.
 
     Earlier rounds are in ``round-1``, ``round-2`` ... of the run folder and have no budget but their own.
@@ -28,7 +27,7 @@ def plan_rounds(run: Path, config: RunConfig) -> list[Round]:
     """
     require_falling(config)
     earlier = [
-        (run / f"round-{number}", config.model_copy(update={"budget": text, "limits": {}}))
+        (run.round(number), config.model_copy(update={"budget": text, "limits": {}}))
         for number, text in enumerate(config.rounds, start=1)
     ]
     return [*earlier, (run, config)]
@@ -37,7 +36,7 @@ def plan_rounds(run: Path, config: RunConfig) -> list[Round]:
 def after_rounds(
     earlier: Sequence[Round],
     trained: TrainedModel,
-    search: Callable[[Path, RunConfig, TrainedModel, Progress], None],
+    search: Callable[[RunFolder, RunConfig, TrainedModel, Progress], None],
     progress: Progress,
 ) -> TrainedModel:
     """Prune channels and fine-tune in all rounds but the last; what is finished is not repeated.
@@ -53,10 +52,10 @@ def after_rounds(
     """
     for number, (folder, settings) in enumerate(earlier, start=1):
         told = progress.within(round_name(number, len(earlier) + 1))
-        open_run(folder, settings)
+        open_run(folder.path, settings)
         search(folder, settings, trained, told)
         model = finish.finetune(folder, trained, settings.epochs, settings.seed, told, learn_search=False)
-        policy: dict[str, int] = read_policy(folder)["channels"]
+        policy = folder.policy.read().channels
         kept = {group: range(count) for group, count in policy.items()}
         trained = replace(
             trained,

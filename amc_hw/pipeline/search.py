@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -14,7 +12,7 @@ from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import Budget
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
-from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.errors import UsageError
 from amc_hw.pipeline.agent import keep_agent, keep_first_agent
 from amc_hw.pipeline.events import episode_events
 from amc_hw.pipeline.settings import agent_file, parse_budgets
@@ -22,8 +20,9 @@ from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import BATCH, Pruner
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.files import maker, read_json, write_json
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import Candidate, ChosenPolicy, Group
 from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.scoring import EarlyDropping, PartScorer
@@ -33,8 +32,6 @@ from amc_hw.search.study import StudyResult, run_study
 from amc_hw.trace.network import Layer
 from amc_hw.trace.traced import TracedModel
 
-EPISODES = "episodes.jsonl"
-POLICY = "policy.json"
 LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_MACS = 640, 2560, 3.5e11
 """Images for the statistics: more of them help (2,560 images of 16 points gave a halved ResNet-20 1.4 points more than
 640 of 48), and cost large networks minutes; so many as have these MACs in the original, and fit these bytes."""
@@ -124,7 +121,7 @@ def make_pruner(trained: TrainedModel, seed: int, importance: str = "reconstruct
 
 
 def search(
-    run: Path,
+    run: RunFolder,
     config: RunConfig,
     trained: TrainedModel,
     costs: NetworkCosts,
@@ -176,7 +173,7 @@ def search(
         agent=agent,
     )
     keep_first_agent(run, agent)
-    with episode_events(run, run / EPISODES, cost, original) as write_events:
+    with episode_events(run, cost, original) as write_events:
 
         def told(done: int, total: int, study: StudyResult) -> None:
             write_events(study)
@@ -188,7 +185,7 @@ def search(
             lambda policy: score(pruner.pruned(policy)) if dropping is None else dropping(policy),
             reward,
             config.episodes,
-            run / EPISODES,
+            run.episodes.path,
             settings={
                 "strategy": config.strategy,
                 "reward": config.reward,
@@ -221,87 +218,40 @@ def search(
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A policy that was built and measured.
-
-    Attributes:
-        channels: the policy.
-        score: accuracy on the search split, before fine-tuning.
-        predicted_ms: by the table.
-        measured_ms: on the device; None where it cannot be measured.
-        original_ms: the original network's, measured beside it.
-        repaired: whether the search's policy was made smaller to fit.
-    """
-
-    channels: Policy
-    score: float
-    predicted_ms: float
-    measured_ms: float | None
-    original_ms: float | None
-    repaired: bool
-
-
-def write_policy(
-    run: Path,
+def chosen_policy(
     trained: TrainedModel,
     costs: NetworkCosts,
     chosen: Candidate,
     candidates: list[Candidate],
     episodes: int,
     warnings: Sequence[str] = (),
-) -> None:
-    """Write policy.json: the chosen channels, what each group costs, and every candidate that was measured.
+) -> ChosenPolicy:
+    """Return what is kept of a search: the chosen channels, what each group costs, and what was measured.
 
     A policy that was not measured is marked ``unverified``; ``warnings`` say what else its reader should know.
     """
     original = trained.network.original
-    write_json(
-        run / POLICY,
-        {
-            "format": 1,
-            "episodes": episodes,
-            "channels": dict(chosen.channels),
-            "original_channels": original,
-            "predicted_ms": chosen.predicted_ms,
-            "measured_ms": chosen.measured_ms,
-            "unverified": chosen.measured_ms is None,
-            "warnings": list(warnings),
-            "groups": [
-                {
-                    "name": name,
-                    "original": original[name],
-                    "kept": chosen.channels[name],
-                    "latency_ms_original": group_latency(costs.latency_ms, name, original),
-                    "latency_ms_kept": group_latency(costs.latency_ms, name, chosen.channels),
-                }
-                for name in original
-            ],
-            "unprunable": dict(trained.network.unprunable),
-            "candidates": [asdict(candidate) for candidate in candidates],
-        },
+    return ChosenPolicy(
+        episodes=episodes,
+        channels=chosen.channels,
+        original_channels=dict(original),
+        predicted_ms=chosen.predicted_ms,
+        measured_ms=chosen.measured_ms,
+        unverified=chosen.measured_ms is None,
+        warnings=list(warnings),
+        groups=[
+            Group(
+                name=name,
+                original=original[name],
+                kept=chosen.channels[name],
+                latency_ms_original=group_latency(costs.latency_ms, name, original),
+                latency_ms_kept=group_latency(costs.latency_ms, name, chosen.channels),
+            )
+            for name in original
+        ],
+        unprunable=dict(trained.network.unprunable),
+        candidates=candidates,
     )
-
-
-def read_policy(run: Path) -> dict[str, Any]:
-    """Return what policy.json holds of a run that searched channels.
-
-    Raises:
-        WrongRunError: the run has no policy yet.
-        RunFolderError: the file is damaged.
-    """
-    path = run / POLICY
-    document = read_json(path)
-    channels = document.get("channels") if isinstance(document, dict) else None
-    if not (isinstance(channels, dict) and channels and all(isinstance(count, int) for count in channels.values())):
-        raise RunFolderError(f"{path} is damaged (it has no channels); delete it and make it again with: {maker(path)}")
-    return dict(document)
-
-
-def chosen_candidate(policy: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the measurement of the chosen policy, from what policy.json holds of a verified run."""
-    measured: list[dict[str, Any]] = policy["candidates"]
-    return [each for each in measured if each["channels"] == policy["channels"]][-1]
 
 
 def under_floor(chosen: Candidate, floor: float | None) -> list[str]:

@@ -11,14 +11,12 @@ from amc_hw.devices.table_only import require_device
 from amc_hw.errors import UsageError
 from amc_hw.models.names import TORCHVISION, require_model_name
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import AGENT_STRATEGY, require_agent_strategy, require_compute_name
 from amc_hw.search.rewards import find_reward
 
-AGENT, FIRST_AGENT = "agent.pt", "agent-first.pt"
-"""What the search trained, and a copy of what it began with, so that it can go on without the other run."""
 
-
-def check_settings(run: Path, config: RunConfig, compute: str | None = None, *, own_model: bool = False) -> None:
+def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None, *, own_model: bool = False) -> None:
     """Refuse what cannot end well, before the first second of work.
 
     Args:
@@ -42,7 +40,7 @@ def check_settings(run: Path, config: RunConfig, compute: str | None = None, *, 
         require_model_name(config.model)
         require_data(config.data, Path(config.data_root) if config.data_root else None)
         _require_weights(config)
-    require_same_run(run, config)
+    require_same_run(run.path, config)
 
 
 def check_evaluation(file: Path | None, run: Path | None, data: str | None, data_root: Path | None) -> None:
@@ -81,7 +79,7 @@ def require_falling(config: RunConfig) -> None:
             )
 
 
-def agent_file(run: Path, config: RunConfig) -> Path | None:
+def agent_file(run: RunFolder, config: RunConfig) -> Path | None:
     """Return the file of the agent that the search begins with; None where it begins with a fresh one.
 
     Raises:
@@ -92,9 +90,9 @@ def agent_file(run: Path, config: RunConfig) -> Path | None:
     require_agent_strategy(config.strategy)
     if config.rounds:
         raise UsageError("later rounds choose from fewer channels than the agent knows; leave agent= or rounds= out.")
-    if (run / FIRST_AGENT).exists():
-        return run / FIRST_AGENT
-    file = Path(config.agent) / AGENT
+    if run.first_agent.exists():
+        return run.first_agent
+    file = RunFolder(Path(config.agent)).agent
     if not file.exists():
         raise UsageError(
             f"{file} does not exist; agent= names the folder of a run that has searched with strategy={AGENT_STRATEGY}."

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -14,14 +13,14 @@ from amc_hw.data.dataset import Data
 from amc_hw.pipeline.search import CANDIDATES, Search
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
-from amc_hw.runs.files import append_line, read_lines
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import Contender
 from amc_hw.search.moves import grown, largest_uniform, shrunk
 from amc_hw.search.scoring import PartScorer
 from amc_hw.trace.groups import Network
 from amc_hw.training.loop import recovery_settings, train
 
-SHORTLIST = "shortlist.jsonl"
 MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
 MOST_EPOCHS = 5
 """Of a short fine-tune on a small data set: a few dozen steps would tell of the disturbance, not of what is learned."""
@@ -29,16 +28,13 @@ TUNING_MACS = 1e12
 """Of the original's forward passes over the images of one short fine-tune, where they are not too few."""
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A policy of the shortlist with its score, 0..1 on the search split, after the short fine-tune."""
-
-    policy: Policy
-    score: float
-
-
 def shortlist(
-    run: Path, trained: TrainedModel, search: Search, score: Callable[[nn.Module], float], seed: int, progress: Progress
+    run: RunFolder,
+    trained: TrainedModel,
+    search: Search,
+    score: Callable[[nn.Module], float],
+    seed: int,
+    progress: Progress,
 ) -> list[Policy]:
     """Return the search's best policies, the one that is best after a short fine-tune first.
 
@@ -57,18 +53,18 @@ def shortlist(
     policies = best_policies(search, trained.decisions)
     if len(policies) == 1:
         return policies
-    known = {tuple(line["channels"].items()): float(line["score"]) for line in read_lines(run / SHORTLIST)}
-    contenders = []
+    known = {tuple(contender.channels.items()): contender for contender in run.shortlist.read()}
+    contenders: list[Contender] = []
     for number, policy in enumerate(policies):
         key = tuple(policy.items())
         if key not in known:
             progress("short fine-tunes", number, len(policies), f"candidate {number + 1}")
-            known[key] = _tuned_score(trained, search, policy, score, seed)
-            append_line(run / SHORTLIST, {"channels": dict(policy), "score": known[key]})
-        contenders.append(Contender(policy, known[key]))
+            known[key] = Contender(channels=dict(policy), score=_tuned_score(trained, search, policy, score, seed))
+            run.shortlist.append(known[key])
+        contenders.append(known[key])
         best = max(contenders, key=lambda contender: contender.score)
         progress("short fine-tunes", number + 1, len(policies), f"best {best.score:.2%}")
-    return [each.policy for each in sorted(contenders, key=lambda contender: -contender.score)]
+    return [each.channels for each in sorted(contenders, key=lambda contender: -contender.score)]
 
 
 def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> list[Policy]:
@@ -80,15 +76,15 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
     limits = search.limits(1 - search.margin)
     found: list[Policy] = []
     ranked = search.study.top(len(search.study.episodes))
-    within = [each for each in ranked if all(limit.cost(each.policy) <= limit.most for limit in limits)]
+    within = [each for each in ranked if all(limit.cost(each.channels) <= limit.most for limit in limits)]
     for episode in [each for each in within if each.accuracy >= search.floor] or within:
-        policy = fit(episode.policy, choices, limits) if search.bounded else episode.policy
+        policy = fit(episode.channels, choices, limits) if search.bounded else episode.channels
         if policy not in found:
             found.append(policy)
         if len(found) == CANDIDATES:
             break
     if not found:
-        return [fit(search.study.best.policy, choices, limits)]
+        return [fit(search.study.best.channels, choices, limits)]
     if search.bounded:
         _, uniform = largest_uniform(choices, _bounds(choices, limits))
         if (uniform := fit(uniform, choices, limits)) not in found:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import parse_budget
@@ -15,16 +14,15 @@ from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
 from amc_hw.formats.registry import export
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
-from amc_hw.pipeline.finish import FINETUNED, SUMMARY, evaluate_file
+from amc_hw.pipeline.finish import evaluate_file
 from amc_hw.pipeline.rounds import plan_rounds, round_name
-from amc_hw.pipeline.search import EPISODES
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.profiling.deployed import MODEL, ORIGINAL, exported
 from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.file_lock import exclusive
-from amc_hw.runs.files import write_json
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.summaries import BudgetFigures, SearchFacts, SparseFigures, SparseRound, SparseSummary
 from amc_hw.search.study import read_study
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import evaluate
@@ -36,7 +34,7 @@ NOTE = (
 )
 
 
-def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
+def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> SparseSummary:
     """Set weights to zero until the others fit a budget of bytes, fine-tune, export and evaluate.
 
     With ``config.rounds`` this is done for every budget in turn, each searched anew from the fine-tuned network
@@ -50,84 +48,85 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         compute: where to train and score.
 
     Returns:
-        What summary.json holds; latencies are not in it.
+        What the run came to; latencies are not in it.
 
     Raises:
         UsageError: the budgets of the rounds do not fall.
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
-    rounds = plan_rounds(run, config)
+    last = RunFolder(run)
+    rounds = plan_rounds(last, config)
     with exclusive(run, progress):
-        trained = begin(run, config, progress, compute)
+        trained = begin(last, config, progress, compute)
         cost, sparse = nonzero_cost(trained), whole(trained)
-        file = exported(run, ORIGINAL, FORMAT)
+        file = last.original(FORMAT)
         if not file.exists():  # now: what cannot be converted should not be searched for hours
-            progress(f"exporting the {ORIGINAL} network")
+            progress("exporting the original network")
             export(trained.model, trained.example, file)
         original = cost(sparse.parts)
         history = []
         for number, (folder, settings) in enumerate(rounds, start=1):
             limit = Limit(cost, parse_budget(config.metric, settings.budget).target(original))
-            open_run(folder, settings)
-            pruned, sparse = prune_round(
-                folder, settings, trained, sparse, limit, progress.within(round_name(number, len(rounds)))
-            )
+            open_run(folder.path, settings)
+            told = progress.within(round_name(number, len(rounds)))
+            pruned, sparse = prune_round(folder, settings, trained, sparse, limit, told)
             history.append(
-                {
-                    "budget": settings.budget,
-                    "target_bytes": limit.most,
-                    "nonzero_bytes": cost(sparse.parts),
-                    "search_accuracy_before_finetune": evaluate(pruned.model, trained.data.search, device=compute),
-                    "search_accuracy": evaluate(sparse.model, trained.data.search, device=compute),
-                    "search_seconds": sum(episode.seconds for episode in read_study(folder / EPISODES).episodes),
-                }
+                SparseRound(
+                    budget=settings.budget,
+                    target_bytes=limit.most,
+                    nonzero_bytes=cost(sparse.parts),
+                    search_accuracy_before_finetune=evaluate(pruned.model, trained.data.search, device=compute),
+                    search_accuracy=evaluate(sparse.model, trained.data.search, device=compute),
+                    search_seconds=sum(episode.seconds for episode in read_study(folder.episodes.path).episodes),
+                )
             )
-        return _summarise(run, config, trained, pruned, sparse, history, progress)
+        return _summarise(last, config, trained, pruned, sparse, history, progress)
 
 
 def _summarise(
-    run: Path,
+    run: RunFolder,
     config: RunConfig,
     trained: TrainedModel,
     pruned: Sparse,
     sparse: Sparse,
-    rounds: Sequence[dict[str, Any]],
+    rounds: list[SparseRound],
     progress: Progress,
-) -> dict[str, Any]:
+) -> SparseSummary:
     """Export the sparse network, evaluate both files on the test set, and write summary.json."""
-    original, cost = whole(trained), nonzero_cost(trained)
-    files = {ORIGINAL: original.model, MODEL: sparse.model}
-    progress(f"exporting the {MODEL} network")
-    export(sparse.model, trained.example, exported(run, MODEL, FORMAT))
-    sides = {}
-    for name, model in files.items():
-        file = exported(run, name, FORMAT)
-        kept = nonzero_weights(model, original.parts)
-        others = round(cost.constant / BYTES_OF_A_FLOAT)
-        sides[name] = {
-            "accuracy": evaluate_file(file, trained.data.test, progress),
-            "nonzero_params": sum(kept.values()) + others,
-            "nonzero_bytes": BYTES_OF_A_FLOAT * (sum(kept.values()) + others),
-            "size_bytes": file.stat().st_size,
-            "deflated_bytes": len(zlib.compress(file.read_bytes(), 9)),
-            "layers": kept,
-        }
-    sides[MODEL]["accuracy_before_finetune"] = evaluate(pruned.model, trained.data.test, device=trained.compute)
+    original, model = run.original(FORMAT), run.model(FORMAT)
+    progress("exporting the sparse network")
+    export(sparse.model, trained.example, model)
+    before = evaluate(pruned.model, trained.data.test, device=trained.compute)
     budget = parse_budget(config.metric, config.budget)
-    summary = {
-        "format": 1,
-        "granularity": config.granularity,
-        "model": config.model,
-        "data": config.data,
-        "budget": {"metric": config.metric, "target": rounds[-1]["target_bytes"], "ratio": budget.ratio},
-        "original": sides[ORIGINAL],
-        "compressed": sides[MODEL],
-        "rounds": list(rounds),
-        "search": {"strategy": config.strategy, "episodes": config.episodes, "seed": config.seed},
-        "epochs": config.epochs,
-        "artifacts": {FORMAT: f"{MODEL}.{FORMAT}", f"original_{FORMAT}": f"{ORIGINAL}.{FORMAT}", "torch": FINETUNED},
-        "note": NOTE,
-        "test_images": len(trained.data.test),
-    }
-    write_json(run / SUMMARY, summary)
+    summary = SparseSummary(
+        granularity="weights",
+        model=config.model,
+        data=config.data,
+        budget=BudgetFigures(metric=config.metric, target=rounds[-1].target_bytes, ratio=budget.ratio),
+        original=_figures(trained, trained.model, original, progress),
+        compressed=_figures(trained, sparse.model, model, progress).model_copy(
+            update={"accuracy_before_finetune": before}
+        ),
+        rounds=rounds,
+        search=SearchFacts(strategy=config.strategy, episodes=config.episodes, seed=config.seed),
+        epochs=config.epochs,
+        artifacts={FORMAT: model.name, f"original_{FORMAT}": original.name, "torch": run.finetuned.name},
+        note=NOTE,
+        test_images=len(trained.data.test),
+    )
+    run.summary.write(summary)
     return summary
+
+
+def _figures(trained: TrainedModel, model: nn.Module, file: Path, progress: Progress) -> SparseFigures:
+    """Return what is known of a network and of its exported file."""
+    kept = nonzero_weights(model, whole(trained).parts)
+    parameters = sum(kept.values()) + round(nonzero_cost(trained).constant / BYTES_OF_A_FLOAT)
+    return SparseFigures(
+        accuracy=evaluate_file(file, trained.data.test, progress),
+        nonzero_params=parameters,
+        nonzero_bytes=BYTES_OF_A_FLOAT * parameters,
+        size_bytes=file.stat().st_size,
+        deflated_bytes=len(zlib.compress(file.read_bytes(), 9)),
+        layers=kept,
+    )

@@ -16,8 +16,6 @@ from amc_hw.runs.config import RunConfig
 from amc_hw.trace.traced import TracedModel, trace_model
 from amc_hw.training.compute import CPU
 
-BASELINE = "baseline.pt"
-
 
 @dataclass(frozen=True)
 class TrainedModel(TracedModel):

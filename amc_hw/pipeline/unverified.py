@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from torch import nn
 
@@ -12,18 +11,19 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import load_table
 from amc_hw.latency.trust import warnings
-from amc_hw.pipeline.search import Candidate, Search
+from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pipeline.verify import Verified, export_original
 from amc_hw.policy import Policy
-from amc_hw.profiling.profile import TABLE
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import Candidate
 
 NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table, and nothing was verified on it."
 
 
 def trust_in_table(
-    run: Path,
+    run: RunFolder,
     trained: TrainedModel,
     search: Search,
     ranked: list[Policy],
@@ -56,9 +56,9 @@ def trust_in_table(
     return Verified(model, chosen, [chosen])
 
 
-def cautions(run: Path, trained: TrainedModel, template: GraphTemplate) -> list[str]:
+def cautions(run: RunFolder, trained: TrainedModel, template: GraphTemplate) -> list[str]:
     """Return what someone should know who relies on the run's table, one sentence each."""
     largest = {group: counts[-1] for group, counts in trained.choices.items()}
     smallest = {group: counts[0] for group, counts in trained.choices.items()}
-    predictor = Predictor(load_table(run / TABLE))
+    predictor = Predictor(load_table(run.table))
     return [NOT_VERIFIED, *warnings(predictor, template.operators(largest), template.operators(smallest))]

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
 from amc_hw.formats.registry import export
-from amc_hw.pipeline.search import Candidate, Search
+from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.benchmark import Protocol, benchmark
-from amc_hw.profiling.deployed import ORIGINAL, example_for, exported
+from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.timing import Timing, share_doubt
-from amc_hw.runs.files import append_line, read_lines, write_text
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
+from amc_hw.runs.records import Candidate, Miss
 
 QUICK = Protocol(warmup=30, runs=100, repeats=3)
 MEASUREMENTS = 9
-MISSES = "misses.jsonl"
 HEADROOM = 0.995
 """What is measured here is aimed this much under the target, so that the final benchmark finds it there, too."""
 WELL_USED = 0.95
@@ -44,7 +43,7 @@ class Verified:
 
 
 def verify(
-    run: Path,
+    run: RunFolder,
     trained: TrainedModel,
     search: Search,
     ranked: list[Policy],
@@ -57,7 +56,7 @@ def verify(
     Each measurement tells how far the table is off for this network. A policy over the budget is made smaller
     by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
     grid has nothing in between. What the repeats leave in doubt counts against a policy, on either side. After a last
-    benchmark that missed the budget (see `note_miss`), every policy is taken to be as much slower there as that one
+    benchmark that missed the budget (see `Miss`), every policy is taken to be as much slower there as that one
     was. Without a latency budget one measurement is enough.
 
     Args:
@@ -78,7 +77,7 @@ def verify(
     fitting: tuple[nn.Module, Candidate] | None = None
     best_share = surely_used = 0.0
     policy: Policy = ranked[0]
-    missed = misses(run)
+    missed = missed_policies(run)
     harder = max([1.0, *(miss.used / miss.found for miss in missed.values())])
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
@@ -115,7 +114,7 @@ def verify(
             break
     if fitting is None:
         if missed:
-            _forget_last_miss(run)
+            run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
         later = f" and the last benchmark takes {harder:.2f} times as long" if harder > 1 else ""
         raise BudgetError(
             f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where {allowed:.4g} ms are "
@@ -124,38 +123,14 @@ def verify(
     return Verified(*fitting, candidates)
 
 
-@dataclass(frozen=True)
-class Miss:
-    """A chosen policy that the last benchmark found over the latency budget, in shares of it.
-
-    Attributes:
-        found: what was measured when it was chosen.
-        used: what the last benchmark said, above 1.
-    """
-
-    found: float
-    used: float
-
-
-def note_miss(run: Path, policy: Policy, miss: Miss) -> None:
-    """Keep a miss for the next `verify`."""
-    append_line(run / MISSES, {"channels": dict(policy), **asdict(miss)})
-
-
-def _forget_last_miss(run: Path) -> None:
-    """Let the last policy that missed be proved again: nothing smaller was found to keep the budget."""
-    lines = (run / MISSES).read_text().splitlines(keepends=True)
-    write_text(run / MISSES, "".join(lines[:-1]))
-
-
-def misses(run: Path) -> dict[tuple[tuple[str, int], ...], Miss]:
+def missed_policies(run: RunFolder) -> dict[tuple[tuple[str, int], ...], Miss]:
     """Return the misses of a run by their policies' items."""
-    return {tuple(line["channels"].items()): Miss(line["found"], line["used"]) for line in read_lines(run / MISSES)}
+    return {tuple(miss.channels.items()): miss for miss in run.misses.read()}
 
 
 def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn.Module], float]) -> float:
     """Return the score of a policy as the search knows it, or score it now."""
-    known = {tuple(episode.policy.items()): episode.accuracy for episode in search.study.episodes}
+    known = {tuple(episode.channels.items()): episode.accuracy for episode in search.study.episodes}
     accuracy = known.get(tuple(policy.items()))
     return score(model) if accuracy is None else accuracy
 
@@ -178,19 +153,19 @@ def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]
     ]
 
 
-def export_original(run: Path, trained: TrainedModel, device: Device, progress: Progress) -> None:
+def export_original(run: RunFolder, trained: TrainedModel, device: Device, progress: Progress) -> None:
     """Keep the original's exported file in the run folder."""
-    file = exported(run, ORIGINAL, device.format)
+    file = run.original(device.format)
     if not file.exists():
         progress("exporting the original")
         export(trained.model, example_for(device, trained), file)
 
 
-def measure(run: Path, trained: TrainedModel, model: nn.Module, device: Device) -> dict[str, Timing]:
+def measure(run: RunFolder, trained: TrainedModel, model: nn.Module, device: Device) -> dict[str, Timing]:
     """Export a pruned network and time it beside the original."""
-    file = exported(run, "candidate", device.format)
+    file = run.candidate(device.format)
     export(model, example_for(device, trained), file)
     try:
-        return benchmark(device, {"original": exported(run, ORIGINAL, device.format), "candidate": file}, QUICK, SILENT)
+        return benchmark(device, {"original": run.original(device.format), "candidate": file}, QUICK, SILENT)
     finally:
         file.unlink()

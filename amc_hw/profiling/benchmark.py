@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from amc_hw.devices.base import Device, Times
 from amc_hw.devices.turns import measuring
 from amc_hw.errors import UsageError
 from amc_hw.profiling.timing import Timing
-from amc_hw.runs.files import write_json, write_text
+from amc_hw.runs.files import write_text
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import Benchmark
 
-FORMAT = 1
 MOST_REPEATS = 60
 PATIENCE_S = 30.0
 """Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
@@ -97,22 +97,13 @@ def _repeat(
     progress("benchmark", last * len(files), last * len(files), f"{last} repeats")
 
 
-def write_benchmark(path: Path, device: Device, protocol: Protocol, timings: Mapping[str, Timing]) -> None:
-    """Write every sample to ``path`` as JSON, and logs into the folder ``logs`` beside it.
-
-    Raises:
-        RunFolderError: the disk refuses.
-    """
-    write_json(
-        path,
-        {
-            "format": FORMAT,
-            "device": device.fingerprint().model_dump(),
-            "protocol": {"warmup": protocol.warmup, "runs": protocol.runs, "repeats": protocol.repeats},
-            "models": [timing.document() for timing in timings.values()],
-        },
+def benchmark_record(device: Device, protocol: Protocol, timings: Mapping[str, Timing]) -> Benchmark:
+    """Return what is kept of a benchmark: every sample, and what it was measured on."""
+    return Benchmark(
+        device=device.fingerprint().model_dump(),
+        protocol=asdict(protocol),
+        models=[timing.record() for timing in timings.values()],
     )
-    write_logs(path.parent / "logs", timings)
 
 
 def write_logs(folder: Path, timings: Mapping[str, Timing]) -> list[Path]:

@@ -24,9 +24,10 @@ from amc_hw.policy import Policy
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
 from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.plan import rounds_of_visits
-from amc_hw.profiling.profile import TABLE, profile
+from amc_hw.profiling.profile import profile
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.files import write_bytes
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.trace.traced import TracedModel
 
@@ -187,7 +188,7 @@ def check_table(
 
 
 def doubts_of_table(
-    device: Device, trained: TracedModel, template: GraphTemplate, model_name: str, run: Path, progress: Progress
+    device: Device, trained: TracedModel, template: GraphTemplate, model_name: str, run: RunFolder, progress: Progress
 ) -> list[str]:
     """Say why a run should not rely on its table, before it does: one sentence each, with its cure.
 
@@ -203,7 +204,7 @@ def doubts_of_table(
     """
     if not device.in_reach:
         return []
-    table, told = load_table(run / TABLE), []
+    table, told = load_table(run.table), []
     again = shlex.quote(f"{run}-again"), shlex.quote(f"{run}-again.json")
     cure = f"to measure anew, end this (Ctrl-C) and give the same command with --run {again[0]} --table {again[1]}"
     if table.version != __version__:

@@ -17,12 +17,11 @@ from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.trace.traced import TracedModel
 
 _LOG = logging.getLogger(__name__)
-
-TABLE = "table.json"
 
 
 def default_table(device: str, fingerprint: Fingerprint) -> Path:
@@ -34,7 +33,7 @@ def default_table(device: str, fingerprint: Fingerprint) -> Path:
     return cache_folder("tables") / f"{re.sub(r'[^A-Za-z0-9]+', '-', device)}-{digest}.json"
 
 
-def require_tables(device: Device, table: Path | None, run: Path | None = None) -> None:
+def require_tables(device: Device, table: Path | None, run: RunFolder | None = None) -> None:
     """Refuse, before any other work, a damaged table or one that was measured on something else.
 
     Args:
@@ -46,8 +45,8 @@ def require_tables(device: Device, table: Path | None, run: Path | None = None) 
         TableError: see `load_table`, or a field of the fingerprint differs.
     """
     fingerprint = device.fingerprint()
-    if run is not None and (own := run / TABLE).exists():
-        load_table(own).require(fingerprint, own, "go on there, or begin another --run here.")
+    if run is not None and run.table.exists():
+        load_table(run.table).require(fingerprint, run.table, "go on there, or begin another run= here.")
     elif (path := table or default_table(device.name, fingerprint)).exists():
         load_table(path).require(fingerprint, path)
 
@@ -79,7 +78,13 @@ def profile(
 
 
 def run_cost(
-    run: Path, device: Device, trained: TracedModel, model_name: str, table: Path | None, seed: int, progress: Progress
+    run: RunFolder,
+    device: Device,
+    trained: TracedModel,
+    model_name: str,
+    table: Path | None,
+    seed: int,
+    progress: Progress,
 ) -> tuple[Cost, GraphTemplate, float]:
     """Return the predicted latency of the run's network as a cost.
 
@@ -89,7 +94,7 @@ def run_cost(
     Returns:
         The cost in milliseconds, the network's operators, and the table's mean prediction error (a fraction).
     """
-    path, known = run / TABLE, device.known_table()
+    path, known = run.table, device.known_table()
     if path.exists():
         progress("converting the network")
         template, measured = template_for(device, trained), load_table(path)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from amc_hw.budget.budget import Budget
 from amc_hw.devices.base import Times
+from amc_hw.runs.records import BenchmarkedModel, Repeat
 
 STEADY = 0.01
 """Share of a latency that may be in doubt after so many repeats as there are; beyond it, they are called unstable."""
@@ -61,17 +61,17 @@ class Timing:
             return None
         return float(np.percentile([sample for repeat in self.repeats for sample in repeat], 90)) / 1e3
 
-    def document(self) -> dict[str, Any]:
+    def record(self) -> BenchmarkedModel:
         """Return what benchmark.json keeps."""
-        return {
-            "name": self.name,
-            "file": self.file,
-            "latency_ms": self.latency_ms,
-            "spread": self.spread,
-            "doubt": self.doubt,
-            "unstable": self.unstable,
-            "repeats": [_repeat_document(repeat) for repeat in self.repeats],
-        }
+        return BenchmarkedModel(
+            name=self.name,
+            file=self.file,
+            latency_ms=self.latency_ms,
+            spread=self.spread,
+            doubt=self.doubt,
+            unstable=self.unstable,
+            repeats=[_repeat_record(repeat) for repeat in self.repeats],
+        )
 
 
 def share_doubt(budget: Budget, timing: Timing, original: Timing) -> float:
@@ -100,6 +100,7 @@ def _tenth(n: int) -> int:
     return n // 10
 
 
-def _repeat_document(repeat: Sequence[float]) -> dict[str, Any]:
+def _repeat_record(repeat: Sequence[float]) -> Repeat:
     statistics = repeat.statistics if isinstance(repeat, Times) else {}
-    return {"samples_us": list(repeat), **({"statistics": statistics} if statistics else {})}
+    samples = list(repeat)
+    return Repeat(samples_us=samples, statistics=statistics) if statistics else Repeat(samples_us=samples)

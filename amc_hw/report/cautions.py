@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 from amc_hw.report.numbers import fixed, milliseconds, signed_percent
-from amc_hw.report.record import Run, Summary
+from amc_hw.report.run import Run
 from amc_hw.report.samples import ModelSamples
 from amc_hw.report.verdict import verdict
 from amc_hw.report.verification import BAND
+from amc_hw.runs.summaries import Summary
 
 # The samples and the summary are of the same measurement when they agree this closely.
 _SAME = 0.01

@@ -5,7 +5,8 @@ from __future__ import annotations
 from amc_hw.report.axes import linear_axis
 from amc_hw.report.numbers import fixed, milliseconds, percent
 from amc_hw.report.plots import Marks, Plot, Shade, line_path, mark, thinned
-from amc_hw.report.record import Episode, Epoch, Run
+from amc_hw.report.run import Run
+from amc_hw.runs.records import Episode, Epoch
 
 
 def best_so_far(episodes: list[Episode]) -> list[Episode]:
@@ -56,7 +57,8 @@ def _episode_plot(run: Run, title: str, unit: str, values: list[float], line: st
 
 def _episode_text(episode: Episode) -> str:
     text = f"Episode {episode.episode}: reward {fixed(episode.reward, 4)}, accuracy {percent(episode.accuracy)}"
-    return text if episode.latency_ms is None else f"{text}, {milliseconds(episode.latency_ms)} predicted"
+    latency = episode.metrics.get("latency_ms")
+    return text if latency is None else f"{text}, {milliseconds(latency)} predicted"
 
 
 def finetune_plots(epochs: list[Epoch]) -> list[Plot]:

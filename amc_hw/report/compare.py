@@ -12,8 +12,10 @@ from amc_hw.report.axes import Axis, linear_axis
 from amc_hw.report.html import write_page
 from amc_hw.report.numbers import milliseconds, percent, with_unit
 from amc_hw.report.plots import Mark, Marks, Plot, Shade, Shape, line_path, mark
-from amc_hw.report.record import Figures, Run, Summary, read_run
+from amc_hw.report.run import Run, read_run
 from amc_hw.report.verdict import Verdict, verdict
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.summaries import Figures, Summary
 
 _SHAPES: tuple[Shape, ...] = ("circle", "diamond", "square", "triangle")
 _COLOURS = 6
@@ -67,7 +69,7 @@ def compare_report(runs: Sequence[Path], out: Path) -> Path:
         raise UsageError("there is nothing to compare; name one or more run folders.")
     together: dict[str, list[tuple[int, Run]]] = {}
     for number, folder in enumerate(runs, start=1):
-        run = read_run(folder)
+        run = read_run(RunFolder(folder))
         kind = json.dumps([run.device, run.fact("data")], sort_keys=True)
         together.setdefault(kind, []).append((number, run))
     comparisons = [_comparison(members) for members in together.values()]
@@ -129,12 +131,12 @@ def pareto_front(points: dict[int, tuple[float, float] | None]) -> list[int]:
 
 
 def _row(number: int, run: Run, on_front: bool) -> ComparedRun:
-    summary = run.summary or Summary(format=1)
+    summary = run.summary or Summary()
     budget = summary.budget
     strategy = summary.search.strategy or run.config.get("strategy")
     return ComparedRun(
         number=number,
-        name=run.folder.resolve().name,
+        name=run.folder.path.resolve().name,
         model=run.fact("model"),
         strategy=strategy if isinstance(strategy, str) else "",
         budget=with_unit(budget.metric)(budget.target) if budget else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amc_hw.report.numbers import milliseconds
-from amc_hw.report.record import ChosenPolicy, Group
+from amc_hw.runs.records import ChosenPolicy, Group
 
 
 @dataclass(frozen=True)

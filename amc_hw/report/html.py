@@ -14,12 +14,15 @@ from amc_hw.report import numbers
 from amc_hw.report.cautions import cautions
 from amc_hw.report.charts import finetune_plots, search_plots
 from amc_hw.report.groups import group_bars
-from amc_hw.report.record import Benchmark, Run, read_run
+from amc_hw.report.run import Run, read_run
 from amc_hw.report.samples import ModelSamples, model_samples
 from amc_hw.report.table import before_after_rows
 from amc_hw.report.verdict import gauge, verdict
 from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
 from amc_hw.runs.files import write_bytes
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import Benchmark
+from amc_hw.runs.summaries import Figures, Summary
 
 
 def write_report(run: Path) -> Path:
@@ -31,12 +34,12 @@ def write_report(run: Path) -> Path:
         RunFolderError: the folder is no run folder, one of its files is damaged (the message names it), or
             the report cannot be written.
     """
-    page = run / "report.html"
-    write_page(page, "template.html.jinja", report_context(read_run(run)))
-    return page
+    folder = RunFolder(run)
+    write_page(folder.report, "template.html.jinja", report_context(read_run(folder)))
+    return folder.report
 
 
-def write_page(page: Path, template: str, context: Mapping[str, Any]) -> None:
+def write_page(page: Path, template: str, context: Mapping[str, object]) -> None:
     """Fill a template of this package and write it in one step; every value is escaped."""
     environment = Environment(
         loader=PackageLoader("amc_hw.report"),
@@ -60,7 +63,7 @@ def write_page(page: Path, template: str, context: Mapping[str, Any]) -> None:
     write_bytes(page, text.encode("utf-8", errors="replace"))
 
 
-def report_context(run: Run) -> dict[str, Any]:
+def report_context(run: Run) -> Mapping[str, object]:
     """Return everything that the template shows."""
     samples = _samples(run.benchmark)
     verified = verified_rows(run.policy) if run.policy else []
@@ -73,7 +76,7 @@ def report_context(run: Run) -> dict[str, Any]:
         "verdict": verdict(run),
         "gauge": gauge(run.summary),
         "cautions": cautions(run, samples),
-        "rows": before_after_rows(_summary_with_sizes(run)) if run.summary else [],
+        "rows": _before_after(run, run.summary) if run.summary else [],
         "groups": group_bars(run.policy) if run.policy else [],
         "search": run.summary.search if run.summary else None,
         "search_plots": search_plots(run),
@@ -133,17 +136,22 @@ def _samples(benchmark: Benchmark | None) -> list[ModelSamples]:
     ]
 
 
-def _summary_with_sizes(run: Run) -> dict[str, Any]:
-    """Return the summary as a document, with the sizes of benchmarked files that lie in the run folder."""
-    document: dict[str, Any] = run.summary.model_dump() if run.summary else {}
-    for model in run.benchmark.models if run.benchmark else ():
-        figures = document.get(model.name) if model.name in ("original", "compressed") else None
-        if figures is None or figures["size_bytes"] is not None or not model.file:
-            continue
-        # Only a plain name lies in the run folder for sure.
-        if model.file == Path(model.file).name and (run.folder / model.file).is_file():
-            figures["size_bytes"] = (run.folder / model.file).stat().st_size
-    return document
+def _before_after(run: Run, summary: Summary) -> list[tuple[str, str, str, str]]:
+    """Return the rows of the table, with the sizes of benchmarked files that lie in the run folder."""
+    sizes = {model.name: _size(run, model.file) for model in (run.benchmark.models if run.benchmark else ())}
+
+    def sized(name: str, figures: Figures) -> Figures:
+        size = sizes.get(name) if figures.size_bytes is None else figures.size_bytes
+        return figures.model_copy(update={"size_bytes": size})
+
+    return before_after_rows(sized("original", summary.original), sized("compressed", summary.compressed))
+
+
+def _size(run: Run, file: str | None) -> int | None:
+    """Return the size of a file of the run folder; only a plain name lies in there for sure."""
+    if not file or file != Path(file).name or not (run.folder.path / file).is_file():
+        return None
+    return (run.folder.path / file).stat().st_size
 
 
 def _missing(run: Run) -> list[tuple[str, str]]:

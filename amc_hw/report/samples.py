@@ -10,7 +10,7 @@ from amc_hw.profiling.timing import Timing
 from amc_hw.report.axes import Axis, Tick, linear_axis
 from amc_hw.report.numbers import milliseconds
 from amc_hw.report.plots import MOST_MARKS, Mark, Marks, Plot, Shade, line_path, mark
-from amc_hw.report.record import BenchmarkedModel
+from amc_hw.runs.records import BenchmarkedModel
 
 # The share of a row's height that its runs fill.
 FILLED = 0.7

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from amc_hw.report.numbers import MISSING, count, milliseconds, percent, points, ratio, size
+from amc_hw.runs.summaries import Figures
 
-# Row name, key in summary.json's "original", key in its "compressed", how a value is written.
+# Row name, figure of the original, figure of the compressed network, how a value is written.
 _ROWS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("Top-1 accuracy", "accuracy", "accuracy", percent),
     ("Top-1 before fine-tuning", "accuracy", "accuracy_before_finetune", percent),
@@ -19,18 +19,16 @@ _ROWS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
 )
 
 
-def before_after_rows(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Return the rows (name, original, compressed, change) of a summary.json document.
+def before_after_rows(original: Figures, compressed: Figures) -> list[tuple[str, str, str, str]]:
+    """Return the rows (name, original, compressed, change) of a finished run.
 
     The change is in percentage points for accuracies, a ratio (compressed / original) for all else. A value
-    that is not in the summary is written as a dash; a row without a compressed value is left out where the
+    that is not known is written as a dash; a row without a compressed value is left out where the
     original's is missing, too, or belongs to another row.
     """
-    original = summary.get("original") or {}
-    compressed = summary.get("compressed") or {}
     rows = []
     for name, before_key, after_key, written in _ROWS:
-        before, after = original.get(before_key), compressed.get(after_key)
+        before, after = getattr(original, before_key), getattr(compressed, after_key)
         if after is None and (before is None or before_key != after_key):
             continue
         cells = [MISSING if value is None else written(value) for value in (before, after)]

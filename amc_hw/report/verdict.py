@@ -7,7 +7,8 @@ from typing import Literal
 
 from amc_hw.report.charts import best_so_far
 from amc_hw.report.numbers import TIMES, fixed, milliseconds, percent, points, ratio, with_unit
-from amc_hw.report.record import Run, Summary
+from amc_hw.report.run import Run
+from amc_hw.runs.summaries import Summary
 
 State = Literal["held", "missed", "unverified", "unfinished"]
 

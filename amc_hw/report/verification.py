@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from amc_hw.report.axes import Axis, linear_axis
 from amc_hw.report.numbers import milliseconds, signed_percent
 from amc_hw.report.plots import Mark, Marks, Plot, Shade, line_path, mark
-from amc_hw.report.record import Candidate, ChosenPolicy
+from amc_hw.runs.records import ChosenPolicy
 
 # A prediction is called good within this share of the measurement.
 BAND = 0.05
@@ -32,12 +32,7 @@ class VerifiedRow:
 
 def verified_rows(policy: ChosenPolicy) -> list[VerifiedRow]:
     """Return the candidates that have both a prediction and a measurement, the chosen policy among them."""
-    candidates = list(policy.candidates)
-    if all(candidate.channels != policy.channels for candidate in candidates):
-        candidates.append(
-            Candidate(channels=policy.channels, predicted_ms=policy.predicted_ms, measured_ms=policy.measured_ms)
-        )
-    return [
+    rows = [
         VerifiedRow(
             candidate.predicted_ms,
             candidate.measured_ms,
@@ -45,9 +40,12 @@ def verified_rows(policy: ChosenPolicy) -> list[VerifiedRow]:
             candidate.repaired,
             candidate.channels == policy.channels,
         )
-        for candidate in candidates
-        if candidate.predicted_ms is not None and candidate.measured_ms is not None
+        for candidate in policy.candidates
+        if candidate.measured_ms is not None
     ]
+    if policy.chosen is None and policy.predicted_ms is not None and policy.measured_ms is not None:
+        rows.append(VerifiedRow(policy.predicted_ms, policy.measured_ms, None, repaired=False, chosen=True))
+    return rows
 
 
 def verification_plot(rows: list[VerifiedRow], budget_ms: float | None) -> Plot:

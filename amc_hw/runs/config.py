@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from amc_hw.errors import RunFolderError, UsageError, WrongRunError, unknown_name
+from amc_hw.errors import UsageError, WrongRunError, unknown_name
 from amc_hw.policy import Metric
-from amc_hw.runs.files import make_folder, maker, read_json, require_folder, write_json
+from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
 
-CONFIG = "config.json"
 DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 """The demonstration trains its own network; every other run brings a checkpoint."""
 
@@ -199,18 +199,19 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
     """
     require_same_run(run, config)
     make_folder(run)
-    write_json(run / CONFIG, config.model_dump())
+    write_json(RunFolder(run).config, config.model_dump())
     return config
 
 
 def require_same_run(run: Path, config: RunConfig) -> None:
     """Raise WrongRunError where a folder holds a run of something else, or is none."""
     require_folder(run)
-    if not (run / CONFIG).exists():
+    folder = RunFolder(run)
+    if not folder.config.exists():
         return
     before = read_config(run).model_dump()
     fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
-    open_still = frozenset() if any(run.rglob("episodes.jsonl")) else _MAY_CHANGE_UNSEARCHED
+    open_still = frozenset() if folder.has_episodes() else _MAY_CHANGE_UNSEARCHED
     for key, now in config.model_dump().items():
         if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
             raise WrongRunError(f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another run= folder.")
@@ -220,16 +221,15 @@ def read_config(run: Path) -> RunConfig:
     """Read a run's settings; raise WrongRunError where there are none, RunFolderError where they are damaged."""
     if not run.is_dir():
         raise WrongRunError(f"the run folder {run} does not exist; make one with: amc-hw search --run {run} ...")
-    if not (run / CONFIG).exists() and (within := sorted(run.glob(f"*/{CONFIG}"))):
+    path = RunFolder(run).config
+    if not path.exists() and (within := sorted(run.glob(f"*/{path.name}"))):
         raise WrongRunError(f"{run} is a folder of runs; name one of them, for example {within[0].parent}.")
-    document = read_json(run / CONFIG)
+    document = read_json(path)
     try:
         return RunConfig.model_validate(document)
     except (ValidationError, UsageError) as error:
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")
-        raise RunFolderError(
-            f"{run / CONFIG} is damaged ({fault}); delete it and make it again with: {maker(run / CONFIG)}"
-        ) from error
+        raise damaged(path, fault) from error
 
 
 def library_versions() -> dict[str, str]:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from amc_hw.errors import RunFolderError, WrongRunError
-
-_WRITTEN_BY = {
-    **dict.fromkeys(("finetune.json", "benchmark.json", "summary.json"), "compress"),
-    "model.pt": "finetune",
-    "sparsity.json": "sparsify",
-}
-"""The command that writes a file of a run folder; all others are written by search."""
+from amc_hw.runs.file_names import maker
 
 
 @contextmanager
@@ -34,22 +27,15 @@ def _explained(path: Path) -> Iterator[None]:
 
 def make_folder(path: Path) -> Path:
     """Create a folder and its parents; raise RunFolderError where that is not allowed."""
-    require_folder(path)
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path} is a file; name a folder.")
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def require_folder(path: Path) -> None:
-    """Raise WrongRunError where a file is in the place of a folder."""
-    if path.exists() and not path.is_dir():
-        raise WrongRunError(f"{path} is a file; name a folder.")
-
-
 def require_writable(path: Path) -> None:
     """Raise RunFolderError where a file cannot be written, before the work begins whose result it is for."""
-    if path.is_dir():
-        raise WrongRunError(f"{path} is a folder; name a file.")
     existed = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +69,12 @@ def write_bytes(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
 
 
+def require_folder(path: Path) -> None:
+    """Raise WrongRunError where a file is in the place of a folder."""
+    if path.exists() and not path.is_dir():
+        raise WrongRunError(f"{path} is a file; name a folder.")
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write one JSON document; NaN and infinity are refused, because JSON has none."""
     write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
@@ -99,17 +91,27 @@ def read_json(path: Path) -> Any:
             f"cannot read {path}: {error.strerror or error}; move it away and make it again with: {maker(path)}"
         ) from error
     except ValueError as error:
-        raise RunFolderError(f"{path} is damaged ({error}); delete it and make it again with: {maker(path)}") from error
+        raise damaged(path, str(error)) from error
 
 
-def maker(path: Path) -> str:
-    """Return the command that writes a file of a run folder."""
-    folder, command = path.parent, _WRITTEN_BY.get(path.name, "search")
-    if (folder / "sparsity.json").exists():
-        command = "sparsify"
-    if re.fullmatch(r"round-\d+", folder.name):  # made by the command for all rounds
-        folder, command = folder.parent, "sparsify" if command == "sparsify" else "compress"
-    return f"amc-hw {command} --run {folder} ..."
+def damaged(path: Path, reason: str, field: str = "", line: int | None = None) -> RunFolderError:
+    """Return the error of a file that does not hold what it should, with the cure.
+
+    Args:
+        path: the file.
+        reason: what is wrong.
+        field: the place in the document, or in the line.
+        line: counted from 1; None where the file is one document.
+    """
+    place = [part for part in (f"line {line}" if line else "", field) if part]
+    if line is None:
+        cure = f"delete it and make it again with: {maker(path)}"
+    else:
+        cure = (
+            "delete that line and all lines after it: the command that searched goes on from there; or choose another "
+            "run folder."
+        )
+    return RunFolderError(f"{path} is damaged ({': '.join(['.'.join(place), reason] if place else [reason])}); {cure}")
 
 
 def append_line(path: Path, document: Any) -> None:
@@ -123,20 +125,32 @@ def append_line(path: Path, document: Any) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """Read the JSON lines of a file; a last line cut short by a kill is removed from the file, too."""
-    documents, damaged = readable_lines(path)
-    for number, error in damaged.items():
-        raise RunFolderError(
-            f"line {number} of {path} is damaged ({error}); delete it and all lines after it: the same command "
-            "goes on from there."
-        )
-    return documents
+    """Read the JSON lines of a file, none where it is missing; what a kill left of a last line is removed.
+
+    Raises:
+        RunFolderError: the file cannot be read, or a line is damaged.
+    """
+    documents, unreadable = readable_lines(path)
+    for number, reason in unreadable.items():
+        raise damaged(path, reason, line=number)
+    return list(documents.values())
 
 
-def readable_lines(path: Path) -> tuple[list[Any], dict[int, str]]:
-    """Read the JSON lines of a file like `read_lines`; return the damaged ones apart, by number from 1."""
+def readable_lines(path: Path, *, mend: bool = True) -> tuple[dict[int, Any], dict[int, str]]:
+    """Read the JSON lines of a file, none where it is missing; a last line cut short by a kill is left out.
+
+    Args:
+        path: the file.
+        mend: remove what is left of that line from the file, too.
+
+    Returns:
+        The lines by number, from 1, and why others cannot be read.
+
+    Raises:
+        RunFolderError: the file cannot be read.
+    """
     if not path.exists():
-        return [], {}
+        return {}, {}
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -144,12 +158,13 @@ def readable_lines(path: Path) -> tuple[list[Any], dict[int, str]]:
             f"cannot read {path}: {error.strerror or error}; move it away, then run the same command again."
         ) from error
     whole = content[: content.rfind(b"\n") + 1]
-    documents, damaged = [], {}
-    for number, line in enumerate(whole.splitlines(), start=1):
+    documents: dict[int, Any] = {}
+    unreadable: dict[int, str] = {}
+    for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
         try:
-            documents.append(json.loads(line))
-        except ValueError as error:
-            damaged[number] = str(error)
-    if whole != content:
+            documents[number] = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            unreadable[number] = str(error)
+    if mend and whole != content:
         write_bytes(path, whole)
-    return documents, damaged
+    return documents, unreadable

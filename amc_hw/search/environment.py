@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,8 @@ from amc_hw.search.rewards import Reward
 from amc_hw.search.space import SearchSpace
 
 Array = NDArray[np.float32]
+Info: TypeAlias = dict[str, Any]
+"""What gymnasium hands on beside observations: anything by its name."""
 
 
 class CompressionEnv(gymnasium.Env[Array, Array]):
@@ -38,15 +40,15 @@ class CompressionEnv(gymnasium.Env[Array, Array]):
         self.action_space = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
         self.rollout = space.rollout()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Array, Info]:
         """Start an episode with the original network; the environment itself has no chance in it."""
         super().reset(seed=seed)
         self.rollout = self.space.rollout()
         return self.rollout.state(), {}
 
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, Info]:
         """Decide the next channel group."""
-        info: dict[str, Any] = {"keep_ratio": self.rollout.decide(float(action[0]))}
+        info: Info = {"keep_ratio": self.rollout.decide(float(action[0]))}
         reward = 0.0
         if self.rollout.done:
             policy = dict(self.rollout.policy)

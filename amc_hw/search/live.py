@@ -26,7 +26,7 @@ def describe(study: StudyResult, cost: Cost, original: Policy) -> str:
     best, rewards = study.best, [episode.reward for episode in study.episodes]
     curve = [max(part) for part in np.array_split(rewards, min(CURVE, len(rewards)))]
     low = min((reward for reward in curve if reward > LEAST_REWARD), default=LEAST_REWARD)
-    kept = [best.policy[group] / channels for group, channels in original.items()]
+    kept = [best.channels[group] / channels for group, channels in original.items()]
     return (
         f"best reward {best.reward:.4f}, accuracy {best.accuracy:.2%}, {format_cost(cost.metric, best.cost)}\n"
         f"rewards {sparks(curve, low, max(curve))}  kept of every group {sparks(kept, 0.0, 1.0)}"

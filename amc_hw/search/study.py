@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +13,16 @@ from typing import Any
 from amc_hw.budget.cost import Cost
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.policy import Policy
-from amc_hw.runs.files import append_line, readable_lines, write_text
+from amc_hw.runs.record_files import EpisodeLog
+from amc_hw.runs.records import Episode, Facts
 from amc_hw.search.rewards import Reward
 from amc_hw.search.strategy import Result, Strategy
-
-_LOG = logging.getLogger(__name__)
 
 LEAST_REWARD = -1.0
 """Of a policy that keeps the budget, under a reward that needs one: an error of 1."""
 
 BEST_REWARD = 0.0
 """Of a policy without any error, under every reward."""
-
-FORMAT = 1  # 1: a first line with the settings, then one line per episode
 
 
 @dataclass(frozen=True)
@@ -36,29 +31,6 @@ class Score:
 
     accuracy: float
     images: int | None = None
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One scored policy: a line of ``episodes.jsonl``.
-
-    Attributes:
-        number: counts from 0.
-        policy: channels kept for every group.
-        accuracy: on the search split, 0..1.
-        reward: what the strategy was told.
-        cost: in the unit of the budget's metric.
-        metrics: further costs by name.
-        seconds: from asking for the policy to its score.
-    """
-
-    number: int
-    policy: Policy
-    accuracy: float
-    reward: float
-    cost: float
-    metrics: Mapping[str, float]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +49,7 @@ class StudyResult:
         """Return the best episodes with ``count`` different policies (fewer where there are not so many)."""
         distinct: dict[tuple[tuple[str, int], ...], Episode] = {}
         for episode in sorted(self.episodes, key=lambda episode: -episode.reward):
-            distinct.setdefault(_key(episode.policy), episode)
+            distinct.setdefault(_key(episode.channels), episode)
         return tuple(distinct.values())[:count]
 
 
@@ -124,7 +96,8 @@ def run_study(
     """
     if episodes < 1:
         raise UsageError(f"a search of {episodes} episodes finds nothing; ask for at least 1.")
-    recorded = _read(log_path, settings)
+    log = EpisodeLog(log_path)
+    recorded = _read(log, settings)
     done: list[Episode] = []
     scores: dict[tuple[tuple[str, int], ...], Score] = {}
     total, repeats = max(episodes, max(recorded, default=-1) + 1), 0
@@ -134,7 +107,8 @@ def run_study(
         new = _key(policy) not in scores
         if number in recorded:
             episode = recorded[number]
-            if not (_key(episode.policy) == _key(policy) and math.isclose(episode.cost, cost(policy), rel_tol=1e-9)):
+            same = _key(episode.channels) == _key(policy)
+            if not (same and math.isclose(episode.cost, cost(policy), rel_tol=1e-9)):
                 raise RunFolderError(
                     f"episode {number} of {log_path} is not what this search does (the log was made with another "
                     "network, latency table, machine or version); choose another run folder."
@@ -145,8 +119,8 @@ def run_study(
             value = cost(policy)
             used = 0.0 if load is None else load(policy)
             episode = Episode(
-                number=number,
-                policy=dict(policy),
+                episode=number,
+                channels=dict(policy),
                 accuracy=accuracy,
                 reward=reward(accuracy, value, cost.metric) if used <= 1 else LEAST_REWARD - used,
                 cost=value,
@@ -155,9 +129,9 @@ def run_study(
                 seconds=time.perf_counter() - started,
             )
             if number > max(recorded, default=-1):
-                append_line(log_path, _to_line(episode))
+                log.append(episode)
             else:
-                _insert(log_path, episode)
+                log.insert(episode)
         strategy.tell(policy, Result(episode.accuracy, episode.reward, episode.cost))
         images = episode.metrics.get("images")
         scores[_key(policy)] = Score(episode.accuracy, None if images is None else int(images))
@@ -166,7 +140,7 @@ def run_study(
         done.append(episode)
         if progress is not None:
             progress(number + 1, total, StudyResult(tuple(done)))
-        if enough is not None and len({_key(each.policy) for each in done if each.reward >= BEST_REWARD}) >= enough:
+        if enough is not None and len({_key(each.channels) for each in done if each.reward >= BEST_REWARD}) >= enough:
             return StudyResult(tuple(done), "no policy can score better")
         repeats = 0 if new else repeats + 1
         if settled is not None and repeats >= settled:
@@ -176,106 +150,34 @@ def run_study(
 
 def read_study(log_path: Path) -> StudyResult:
     """Read a study's log; raise RunFolderError where it is missing, empty, damaged or of another format."""
-    lines = _lines(log_path, "they are left out")
-    episodes = _episodes(log_path, lines) if lines else {}
+    log = EpisodeLog(log_path).read()
+    log.warn("they are left out")
+    episodes = log.episodes
     if not episodes:
         raise RunFolderError(f"{log_path} holds no episode; run the search first.")
-    return StudyResult(tuple(episodes.values()))
+    return StudyResult(tuple(episodes))
 
 
-def _lines(log_path: Path, damage: str) -> list[Any]:
-    """Return the readable lines of a log and say what becomes of damaged ones; the first must be readable."""
-    lines, damaged = readable_lines(log_path)
-    if 1 in damaged:
-        raise RunFolderError(
-            f"line 1 of {log_path} is damaged ({damaged[1]}), without which its episodes cannot be told from another "
-            "search's; move it away to search anew, or choose another run folder."
-        )
-    if damaged:
-        _LOG.warning("%s has damaged lines (%s): %s.", log_path, ", ".join(map(str, damaged)), damage)
-    return lines
-
-
-def _insert(log_path: Path, episode: Episode) -> None:
-    """Put an episode's line back between those before and after it."""
-    lines, _ = readable_lines(log_path)
-    _write(log_path, [lines[0], *sorted([*lines[1:], _to_line(episode)], key=lambda line: int(line["episode"]))])
-
-
-def _write(log_path: Path, lines: list[Any]) -> None:
-    write_text(log_path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
-
-
-def _read(log_path: Path, settings: Mapping[str, Any]) -> dict[int, Episode]:
+def _read(log: EpisodeLog, settings: Mapping[str, Any]) -> dict[int, Episode]:
     """Return the episodes of a log made with ``settings`` by number; start the log where there is none."""
-    wanted = json.loads(json.dumps(settings))
-    lines = _lines(log_path, "what they held is scored again")
-    if not lines:
-        append_line(log_path, {"format": FORMAT, "settings": wanted})
+    wanted: Facts = json.loads(json.dumps(settings))
+    found = log.read()
+    header = found.header
+    if header is None:
+        log.begin(wanted)
         return {}
-    episodes = _episodes(log_path, lines)
-    found = lines[0]["settings"]
     missing = "nothing"
-    for key in {**found, **wanted}:
-        there, here = found.get(key, missing), wanted.get(key, missing)
+    for key in {**header.settings, **wanted}:
+        there, here = header.settings.get(key, missing), wanted.get(key, missing)
         if there != here:
             raise RunFolderError(
-                f"{log_path} was made with other settings ({key}: {there} there, {here} now); "
+                f"{log.path} was made with other settings ({key}: {there} there, {here} now); "
                 "choose another run folder."
             )
-    if readable_lines(log_path)[1]:
-        _write(log_path, lines)
-    return episodes
-
-
-def _episodes(log_path: Path, lines: list[Any]) -> dict[int, Episode]:
-    """Check the first line and turn the others into episodes, by number."""
-    with _damage_named(log_path):
-        if lines[0]["format"] != FORMAT:
-            raise RunFolderError(
-                f"{log_path} has format {lines[0]['format']}, and this version reads format {FORMAT}; "
-                "choose another run folder."
-            )
-        dict(lines[0]["settings"])
-        episodes = {episode.number: episode for episode in (_from_line(dict(line)) for line in lines[1:])}
-        if list(episodes) != sorted(episodes) or len(episodes) != len(lines) - 1 or min(episodes, default=0) < 0:
-            raise ValueError("its episodes are not in order")
-        return episodes
-
-
-@contextmanager
-def _damage_named(log_path: Path) -> Iterator[None]:
-    """Turn a line without the right keys into one sentence."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunFolderError(
-            f"{log_path} is no log of a search; move it away to search anew, or choose another run folder."
-        ) from error
-
-
-def _to_line(episode: Episode) -> dict[str, Any]:
-    return {
-        "episode": episode.number,
-        "channels": episode.policy,
-        "accuracy": episode.accuracy,
-        "reward": episode.reward,
-        "cost": episode.cost,
-        **episode.metrics,
-        "seconds": episode.seconds,
-    }
-
-
-def _from_line(line: dict[str, Any]) -> Episode:
-    return Episode(
-        number=int(line.pop("episode")),
-        policy={str(group): int(channels) for group, channels in line.pop("channels").items()},
-        accuracy=float(line.pop("accuracy")),
-        reward=float(line.pop("reward")),
-        cost=float(line.pop("cost")),
-        seconds=float(line.pop("seconds")),
-        metrics={name: float(value) for name, value in line.items()},
-    )
+    if found.unreadable:
+        found.warn("what they held is scored again")
+        log.rewrite(header, found.episodes)
+    return {episode.episode: episode for episode in found.episodes}
 
 
 def _score(answer: float | Score) -> Score:

@@ -9,17 +9,17 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from amc_hw.cli.options import with_options
 from amc_hw.cli.terminal import progress_bar, say, say_warnings
 from amc_hw.errors import AmcHwError
+from amc_hw.sweep.jobs import Order
 
 GRACE_S = 10.0
 _STDIN = 0
 
 
-def read_order() -> dict[str, Any]:
+def read_order() -> Order:
     """Return what is to be done, and from now on end with the sweep."""
     line = b""
     while not line.endswith(b"\n"):
@@ -31,7 +31,7 @@ def read_order() -> dict[str, Any]:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray's workers block it
     threading.Thread(target=_end_with_sweep, daemon=True).start()
-    order: dict[str, Any] = json.loads(line)
+    order: Order = json.loads(line)
     return order
 
 

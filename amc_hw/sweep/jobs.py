@@ -10,20 +10,29 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypedDict
 
 from amc_hw.devices.computers.machines import ISOLATED
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import Facts
 
-LOG = "log.txt"
 COMMAND = [sys.executable, *ISOLATED, "-m", "amc_hw.sweep.child"]
 POLL_S = 0.2
 GRACE_S = 15.0
 """What a run has for letting its device go; it cannot lose more than the episode or the epoch under way."""
 
 _TAIL = 4096
+
+
+class Order(TypedDict):
+    """What a run's process is told in a line; ``config`` is a `RunConfig` as it stands in its file."""
+
+    run: str
+    compute: str
+    config: Facts
 
 
 @dataclass
@@ -35,7 +44,7 @@ class _Child:
 
 def last_line(run: Path) -> str:
     """Return what a run wrote last."""
-    with (run / LOG).open("rb") as log:
+    with RunFolder(run).shown.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
         lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line), "")
@@ -74,9 +83,9 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
 
 def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
     make_folder(run)
-    shown = last_line(run) if (run / LOG).exists() else ""  # what an earlier sweep left is no news
+    shown = last_line(run) if RunFolder(run).shown.exists() else ""  # what an earlier sweep left is no news
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with (run / LOG).open("ab") as log:
+    with RunFolder(run).shown.open("ab") as log:
         process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
@@ -87,7 +96,7 @@ def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
         )
     child = _Child(run, process, shown)
     try:
-        order = {"run": str(run), "compute": compute, "config": config.model_dump()}
+        order = Order(run=str(run), compute=compute, config=config.model_dump())
         _stdin(child).write(json.dumps(order).encode() + b"\n")
         _stdin(child).flush()
     except BrokenPipeError:  # it is gone already; its log says why
@@ -101,7 +110,8 @@ def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
 def _reason(child: _Child) -> str:
     told = last_line(child.run).removeprefix("error: ")
     if child.process.returncode < 0:
-        return f"it was ended by signal {-child.process.returncode}; see {child.run / LOG}, and run the same again."
+        shown = RunFolder(child.run).shown
+        return f"it was ended by signal {-child.process.returncode}; see {shown}, and run the same again."
     return told or f"it ended with status {child.process.returncode} and said nothing."
 
 

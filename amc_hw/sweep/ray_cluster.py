@@ -8,19 +8,20 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from amc_hw.devices.android.names import KIND as ANDROID
 from amc_hw.devices.computers.names import KINDS, SSH
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
-from amc_hw.sweep.jobs import GRACE_S, LOG, last_line, run_all
+from amc_hw.sweep.jobs import GRACE_S, last_line, run_all
 
 MISSING = "ray= needs an extra of amc-hw: pip install 'amc-hw[ray]'"
 CURE = "give out= a folder that all nodes of the Ray cluster share under the same path."
@@ -30,6 +31,13 @@ SEEN_S = 15.0
 """What a shared file system has for showing on one machine what another one wrote."""
 CONNECT_S = 5.0
 _CLIENT = "ray://"
+
+
+class _Node(TypedDict):
+    """What Ray tells of a node; ``Resources`` are amounts by name."""
+
+    Alive: bool
+    Resources: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -134,10 +142,10 @@ def _failure(ray: Any, ref: Any) -> str:
 
 
 def _last_line(run: Path) -> str:
-    return last_line(run) if (run / LOG).exists() else ""
+    return last_line(run) if RunFolder(run).shown.exists() else ""
 
 
-def _needs(nodes: list[dict[str, Any]], device: str, cluster: Cluster, jobs: int) -> tuple[dict[str, Any], str]:
+def _needs(nodes: Sequence[_Node], device: str, cluster: Cluster, jobs: int) -> tuple[dict[str, object], str]:
     """Return what a run asks of its node, and where it computes; what no node has would be waited for for ever."""
     if cluster.compute not in (None, "cpu", "cuda"):
         raise UsageError(f"Ray chooses a run's GPU: with ray=, compute= takes cpu or cuda, not '{cluster.compute}'.")
@@ -174,7 +182,7 @@ def _connected(address: str) -> Iterator[Any]:
         raise UsageError(MISSING) from error
     if address not in (LOCAL, AUTO):
         _require_answer(address)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options["include_dashboard"] = False

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from amc_hw.errors import AmcHwError
 from amc_hw.pipeline.compress import compress
-from amc_hw.pipeline.finish import SUMMARY
 from amc_hw.report.compare import compare_report, pareto_front
 from amc_hw.runs.config import RunConfig, read_config
-from amc_hw.runs.files import make_folder, read_json
+from amc_hw.runs.file_names import FRONT
+from amc_hw.runs.files import make_folder
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.summaries import Summary
 from amc_hw.sweep.jobs import run_all
 from amc_hw.sweep.plan import plan_sweep
 from amc_hw.sweep.ray_cluster import Cluster, run_on_ray
 from amc_hw.training.compute import CPU
-
-FRONT = "front.html"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Swept:
         run: its folder.
         budget: as it was asked for.
         seed: of the run.
-        summary: what summary.json holds; None where the run failed.
+        summary: what it came to; None where it failed.
         error: why it failed.
         on_front: whether no other run is as accurate for less latency.
     """
@@ -40,7 +39,7 @@ class Swept:
     run: Path
     budget: str
     seed: int
-    summary: dict[str, Any] | None
+    summary: Summary | None
     error: str
     on_front: bool = False
 
@@ -87,7 +86,7 @@ def sweep(
     rows = [
         Swept(run, config.budget, config.seed, None, errors[run])
         if run in errors
-        else Swept(run, config.budget, config.seed, read_json(run / SUMMARY), "")
+        else Swept(run, config.budget, config.seed, RunFolder(run).summary.read(), "")
         for run, config in configs.items()
     ]
     done = [row.run for row in rows if row.summary is not None]
@@ -112,7 +111,7 @@ def _one_by_one(
 
 def is_finished(run: Path, config: RunConfig) -> bool:
     """Tell whether a run has ended with these settings."""
-    if not (run / SUMMARY).exists():
+    if not RunFolder(run).summary.exists():
         return False
     ignored = {"command", "versions"}
     return read_config(run).model_dump(exclude=ignored) == config.model_dump(exclude=ignored)
@@ -130,5 +129,6 @@ def _point(row: Swept) -> tuple[float, float] | None:
     """Return measured (or, without the device, predicted) milliseconds and accuracy."""
     if row.summary is None:
         return None
-    compressed = row.summary["compressed"]
-    return compressed["latency_ms"] or compressed["predicted_ms"], compressed["accuracy"]
+    compressed = row.summary.compressed
+    latency = compressed.latency_ms or compressed.predicted_ms
+    return None if latency is None or compressed.accuracy is None else (latency, compressed.accuracy)

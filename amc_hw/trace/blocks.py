@@ -74,7 +74,7 @@ def _inputs(model: nn.Module, example_input: Any) -> dict[str, Tensor]:
     calls: dict[str, list[Tensor | None]] = {}
 
     def before(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, object]) -> None:
             alone = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
             calls.setdefault(name, []).append(args[0].clone() if alone else None)
 

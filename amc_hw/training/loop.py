@@ -6,10 +6,10 @@ import copy
 import hashlib
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -291,7 +291,7 @@ class _Run:
         accuracy = [self.history.start_accuracy, *self.history.accuracies][-1]
         return f"epoch {epoch + 1}/{self.settings.epochs}, search split {accuracy:.1%}"
 
-    def save(self, path: Path, identity: dict[str, Any]) -> None:
+    def save(self, path: Path, identity: Mapping[str, object]) -> None:
         """Write everything that the next epoch depends on."""
         buffer = io.BytesIO()
         state = {
@@ -306,7 +306,7 @@ class _Run:
         torch.save(state, buffer)
         write_bytes(path, buffer.getvalue())
 
-    def load(self, path: Path, identity: dict[str, Any]) -> None:
+    def load(self, path: Path, identity: Mapping[str, object]) -> None:
         """Go back to a saved state, which must be of this training."""
         try:
             state = load_plain(path, self.device)

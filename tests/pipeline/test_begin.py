@@ -17,30 +17,28 @@ from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.begin import begin
 from amc_hw.runs.config import make_config, open_run
 from amc_hw.runs.files import append_line
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.progress import SILENT
 
 OWN = make_config(model="TinyNet", data="digits", episodes=5)
 
 
-def silent(done: int, total: int, text: str) -> None:
-    pass
-
-
 def test_another_network_in_the_same_run_folder_is_refused(tmp_path: Path) -> None:
     model, data = TinyNet(), load_data("digits")
-    begin(tmp_path, OWN, silent, own=(model, data))
+    begin(RunFolder(tmp_path), OWN, SILENT, own=(model, data))
     kept = (tmp_path / "baseline.pt").read_bytes()
-    assert begin(tmp_path, OWN, silent, own=(copy.deepcopy(model), data)).data.name == "digits"
+    assert begin(RunFolder(tmp_path), OWN, SILENT, own=(copy.deepcopy(model), data)).data.name == "digits"
 
     retrained = copy.deepcopy(model)
     with torch.no_grad():
         next(retrained.parameters()).add_(0.01)
     with pytest.raises(WrongRunError, match=r"this network with other weights \(.*weight differs\)"):
-        begin(tmp_path, OWN, silent, own=(retrained, data))
+        begin(RunFolder(tmp_path), OWN, SILENT, own=(retrained, data))
 
     wider = copy.deepcopy(model)
     wider.add_module("more", nn.Linear(3, 3))
     with pytest.raises(WrongRunError, match=r"a run of another network \(.*missing: more.weight"):
-        begin(tmp_path, OWN, silent, own=(wider, data))
+        begin(RunFolder(tmp_path), OWN, SILENT, own=(wider, data))
     assert (tmp_path / "baseline.pt").read_bytes() == kept
 
 
@@ -50,13 +48,13 @@ def test_a_run_by_name_goes_on_with_the_weights_that_it_began_with(tmp_path: Pat
     save_checkpoint(first, weights)
     tiny = f"{Path(__file__).parents[1] / 'support' / 'tiny.py'}:tiny"
     config = make_config(model=tiny, data="digits", checkpoint=weights)
-    begin(run, config, silent)
+    begin(RunFolder(run), config, SILENT)
     save_checkpoint(second, weights)
-    state = begin(run, config, silent).model.state_dict()
+    state = begin(RunFolder(run), config, SILENT).model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in first.state_dict().items())
     weights.unlink()
     with pytest.raises(UsageError, match="there is no checkpoint"):
-        begin(run, config, silent)
+        begin(RunFolder(run), config, SILENT)
 
 
 def test_a_folder_of_the_version_before_is_gone_on_with(tmp_path: Path) -> None:

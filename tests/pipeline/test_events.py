@@ -15,7 +15,9 @@ from commands import TINY, amc_hw
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.pipeline.events import episode_events, epoch_events
 from amc_hw.runs.files import append_line
-from amc_hw.search.study import Episode, StudyResult
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import Episode
+from amc_hw.search.study import StudyResult
 from amc_hw.training.loop import History
 
 COST = Cost("macs", [Term(("conv",), lambda channels: 1e6 * channels[0])])
@@ -26,7 +28,15 @@ Curves = dict[str, dict[int, float]]
 def episodes(count: int) -> tuple[Episode, ...]:
     rewards = (-0.5, -0.1, -0.3, -0.2)
     return tuple(
-        Episode(n, {"conv": n + 1, "fc": 4}, 1 + rewards[n], rewards[n], 1e6 * (n + 1), {}, 0.5) for n in range(count)
+        Episode(
+            episode=n,
+            channels={"conv": n + 1, "fc": 4},
+            accuracy=1 + rewards[n],
+            reward=rewards[n],
+            cost=1e6 * (n + 1),
+            seconds=0.5,
+        )
+        for n in range(count)
     )
 
 
@@ -42,7 +52,7 @@ def search(run: Path, first: int, last: int) -> None:
         append_line(log, {"format": 1, "settings": {}})
     else:
         next_second()
-    with episode_events(run, log, COST, ORIGINAL) as told:
+    with episode_events(RunFolder(run), COST, ORIGINAL) as told:
         for number in range(last):
             if number >= first:
                 append_line(log, {"episode": number})
@@ -93,7 +103,7 @@ def test_a_resumed_search_writes_no_episode_twice(tmp_path: Path, read) -> None:
 def test_a_resumed_finetuning_writes_no_epoch_twice(tmp_path: Path, read) -> None:
     losses, accuracies = [0.9, 0.5, 0.4], [0.6, 0.7, 0.8]
     for first, last in ((0, 2), (2, 3)):
-        with epoch_events(tmp_path) as told:
+        with epoch_events(RunFolder(tmp_path)) as told:
             for done in range(first, last + 1):
                 told(History(0.5, losses[:done], accuracies[:done]))
         next_second()

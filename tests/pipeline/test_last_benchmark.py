@@ -11,6 +11,7 @@ from commands import TINY
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.compress import PROOFS, compress_trained
 from amc_hw.runs.config import make_config
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 
 pytest.importorskip("litert_torch")
@@ -46,8 +47,9 @@ def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
     config = make_config(
         model=TINY, checkpoint=str(checkpoint), data="digits", budget="0.6x", strategy="uniform", episodes=1, epochs=1
     )
-    trained = begin(run, config, SILENT)
-    return compress_trained(run, config, trained, device, lambda model: 0.5, SILENT)
+    folder = RunFolder(run)
+    trained = begin(folder, config, SILENT)
+    return compress_trained(folder, config, trained, device, lambda model: 0.5, SILENT).document()
 
 
 def used(summary: dict) -> float:

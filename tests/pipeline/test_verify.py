@@ -18,14 +18,18 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.pipeline.search import Candidate, Search, under_floor
+from amc_hw.pipeline.finish import share_found
+from amc_hw.pipeline.search import Search, under_floor
 from amc_hw.pipeline.shortlist import best_policies, few_images, fit
-from amc_hw.pipeline.verify import Miss, doubts, misses, note_miss, verify
+from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
+from amc_hw.runs.config import make_config
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
-from amc_hw.search.study import Episode, StudyResult
+from amc_hw.runs.records import Candidate, ChosenPolicy, Episode, Miss
+from amc_hw.search.study import StudyResult
 from amc_hw.trace.traced import TracedModel
 
 
@@ -57,7 +61,13 @@ def finished_search(traced: TracedModel, cost: Cost, budget: str) -> Search:
     limit = parse_budget("latency_ms", budget).target(cost(traced.network.original))
     policies = [draw_policy(traced.choices, random) for _ in range(300)]
     episodes = [
-        Episode(number, policy, cost(policy) / limit, cost(policy) / limit - 1, cost(policy), {}, 0.0)
+        Episode(
+            episode=number,
+            channels=policy,
+            accuracy=cost(policy) / limit,
+            reward=cost(policy) / limit - 1,
+            cost=cost(policy),
+        )
         for number, policy in enumerate(policies)
         if cost(policy) <= limit
     ]
@@ -93,7 +103,7 @@ class Wavering(Stubborn):
 def run_verify(traced: TracedModel, template: GraphTemplate, folder: Path, device: SimulatedDevice, budget: str):
     search = finished_search(traced, exact_cost(traced, template), budget)
     ranked = best_policies(search, traced.choices)
-    return ranked, verify(folder, traced, search, ranked, device, lambda model: 0.5, SILENT)
+    return ranked, verify(RunFolder(folder), traced, search, ranked, device, lambda model: 0.5, SILENT)
 
 
 def test_a_true_table_needs_one_measurement(traced: TracedModel, template: GraphTemplate, tmp_path: Path) -> None:
@@ -120,7 +130,7 @@ def test_the_shortlist_keeps_the_floor_where_a_policy_within_the_budget_does(
 ) -> None:
     found = finished_search(traced, exact_cost(traced, template), "0.6x")
     scores = [episode.accuracy for episode in found.study.top(3)]
-    accuracy = {tuple(episode.policy.items()): episode.accuracy for episode in found.study.episodes}
+    accuracy = {tuple(episode.channels.items()): episode.accuracy for episode in found.study.episodes}
 
     def chosen(floor: float) -> list[float]:
         search = replace(found, bounded=False, floor=floor)
@@ -133,7 +143,7 @@ def test_the_shortlist_keeps_the_floor_where_a_policy_within_the_budget_does(
 
 
 def test_a_policy_under_the_floor_comes_with_a_warning() -> None:
-    candidate = Candidate({"g": 8}, 0.89, 1.0, 1.0, 2.0, False)
+    candidate = Candidate(channels={"g": 8}, score=0.89, predicted_ms=1.0, measured_ms=1.0, original_ms=2.0)
     assert under_floor(candidate, None) == under_floor(candidate, 0.89) == []
     assert "89.00% before fine-tuning, under the floor of 90.00%" in under_floor(candidate, 0.9)[0]
 
@@ -143,7 +153,13 @@ def test_a_table_that_was_wrong_about_the_policy_is_told(traced: TracedModel, te
     search, original = finished_search(traced, cost, "0.6x"), cost(traced.network.original)
 
     def candidate(predicted_ms: float, measured_ms: float | None, drift: float = 1.0) -> Candidate:
-        return Candidate({"g": 8}, 0.89, predicted_ms, measured_ms, drift * original, False)
+        return Candidate(
+            channels={"g": 8},
+            score=0.89,
+            predicted_ms=predicted_ms,
+            measured_ms=measured_ms,
+            original_ms=drift * original,
+        )
 
     assert doubts(search, candidate(1.0, 1.1), notes) == []
     assert doubts(search, candidate(1.0, None), notes) == []
@@ -184,12 +200,21 @@ def test_policies_are_taken_to_be_as_much_slower_at_last_as_one_that_missed_was(
     device = SimulatedDevice(overhead=1.2)
     _, first = run_verify(traced, template, tmp_path, device, "0.6x")
     found = first.chosen.measured_ms / (0.6 * first.chosen.original_ms)
-    note_miss(tmp_path, first.chosen.channels, Miss(found, 1.04))
+    miss = Miss(channels=first.chosen.channels, found=found, used=1.04)
+    RunFolder(tmp_path).misses.append(miss)
     _, second = run_verify(traced, template, tmp_path, device, "0.6x")
     assert second.candidates[0].channels == first.candidates[0].channels  # the search's choice, not the one that missed
     at_last = 1.04 / found * second.chosen.measured_ms / (0.6 * second.chosen.original_ms)
     assert 0.95 <= at_last <= 1
-    assert misses(tmp_path) == {tuple(first.chosen.channels.items()): Miss(found, 1.04)}
+    assert missed_policies(RunFolder(tmp_path)) == {tuple(first.chosen.channels.items()): miss}
+
+
+def test_a_policy_that_nobody_measured_is_taken_to_use_all_of_its_budget() -> None:
+    config = make_config(model="m", data="digits", budget="0.5x")
+    known = Candidate(channels={"g": 8}, score=0.9, predicted_ms=1.0, measured_ms=0.8, original_ms=2.0)
+    unknown = known.model_copy(update={"measured_ms": None})
+    assert share_found(config, ChosenPolicy(channels={"g": 8}, candidates=[known])) == pytest.approx(0.8)
+    assert share_found(config, ChosenPolicy(channels={"g": 8}, candidates=[unknown])) == 1
 
 
 def test_what_the_repeats_leave_in_doubt_counts_against_a_policy(

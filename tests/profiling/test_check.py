@@ -17,6 +17,7 @@ from amc_hw.pipeline import compress as pipeline
 from amc_hw.profiling.check import check_table, doubts_of_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.config import make_config
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.trace.traced import TracedModel
 
@@ -65,7 +66,7 @@ def test_a_run_says_before_it_starts_that_its_table_is_not_of_this_speed_or_vers
     table = measure_table(SimulatedDevice(), template, traced.choices, "tiny", run / "table.json", 0, SILENT)
 
     def told(device: SimulatedDevice | TableOnly, model: str = "tiny") -> list[str]:
-        return doubts_of_table(device, traced, template, model, run, SILENT)
+        return doubts_of_table(device, traced, template, model, RunFolder(run), SILENT)
 
     assert told(SimulatedDevice(overhead=1.05 * 1.04)) == []
     (slower,) = told(SimulatedDevice(overhead=1.05 * 1.2))
@@ -97,7 +98,7 @@ def test_a_device_that_is_slow_for_a_second_is_looked_at_again(
             ]
 
     measure_table(SimulatedDevice(), template, traced.choices, "tiny", tmp_path / "table.json", 0, SILENT)
-    assert doubts_of_table(SlowAtFirst(), traced, template, "tiny", tmp_path, SILENT) == []
+    assert doubts_of_table(SlowAtFirst(), traced, template, "tiny", RunFolder(tmp_path), SILENT) == []
 
 
 def test_a_table_of_something_else_is_refused_before_any_work(

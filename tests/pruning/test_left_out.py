@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import load_data
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.models.resnet import BasicBlock
-from amc_hw.pipeline.finish import PRUNED, restore
-from amc_hw.pipeline.search import POLICY
+from amc_hw.pipeline.finish import restore
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.runs.files import write_json
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import ChosenPolicy
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,8 @@ def test_the_same_policy_gives_the_same_network(trained: TrainedModel, images: T
 def test_a_run_brings_it_back(trained: TrainedModel, images: Tensor, tmp_path: Path) -> None:
     policy = without(trained, 0, 2) | {trained.network.blocks[1].group: 8}
     small = Pruner(trained.model, trained.network, images).pruned(policy)
-    write_json(tmp_path / POLICY, {"channels": policy})
-    save_checkpoint(small, tmp_path / PRUNED)
+    run = RunFolder(tmp_path)
+    run.policy.write(ChosenPolicy(channels=policy))
+    save_checkpoint(small, run.pruned)
     with torch.no_grad():
-        assert torch.equal(restore(tmp_path, trained, PRUNED)(images), small(images))
+        assert torch.equal(restore(run, trained, run.pruned)(images), small(images))

@@ -1,7 +1,6 @@
 # ruff: noqa: RUF001 -- the report writes true minus signs, dashes and multiplication signs
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,13 @@ from hypothesis import strategies as st
 
 from amc_hw.report.numbers import count, duration, fixed, milliseconds, points, ratio, size
 from amc_hw.report.table import before_after_rows
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.summaries import Figures
 
 
 def test_rows_of_a_finished_run(run: Path) -> None:
-    summary = json.loads((run / "summary.json").read_text())
-    assert before_after_rows(summary) == [
+    summary = RunFolder(run).summary.read()
+    assert before_after_rows(summary.original, summary.compressed) == [
         ("Top-1 accuracy", "91.73 %", "90.98 %", "−0.75 points"),
         ("Top-1 before fine-tuning", "91.73 %", "85.30 %", "−6.43 points"),
         ("Latency, measured", "1.310 ms", "0.645 ms", "0.49×"),
@@ -25,14 +26,14 @@ def test_rows_of_a_finished_run(run: Path) -> None:
 
 
 def test_file_sizes_have_a_row_where_they_are_known() -> None:
-    rows = before_after_rows({"original": {"size_bytes": 1_092_000}, "compressed": {"size_bytes": 431_000}})
+    rows = before_after_rows(Figures(size_bytes=1_092_000), Figures(size_bytes=431_000))
     assert rows == [("File size", "1.09 MB", "431 kB", "0.39×")]
 
 
 def test_what_is_not_known_is_a_dash_or_no_row() -> None:
-    assert before_after_rows({}) == []
-    assert before_after_rows({"original": None, "compressed": {"accuracy": None}}) == []
-    assert before_after_rows({"original": {"latency_ms": 1.0, "accuracy": 0.9}, "compressed": {"macs": 1.0}}) == [
+    assert before_after_rows(Figures(), Figures()) == []
+    assert before_after_rows(Figures(), Figures(accuracy=None)) == []
+    assert before_after_rows(Figures(latency_ms=1.0, accuracy=0.9), Figures(macs=1.0)) == [
         ("Top-1 accuracy", "90.00 %", "–", "–"),
         ("Latency, measured", "1.000 ms", "–", "–"),
         ("MACs", "–", "1", "–"),
@@ -40,7 +41,7 @@ def test_what_is_not_known_is_a_dash_or_no_row() -> None:
 
 
 def test_an_original_of_zero_has_no_ratio() -> None:
-    assert before_after_rows({"original": {"macs": 0}, "compressed": {"macs": 5}}) == [("MACs", "0", "5", "–")]
+    assert before_after_rows(Figures(macs=0), Figures(macs=5)) == [("MACs", "0", "5", "–")]
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,11 @@ def test_a_line_cut_by_a_kill_is_dropped_and_only_that(tmp_path_factory: pytest.
 
 def test_damage_inside_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b'{"n": 1}\nnonsense\n{"n": 2}\n')
-    with pytest.raises(RunFolderError, match=r"line 2 of .* is damaged .*delete it and all lines after it"):
+    cure = r"log.jsonl is damaged \(line 2: .*delete that line and all lines after it"
+    with pytest.raises(RunFolderError, match=cure):
         read_lines(tmp_path / "log.jsonl")
     (tmp_path / "log.jsonl").write_bytes(b'{"n": "\xff"}\n')
-    with pytest.raises(RunFolderError, match=r"line 1 of .* is damaged"):
+    with pytest.raises(RunFolderError, match=r"log.jsonl is damaged \(line 1: "):
         read_lines(tmp_path / "log.jsonl")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from amc_hw.budget.cost import Cost
+from amc_hw.runs.records import Episode
 from amc_hw.search.live import CURVE, LEVELS, describe, sparks
-from amc_hw.search.study import Episode, StudyResult
+from amc_hw.search.study import StudyResult
 
 
 def _episode(number: int, reward: float, kept: int) -> Episode:
-    return Episode(number, {"a": kept, "b": 8}, 1 + reward, reward, 10.0, {}, 0.1)
+    channels = {"a": kept, "b": 8}
+    return Episode(episode=number, channels=channels, accuracy=max(0.0, 1 + reward), reward=reward, cost=10.0)
 
 
 def test_the_best_policy_and_the_curve_are_shown() -> None:

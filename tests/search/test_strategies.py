@@ -70,8 +70,8 @@ def test_several_limits_hold_at_once(name, problem, tmp_path) -> None:
             *(made.cost, made.accuracy, find_reward("resource"), 8, tmp_path / f"{seed}.jsonl", {}),
             load=space.load,
         )
-        assert made.cost(study.best.policy) <= made.budget
-        assert size(study.best.policy) <= most
+        assert made.cost(study.best.channels) <= made.budget
+        assert size(study.best.channels) <= most
 
 
 def test_the_same_seed_gives_the_same_policies(name, problem) -> None:
@@ -129,10 +129,10 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(name, problem, tmp_pat
     killed = tmp_path / "killed.jsonl"
     killed.write_bytes(content[: int(cut * len(content))])
     resumed = search(killed, 10)
-    assert [(e.number, e.policy, e.accuracy, e.reward) for e in resumed.episodes] == [
-        (e.number, e.policy, e.accuracy, e.reward) for e in whole.episodes
+    assert [(e.episode, e.channels, e.accuracy, e.reward) for e in resumed.episodes] == [
+        (e.episode, e.channels, e.accuracy, e.reward) for e in whole.episodes
     ]
-    assert resumed.best.policy == whole.best.policy
+    assert resumed.best.channels == whole.best.channels
     assert killed.read_text().count("\n") == 11
 
 

@@ -51,11 +51,11 @@ def test_every_episode_is_a_line_after_the_settings(search: Search) -> None:
     assert [line["episode"] for line in lines] == [0, 1, 2, 3, 4]
     for line, episode in zip(lines, study.episodes, strict=True):
         assert set(line) == {"episode", "channels", "accuracy", "reward", "cost", "params", "seconds"}
-        assert line["channels"] == episode.policy
-        assert line["accuracy"] == search.made.accuracy(episode.policy)
+        assert line["channels"] == episode.channels
+        assert line["accuracy"] == search.made.accuracy(episode.channels)
         assert line["reward"] == pytest.approx(line["accuracy"] - 1)
-        assert line["cost"] == search.made.cost(episode.policy) <= search.made.budget
-        assert line["params"] == 3 * episode.policy["g0"]
+        assert line["cost"] == search.made.cost(episode.channels) <= search.made.budget
+        assert line["params"] == 3 * episode.channels["g0"]
         assert line["seconds"] >= 0
     assert read_study(search.log) == study
 
@@ -83,12 +83,12 @@ def test_best_and_top_are_by_reward_and_distinct(search: Search) -> None:
     study = search.run(20)
     rewards = [episode.reward for episode in study.episodes]
     assert study.best.reward == max(rewards)
-    assert study.best.number == rewards.index(max(rewards))
+    assert study.best.episode == rewards.index(max(rewards))
     top = study.top(4)
     assert top[0] == study.best
     assert [episode.reward for episode in top] == sorted((e.reward for e in top), reverse=True)
-    assert len({tuple(episode.policy.items()) for episode in top}) == 4
-    distinct = {tuple(episode.policy.items()) for episode in study.episodes}
+    assert len({tuple(episode.channels.items()) for episode in top}) == 4
+    distinct = {tuple(episode.channels.items()) for episode in study.episodes}
     assert len(study.top(1000)) == len(distinct)
 
 
@@ -98,7 +98,7 @@ def test_a_search_ends_when_nothing_can_be_better(search: Search) -> None:
     search.log.unlink()
     short = search.run(20, evaluate=perfect, enough=2)
     assert len(short.episodes) < len(whole.episodes)
-    assert [each.policy for each in short.top(2)] == [each.policy for each in whole.top(2)]
+    assert [each.channels for each in short.top(2)] == [each.channels for each in whole.top(2)]
     assert search.run(20, evaluate=perfect, enough=2) == short
 
 

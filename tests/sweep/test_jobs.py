@@ -15,9 +15,10 @@ import pytest
 from commands import amc_hw
 
 from amc_hw.runs.config import make_config
+from amc_hw.runs.file_names import SHOWN
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.sweep import jobs as module
-from amc_hw.sweep.jobs import LOG, run_all
+from amc_hw.sweep.jobs import run_all
 from amc_hw.sweep.sweep import sweep
 
 STAND_IN = """
@@ -87,7 +88,7 @@ def test_runs_go_side_by_side_and_finished_ones_are_not_repeated(tmp_path: Path)
     assert "signal 9" in rows[1].error
     assert [row.on_front for row in rows] == [False, False, True, True]
     assert len(lines(tmp_path / "begun.jsonl")) == 4
-    assert (tmp_path / "0.7x-seed0" / LOG).read_text() == "compressing for 0.7x\n"
+    assert (tmp_path / "0.7x-seed0" / SHOWN).read_text() == "compressing for 0.7x\n"
     assert "compressing for 0.7x [0.7x-seed0]" in shown
     again = sweep(tmp_path, base, budgets, 1, SILENT, jobs=2)
     assert again[2:] == rows[2:]
@@ -138,4 +139,4 @@ def test_a_real_run_says_why_it_failed(
     assert amc_hw("sweep", "--latency", "0.5x", "--jobs", 2, *missing, "--out", tmp_path / "out", "--json") == 1
     written = capsys.readouterr()
     assert "did you mean 'onnx'" in json.loads(written.out)[0]["error"]
-    assert "error: unknown device 'onyx'" in (tmp_path / "out" / "0.5x-seed0" / LOG).read_text()
+    assert "error: unknown device 'onyx'" in (tmp_path / "out" / "0.5x-seed0" / SHOWN).read_text()

@@ -127,7 +127,7 @@ def test_finished_runs_are_not_repeated_and_failed_ones_are_told(ray: FakeRay, t
     rows = run_sweep(tmp_path, "0.1x", "0.2x", "0.5x")
     assert rows[0].error == "a budget of 0.1x cannot be reached."
     assert "does not show it here; give out= a folder that all nodes" in rows[1].error
-    assert rows[2].summary["compressed"]["latency_ms"] == 0.5
+    assert rows[2].summary.compressed.latency_ms == 0.5
     assert not ray.connected
     assert not list(tmp_path.glob(".sweep-*"))
     run_sweep(tmp_path, "0.1x", "0.5x", "0.7x")

@@ -10,10 +10,11 @@ from commands import amc_hw
 
 from amc_hw.errors import BudgetError, UsageError
 from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.file_names import FRONT
 from amc_hw.runs.files import write_json
 from amc_hw.runs.progress import SILENT
 from amc_hw.sweep import sweep as module
-from amc_hw.sweep.sweep import FRONT, sweep
+from amc_hw.sweep.sweep import sweep
 
 
 @pytest.fixture

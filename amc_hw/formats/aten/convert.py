@@ -10,6 +10,7 @@ import importlib.util
 import io
 import json
 import operator
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 from zipfile import BadZipFile
@@ -70,7 +71,7 @@ def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     return pack(graph, weights)
 
 
-def pack(graph: dict[str, Any], weights: dict[str, Any]) -> bytes:
+def pack(graph: Mapping[str, object], weights: Mapping[str, Any]) -> bytes:
     """Return the file's bytes."""
     content = io.BytesIO()
     text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
@@ -78,7 +79,7 @@ def pack(graph: dict[str, Any], weights: dict[str, Any]) -> bytes:
     return content.getvalue()
 
 
-def _call(node: fx.Node) -> dict[str, Any]:
+def _call(node: fx.Node) -> dict[str, object]:
     """Describe a call: positional arguments, the operator's defaults put in where it was given names."""
     source: Any = node.args[0] if node.target is operator.getitem else None
     if source is not None and source.target in _SPLITS:

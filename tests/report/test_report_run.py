@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from amc_hw.errors import RunFolderError
 from amc_hw.report.html import write_report
-from amc_hw.report.record import read_run
+from amc_hw.report.run import read_run
+from amc_hw.runs.folder import RunFolder
 
 Edit = Callable[[Path, Callable[[Any], None]], None]
 
@@ -24,7 +25,7 @@ FILES = ["config.json", "episodes.jsonl", "policy.json", "finetune.json", "bench
 def test_a_damaged_file_is_named(run: Path, name: str, content: bytes) -> None:
     (run / name).write_bytes(content)
     with pytest.raises(RunFolderError, match=name.replace(".", r"\.")):
-        read_run(run)
+        read_run(RunFolder(run))
 
 
 @pytest.mark.parametrize("name", FILES[1:3] + FILES[4:])
@@ -32,7 +33,7 @@ def test_a_later_format_is_not_guessed_at(run: Path, name: str) -> None:
     first, *rest = (run / name).read_text().splitlines()
     (run / name).write_text("\n".join([json.dumps(json.loads(first) | {"format": 2}), *rest]) + "\n")
     with pytest.raises(RunFolderError, match=f"{name} has format 2, and this version reads format 1"):
-        read_run(run)
+        read_run(RunFolder(run))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_wrong_value_is_named_by_its_place(
 ) -> None:
     edit(run / name, change)
     with pytest.raises(RunFolderError, match=name) as caught:
-        read_run(run)
+        read_run(RunFolder(run))
     assert place in str(caught.value)
 
 
@@ -73,7 +74,7 @@ def test_a_damaged_episode_is_named_by_its_line(run: Path) -> None:
     for broken, place in (('{"episode": 3,', "line 5: "), ('{"episode": 3, "reward": 0}', "line 5.accuracy")):
         log.write_text("\n".join([*lines[:4], broken, *lines[5:]]) + "\n")
         with pytest.raises(RunFolderError, match="delete that line and all lines after it") as caught:
-            read_run(run)
+            read_run(RunFolder(run))
         assert place in str(caught.value)
 
 

@@ -1,0 +1,67 @@
+"""What a report is drawn from: everything that a run folder holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from amc_hw.errors import WrongRunError
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Facts, Finetune
+from amc_hw.runs.summaries import Summary
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, finished or not; None or empty where a step has not been taken yet."""
+
+    folder: RunFolder
+    config: Facts
+    episodes: list[Episode]
+    policy: ChosenPolicy | None
+    finetune: Finetune | None
+    benchmark: Benchmark | None
+    summary: Summary | None
+
+    @property
+    def device(self) -> Facts:
+        """The fingerprint of the device; empty before anything was measured."""
+        for part in (self.benchmark, self.summary):
+            if part is not None and part.device:
+                return part.device
+        return {}
+
+    def fact(self, name: Literal["model", "data", "device"]) -> str:
+        """Return the name of the model, the data or the device, or "" where no file says it."""
+        said = getattr(self.summary, name, "") if name != "device" else _device_name(self.device)
+        return str(said or self.config.get(name) or "")
+
+
+def read_run(folder: RunFolder) -> Run:
+    """Read what a run folder holds, complete or half finished; a search may be writing it.
+
+    Raises:
+        WrongRunError: it is no run folder, or nothing was done in it yet.
+        RunFolderError: one of its files is damaged; the message names the file.
+    """
+    logged = folder.episodes.read(mend=False)
+    logged.warn("they are left out")
+    run = Run(
+        folder=folder,
+        config=folder.settings(),
+        episodes=logged.episodes,
+        policy=folder.policy.find(),
+        finetune=folder.finetune.find(),
+        benchmark=folder.benchmark.find(),
+        summary=folder.summary.find(),
+    )
+    if not (run.config or run.episodes or run.policy or run.benchmark or run.summary):
+        raise WrongRunError(
+            f"{folder} is no run folder, or nothing was done in it yet; name the folder given with --run."
+        )
+    return run
+
+
+def _device_name(fingerprint: Facts) -> str:
+    names = (fingerprint.get(key) for key in ("device", "name", "model", "processor"))
+    return next((name for name in names if isinstance(name, str) and name), "")

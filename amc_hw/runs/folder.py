@@ -1,0 +1,172 @@
+"""A run's folder: it alone knows what the files in it are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amc_hw.runs import file_names as names
+from amc_hw.runs.files import damaged, read_json
+from amc_hw.runs.record_files import EpisodeLog, LinesFile, RecordFile
+from amc_hw.runs.records import Benchmark, ChosenPolicy, Contender, Facts, Finetune, Miss, SparsePolicy
+from amc_hw.runs.summaries import Summary
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run, whether they are there or not.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> Path:
+        """The settings: `amc_hw.runs.config.RunConfig`."""
+        return self.path / names.CONFIG
+
+    @property
+    def table(self) -> Path:
+        """The latency table as it was when the search began."""
+        return self.path / names.TABLE
+
+    @property
+    def baseline(self) -> Path:
+        """The trained weights that are compressed."""
+        return self.path / names.BASELINE
+
+    @property
+    def agent(self) -> Path:
+        """The agent that the search trained."""
+        return self.path / names.AGENT
+
+    @property
+    def first_agent(self) -> Path:
+        """A copy of the agent that the search began with, so that it can go on without the other run."""
+        return self.path / names.FIRST_AGENT
+
+    @property
+    def episodes(self) -> EpisodeLog:
+        """The log of the search."""
+        return EpisodeLog(self.path / names.EPISODES)
+
+    @property
+    def shortlist(self) -> LinesFile[Contender]:
+        """What short fine-tunes made of the best policies."""
+        return LinesFile(self.path / names.SHORTLIST, Contender)
+
+    @property
+    def misses(self) -> LinesFile[Miss]:
+        """The policies that the last benchmark found over the budget."""
+        return LinesFile(self.path / names.MISSES, Miss)
+
+    @property
+    def policy(self) -> RecordFile[ChosenPolicy]:
+        """The chosen policy."""
+        return RecordFile(self.path / names.POLICY, ChosenPolicy)
+
+    @property
+    def sparsity(self) -> RecordFile[SparsePolicy]:
+        """What a search of single weights chose."""
+        return RecordFile(self.path / names.SPARSITY, SparsePolicy)
+
+    @property
+    def pruned(self) -> Path:
+        """Weights of the chosen policy's network before fine-tuning."""
+        return self.path / names.PRUNED
+
+    @property
+    def finetuned(self) -> Path:
+        """Weights after fine-tuning."""
+        return self.path / names.FINETUNED
+
+    @property
+    def best_weights(self) -> Path:
+        """The furthest weights: fine-tuned, or only pruned."""
+        return self.finetuned if self.finetuned.exists() else self.pruned
+
+    @property
+    def finetune(self) -> RecordFile[Finetune]:
+        """The epochs of the fine-tuning."""
+        return RecordFile(self.path / names.FINETUNE, Finetune)
+
+    @property
+    def benchmark(self) -> RecordFile[Benchmark]:
+        """Every sample of the last benchmark."""
+        return RecordFile(self.path / names.BENCHMARK, Benchmark)
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what the device's runtime said in the last benchmark."""
+        return self.path / names.LOGS
+
+    @property
+    def summary(self) -> RecordFile[Summary]:
+        """What the run came to."""
+        return RecordFile(self.path / names.SUMMARY, Summary)
+
+    @property
+    def report(self) -> Path:
+        """The page to show around."""
+        return self.path / names.REPORT
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of the curves."""
+        return self.path / names.TENSORBOARD
+
+    @property
+    def shown(self) -> Path:
+        """What the run's process showed, where it is one of several."""
+        return self.path / names.SHOWN
+
+    def finetune_state(self, epochs: int | None = None) -> Path:
+        """Return where a fine-tuning of so many epochs keeps its state, for going on."""
+        return self.path / names.FINETUNE_STATE.format("" if epochs is None else f"-{epochs}")
+
+    def original(self, format_name: str) -> Path:
+        """Return the original network's exported file."""
+        return self.path / f"{names.ORIGINAL}.{format_name}"
+
+    def model(self, format_name: str) -> Path:
+        """Return the compressed network's exported file."""
+        return self.path / f"{names.MODEL}.{format_name}"
+
+    def candidate(self, format_name: str) -> Path:
+        """Return the exported file of a network that is being measured."""
+        return self.path / f"{names.CANDIDATE}.{format_name}"
+
+    def round(self, number: int) -> RunFolder:
+        """Return the folder of an earlier round, counted from 1."""
+        return RunFolder(self.path / names.ROUND.format(number))
+
+    def settings(self) -> Facts:
+        """Return the settings for people to read, of whatever version; none where the file is missing.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        document = read_json(self.config) if self.config.exists() else {}
+        if not isinstance(document, dict):
+            raise damaged(self.config, "its root is no object")
+        return document
+
+    def has_episodes(self) -> bool:
+        """Tell whether a policy was scored, in this round or in an earlier one."""
+        return any(self.path.rglob(names.EPISODES))
+
+    def invalidate_after_search(self, formats: Iterable[str]) -> None:
+        """Delete what was made of an earlier policy: its fine-tuning, exported files, benchmark and summary.
+
+        Args:
+            formats: that the network may have been exported to.
+        """
+        made = [self.finetuned, self.finetune.path, self.summary.path, self.benchmark.path]
+        for stale in [*made, *self.path.glob(names.FINETUNE_STATES), *map(self.model, formats)]:
+            stale.unlink(missing_ok=True)

@@ -1,0 +1,259 @@
+"""What stands in the files of a run: each file's content is described here once, for those who write and read it.
+
+A record keeps what it was given and no more: a field that a writer leaves out is not in the file, one that a file lacks
+has its default, and one that this version does not know is passed over. So old run folders stay readable.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WrapValidator, model_validator
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
+
+FORMAT: Final = 1
+
+
+def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Check a number, and let a whole one stay whole: 12, not 12.0."""
+    checked = check(value)
+    return value if isinstance(value, int) else checked
+
+
+# Bounds far outside of anything real: they keep damaged numbers out of the arithmetic.
+Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False), WrapValidator(_as_given)]
+Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False), WrapValidator(_as_given)]
+Positive = Annotated[float, Field(ge=1e-9, le=1e15, allow_inf_nan=False), WrapValidator(_as_given)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), WrapValidator(_as_given)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Channels = dict[str, Count]
+Facts: TypeAlias = dict[str, JsonValue]
+"""Names with values of any kind, for people to read and for programs to compare."""
+
+
+class Record(BaseModel):
+    """A part of a file, or a line of one."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    def document(self) -> Facts:
+        """Return what is written."""
+        return self.model_dump(exclude_unset=True)
+
+
+class FileRecord(Record):
+    """A whole file."""
+
+    format: Literal[1] = FORMAT
+
+    def document(self) -> Facts:
+        """Return what is written, the format first."""
+        return {"format": self.format, **super().document()}
+
+
+class Header(Record):
+    """The first line of episodes.jsonl.
+
+    Attributes:
+        format: 1: this line, then one line for each episode.
+        settings: everything that the episodes depend on.
+    """
+
+    format: Literal[1]
+    settings: Facts
+
+
+class Episode(Record):
+    """One further line of episodes.jsonl: a policy and what the search split thought of it.
+
+    Attributes:
+        episode: its number, from 0.
+        channels: the policy: channels kept for every group.
+        accuracy: on the search split, 0..1.
+        reward: what the strategy was told.
+        cost: in the unit of the budget's metric.
+        metrics: further costs by name; in the file they stand among the other keys.
+        seconds: from asking for the policy to its score.
+    """
+
+    episode: Count
+    channels: Channels = {}
+    accuracy: Fraction
+    reward: Number
+    cost: Number = 0.0
+    metrics: dict[str, Number] = {}
+    seconds: Amount = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_metrics(cls, line: Any) -> Any:
+        """Take the numbers under all other names for metrics."""
+        if not isinstance(line, dict) or "metrics" in line:
+            return line
+        others = {name: value for name, value in line.items() if name not in cls.model_fields}
+        return {**line, "metrics": {name: value for name, value in others.items() if type(value) in (int, float)}}
+
+    def document(self) -> Facts:
+        """Return what is written, the metrics among the other keys."""
+        line = super().document()
+        seconds, metrics = line.pop("seconds", None), line.pop("metrics", None)
+        line |= metrics if isinstance(metrics, dict) else {}
+        return line if seconds is None else {**line, "seconds": seconds}
+
+
+class Contender(Record):
+    """A line of shortlist.jsonl: a policy with its score, 0..1 on the search split, after the short fine-tune."""
+
+    channels: Channels
+    score: Number
+
+
+class Miss(Record):
+    """A line of misses.jsonl: a chosen policy that the last benchmark found over the latency budget.
+
+    Attributes:
+        channels: the policy.
+        found: share of the budget that was measured when it was chosen.
+        used: what the last benchmark said, above 1.
+    """
+
+    channels: Channels
+    found: Positive
+    used: Positive
+
+
+class Group(Record):
+    """One channel group of the chosen policy; latencies are predicted, of all operators the group touches."""
+
+    name: str
+    original: Annotated[int, Field(ge=1, le=10**15)]
+    kept: Count
+    latency_ms_original: Amount | None = None
+    latency_ms_kept: Amount | None = None
+
+
+class Candidate(Record):
+    """A policy that was built and measured.
+
+    Attributes:
+        channels: the policy.
+        score: accuracy on the search split, before fine-tuning.
+        predicted_ms: by the table.
+        measured_ms: on the device; None where it cannot be measured.
+        original_ms: the original network's, measured beside it.
+        repaired: whether the search's policy was made smaller to fit.
+    """
+
+    channels: Channels
+    score: Number
+    predicted_ms: Positive
+    measured_ms: Positive | None = None
+    original_ms: Positive | None = None
+    repaired: bool = False
+
+
+class ChosenPolicy(FileRecord):
+    """policy.json: the chosen channels, what each group costs, and every candidate that was measured.
+
+    Attributes:
+        episodes: how many were asked for when it was chosen.
+        unverified: whether it was not measured.
+        warnings: what its reader should know, a sentence each.
+        unprunable: layers that keep all their channels, with the reason.
+    """
+
+    episodes: Count | None = None
+    channels: Annotated[Channels, Field(min_length=1)]
+    original_channels: Channels = {}
+    predicted_ms: Positive | None = None
+    measured_ms: Positive | None = None
+    unverified: bool = False
+    warnings: list[str] = []
+    groups: list[Group] = []
+    unprunable: dict[str, str] = {}
+    candidates: list[Candidate] = []
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The measurement of the chosen policy; None where there is none."""
+        return next((each for each in reversed(self.candidates) if each.channels == self.channels), None)
+
+
+class SparsePolicy(FileRecord):
+    """sparsity.json: how many parts of its weights every layer keeps.
+
+    Attributes:
+        parts_of: into how many parts a layer's weights are divided.
+        parts: kept of every layer.
+        limit_bytes: the most bytes that may be non-zero.
+    """
+
+    parts_of: Count | None = None
+    parts: Channels
+    limit_bytes: Amount | None = None
+
+
+class Epoch(Record):
+    """One epoch of fine-tuning; accuracy is of the search split."""
+
+    epoch: Count
+    train_loss: Number | None = None
+    search_accuracy: Fraction | None = None
+
+
+class Finetune(FileRecord):
+    """finetune.json.
+
+    Attributes:
+        weights: SHA-256 of the weights in model.pt that it belongs to; not known of older runs.
+        search_split_learned: whether the search split was learned, too.
+        start_accuracy: of the pruned network, on the search split.
+        epochs: what each came to.
+    """
+
+    weights: str = ""
+    search_split_learned: bool = False
+    start_accuracy: Fraction | None = None
+    epochs: list[Epoch] = []
+
+
+class Repeat(Record):
+    """One repeat of a benchmark: every run's time in microseconds, warm-up left out.
+
+    Attributes:
+        samples_us: the times; where the device tells no single runs, their mean alone.
+        statistics: what it tells of them instead.
+    """
+
+    samples_us: Annotated[list[Positive], Field(min_length=1)]
+    statistics: dict[str, Number] = {}
+
+
+class BenchmarkedModel(Record):
+    """One model file's benchmark.
+
+    Attributes:
+        name: of the model.
+        file: its name.
+        latency_ms: what the repeats say.
+        spread: distance between the slowest and the fastest repeat, as a share of the latency.
+        doubt: the latency's standard error, as a share of it.
+        unstable: whether the repeats disagree too much.
+        repeats: every sample.
+    """
+
+    name: str
+    file: str | None = None
+    latency_ms: Positive | None = None
+    spread: Amount | None = None
+    doubt: Amount | None = None
+    unstable: bool = False
+    repeats: list[Repeat] = []
+
+
+class Benchmark(FileRecord):
+    """benchmark.json; ``device`` is a fingerprint, ``protocol`` says how often what ran."""
+
+    device: Facts = {}
+    protocol: Facts = {}
+    models: list[BenchmarkedModel] = []

@@ -1,0 +1,115 @@
+"""What summary.json holds: of a run that prunes channels, and of one that sets weights to zero."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from amc_hw.runs.records import Amount, Channels, Count, Facts, FileRecord, Fraction, Positive, Record
+
+
+class BudgetFigures(Record):
+    """What the search had to stay under: ``target`` in the metric's unit, ``ratio`` of the original's where given."""
+
+    metric: str
+    target: Positive
+    ratio: Positive | None = None
+
+
+class Figures(Record):
+    """What is known of the original or of the compressed network; accuracies are of the test set, 0..1."""
+
+    accuracy_before_finetune: Fraction | None = None
+    accuracy: Fraction | None = None
+    latency_ms: Positive | None = None
+    macs: Amount | None = None
+    params: Amount | None = None
+    size_bytes: Amount | None = None
+    predicted_ms: Positive | None = None
+    channels: Channels = Field(default_factory=dict)
+
+    def value(self, metric: str) -> float | None:
+        """Return the value of a budget's metric, or None where it is not known."""
+        known = {
+            "latency_ms": self.latency_ms,
+            "macs": self.macs,
+            "params": self.params,
+            "size_bytes": self.size_bytes,
+        }
+        return known.get(metric)
+
+
+class SearchFacts(Record):
+    """How the policy was found."""
+
+    strategy: str | None = None
+    episodes: Count | None = None
+    seconds: Amount | None = None
+    seed: int | None = None
+
+
+class Summary(FileRecord):
+    """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format."""
+
+    model: str = ""
+    data: str = ""
+    device: Facts = Field(default_factory=dict)
+    budget: BudgetFigures | None = None
+    limits: list[BudgetFigures] = Field(default_factory=list)
+    original: Figures = Figures()
+    compressed: Figures = Figures()
+    search: SearchFacts = SearchFacts()
+    artifacts: dict[str, str] = Field(default_factory=dict)
+    unverified: bool = False
+    test_images: Count | None = None
+
+
+class SparseFigures(Record):
+    """What is known of the original or of the sparse network.
+
+    Attributes:
+        accuracy_before_finetune: on the test set, 0..1, as pruned.
+        accuracy: on the test set, 0..1.
+        nonzero_params: parameters that are not zero.
+        nonzero_bytes: theirs.
+        size_bytes: of the exported file.
+        deflated_bytes: of the same, deflated.
+        layers: weights that are not zero in every layer.
+    """
+
+    accuracy: Fraction
+    nonzero_params: Count
+    nonzero_bytes: Count
+    size_bytes: Count
+    deflated_bytes: Count
+    layers: dict[str, Count]
+    accuracy_before_finetune: Fraction | None = None
+
+
+class SparseRound(Record):
+    """One round of fine-grained pruning; accuracies are of the search split."""
+
+    budget: str
+    target_bytes: Positive
+    nonzero_bytes: Amount
+    search_accuracy_before_finetune: Fraction
+    search_accuracy: Fraction
+    search_seconds: Amount
+
+
+class SparseSummary(FileRecord):
+    """summary.json of a run that sets single weights to zero; no latency is in it."""
+
+    granularity: Literal["weights"]
+    model: str
+    data: str
+    budget: BudgetFigures
+    original: SparseFigures
+    compressed: SparseFigures
+    rounds: list[SparseRound]
+    search: SearchFacts
+    epochs: Count
+    artifacts: dict[str, str]
+    note: str
+    test_images: Count
