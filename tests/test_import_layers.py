@@ -93,7 +93,7 @@ def literals(file: Path) -> Iterator[str]:
 
 
 def test_the_names_of_a_runs_files_are_known_to_the_run_folder_alone() -> None:
-    names = ROOT / "amc_hw" / "runs" / "names.py"
+    names = ROOT / "amc_hw" / "runs" / "file_names.py"
     of_files = {text for text in literals(names) if re.fullmatch(r"[a-z-]+\.[a-z]+", text)}
     assert {"policy.json", "episodes.jsonl", "model.pt", "report.html", "log.txt"} <= of_files
     for file in FILES:
