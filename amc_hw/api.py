@@ -16,13 +16,14 @@ from amc_hw.pipeline.agent import agent_file
 from amc_hw.pipeline.compress import compress_trained, device_in_turn, table_of
 from amc_hw.pipeline.finish import best_weights, restore
 from amc_hw.pipeline.rounds import plan_rounds
-from amc_hw.pipeline.trained import BASELINE, trained_model_of
+from amc_hw.pipeline.trained import BASELINE, square_side, trained_model_of
 from amc_hw.policy import Metric
 from amc_hw.runs.config import make_config, open_run
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import find_compute
+from amc_hw.training.trial import thawed
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def compress(
     Args:
         model: trained; it is not changed, but for being put into evaluation mode.
         example_input: a batch of images (N, C, H, W) as the network takes them.
-        data: a data set, or its name as on the command line.
+        data: a data set, or its name as on the command line; image folders are decoded at the size of the example.
         device: a device's name.
         latency: ``"0.5x"`` or ``"12ms"``; with no budget at all, ``"0.5x"``.
         macs: a budget of multiply-accumulates (``"150M"``); of several budgets all hold.
@@ -104,7 +105,7 @@ def compress(
     Raises:
         AmcHwError: see `amc_hw.pipeline.compress.compress`.
     """
-    loaded = load_data(data) if isinstance(data, str) else data
+    loaded = load_data(data, size=example_input.shape[-1]) if isinstance(data, str) else data
     if tuple(example_input.shape[1:]) != tuple(loaded.image_size):
         raise UsageError(
             f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
@@ -119,6 +120,7 @@ def compress(
     config = make_config(
         model=type(model).__name__,
         data=loaded.name,
+        image_size=square_side(loaded),
         device=device,
         metric=metric,
         budget=given[metric],
@@ -141,6 +143,7 @@ def compress(
     find_reward(reward, accuracy_floor)
     agent_file(folder, config)
     place = find_compute(compute)
+    model = thawed(model)
     trained = trained_model_of(config, model, loaded, place)
     plan_rounds(folder, config)
     told = progress or _silent

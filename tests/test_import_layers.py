@@ -44,10 +44,11 @@ LAYERS = (
         "distributed",
         "cuda_graph",
         "training",
+        "learning",
         "search",
     },
     {"pruning", "devices"},
-    {"latency", "trace", "models", "data", "data_sources"},
+    {"latency", "trace", "models", "data", "data_sources", "pixels"},
     {"run_folder", "config", "compute", "budget", "policy", "cache", "errors", "shipped", "processes", "file_lock"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

@@ -18,6 +18,7 @@ from amc_hw.cli.options import (
     DataRoot,
     DeviceName,
     Epochs,
+    ImageSize,
     Json,
     Model,
     Run,
@@ -93,6 +94,7 @@ def train(
     model: Model = DEMO_MODEL,
     data: DataName = DEMO_DATA,
     data_root: DataRoot = None,
+    image_size: ImageSize = None,
     epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 14,
     lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
     batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
@@ -103,7 +105,7 @@ def train(
 ) -> None:
     """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
     from amc_hw.models.checkpoint import save_checkpoint
-    from amc_hw.pipeline.trained import load_model_and_data, require_classes
+    from amc_hw.pipeline.trained import load_model_and_data, require_classes, say_size
     from amc_hw.runs.files import require_writable
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
@@ -111,8 +113,9 @@ def train(
     place = find_compute(compute)
     if is_first_process():
         require_writable(out)
-    network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
+    network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed, image_size)
     require_classes(network, loaded)
+    say_size(loaded)
     loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
     with progress_bar() as report:
@@ -191,7 +194,8 @@ def finetune(run: Run, epochs: Epochs = 20, compute: Compute = None, json: Json 
     if json:
         print_json({"weights": str(run / finish.FINETUNED), "search_accuracy": accuracy})
     else:
-        answer(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split, which was learned, too")
+        learned = ", which was learned, too" if finish.search_split_learned(run) else ""
+        answer(f"{run / finish.FINETUNED}: {accuracy:.2%} of the search split{learned}")
         say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")
 
 

@@ -14,6 +14,14 @@ Model = Annotated[
 Checkpoint = Annotated[Optional[Path], typer.Option(help="file with the trained weights")]  # noqa: UP045
 DataName = Annotated[str, typer.Option("--data", help="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")]
 DataRoot = Annotated[Optional[Path], typer.Option(help="folder of cifar10 or imagenet")]  # noqa: UP045
+ImageSize = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        help="side of the images in pixels; by default that of the data, where its images have one size, "
+        "or what the model was designed for",
+        min=8,
+    ),
+]
 DeviceName = Annotated[
     str,
     typer.Option(

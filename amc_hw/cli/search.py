@@ -19,6 +19,7 @@ from amc_hw.cli.options import (
     Episodes,
     Epochs,
     Exclude,
+    ImageSize,
     Importance,
     Include,
     Json,
@@ -46,6 +47,7 @@ def search(
     checkpoint: Checkpoint = None,
     data: DataName = DEMO_DATA,
     data_root: DataRoot = None,
+    image_size: ImageSize = None,
     device: DeviceName = "host",
     table: TableFile = None,
     latency: Latency = None,
@@ -107,6 +109,7 @@ def compress(
     checkpoint: Checkpoint = None,
     data: DataName = DEMO_DATA,
     data_root: DataRoot = None,
+    image_size: ImageSize = None,
     device: DeviceName = "host",
     table: TableFile = None,
     latency: Latency = None,
@@ -157,7 +160,7 @@ def _config(options: dict[str, Any], epochs: int) -> Any:
     metrics = {"latency_ms": "latency", "macs": "macs", "params": "params", "size_bytes": "size"}
     given = {metric: options[name] for metric, name in metrics.items() if options[name] is not None}
     metric, budget = next(iter(given.items()), ("latency_ms", "0.5x"))
-    names = ("model", "data", "device", "keep_blocks", "importance", "reward", "accuracy_floor")
+    names = ("model", "data", "image_size", "device", "keep_blocks", "importance", "reward", "accuracy_floor")
     return make_config(
         **{name: options[name] for name in (*names, "strategy", "episodes", "seed")},
         **{name: absolute(options[name]) for name in ("checkpoint", "data_root", "table", "agent")},

@@ -34,7 +34,12 @@ from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.trained import (
     BASELINE,
     TrainedModel,
+    image_size_of,
     load_model_and_data,
+    require_trainable,
+    say_size,
+    size_to_begin,
+    square_side,
     trace_model,
     trained_model_of,
 )
@@ -52,6 +57,7 @@ from amc_hw.search.scoring import PartScorer
 from amc_hw.search.study import read_study
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import demo_settings, evaluate, train
+from amc_hw.training.trial import thawed
 
 Progress = Callable[[int, int, str], None]
 
@@ -81,7 +87,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
-        trained = begin(run, config, progress, compute)
+        config, trained = begin(run, config, progress, compute)
         return compress_trained(run, config, trained, device, PartScorer(trained.data.search, compute), progress)
 
 
@@ -107,6 +113,7 @@ def compress_trained(
     def search_round(folder: Path, settings: RunConfig, trained: TrainedModel, progress: Progress) -> None:
         search_and_verify(folder, settings, trained, device, score, progress)
 
+    require_trainable(trained)
     *earlier, _ = plan_rounds(run, config)
     trained = after_rounds(earlier, trained, search_round, progress)
     costs = search_and_verify(run, config, trained, device, score, progress)
@@ -176,7 +183,9 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     config = read_config(run)
     if not (run / BASELINE).exists():
         raise WrongRunError(f"{run} has no {BASELINE}; run the search first: amc-hw search --run {run} ...")
-    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
+    size = image_size_of(config)
+    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
+    model = thawed(model)
     load_own_checkpoint(model, run / BASELINE)
     return config, trained_model_of(config, model, data, compute)
 
@@ -184,7 +193,8 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
 def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> dict[str, Any]:
     """Search a policy, verify it on the device, and return what policy.json holds; see `compress`."""
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
-        trained = begin(run, config, progress, compute)
+        config, trained = begin(run, config, progress, compute)
+        require_trainable(trained)
         search_and_verify(run, config, trained, device, PartScorer(trained.data.search, compute), progress)
     return read_policy(run)
 
@@ -247,7 +257,7 @@ def evaluate_on_test(
         raise UsageError("name either an exported file or a --run folder.")
     if run is not None:
         _, trained = open_trained(run)
-        part = load_data(data, data_root).test if data else trained.data.test
+        part = load_data(data, data_root, square_side(trained.data)).test if data else trained.data.test
         for exported in all_exported(run, MODEL):
             if exported.exists():
                 return str(exported), finish.evaluate_file(exported, part, progress)
@@ -277,17 +287,24 @@ def _has_missed(run: Path) -> bool:
     return tuple(read_policy(run)["channels"].items()) in misses(run)
 
 
-def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> TrainedModel:
+def begin(
+    run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU
+) -> tuple[RunConfig, TrainedModel]:
     """Check everything that the user named, then begin the run folder or go on with it.
 
     The folder keeps a copy of the trained weights; the demonstration trains them.
+
+    Returns:
+        The settings, now with the size of the images, and the network.
     """
     parse_budgets(config)
     plan_rounds(run, config)
     find_reward(config.reward, config.accuracy_floor)
     agent_file(run, config)
     find_importance(config.importance)
-    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
+    size = size_to_begin(run, config)
+    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
+    config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
     if config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
     elif (config.model, config.data) != (DEMO_MODEL, DEMO_DATA):
@@ -297,6 +314,7 @@ def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.devic
         )
     trained = trained_model_of(config, model, data, compute)
     open_run(run, config)
+    say_size(data)
     baseline = run / BASELINE
     if baseline.exists():
         load_own_checkpoint(model, baseline)
@@ -304,7 +322,7 @@ def begin(run: Path, config: RunConfig, progress: Progress, compute: torch.devic
         if config.checkpoint is None:
             train(model, trained.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)
         save_checkpoint(model, baseline)
-    return trained
+    return config, trained
 
 
 def table_of(config: RunConfig) -> Path | None:

@@ -28,9 +28,9 @@ from amc_hw.profiling.profile import TABLE
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.files import maker, write_json
+from amc_hw.runs.files import maker, read_json, write_json
 from amc_hw.search.study import StudyResult
-from amc_hw.training.loop import History, evaluate, recovery_settings, train
+from amc_hw.training.loop import SMALL, History, evaluate, recovery_settings, train
 
 Progress = Callable[[int, int, str], None]
 
@@ -65,9 +65,11 @@ def finetune(
         epochs: passes over the training images; 0 keeps the pruned weights.
         seed: of the images' order and their augmentation.
         progress: called with (done, total, text).
-        learn_search: learn the search split, too, as may be done after the last search.
+        learn_search: learn the search split, too, as may be done after the last search; of small data sets
+            (`amc_hw.training.loop.SMALL`) it is never learned, because it chooses the weights.
     """
     model = restore(run, trained, PRUNED)
+    learn_search = learn_search and len(trained.data.train) >= SMALL
     data = trained.data.with_search_learned() if learn_search else trained.data
     history = None
     if epochs:
@@ -97,11 +99,17 @@ def _document(history: History, search_learned: bool) -> dict[str, Any]:
         "format": 1,
         "search_split_learned": search_learned,
         "start_accuracy": history.start_accuracy,
+        "kept_epoch": history.kept_epoch,
         "epochs": [
             {"epoch": epoch + 1, "train_loss": loss, "search_accuracy": accuracy}
             for epoch, (loss, accuracy) in enumerate(zip(history.losses, history.accuracies, strict=True))
         ],
     }
+
+
+def search_split_learned(run: Path) -> bool:
+    """Tell whether the run's last fine-tuning learned the search split."""
+    return (run / FINETUNE).exists() and bool(read_json(run / FINETUNE)["search_split_learned"])
 
 
 def best_weights(run: Path) -> str:
@@ -260,6 +268,7 @@ def summarise(
         },
         "unverified": not timings,
         "test_images": len(test),
+        "image_size": list(trained.data.image_size),
     }
     write_json(run / SUMMARY, summary)
     return summary

@@ -18,7 +18,7 @@ from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whol
 from amc_hw.pipeline.finish import FINETUNED, SUMMARY, evaluate_file
 from amc_hw.pipeline.rounds import named, plan_rounds
 from amc_hw.pipeline.search import EPISODES
-from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pipeline.trained import TrainedModel, require_trainable
 from amc_hw.profiling.deployed import MODEL, ORIGINAL, exported
 from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.runs.config import RunConfig, open_run
@@ -57,9 +57,10 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         UsageError: the budgets of the rounds do not fall.
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
-    rounds = plan_rounds(run, config)
     with exclusive(run, progress):
-        trained = begin(run, config, progress, compute)
+        config, trained = begin(run, config, progress, compute)
+        rounds = plan_rounds(run, config)
+        require_trainable(trained)
         cost, sparse = nonzero_cost(trained), whole(trained)
         file = exported(run, ORIGINAL, FORMAT)
         if not file.exists():  # now: what cannot be converted should not be searched for hours
@@ -127,6 +128,7 @@ def _summarise(
         "artifacts": {FORMAT: f"{MODEL}.{FORMAT}", f"original_{FORMAT}": f"{ORIGINAL}.{FORMAT}", "torch": FINETUNED},
         "note": NOTE,
         "test_images": len(trained.data.test),
+        "image_size": list(trained.data.image_size),
     }
     write_json(run / SUMMARY, summary)
     return summary

@@ -92,6 +92,7 @@ class Finetune(_Part):
     """finetune.json."""
 
     search_split_learned: bool = False
+    kept_epoch: Count | None = None
     epochs: list[Epoch] = []
 
 
@@ -168,6 +169,7 @@ class Summary(_File):
     artifacts: dict[str, str] = {}
     unverified: bool = False
     test_images: Count | None = None
+    image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class RunConfig(BaseModel):
         checkpoint: file of trained weights, or None where the run trains them (the demonstration).
         data: a data set's name.
         data_root: its folder, where it needs one.
+        image_size: side of the images in pixels; None where they are no squares, and in folders of earlier versions.
         device: a device's name.
         table: a latency table's file, or None for the default one of the device.
         metric: what the budget counts.
@@ -64,6 +65,7 @@ class RunConfig(BaseModel):
     checkpoint: str | None = None
     data: str
     data_root: str | None = None
+    image_size: Annotated[int, Field(ge=8)] | None = None
     device: str = "host"
     table: str | None = None
     metric: Metric = "latency_ms"
@@ -108,6 +110,8 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
     path = run / CONFIG
     if path.exists():
         before = read_config(run).model_dump()
+        if before["image_size"] is None:  # a run of an earlier version goes on as it began
+            config = config.model_copy(update={"image_size": None})
         fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
         open_still = frozenset() if any(run.rglob("episodes.jsonl")) else _MAY_CHANGE_UNSEARCHED
         for key, now in config.model_dump().items():

@@ -48,7 +48,7 @@ def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
     config = make_config(
         model=TINY, checkpoint=str(checkpoint), data="digits", budget="0.6x", strategy="uniform", episodes=1, epochs=1
     )
-    trained = begin(run, config, silent)
+    config, trained = begin(run, config, silent)
     return compress_trained(run, config, trained, device, lambda model: 0.5, silent)
 
 
