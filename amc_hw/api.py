@@ -56,7 +56,7 @@ def compress(
     Args:
         model: trained; it is not changed, but for being put into evaluation mode.
         example_input: a batch of images (N, C, H, W) as the network takes them.
-        data: a data set, or its name as on the command line.
+        data: a data set, or its name as on the command line; image folders are decoded at the size of the example.
         run: the run folder; the same call goes on where it was stopped.
         evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
             accuracy on the split of the training set. It is called with networks on the CPU.
@@ -83,7 +83,8 @@ def compress(
     if isinstance(data, str):
         require_data(data, root)
     check_settings(folder, config, compute, own_model=True)
-    loaded, place = load_data(data, root) if isinstance(data, str) else data, find_compute(compute)
+    loaded = load_data(data, root, example_input.shape[-1]) if isinstance(data, str) else data
+    place = find_compute(compute)
     if tuple(example_input.shape[1:]) != tuple(loaded.image_size):
         raise UsageError(
             f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
@@ -91,7 +92,7 @@ def compress(
         )
     with exclusive(folder.path, told), device_in_turn(config.device, told, table_of(config)) as (device, report):
         require_tables(device, table_of(config), folder)
-        trained = begin(folder, config, report, place, (model, loaded))
+        config, trained = begin(folder, config, report, place, (model, loaded))
         score = PartScorer(trained.data.search, place) if evaluate is None else _on_cpu(evaluate)
         summary = compress_trained(folder, config, trained, device, score, report)
     return Compressed(restore(folder, trained, folder.best_weights), summary.document(), folder.path)

@@ -20,6 +20,7 @@ from amc_hw.cli.options import (
     DataRoot,
     DeviceName,
     Epochs,
+    ImageSize,
     Json,
     Model,
     Run,
@@ -97,6 +98,7 @@ def train(
     model: Model = DEFAULTS["model"],
     data: DataName = DEFAULTS["data"],
     data_root: DataRoot = None,
+    image_size: ImageSize = None,
     epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 14,
     lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
     batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
@@ -108,13 +110,14 @@ def train(
     """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
     _check_training(out, model, data, data_root, lr, weight_decay, compute)
     from amc_hw.models.checkpoint import save_checkpoint
-    from amc_hw.pipeline.trained import load_model_and_data, require_classes
+    from amc_hw.pipeline.trained import load_model_and_data, require_classes, say_size
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
 
     place = find_compute(compute)
-    network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed)
+    network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed, image_size)
     require_classes(network, loaded)
+    say_size(loaded)
     loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
     with progress_bar() as report:
@@ -221,7 +224,8 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     if json:
         print_json({"weights": str(folder.finetuned), "search_accuracy": accuracy})
     else:
-        answer(f"{folder.finetuned}: {accuracy:.2%} of the search split, which was learned, too")
+        learned = ", which was learned, too" if finish.search_split_learned(folder) else ""
+        answer(f"{folder.finetuned}: {accuracy:.2%} of the search split{learned}")
         say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")
 
 

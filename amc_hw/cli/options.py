@@ -48,6 +48,7 @@ def dashed(name: str) -> str:
 Model = Annotated[str, option("model")]
 DataName = Annotated[str, option("data")]
 DataRoot = Annotated[Path | None, option("data_root")]
+ImageSize = Annotated[int | None, option("image_size")]
 DeviceName = Annotated[str, option("device")]
 TableFile = Annotated[Path | None, option("table")]
 Epochs = Annotated[int, option("epochs")]

@@ -8,7 +8,19 @@ from amc_hw.runs.config import Settings, make_config
 
 
 @takes_settings(
-    *("size", "rounds", "model", "checkpoint", "data", "data_root", "strategy", "episodes", "epochs", "seed"),
+    *(
+        "size",
+        "rounds",
+        "model",
+        "checkpoint",
+        "data",
+        "data_root",
+        "image_size",
+        "strategy",
+        "episodes",
+        "epochs",
+        "seed",
+    ),
     size={"default": "0.3x", "help": "budget of the weights that are not zero: 0.2x, or 500kB"},
 )
 def sparsify(run: Run, chosen: Settings, compute: Compute = None, json: Json = False) -> None:

@@ -139,8 +139,9 @@ class _Sayer(logging.Handler):
 
 
 def say_warnings() -> None:
-    """Say the warnings of all parts from now on."""
+    """Say from now on what all parts have to tell."""
     logger = logging.getLogger("amc_hw")
+    logger.setLevel(logging.INFO)
     logger.handlers = [*(handler for handler in logger.handlers if not isinstance(handler, _Sayer)), _Sayer()]
 
 

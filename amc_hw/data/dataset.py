@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,11 @@ from amc_hw.data.names import require_data
 from amc_hw.data.sources import Images, InMemory, Labelled, Source, stratified
 from amc_hw.errors import UsageError
 
+_LOG = logging.getLogger(__name__)
+
 _SEARCH_IMAGES = 5000
+_LOOKED_AT = 64  # images, before anything is believed of the others
+_DARK = 32  # of 255: no picture that was meant to be seen is as dark as that everywhere
 _FOLDER_SIZE = 224
 _MOST_BYTES = 2 * 2**30  # of pixels that are moved to a GPU as a whole
 # Of pixels scaled to 0..1, by the number of channels; colour is ImageNet's.
@@ -54,16 +59,29 @@ class Part:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images (n, C, H, W), float32, and labels (n,), int64; the last batch may be small.
 
+        Shuffled, which is for training, they are of `batch_sizes`.
+
         `generator` (on the CPU) decides order and augmentation. `share` picks those of a batch's images that this
         process reads.
         """
         order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
-        batches = torch.split(order.to(self.positions.device), batch_size)
+        sizes: int | list[int] = self.batch_sizes(batch_size) if shuffle else batch_size
+        batches = torch.split(order.to(self.positions.device), sizes)
         chosen = [index if share is None else share(index) for index in batches]
         read = self.images.read(self.positions[index] for index in chosen)
         for index, images in zip(chosen, read, strict=True):
             pixels = augmented(images, generator) if augment else images
             yield self._normalised(pixels.to(device)), self.labels[index].to(device)
+
+    def batch_sizes(self, batch_size: int) -> list[int]:
+        """Return how many images the batches of a training have: no single one is left over, for batch norm's sake."""
+        whole, rest = divmod(len(self), batch_size)
+        sizes = [batch_size] * whole
+        if rest == 1 and whole:
+            sizes[-1] += 1
+        elif rest:
+            sizes.append(rest)
+        return sizes
 
     def first(self, n: int, seed: int, device: str | torch.device = "cpu") -> tuple[Tensor, Tensor]:
         """Return `n` images (all, where there are fewer) and their labels, drawn without replacement."""
@@ -117,22 +135,27 @@ class Data:
         return replace(self, train=part(self.train), search=part(self.search), test=part(self.test))
 
 
-def load_data(name: str, root: Path | None = None, size: int | None = None) -> Data:
+def load_data(
+    name: str, root: Path | None = None, size: int | None = None, otherwise: int | None = _FOLDER_SIZE
+) -> Data:
     """Load a data set by name; its splits are always the same.
 
     Args:
         name: ``digits``, ``cifar10``, ``imagenet``, ``imagefolder:DIR`` or ``npz:DIR``.
         root: the folder of cifar10 (holds cifar-10-batches-py) or of imagenet (holds train and val).
-        size: side in pixels at which imagenet and imagefolder are decoded, 224 by default; the images of the
-            other sets keep their own.
+        size: side in pixels at which imagenet and imagefolder are decoded; by default that of the files, where all
+            are squares of one size. The images of the other sets keep their own.
+        otherwise: the side where there is no such size; None asks for one.
 
     Raises:
-        UsageError: an unknown name, or files that are missing, damaged or do not belong together.
+        UsageError: an unknown name, files that are missing, damaged or do not belong together, images that are
+            all alike, or a size that is asked for.
     """
-    source = _source(name, root, size or _FOLDER_SIZE)
+    source = _source(name, root, size, otherwise)
     labels = source.train.labels
     if len(labels) < 10:
         raise UsageError(f"'{name}' has {len(labels)} training images; at least 10 are needed.")
+    _require_pictures(name, source.train)
     mean, std = _MEAN_STD[source.image_size[0]]
     search = stratified(labels, min(_SEARCH_IMAGES, len(labels) // 10))
 
@@ -149,6 +172,32 @@ def load_data(name: str, root: Path | None = None, size: int | None = None) -> D
         search=part(source.train, search),
         test=part(source.test, torch.ones_like(source.test.labels, dtype=torch.bool)),
     )
+
+
+def has_own_size(name: str) -> bool:
+    """Tell whether the images of a data set have a size that cannot be chosen."""
+    return name != "imagenet" and not name.startswith("imagefolder:")
+
+
+def _require_pictures(name: str, part: Labelled) -> None:
+    """Look at some images: refuse a set in which all are alike, and warn where all are nearly black."""
+    some = torch.arange(0, len(part.labels), -(-len(part.labels) // _LOOKED_AT))
+    pixels = next(iter(part.images.read([some])))
+    if (pixels == pixels[0]).all():
+        low, high = int(pixels.min()), int(pixels.max())
+        values = f"every pixel is {low} of 255" if low == high else "the same picture again and again"
+        raise UsageError(
+            f"{len(pixels)} images of '{name}' are all alike ({values}), so nothing can be learned from them; "
+            "look at the files, and write the images again in 8 bits a channel."
+        )
+    if pixels.max() < _DARK:
+        _LOG.warning(
+            "the images of '%s' are nearly black (no pixel of %d images is above %d of 255); if they were not meant "
+            "so, scale their values to the whole range",
+            name,
+            len(pixels),
+            int(pixels.max()),
+        )
 
 
 def augmented(images: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -169,7 +218,7 @@ def augmented(images: Tensor, generator: torch.Generator | None) -> Tensor:
     return padded[torch.arange(n, device=place)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _source(name: str, root: Path | None, size: int) -> Source:
+def _source(name: str, root: Path | None, size: int | None, otherwise: int | None) -> Source:
     require_data(name, root)
     kind, _, folder = name.partition(":")
     if kind == "digits":
@@ -178,4 +227,4 @@ def _source(name: str, root: Path | None, size: int) -> Source:
         return data_sources.cifar10(root)
     if kind == "npz":
         return data_sources.npz(Path(folder).expanduser())
-    return data_sources.image_folder(Path(folder).expanduser() if folder or root is None else root, size)
+    return data_sources.image_folder(Path(folder).expanduser() if folder or root is None else root, size, otherwise)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from amc_hw.data.pixels import common_size, decoded
 from amc_hw.errors import UsageError
 from amc_hw.runs.cache import cache_folder
 
@@ -78,11 +79,7 @@ class Files:
     def _decode(self, path: str) -> Tensor:
         from PIL import Image, ImageOps
 
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UsageError(f"cannot read the image {path} ({error}); replace or remove it.") from error
+        image = decoded(path)
         if image.size != (self.size, self.size):
             ratio = round(self.size / 0.875) / min(image.size)
             image = ImageOps.scale(image, ratio, Image.Resampling.BILINEAR)
@@ -129,8 +126,14 @@ def cifar10(root: Path | None) -> Source:
     return Source((3, 32, 32), *parts)
 
 
-def image_folder(folder: Path, size: int) -> Source:
-    """Read train/ and test/ or val/, each with one folder a class; images are decoded at size x size."""
+def image_folder(folder: Path, size: int | None, otherwise: int | None) -> Source:
+    """Read train/ and test/ or val/, each with one folder a class; images are decoded at size x size.
+
+    Without a size, it is the files' own where all of them are squares of one size, or else ``otherwise``.
+
+    Raises:
+        UsageError: folders or images are missing or damaged, or there is no size.
+    """
     from torchvision.datasets import ImageFolder
 
     test_folder = folder / "test" if (folder / "test").is_dir() else folder / "val"
@@ -144,11 +147,25 @@ def image_folder(folder: Path, size: int) -> Source:
     if train.classes != test.classes:
         lonely = ", ".join(sorted({*train.classes} ^ {*test.classes})[:5])
         raise UsageError(f"{folder}: only one of train and {test_folder.name} has the classes {lonely}.")
+    paths = [[path for path, _ in each.samples] for each in (train, test)]
+    side = size or _own_side(paths) or otherwise
+    if side is None:
+        raise UsageError(
+            f"the images of {folder} are no squares of one size, and it is not known which size the network was "
+            "trained for; give it as --image-size (224 is the most common one)."
+        )
     parts = [
-        Labelled(Files(tuple(path for path, _ in each.samples), size), torch.tensor(each.targets))
-        for each in (train, test)
+        Labelled(Files(tuple(files), side), torch.tensor(each.targets))
+        for files, each in zip(paths, (train, test), strict=True)
     ]
-    return Source((3, size, size), *parts)
+    return Source((3, side, side), *parts)
+
+
+def _own_side(parts: Sequence[Sequence[str]]) -> int | None:
+    """Return the side in pixels of the image files where all of them are squares of one size."""
+    found = {common_size(paths) for paths in parts}
+    height, width = found.pop() or (0, 1)
+    return height if height == width and not found else None
 
 
 def npz(folder: Path) -> Source:
@@ -184,7 +201,10 @@ def _read_npz(path: Path) -> tuple[Any, Any]:
         raise UsageError(f"cannot read {path} ({error}); write it again with numpy.savez.") from error
     found = f"{images.dtype} {images.shape}"
     if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape or images.shape[3] not in (1, 3):
-        raise UsageError(f"{path}: images must be uint8 (N, H, W, C) with 1 or 3 channels, not {found}.")
+        raise UsageError(
+            f"{path}: images must be uint8 (N, H, W, C) with 1 or 3 channels, not {found}; "
+            "scale them to 0..255 and save them so."
+        )
     found = f"{labels.dtype} {labels.shape}"
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise UsageError(f"{path}: labels must be {len(images)} integers, not {found}.")

@@ -42,13 +42,16 @@ def build_model(name: str, num_classes: int, in_channels: int = 3, *, seed: int 
         return _builder(name)(num_classes=num_classes, in_channels=in_channels)
 
 
-def default_image_size(name: str) -> int:
-    """Return the side in pixels of the images a model was designed for; 224 for a user's own file."""
+def known_image_size(name: str) -> int | None:
+    """Return the side in pixels of the images a model was designed for; None for a user's own file."""
     if name.startswith(TORCHVISION):
         return _torchvision_image_size(name)
-    if is_user_file(name):
-        return 224
-    return ZOO[zoo_name(name)[0]].image_size
+    return None if is_user_file(name) else ZOO[zoo_name(name)[0]].image_size
+
+
+def default_image_size(name: str) -> int:
+    """Return the side in pixels of the images a model was designed for; 224 for a user's own file."""
+    return known_image_size(name) or 224
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:

@@ -12,12 +12,20 @@ from amc_hw.data.dataset import Data
 from amc_hw.errors import CheckpointError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.settings import check_settings
-from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, trained_model_of
+from amc_hw.pipeline.trained import (
+    TrainedModel,
+    load_model_and_data,
+    say_size,
+    size_to_begin,
+    square_side,
+    trained_model_of,
+)
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import demo_settings, train
+from amc_hw.training.trial import thawed
 
 
 def begin(
@@ -26,7 +34,7 @@ def begin(
     progress: Progress,
     compute: torch.device = CPU,
     own: tuple[nn.Module, Data] | None = None,
-) -> TrainedModel:
+) -> tuple[RunConfig, TrainedModel]:
     """Check everything that the user named, then begin the run folder or go on with it.
 
     The folder keeps a copy of the trained weights; the demonstration trains them.
@@ -38,12 +46,18 @@ def begin(
         compute: where to train, prune and score.
         own: a trained network of the caller's own with its data; by default the settings name both.
 
+    Returns:
+        The settings, now with the size of the images, and the network.
+
     Raises:
         UsageError: see `check_settings`; or the weights, or the network, are not what the settings say.
         WrongRunError: the folder holds a run of something else.
     """
     check_settings(run, config, own_model=own is not None)
-    model, data = own or load_model_and_data(config.model, config.data, config.data_root, config.seed)
+    model, data = own or load_model_and_data(
+        config.model, config.data, config.data_root, config.seed, size_to_begin(run, config)
+    )
+    config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
     trained = trained_model_of(config, model, data, compute)
@@ -51,13 +65,14 @@ def begin(
     if own is not None and baseline.exists():
         _require_same(model, baseline)
     open_run(run.path, config)
+    say_size(data)
     if not baseline.exists():
         if own is None and config.checkpoint is None:
             train(model, trained.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)
         save_checkpoint(model, baseline)
     elif own is None:
         load_own_checkpoint(model, baseline)
-    return trained
+    return config, trained
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

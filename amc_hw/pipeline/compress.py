@@ -32,7 +32,14 @@ from amc_hw.pipeline.rounds import after_rounds, plan_rounds
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import check_evaluation, table_of
 from amc_hw.pipeline.shortlist import shortlist
-from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, trained_model_of
+from amc_hw.pipeline.trained import (
+    TrainedModel,
+    image_size_of,
+    load_model_and_data,
+    require_trainable,
+    square_side,
+    trained_model_of,
+)
 from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.profiling.check import TableCheck, check_table, doubts_of_table
@@ -49,6 +56,7 @@ from amc_hw.search.study import read_study
 from amc_hw.trace.traced import trace_model
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import evaluate
+from amc_hw.training.trial import thawed
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,7 +86,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
         folder = RunFolder(run)
         require_tables(device, table_of(config), folder)
-        trained = begin(folder, config, progress, compute)
+        config, trained = begin(folder, config, progress, compute)
         return compress_trained(folder, config, trained, device, PartScorer(trained.data.search, compute), progress)
 
 
@@ -104,6 +112,7 @@ def compress_trained(
     def search_round(folder: RunFolder, settings: RunConfig, trained: TrainedModel, progress: Progress) -> None:
         search_and_verify(folder, settings, trained, device, score, progress)
 
+    require_trainable(trained)
     *earlier, _ = plan_rounds(run, config)
     trained = after_rounds(earlier, trained, search_round, progress)
     costs = search_and_verify(run, config, trained, device, score, progress)
@@ -173,7 +182,9 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     baseline = RunFolder(run).baseline
     if not baseline.exists():
         raise WrongRunError(f"{run} has no {baseline.name}; run the search first: amc-hw search --run {run} ...")
-    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed)
+    size = image_size_of(config)
+    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
+    model = thawed(model)
     load_own_checkpoint(model, baseline)
     return config, trained_model_of(config, model, data, compute)
 
@@ -183,7 +194,8 @@ def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: 
     folder = RunFolder(run)
     with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
         require_tables(device, table_of(config), folder)
-        trained = begin(folder, config, progress, compute)
+        config, trained = begin(folder, config, progress, compute)
+        require_trainable(trained)
         search_and_verify(folder, config, trained, device, PartScorer(trained.data.search, compute), progress)
     return folder.policy.read()
 
@@ -247,7 +259,7 @@ def evaluate_on_test(
     check_evaluation(file, run, data, data_root)
     if run is not None:
         _, trained = open_trained(run)
-        part = load_data(data, data_root).test if data else trained.data.test
+        part = load_data(data, data_root, square_side(trained.data)).test if data else trained.data.test
         folder = RunFolder(run)
         for exported in map(folder.model, FORMATS):
             if exported.exists():

@@ -32,7 +32,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy, Epoch, Finetune
 from amc_hw.runs.summaries import BudgetFigures, Figures, SearchFacts, Summary
 from amc_hw.search.study import read_study
-from amc_hw.training.loop import History, digest, evaluate, recovery_settings, train
+from amc_hw.training.loop import SMALL, History, digest, evaluate, recovery_settings, train
 
 EVALUATION_BATCH = 50
 PROGRAM = "pt2"
@@ -65,9 +65,11 @@ def finetune(
         epochs: passes over the training images; 0 keeps the pruned weights.
         seed: of the images' order and their augmentation.
         progress: is told how far the work is.
-        learn_search: learn the search split, too, as may be done after the last search.
+        learn_search: learn the search split, too, as may be done after the last search; of small data sets
+            (`amc_hw.training.loop.SMALL`) it is never learned, because it chooses the weights.
     """
     model = restore(run, trained, run.pruned)
+    learn_search = learn_search and len(trained.data.train) >= SMALL
     data = trained.data.with_search_learned() if learn_search else trained.data
     if epochs and _is_finetuned(run, model, epochs, learn_search):
         return model
@@ -114,11 +116,18 @@ def _record(history: History, search_learned: bool, weights: str) -> Finetune:
         weights=weights,
         search_split_learned=search_learned,
         start_accuracy=history.start_accuracy,
+        kept_epoch=history.kept_epoch,
         epochs=[
             Epoch(epoch=epoch, train_loss=loss, search_accuracy=accuracy)
             for epoch, (loss, accuracy) in enumerate(curves, start=1)
         ],
     )
+
+
+def search_split_learned(run: RunFolder) -> bool:
+    """Tell whether the run's last fine-tuning learned the search split."""
+    known = run.finetune.find()
+    return known is not None and known.search_split_learned
 
 
 def batch_of(run: RunFolder) -> int:
@@ -262,6 +271,7 @@ def summarise(
         },
         unverified=not timings,
         test_images=len(test),
+        image_size=list(trained.data.image_size),
     )
     run.summary.write(summary)
     return summary

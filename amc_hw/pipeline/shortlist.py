@@ -136,7 +136,7 @@ def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float:
     images = tuning_images(trained.network)
     few = few_images(trained.data, images, seed)
     epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
-    settings = recovery_settings(len(few.train))
+    settings = recovery_settings(len(few.train), len(trained.data.train))
     history = train(model, few, epochs=epochs, **settings, seed=seed, teacher=trained.model, device=trained.compute)
     return history.kept_accuracy
 

@@ -16,7 +16,7 @@ from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
 from amc_hw.pipeline.finish import evaluate_file
 from amc_hw.pipeline.rounds import plan_rounds, round_name
-from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pipeline.trained import TrainedModel, require_trainable
 from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.file_lock import exclusive
@@ -55,9 +55,10 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
     last = RunFolder(run)
-    rounds = plan_rounds(last, config)
     with exclusive(run, progress):
-        trained = begin(last, config, progress, compute)
+        config, trained = begin(last, config, progress, compute)
+        rounds = plan_rounds(last, config)
+        require_trainable(trained)
         cost, sparse = nonzero_cost(trained), whole(trained)
         file = last.original(FORMAT)
         if not file.exists():  # now: what cannot be converted should not be searched for hours
@@ -113,6 +114,7 @@ def _summarise(
         artifacts={FORMAT: model.name, f"original_{FORMAT}": original.name, "torch": run.finetuned.name},
         note=NOTE,
         test_images=len(trained.data.test),
+        image_size=list(trained.data.image_size),
     )
     run.summary.write(summary)
     return summary

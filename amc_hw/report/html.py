@@ -72,6 +72,7 @@ def report_context(run: Run) -> Mapping[str, object]:
     return {
         "model": run.fact("model"),
         "data": run.fact("data"),
+        "image_size": "x".join(map(str, run.summary.image_size[1:])) if run.summary and run.summary.image_size else "",
         "device_name": run.fact("device"),
         "verdict": verdict(run),
         "gauge": gauge(run.summary),
@@ -84,6 +85,7 @@ def report_context(run: Run) -> Mapping[str, object]:
         "verified_plot": verification_plot(verified, budget_ms) if verified else None,
         "verified_sentence": verification_sentence(verified) if verified else "",
         "search_split_learned": bool(run.finetune and run.finetune.search_split_learned),
+        "kept_epoch": run.finetune.kept_epoch if run.finetune else None,
         "finetune_plots": finetune_plots(run.finetune.epochs) if run.finetune else [],
         "samples": samples,
         "protocol": run.benchmark.protocol if run.benchmark else {},

@@ -82,6 +82,12 @@ class RunConfig(BaseModel):
     checkpoint: _File = Field(None, description="file with the trained weights")
     data: str = Field(DEMO_DATA, description="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")
     data_root: _File = Field(None, description="folder of cifar10 or imagenet")
+    image_size: int | None = Field(
+        None,
+        ge=8,
+        description="side of the images in pixels; by default that of the data, where its images have one size, or "
+        "what the model was designed for",
+    )
     device: str = Field(
         "host", description="host, onnx, cuda, ssh:user@host:onnx, pixel1, android:SERIAL ...; see: amc-hw devices"
     )
@@ -198,6 +204,9 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
         RunFolderError: the folder cannot be written.
     """
     require_same_run(run, config)
+    if RunFolder(run).config.exists() and read_config(run).image_size is None:
+        # an earlier version's goes on as it began
+        config = config.model_copy(update={"image_size": None})
     make_folder(run)
     write_json(RunFolder(run).config, config.model_dump())
     return config
@@ -210,6 +219,8 @@ def require_same_run(run: Path, config: RunConfig) -> None:
     if not folder.config.exists():
         return
     before = read_config(run).model_dump()
+    if None in (before["image_size"], config.image_size):  # an earlier version's, or left to the data
+        config = config.model_copy(update={"image_size": before["image_size"]})
     fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
     open_still = frozenset() if folder.has_episodes() else _MAY_CHANGE_UNSEARCHED
     for key, now in config.model_dump().items():

@@ -206,12 +206,14 @@ class Finetune(FileRecord):
 
     Attributes:
         weights: SHA-256 of the weights in model.pt that it belongs to; not known of older runs.
+        kept_epoch: whose weights they are; 0 for the pruned network as it was.
         search_split_learned: whether the search split was learned, too.
         start_accuracy: of the pruned network, on the search split.
         epochs: what each came to.
     """
 
     weights: str = ""
+    kept_epoch: Count | None = None
     search_split_learned: bool = False
     start_accuracy: Fraction | None = None
     epochs: list[Epoch] = []

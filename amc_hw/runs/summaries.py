@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,7 @@ class Summary(FileRecord):
     artifacts: dict[str, str] = Field(default_factory=dict)
     unverified: bool = False
     test_images: Count | None = None
+    image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
 
 
 class SparseFigures(Record):
@@ -113,3 +114,4 @@ class SparseSummary(FileRecord):
     artifacts: dict[str, str]
     note: str
     test_images: Count
+    image_size: list[Count] | None = None

@@ -113,7 +113,7 @@ def is_finished(run: Path, config: RunConfig) -> bool:
     """Tell whether a run has ended with these settings."""
     if not RunFolder(run).summary.exists():
         return False
-    ignored = {"command", "versions"}
+    ignored = {"command", "versions"} | ({"image_size"} if config.image_size is None else set())
     return read_config(run).model_dump(exclude=ignored) == config.model_dump(exclude=ignored)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypedDict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, Part
@@ -25,15 +24,13 @@ from amc_hw.trace.same import SEVERAL
 from amc_hw.training.cuda_graph import Replayed
 from amc_hw.training.distributed import Team, join
 from amc_hw.training.recipe import (
-    TEACHER_WEIGHT,
     Settings,
     average,
-    distillation_loss,
-    fast_in_bfloat16,
     lay_channels_last,
     parameter_groups,
     placed,
 )
+from amc_hw.training.trial import Batch, find_start, step_loss, thaw_if_none_learns
 
 
 class Demonstration(TypedDict):
@@ -61,27 +58,39 @@ class Recovery(TypedDict):
     weight_decay: float
     warmup_epochs: float
     batch_size: int
+    ema: float | None
     keep_last: bool
 
 
-def recovery_settings(images: int) -> Recovery:
-    """Return what suits a pruned network with so many training images.
+SMALL = 5120
+"""Training images under which a data set is small: an epoch is 40 steps there, of batches under 128."""
+LEAST_BATCH = 8
+"""Images a step of fine-tuning: batch norm's statistics of fewer tell little, and of a single one nothing."""
+
+
+def recovery_settings(images: int, drawn_from: int | None = None) -> Recovery:
+    """Return what suits a pruned network with so many training images, which may be drawn from more.
 
     The rate is high enough to leave behind what the network remembers of its training images: in six epochs of
     ResNet-20 on CIFAR-10, 0.03 to 0.05 were best of 0.01 to 0.1 on images it had never seen, and a short warm-up
     better than a whole epoch of it. Few images are learned in small batches, and the rate shrinks with the batch
     (Goyal et al., arXiv:1706.02677, section 2.1).
 
-    The last weights are kept, because the search split does not choose fairly here: it is part of the training set
-    that most checkpoints were trained on, so a pruned network begins with a memory of its images, which fades.
+    Of large data sets the last weights are kept, because the search split does not choose fairly there: it is part
+    of the training set that most checkpoints were trained on, so a pruned network begins with a memory of its
+    images, which fades. Of small ones the split chooses, and the network as it came is a candidate: a few hundred
+    steps move a network at random by more than they teach it, and a memory of the split can only keep what there
+    is. Averaged weights (Polyak and Juditsky 1992) move less.
     """
-    batch_size = max(1, min(128, images // 40))
+    small = (drawn_from or images) < SMALL
+    batch_size = max(LEAST_BATCH, min(128, images // 40))
     return {
         "lr": 0.03 * batch_size / 128,
         "weight_decay": 5e-4,
         "warmup_epochs": 0.3,
         "batch_size": batch_size,
-        "keep_last": True,
+        "ema": 0.98 if small else None,
+        "keep_last": not small,
     }
 
 
@@ -163,6 +172,7 @@ def train(
 
     Raises:
         UsageError: an impossible setting, or a loss that is no longer finite.
+        UnsupportedModelError: the network does not run in training on the smallest batch; nothing was done yet.
         RunFolderError: the state cannot be written, is damaged, or belongs to another training.
     """
     settings = Settings(epochs, lr, batch_size, weight_decay, warmup_epochs, label_smoothing, ema, keep_last, seed)
@@ -173,6 +183,7 @@ def train(
         "teacher": teacher is not None,
         "start": digest(model),
     }
+    thaw_if_none_learns(model)
     team, place = join(torch.device(device))
     with placed(model, place, data.train.first(SEVERAL, seed=0)[0]):
         team.begin_alike(model)
@@ -208,12 +219,15 @@ class _Run:
     ):
         self.model, self.data, self.settings, self.device, self.team = model, data, settings, device, team
         self.progress = progress
-        self.steps_per_epoch = math.ceil(len(data.train) / settings.batch_size)
+        self.steps_per_epoch = len(data.train.batch_sizes(settings.batch_size))
         self.teacher = None
         if teacher is not None:
             several = data.train.first(SEVERAL, seed=0)[0].to(device)
             self.teacher = folded(teacher, several).to(device)
             lay_channels_last(self.teacher, several)
+        self.start = find_start(
+            model, smallest_batch(data.train, settings.batch_size, device), told=teacher is not None
+        )
         self.averaged = copy.deepcopy(model) if settings.ema else None
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, settings.weight_decay), lr=settings.lr, momentum=0.9, nesterov=True
@@ -244,7 +258,7 @@ class _Run:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         batches = self.data.train.batches(settings.batch_size, True, generator, True, self.device, self.team.share)
         loss_sum, seen = torch.zeros((), device=self.device), 0
-        self.model.train()
+        self.start(self.model)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator.initial_seed() + self.team.rank)  # dropout draws from the global generator
             for step, (images, labels) in enumerate(batches, start=epoch * self.steps_per_epoch):
@@ -275,15 +289,7 @@ class _Run:
     def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
         """Leave the loss's gradients in the parameters and return it."""
         self.optimizer.zero_grad()
-        target = None
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast_in_bfloat16(self.device)):
-            logits = self.model(images)
-            if self.teacher is not None:
-                with torch.no_grad():
-                    target = self.teacher(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.settings.label_smoothing)
-        if target is not None:
-            loss = (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
+        loss = step_loss(self.model, self.teacher, images, labels, self.settings.label_smoothing)
         torch.autograd.backward(loss)
         return loss.detach()
 
@@ -340,6 +346,11 @@ def _accuracy(model: nn.Module, part: Part, device: torch.device, batch_size: in
     finally:
         model.train(was_training)
     return int(right) / len(part)
+
+
+def smallest_batch(part: Part, batch_size: int, device: torch.device) -> Batch:
+    """Return images and labels as few as those of any batch in which a part is learned."""
+    return part.first(min(part.batch_sizes(batch_size)), 0, device)
 
 
 def _copied(model: nn.Module) -> dict[str, Tensor]:

@@ -266,6 +266,87 @@ def test_an_image_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[0], pixels)
 
 
+GREY = np.add.outer(np.arange(0, 160, 5), np.arange(0, 96, 3)).astype(np.uint8)
+"""A ramp (32, 32) from 0 to 248, in which nothing repeats."""
+
+
+def written(folder: Path, kind: str) -> Path:
+    """Write the ramp as an image file of some kind."""
+    path = folder / f"{kind}.{'tif' if kind in ('float', 'int32', 'grey16_tif', 'float255') else 'png'}"
+    opaque, white = np.full_like(GREY, 255), np.full_like(GREY, 255)
+    images = {
+        "grey": lambda: Image.fromarray(GREY),
+        "grey16": lambda: Image.fromarray(GREY.astype(np.uint16) * 257),
+        "grey16_tif": lambda: Image.fromarray(GREY.astype(np.uint16) * 257),
+        "float": lambda: Image.fromarray(GREY.astype(np.float32) / 255),
+        "float255": lambda: Image.fromarray(GREY.astype(np.float32)),
+        "int32": lambda: Image.fromarray(GREY.astype(np.int32)),
+        "palette": lambda: Image.fromarray(GREY).convert("P"),
+        "la": lambda: Image.fromarray(np.dstack([GREY, opaque]), "LA"),
+        "half_clear": lambda: Image.fromarray(np.dstack([GREY, GREY, GREY, opaque // 2]), "RGBA"),
+        "white_alpha": lambda: Image.fromarray(np.dstack([white, white, white, GREY]), "RGBA"),
+        "black_alpha": lambda: Image.fromarray(np.dstack([white - 255, 255 - GREY]), "LA"),
+    }
+    images[kind]().save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "grey",
+        "grey16",
+        "grey16_tif",
+        "float",
+        "palette",
+        "la",
+        "half_clear",
+        "white_alpha",
+        "black_alpha",
+    ],
+)
+def test_every_kind_of_pixel_is_the_same_picture(tmp_path: Path, kind: str) -> None:
+    (found,) = data_sources.Files((str(written(tmp_path, kind)),), 32).read([torch.tensor([0])])
+    np.testing.assert_allclose(found[0].numpy(), np.dstack([GREY] * 3), atol=1)
+
+
+@pytest.mark.parametrize(("kind", "says"), [("float255", "floating-point pixels from 0 to 248"), ("int32", "32-bit")])
+def test_pixels_of_an_unknown_range_are_refused(tmp_path: Path, kind: str, says: str) -> None:
+    path = written(tmp_path, kind)
+    with pytest.raises(UsageError, match=f"{path.name} has {says}.*save it"):
+        next(iter(data_sources.Files((str(path),), 32).read([torch.tensor([0])])))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_images_that_are_all_alike_are_refused(tmp_path: Path, value: int) -> None:
+    images = np.full((60, 8, 8, 1), value, np.uint8)
+    for part in ("train", "test"):
+        write_npz(tmp_path, part, images, np.arange(60) % 2)
+    with pytest.raises(UsageError, match=f"all alike .every pixel is {value} of 255"):
+        load_data(f"npz:{tmp_path}")
+
+
+def test_nearly_black_images_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images, labels = random_npz(tmp_path)
+    load_data(f"npz:{tmp_path}")
+    assert not caplog.records
+    write_npz(tmp_path, "train", images // 64, labels)
+    load_data(f"npz:{tmp_path}")
+    assert "nearly black" in caplog.text
+
+
+@pytest.mark.parametrize(("width", "side"), [(48, 48), (50, 224)])
+def test_an_image_folder_has_the_size_of_its_files_where_that_is_one(tmp_path: Path, width: int, side: int) -> None:
+    image_folder(tmp_path)
+    for number, path in enumerate(sorted(tmp_path.rglob("*.png"))):
+        Image.fromarray(np.full((48, width, 3), number, np.uint8)).save(path)
+    assert load_data(f"imagefolder:{tmp_path}").image_size == (3, side, side)
+    assert load_data(f"imagefolder:{tmp_path}", size=32).image_size == (3, 32, 32)
+    if side != width:
+        with pytest.raises(UsageError, match="give it as --image-size"):
+            load_data(f"imagefolder:{tmp_path}", otherwise=None)
+
+
 def test_unread_batches_are_dropped_quietly(tmp_path: Path) -> None:
     image_folder(tmp_path)
     batches = load_data(f"imagefolder:{tmp_path}", size=8).train.batches(2)

@@ -27,7 +27,7 @@ def test_another_network_in_the_same_run_folder_is_refused(tmp_path: Path) -> No
     model, data = TinyNet(), load_data("digits")
     begin(RunFolder(tmp_path), OWN, SILENT, own=(model, data))
     kept = (tmp_path / "baseline.pt").read_bytes()
-    assert begin(RunFolder(tmp_path), OWN, SILENT, own=(copy.deepcopy(model), data)).data.name == "digits"
+    assert begin(RunFolder(tmp_path), OWN, SILENT, own=(copy.deepcopy(model), data))[1].data.name == "digits"
 
     retrained = copy.deepcopy(model)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_a_run_by_name_goes_on_with_the_weights_that_it_began_with(tmp_path: Pat
     config = make_config(model=tiny, data="digits", checkpoint=weights)
     begin(RunFolder(run), config, SILENT)
     save_checkpoint(second, weights)
-    state = begin(RunFolder(run), config, SILENT).model.state_dict()
+    state = begin(RunFolder(run), config, SILENT)[1].model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in first.state_dict().items())
     weights.unlink()
     with pytest.raises(UsageError, match="there is no checkpoint"):

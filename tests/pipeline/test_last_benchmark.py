@@ -48,7 +48,7 @@ def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
         model=TINY, checkpoint=str(checkpoint), data="digits", budget="0.6x", strategy="uniform", episodes=1, epochs=1
     )
     folder = RunFolder(run)
-    trained = begin(folder, config, SILENT)
+    config, trained = begin(folder, config, SILENT)
     return compress_trained(folder, config, trained, device, lambda model: 0.5, SILENT).document()
 
 

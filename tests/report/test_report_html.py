@@ -186,6 +186,12 @@ def test_what_was_learned_in_the_end_is_told(run: Path, edit: Edit) -> None:
     assert "the search split is learned now" not in report(run).text
     edit(run / "finetune.json", lambda document: document.update(search_split_learned=True))
     assert "the search split is learned now" in report(run).text
+    for kept, says in ((0, "stays as it is"), (3, "chose the weights of epoch 3")):
+        edit(
+            run / "finetune.json",
+            lambda document, kept=kept: document.update(search_split_learned=False, kept_epoch=kept),
+        )
+        assert says in report(run).text
 
 
 def test_a_search_under_way_counts_its_episodes(run: Path) -> None:

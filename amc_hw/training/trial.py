@@ -1,0 +1,136 @@
+"""What a training step is made of: the network put into training, its loss, and a first step to try both."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.processes import is_first_process
+from amc_hw.training.recipe import TEACHER_WEIGHT, distillation_loss, fast_in_bfloat16, placed
+
+_LOG = logging.getLogger(__name__)
+
+_Model = TypeVar("_Model", bound=nn.Module)
+Batch = tuple[Tensor, Tensor]
+"""Images (n, C, H, W) and their labels (n,)."""
+Start = Callable[[nn.Module], object]
+"""Puts a network into training."""
+
+
+def whole(model: nn.Module) -> None:
+    """Put a network into training as its own ``train`` does it."""
+    model.train()
+
+
+def without_heads(model: nn.Module) -> None:
+    """Put a network's layers into training, and what calls them into evaluation: ``if self.training`` is not taken."""
+    model.train()
+    for module in model.modules():
+        if next(module.children(), None) is not None:
+            module.training = False
+
+
+def step_loss(
+    model: nn.Module, teacher: nn.Module | None, images: Tensor, labels: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the loss of a batch: of the labels, and with a teacher mostly of what differs from its outputs."""
+    target = None
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=fast_in_bfloat16(images.device)):
+        logits = model(images)
+        if teacher is not None:
+            with torch.no_grad():
+                target = teacher(images)
+    loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    if target is None:
+        return loss
+    return (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
+
+
+def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
+    """Return how a network is put into training so that it gives its scores; a copy takes one step so.
+
+    A network that gives more while it trains (auxiliary heads), or whose further heads do not fit it once channels
+    were removed, is trained without these heads, and that is said: exported files do not have them.
+
+    Args:
+        model: the network; it is left as it is.
+        batch: as small as any that it will learn.
+        told: the user knows what is left out.
+
+    Raises:
+        UnsupportedModelError: it cannot be trained on such a batch.
+    """
+    failures = []
+    for start in (whole, without_heads):
+        try:
+            _try(model, start, batch)
+        except Exception as error:  # whatever a user's forward raises
+            failures.append(error)
+            continue
+        if failures and not told:
+            tell(
+                "the network does not give one tensor of class scores while it trains (%s); its other heads are "
+                "left out of the training",
+                _sentence(failures[0]),
+            )
+        return start
+    raise UnsupportedModelError(
+        f"one step of training failed on a batch of {len(batch[0])} images ({type(failures[-1]).__name__}: "
+        f"{_sentence(failures[-1])}); the network has to run in training mode (model.train()) on such a batch, too: "
+        "change its forward, or learn larger batches."
+    )
+
+
+def try_training(model: nn.Module, batch: Batch, device: torch.device) -> None:
+    """Take one training step with a copy of a network, and raise what would stop its training later."""
+    images, labels = (each.to(device) for each in batch)
+    with placed(model, device, images):
+        find_start(model, (images, labels))
+
+
+def thawed(model: _Model) -> _Model:
+    """Return a network all of whose parameters learn: itself, or a copy where some are frozen, and say so."""
+    frozen = sum(not each.requires_grad for each in model.parameters())
+    if not frozen:
+        return model
+    tell("%d of the network's parameter tensors are frozen; they are fine-tuned with the others", frozen)
+    return copy.deepcopy(model).requires_grad_(True)
+
+
+def thaw_if_none_learns(model: nn.Module) -> None:
+    """Let all parameters learn, and say so, where none would."""
+    if not any(each.requires_grad for each in model.parameters()):
+        tell("all parameters of the network are frozen; all are trained")
+        model.requires_grad_(True)
+
+
+def tell(text: str, *values: object) -> None:
+    """Log a line for the user, once for all processes."""
+    if is_first_process():
+        _LOG.warning(text, *values)
+
+
+def _try(model: nn.Module, start: Start, batch: Batch) -> None:
+    images, labels = batch
+    with torch.no_grad():
+        expected = copy.deepcopy(model).eval()(images).shape
+    trial = copy.deepcopy(model)
+    start(trial)
+    with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+        output = trial(images)
+        if not isinstance(output, Tensor):
+            raise TypeError(f"it gives a {type(output).__name__}")
+        if output.shape != expected:
+            raise TypeError(f"it gives scores of shape {tuple(output.shape)} instead of {tuple(expected)}")
+        torch.autograd.backward(step_loss(trial, None, images, labels))
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

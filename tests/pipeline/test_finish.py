@@ -1,0 +1,79 @@
+"""The last fine-tuning of few images is chosen by images that it has not learned; of many, it learns all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TinyNet
+
+from amc_hw.data.dataset import Data, load_data
+from amc_hw.models.checkpoint import save_checkpoint
+from amc_hw.pipeline import finish
+from amc_hw.pipeline.trained import TrainedModel, make_trained_model
+from amc_hw.policy import Policy
+from amc_hw.pruning.surgery import shrink
+from amc_hw.runs.files import read_json, write_json
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.progress import SILENT
+from amc_hw.training.loop import SMALL, evaluate, recovery_settings, train
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedModel:
+    torch.manual_seed(0)
+    data = load_data("digits")
+    model = TinyNet()
+    train(model, data, epochs=3, lr=0.05, batch_size=32)
+    return make_trained_model(model, data)
+
+
+def pruned_run(folder: Path, trained: TrainedModel, policy: Policy) -> Path:
+    """A run folder that was searched: a policy and its network, with nothing fitted."""
+    write_json(folder / "policy.json", {"channels": dict(policy)})
+    model = shrink(trained.model, trained.network, {group: range(count) for group, count in policy.items()})
+    save_checkpoint(model, folder / finish.PRUNED)
+    return folder
+
+
+@pytest.mark.parametrize(("small", "learned"), [(SMALL, False), (1000, True)])
+def test_few_images_are_fine_tuned_without_the_search_split(
+    trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, learned: bool
+) -> None:
+    monkeypatch.setattr(finish, "SMALL", small)
+    monkeypatch.setattr(finish, "read_policy", lambda run: read_json(run / "policy.json"))
+    run = pruned_run(tmp_path, trained, {group: counts[-1] // 2 for group, counts in trained.choices.items()})
+    pruned = evaluate(finish.restore(run, trained, finish.PRUNED), trained.data.search)
+    model = finish.finetune(RunFolder(run), trained, 2, 0, SILENT)
+    data = trained.data
+    images = torch.load(run / "finetune-2.state", weights_only=True)["identity"]["images"]
+    assert images == len(data.train) + learned * len(data.search)
+    assert finish.search_split_learned(run) == learned
+    assert evaluate(model, data.search) >= pruned
+    assert read_json(run / "finetune.json")["kept_epoch"] == 2
+
+
+def test_a_network_that_no_epoch_makes_better_stays(trained: TrainedModel) -> None:
+    """Its labels mislead, and its teacher knows no better: what was learned cannot be right on the split."""
+    data, wrong = trained.data, TinyNet()
+    misled = replace(data, train=replace(data.train, labels=(data.train.labels + 1) % 10))
+    model = shrink(trained.model, trained.network, {})
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    history = train(model, misled, epochs=2, **recovery_settings(len(data.train)), teacher=wrong)
+    assert history.kept_epoch == 0
+    assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
+
+
+def test_few_images_of_a_large_data_set_are_no_small_data_set() -> None:
+    assert not recovery_settings(SMALL - 1)["keep_last"]
+    assert recovery_settings(SMALL)["keep_last"]
+    few = recovery_settings(2560, 50_000)
+    assert (few["keep_last"], few["ema"], few["batch_size"]) == (True, None, 64)
+
+
+def test_batches_are_never_too_small_for_batch_norm(trained: TrainedModel) -> None:
+    data: Data = trained.data
+    assert recovery_settings(20)["batch_size"] == 8
+    assert recovery_settings(len(data.train))["batch_size"] == len(data.train) // 40
