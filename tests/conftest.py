@@ -10,6 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from
 
 import pytest
 from commands import TINY, amc_hw
+from strict_skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session")

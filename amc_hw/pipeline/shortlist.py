@@ -14,7 +14,7 @@ from amc_hw.data.dataset import Data
 from amc_hw.pipeline.search import CANDIDATES, Search
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
-from amc_hw.runs.files import append_line, read_lines
+from amc_hw.runs.files import append_line, read_policies
 from amc_hw.search.moves import grown, largest_uniform, shrunk
 from amc_hw.search.scoring import PartScorer
 from amc_hw.trace.groups import Network
@@ -58,7 +58,7 @@ def shortlist(
     policies = best_policies(search, trained.decisions)
     if len(policies) == 1:
         return policies
-    known = {tuple(line["channels"].items()): float(line["score"]) for line in read_lines(run / SHORTLIST)}
+    known = {policy: accuracy for policy, (accuracy,) in read_policies(run / SHORTLIST, "score").items()}
     contenders = []
     for number, policy in enumerate(policies):
         key = tuple(policy.items())

@@ -18,7 +18,7 @@ from amc_hw.policy import Policy
 from amc_hw.profiling.benchmark import Protocol, benchmark
 from amc_hw.profiling.deployed import ORIGINAL, example_for, exported
 from amc_hw.profiling.timing import Timing, share_doubt
-from amc_hw.runs.files import append_line, read_lines, write_text
+from amc_hw.runs.files import append_line, read_policies, write_text
 
 Progress = Callable[[int, int, str], None]
 
@@ -151,7 +151,7 @@ def _forget_last_miss(run: Path) -> None:
 
 def misses(run: Path) -> dict[tuple[tuple[str, int], ...], Miss]:
     """Return the misses of a run by their policies' items."""
-    return {tuple(line["channels"].items()): Miss(line["found"], line["used"]) for line in read_lines(run / MISSES)}
+    return {policy: Miss(*found) for policy, found in read_policies(run / MISSES, "found", "used").items()}
 
 
 def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn.Module], float]) -> float:

@@ -242,7 +242,7 @@ def _read_episodes(path: Path) -> list[Episode]:
         where = f"line {number}"
         try:
             document = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _damaged(path, f"{where}: {error}") from error
         if number == 1:
             _checked(path, Header, document, where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(
             f"cannot read {path}: {error.strerror or error}; move it away and make it again with: {maker(path)}"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path} is damaged ({error}); delete it and make it again with: {maker(path)}") from error
 
 
@@ -123,7 +124,7 @@ def read_lines(path: Path) -> list[Any]:
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             documents.append(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(
                 f"line {number} of {path} is damaged ({error}); delete it and all lines after it: the same command "
                 "goes on from there."
@@ -131,3 +132,32 @@ def read_lines(path: Path) -> list[Any]:
     if whole != content:
         write_bytes(path, whole)
     return documents
+
+
+def read_policies(path: Path, *numbers: str) -> dict[tuple[tuple[str, int], ...], tuple[float, ...]]:
+    """Read JSON lines of a policy and what was found of it, the last of equal policies; see `read_lines`.
+
+    Args:
+        path: the file.
+        numbers: keys beside ``channels``.
+
+    Returns:
+        The policy's items -> the numbers.
+
+    Raises:
+        RunFolderError: the file cannot be read, or a line of it is damaged.
+    """
+    found = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            channels, values = dict(line["channels"]), tuple(float(line[name]) for name in numbers)
+            sound = all(map(math.isfinite, values)) and all(type(count) is int for count in channels.values())
+        except (KeyError, TypeError, ValueError, OverflowError):
+            sound = False
+        if not sound:
+            raise RunFolderError(
+                f"line {number} of {path} is damaged; delete it and all lines after it: the same command goes on from "
+                "there."
+            )
+        found[tuple(channels.items())] = values
+    return found

@@ -214,7 +214,7 @@ def _damage_named(log_path: Path) -> Iterator[None]:
     """Turn a line without the right keys into one sentence."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise RunFolderError(
             f"{log_path} is no log of a search; move it away to search anew, or choose another run folder."
         ) from error
@@ -233,7 +233,7 @@ def _to_line(episode: Episode) -> dict[str, Any]:
 
 
 def _from_line(line: dict[str, Any]) -> Episode:
-    return Episode(
+    episode = Episode(
         number=int(line.pop("episode")),
         policy={str(group): int(channels) for group, channels in line.pop("channels").items()},
         accuracy=float(line.pop("accuracy")),
@@ -242,6 +242,10 @@ def _from_line(line: dict[str, Any]) -> Episode:
         seconds=float(line.pop("seconds")),
         metrics={name: float(value) for name, value in line.items()},
     )
+    numbers = (episode.reward, episode.cost, episode.seconds, *episode.metrics.values())
+    if not (0 <= episode.accuracy <= 1 and all(map(math.isfinite, numbers))):
+        raise ValueError("no episode has such numbers")
+    return episode
 
 
 def _score(answer: float | Score) -> Score:
