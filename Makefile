@@ -1,6 +1,7 @@
 # Two commands for a new user: `make demo` and `make test`. Both set up what they need.
 PYTHON ?= python3
 BIN := .venv/bin
+CODE := amc_hw benchmarks examples profilers tests
 
 .PHONY: demo test setup lint clean
 
@@ -12,8 +13,8 @@ test: setup lint
 	$(BIN)/python -m pytest -n 2
 
 lint: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
 setup: .venv/.ready

@@ -11,12 +11,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from
 import pytest
 import torch
 from commands import TINY, amc_hw
+from strict_skips import pytest_make_collect_report, pytest_runtest_makereport
 from tiny import TinyNet
 
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.trace.traced import TracedModel, trace_model
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,11 @@ Outputs are compared with PyTorch's before a file is called good.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from amc_hw.errors import UnsupportedModelError, UsageError, unknown_name
+from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
@@ -24,6 +26,8 @@ from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.runs.files import write_bytes
 from amc_hw.trace.same import outputs
 
+LONGEST_REASON = 1000
+"""Characters of an error's message; some libraries put the content of the file into it."""
 TOLERANCE = 1e-4
 """Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
 
@@ -48,14 +52,40 @@ class Format:
     Attributes:
         name: for example ``onnx``.
         convert: a network and example images (N, C, H, W) to the file's bytes.
-        load: the file's bytes to something that runs.
-        read: the file's bytes to its graph.
+        model: the file's bytes to something that runs.
+        graph: the file's bytes to its graph.
     """
 
     name: str
     convert: Callable[[nn.Module, Tensor], bytes]
-    load: Callable[[bytes], FileModel]
-    read: Callable[[bytes], Graph]
+    model: Callable[[bytes], FileModel]
+    graph: Callable[[bytes], Graph]
+
+    def load(self, content: bytes) -> FileModel:
+        """Return what runs a file; raise UnsupportedModelError where it is damaged."""
+        with _damage_told():
+            return self.model(content)
+
+    def read(self, content: bytes) -> Graph:
+        """Return the graph of a file; raise UnsupportedModelError where it is damaged."""
+        with _damage_told():
+            graph = self.graph(content)
+            graph.operators()  # finds what leads nowhere
+            return graph
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Have whatever a damaged file makes a library raise told in one line."""
+    try:
+        yield
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(shorten(str(error), LONGEST_REASON)) from error
+    except AmcHwError:
+        raise
+    except Exception as error:
+        reason = shorten(f"{type(error).__name__}: {error}", LONGEST_REASON)
+        raise UnsupportedModelError(f"the file is damaged ({reason}); export it again.") from error
 
 
 def _tflite_graph(content: bytes) -> Graph:

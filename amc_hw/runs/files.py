@@ -90,7 +90,7 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(
             f"cannot read {path}: {error.strerror or error}; move it away and make it again with: {maker(path)}"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from error
 
 

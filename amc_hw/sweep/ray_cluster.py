@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import logging
 import math
 import os
 import socket
@@ -32,11 +34,14 @@ SEEN_S = 15.0
 CONNECT_S = 5.0
 _CLIENT = "ray://"
 
+_LOG = logging.getLogger(__name__)
+
 
 class _Node(TypedDict):
     """What Ray tells of a node; ``Resources`` are amounts by name."""
 
     Alive: bool
+    NodeName: str
     Resources: dict[str, float]
 
 
@@ -94,8 +99,8 @@ def run_on_ray(
         return {}
     errors, shown = dict[Path, str](), {run: _last_line(run) for run in todo}
     with _connected(cluster.address) as ray, _mark(folder) as mark:
-        device = next(iter(todo.values())).device
-        needs, compute = _needs(ray.nodes(), device, cluster, jobs)
+        device, alive = next(iter(todo.values())).device, _alive(ray)
+        needs, compute = _needs(list(alive.values()), device, cluster, jobs)
         task = ray.remote(_run).options(**needs)
         runs = {task.remote(run.resolve(), config, compute, mark, Path.cwd()): run for run, config in todo.items()}
         waiting = list(runs)
@@ -103,6 +108,7 @@ def run_on_ray(
         try:
             while waiting:
                 ready, waiting = ray.wait(waiting, timeout=POLL_S)
+                alive = _warn_of_lost(alive, _alive(ray))
                 for ref in ready:
                     run = runs[ref]
                     if error := _failure(ray, ref):
@@ -141,6 +147,21 @@ def _failure(ray: Any, ref: Any) -> str:
     return told
 
 
+def _alive(ray: Any) -> dict[str, _Node]:
+    """Return the nodes that are alive, by their identifiers."""
+    return {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+
+
+def _warn_of_lost(before: dict[str, _Node], now: dict[str, _Node]) -> dict[str, _Node]:
+    """Say which nodes are gone; Ray itself runs again what ran there."""
+    for lost in before.keys() - now.keys():
+        _LOG.warning(
+            "the Ray cluster has lost its node %s; what ran there is run again on a node that can take it.",
+            before[lost]["NodeName"],
+        )
+    return now
+
+
 def _last_line(run: Path) -> str:
     return last_line(run) if RunFolder(run).shown.exists() else ""
 
@@ -149,7 +170,7 @@ def _needs(nodes: Sequence[_Node], device: str, cluster: Cluster, jobs: int) -> 
     """Return what a run asks of its node, and where it computes; what no node has would be waited for for ever."""
     if cluster.compute not in (None, "cpu", "cuda"):
         raise UsageError(f"Ray chooses a run's GPU: with ray=, compute= takes cpu or cuda, not '{cluster.compute}'.")
-    offers = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    offers = [node["Resources"] for node in nodes if node["Resources"].get("CPU", 0) >= 1]
     if not offers:
         raise UsageError(f"no node of the Ray cluster {cluster.address} offers a CPU; add one with: ray start")
     resource = device_resource(device)
@@ -194,10 +215,30 @@ def _connected(address: str) -> Iterator[Any]:
             f"cannot connect to the Ray cluster {address} ({reason}); start it with ray start --head, or take "
             "ray=local for this machine alone."
         ) from error
+    with _silenced():  # the end, too: it prints what Ray has collected
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep what Ray tells of its nodes from stdout: on a lost one, it prints all of its state there.
+
+    ``log_to_driver`` does not hold for these lines; what does is no setting of Ray's, but of its own debugger.
+    """
     try:
-        yield ray
+        printer: Any = importlib.import_module("ray._private.worker")
+        before = printer._worker_logs_enabled
+    except (ImportError, AttributeError):  # another version of Ray
+        yield
+        return
+    printer._worker_logs_enabled = False
+    try:
+        yield
     finally:
-        ray.shutdown()
+        printer._worker_logs_enabled = before
 
 
 def _require_answer(address: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from strict_skips import NEEDS_GPU
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import AmcHwError, DeviceError
@@ -36,7 +37,7 @@ def cuda(request: pytest.FixtureRequest) -> Device:
     try:
         return CudaDevice()
     except DeviceError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"{NEEDS_GPU}: {error}")
 
 
 def ssh_onnx(request: pytest.FixtureRequest) -> Device:

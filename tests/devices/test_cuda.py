@@ -53,9 +53,7 @@ def test_what_decides_a_time_is_in_the_fingerprint_and_the_gpu_state_in_the_note
         device.close()
 
 
-def test_no_gpu_is_told_with_the_reason() -> None:
-    torch = pytest.importorskip("torch")
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
+def test_no_gpu_is_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # where there is one
     with pytest.raises(DeviceError, match=r"no CUDA device here, because .{10,}"):
         CudaDevice()

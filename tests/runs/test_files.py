@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.runs.config import make_config, open_run, read_config
-from amc_hw.runs.files import append_line, read_json, read_lines, require_writable, write_json, write_text
+from amc_hw.runs.files import (
+    append_line,
+    read_json,
+    read_lines,
+    read_policies,
+    require_writable,
+    write_json,
+    write_text,
+)
 
 
 @given(cut=st.integers(0, 60))
@@ -32,6 +40,36 @@ def test_damage_inside_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b'{"n": "\xff"}\n')
     with pytest.raises(RunFolderError, match=r"log.jsonl is damaged \(line 1: "):
         read_lines(tmp_path / "log.jsonl")
+
+
+def test_a_document_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None:
+    for name, read in (("policy.json", read_json), ("log.jsonl", read_lines)):
+        (tmp_path / name).write_text("[" * 100_000 + "\n")
+        with pytest.raises(RunFolderError, match="is damaged"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"score": 0.5}',
+        '{"channels": {"a": 8}}',
+        '{"channels": {"a": "8"}, "score": 0.5}',
+        '{"channels": {"a": [8]}, "score": 0.5}',
+        '{"channels": {"a": 8}, "score": NaN}',
+        '{"channels": {"a": 8}, "score": null}',
+        "[]",
+        "1",
+    ],
+)
+def test_a_damaged_line_of_a_policy_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "shortlist.jsonl"
+    append_line(path, {"channels": {"a": 8}, "score": 0.5})
+    assert read_policies(path, "score") == {(("a", 8),): (0.5,)}
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(RunFolderError, match=r"line 2 of .*shortlist.jsonl is damaged; delete it"):
+        read_policies(path, "score")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,12 @@ def test_a_log_that_does_not_repeat_is_refused(search: Search) -> None:
         search.run(5, settings={"seed": 0, "multiple": 8})
 
 
+LINE = (
+    '{"format": 1, "settings": {"seed": 0, "multiple": 8}}\n{"episode": %(number)s, "channels": {"a": 8}, '
+    '"accuracy": %(accuracy)s, "reward": 0, "cost": 1, "seconds": 1}\n'
+)
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -165,6 +171,9 @@ def test_a_log_that_does_not_repeat_is_refused(search: Search) -> None:
         '{"format": 2, "settings": {}}\n',
         '{"format": 1, "settings": {"seed": 0, "multiple": 8}}\n{"episode": 0, "channels": 3}\n',
         '{"format": 1, "settings": {"seed": 0, "multiple": 8}}\nnull\n',
+        LINE % {"number": "1e999", "accuracy": "0.5"},
+        LINE % {"number": "0", "accuracy": "NaN"},
+        LINE % {"number": "0", "accuracy": "50"},
         '{"format": 1, "settings": [1, 2]}\n',
     ],
 )

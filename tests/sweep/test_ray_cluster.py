@@ -69,7 +69,8 @@ class FakeRay:
         self.connected = False
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"Alive": True, "Resources": offer} for offer in self.offers]
+        nodes = [{"Alive": True, "NodeID": f"{n}", "NodeName": f"n{n}"} for n in range(len(self.offers))]
+        return [{**node, "Resources": offer} for node, offer in zip(nodes, self.offers, strict=True)]
 
     def remote(self, function: Any) -> Any:
         def submit(*arguments: object) -> int:

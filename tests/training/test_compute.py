@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from commands import TINY, amc_hw
+from strict_skips import NEEDS_GPU
 from tiny import TinyNet
 
 from amc_hw.data import dataset as module
@@ -19,7 +20,7 @@ from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import CPU, find_compute
 from amc_hw.training.loop import train
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason=NEEDS_GPU)
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, build: str | None, available: bool, count: int = 1) -> None:

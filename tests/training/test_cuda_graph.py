@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from strict_skips import NEEDS_GPU
 from tiny import TinyNet
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from amc_hw.training import cuda_graph
 from amc_hw.training.cuda_graph import WARM_UP, Replayed
 from amc_hw.training.loop import History, train
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason=NEEDS_GPU)
 
 
 class Recorded:

@@ -63,10 +63,11 @@ class OnnxModel:
         except ImportError as error:
             raise DeviceError(MISSING) from error
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is wrong is raised, too
         options.intra_op_num_threads = os.cpu_count() or 1
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            with quiet():  # it prints what it cannot read
+                self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise UnsupportedModelError(
                 f"this is not an ONNX model that ONNX Runtime can run: {_reason(error)}"

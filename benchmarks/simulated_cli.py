@@ -1,0 +1,32 @@
+"""amc-hw with one device more, `simulated`, whose times follow a formula: the same command gives the same result.
+
+python benchmarks/simulated_cli.py search --device simulated ...
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from amc_hw.cli.main import main
+from amc_hw.devices import table_only
+from amc_hw.devices.base import Device
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+SIMULATED = "simulated"
+_open_device = table_only.open_device
+
+
+def open_device(name: str) -> Device:
+    """Open the simulated device of the tests, or a real one."""
+    if name != SIMULATED:
+        return _open_device(name)
+    sys.path.insert(0, str(TESTS / "support"))
+    from simulated_device import SimulatedDevice
+
+    return SimulatedDevice()
+
+
+if __name__ == "__main__":
+    table_only.open_device = open_device
+    main()
