@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.data.names import require_data
+from amc_hw.devices.turns import device_in_turn
 from amc_hw.errors import UsageError, unknown_name
 from amc_hw.pipeline.begin import begin
-from amc_hw.pipeline.compress import compress_trained, device_in_turn
+from amc_hw.pipeline.compress import compress_trained
 from amc_hw.pipeline.finish import restore
+from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.settings import check_settings, table_of
 from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import make_config, user_settings
@@ -94,7 +96,7 @@ def compress(
         require_tables(device, table_of(config), folder)
         config, trained = begin(folder, config, report, place, (model, loaded))
         score = PartScorer(trained.data.search, place) if evaluate is None else _on_cpu(evaluate)
-        summary = compress_trained(folder, config, trained, device, score, report)
+        summary = compress_trained(Job(folder, config, trained, device, score), report)
     return Compressed(restore(folder, trained, folder.best_weights), summary.document(), folder.path)
 
 

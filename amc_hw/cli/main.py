@@ -181,7 +181,7 @@ def profile(
 
     require_model_name(model)
     require_device(device, table)
-    from amc_hw.pipeline.compress import profile_model
+    from amc_hw.pipeline.tables import profile_model
 
     with progress_bar() as report:
         measured, path = profile_model(model, device, table, image_size, classes, seed, report)
@@ -208,7 +208,7 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     require_compute_name(compute)
     read_config(run)
     from amc_hw.pipeline import finish
-    from amc_hw.pipeline.compress import open_trained
+    from amc_hw.pipeline.begin import open_trained
     from amc_hw.runs.file_lock import exclusive
     from amc_hw.runs.folder import RunFolder
     from amc_hw.training.compute import find_compute
@@ -239,7 +239,7 @@ def export(
     require_export_name(format)
     read_config(run)
     from amc_hw.pipeline import finish
-    from amc_hw.pipeline.compress import open_trained
+    from amc_hw.pipeline.begin import open_trained
     from amc_hw.runs.folder import RunFolder
 
     _, trained = open_trained(run)
@@ -263,7 +263,7 @@ def evaluate(
     from amc_hw.pipeline.settings import check_evaluation
 
     check_evaluation(file, run, data, data_root)
-    from amc_hw.pipeline.compress import evaluate_on_test
+    from amc_hw.pipeline.evaluate import evaluate_on_test
 
     with progress_bar() as report:
         name, accuracy = evaluate_on_test(file, run, data, data_root, report)

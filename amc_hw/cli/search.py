@@ -21,7 +21,7 @@ def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = Fal
 
     config = make_config(**chosen, epochs=0)
     check_settings(RunFolder(run), config, compute)
-    from amc_hw.pipeline.compress import search_on_device
+    from amc_hw.pipeline.search_and_verify import search_on_device
     from amc_hw.training.compute import find_compute
 
     place = find_compute(compute)

@@ -116,7 +116,7 @@ def check(
     require_device(device, table)
     if plot is not None:
         check_ending(plot)
-    from amc_hw.pipeline.compress import check_predictions
+    from amc_hw.pipeline.tables import check_predictions
 
     with progress_bar() as report:
         found = check_predictions(model, device, table, image_size, classes, networks, seed, export_all, report)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from amc_hw.devices.base import Device
+from amc_hw.devices.base import BusyError, Device
+from amc_hw.devices.table_only import open_or_predict
 from amc_hw.runs.progress import Progress
+
+BUSY_POLL_S = 5.0
+"""Between two looks whether a device that one program at a time may open is free; each look disturbs it."""
 
 
 @contextmanager
@@ -28,3 +34,19 @@ def taking_turns(device: Device, progress: Progress) -> Progress:
     turn.tell = progress
     turn.give_way()
     return progress.after(turn.give_way)
+
+
+@contextmanager
+def device_in_turn(name: str, progress: Progress, table: Path | None = None) -> Iterator[tuple[Device, Progress]]:
+    """Open a device once nobody else has it, and yield it with a progress that lets others measure."""
+    while True:
+        try:
+            device = open_or_predict(name, table)
+            break
+        except BusyError:
+            progress(f"waiting for {name}, which another run is measuring on")
+            time.sleep(BUSY_POLL_S)
+    try:
+        yield device, taking_turns(device, progress)
+    finally:
+        device.close()

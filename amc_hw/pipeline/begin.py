@@ -14,13 +14,14 @@ from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.pipeline.trained import (
     TrainedModel,
+    image_size_of,
     load_model_and_data,
     say_size,
     size_to_begin,
     square_side,
     trained_model_of,
 )
-from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.config import RunConfig, open_run, read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.training.compute import CPU
@@ -73,6 +74,19 @@ def begin(
     elif own is None:
         load_own_checkpoint(model, baseline)
     return config, trained
+
+
+def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, TrainedModel]:
+    """Load the network of a run that has begun; raise WrongRunError where there is none."""
+    config = read_config(run)
+    baseline = RunFolder(run).baseline
+    if not baseline.exists():
+        raise WrongRunError(f"{run} has no {baseline.name}; run the search first: amc-hw search --run {run} ...")
+    size = image_size_of(config)
+    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
+    model = thawed(model)
+    load_own_checkpoint(model, baseline)
+    return config, trained_model_of(config, model, data, compute)
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from torch import nn
+
 from amc_hw.pipeline import finish
+from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.settings import require_falling
 from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import widened
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.folder import RunFolder
@@ -33,39 +37,34 @@ def plan_rounds(run: RunFolder, config: RunConfig) -> list[Round]:
     return [*earlier, (run, config)]
 
 
-def after_rounds(
-    earlier: Sequence[Round],
-    trained: TrainedModel,
-    search: Callable[[RunFolder, RunConfig, TrainedModel, Progress], None],
-    progress: Progress,
-) -> TrainedModel:
+def after_rounds(job: Job, progress: Progress) -> Job:
     """Prune channels and fine-tune in all rounds but the last; what is finished is not repeated.
 
-    Args:
-        earlier: the rounds.
-        trained: the original network.
-        search: leaves a policy and its network in a round's folder.
-        progress: is told how far the work is.
-
     Returns:
-        What the last round prunes: its costs, its teacher and what it is measured beside are the original's.
+        The last round: its costs, its teacher and what it is measured beside are the original's.
     """
+    *earlier, _ = plan_rounds(job.run, job.config)
     for number, (folder, settings) in enumerate(earlier, start=1):
         told = progress.within(round_name(number, len(earlier) + 1))
         open_run(folder.path, settings)
-        search(folder, settings, trained, told)
+        search_and_verify(replace(job, run=folder, config=settings), told)
+        trained = job.trained
         model = finish.finetune(folder, trained, settings.epochs, settings.seed, told, learn_search=False)
-        policy = folder.policy.read().channels
-        kept = {group: range(count) for group, count in policy.items()}
-        trained = replace(
-            trained,
-            pruned_before=widened(trained.model, trained.network, kept, model, trained.example),
-            choices={
-                group: tuple(count for count in counts if count <= max(policy[group], counts[0]))
-                for group, counts in trained.choices.items()
-            },
-        )
-    return trained
+        job = replace(job, trained=_pruned_once_more(trained, folder.policy.read().channels, model))
+    return job
+
+
+def _pruned_once_more(trained: TrainedModel, policy: Policy, model: nn.Module) -> TrainedModel:
+    """Return what the next round prunes: channels that this one took are zero, and are not offered again."""
+    kept = {group: range(count) for group, count in policy.items()}
+    return replace(
+        trained,
+        pruned_before=widened(trained.model, trained.network, kept, model, trained.example),
+        choices={
+            group: tuple(count for count in counts if count <= max(policy[group], counts[0]))
+            for group, counts in trained.choices.items()
+        },
+    )
 
 
 def round_name(number: int, rounds: int) -> str:

@@ -178,7 +178,7 @@ def test_who_closes_its_device_lets_others_measure() -> None:
 
 
 def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from amc_hw.pipeline import compress as pipeline
+    from amc_hw.devices import turns
 
     tries: list[str] = []
     device = SimpleNamespace(turn=None, close=lambda: tries.append("closed"))
@@ -189,10 +189,10 @@ def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
             raise BusyError("another amc-hw is measuring on the phone")
         return device
 
-    monkeypatch.setattr(pipeline, "open_or_predict", opened)
-    monkeypatch.setattr(pipeline, "BUSY_POLL_S", 0)
+    monkeypatch.setattr(turns, "open_or_predict", opened)
+    monkeypatch.setattr(turns, "BUSY_POLL_S", 0)
     shown: list[str] = []
-    with pipeline.device_in_turn("pixel1", Progress(lambda update: shown.append(update.text))) as (found, _):
+    with turns.device_in_turn("pixel1", Progress(lambda update: shown.append(update.text))) as (found, _):
         assert found is device
     assert tries == ["pixel1"] * 3 + ["closed"]
     assert shown == ["waiting for pixel1, which another run is measuring on"] * 2

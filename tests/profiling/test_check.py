@@ -9,11 +9,12 @@ import pytest
 from commands import TINY
 from simulated_device import SimulatedDevice
 
+from amc_hw.devices import turns
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.table import Fingerprint
-from amc_hw.pipeline import compress as pipeline
+from amc_hw.pipeline import compress, search_and_verify, tables
 from amc_hw.profiling.check import check_table, doubts_of_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.config import make_config
@@ -113,18 +114,18 @@ def test_a_table_of_something_else_is_refused_before_any_work(
 
     table, run = tmp_path / "table.json", tmp_path / "run"
     measure_table(SimulatedDevice(), template, traced.choices, "tiny", table, 0, SILENT)
-    monkeypatch.setattr(pipeline, "open_or_predict", lambda name, table: Pinned())
-    for work in ("begin", "trace_model"):
-        monkeypatch.setattr(pipeline, work, working)
+    monkeypatch.setattr(turns, "open_or_predict", lambda name, table: Pinned())
+    for room, work in ((compress, "begin"), (search_and_verify, "begin"), (tables, "trace_model")):
+        monkeypatch.setattr(room, work, working)
     config = make_config(model=TINY, data="digits", table=str(table))
-    for step in (pipeline.search_on_device, pipeline.compress):
-        with pytest.raises(TableError, match=r"cores: any, 0\); name another --table"):
+    for step in (search_and_verify.search_on_device, compress.compress):
+        with pytest.raises(TableError, match=r"cores: any, 0\); name another table="):
             step(run, config, SILENT)
-    with pytest.raises(TableError, match="name another --table"):
-        pipeline.profile_model(TINY, "host", table, 32, 10, 0, SILENT)
-    with pytest.raises(TableError, match="name another --table"):
-        pipeline.check_predictions(TINY, "host", table, 32, 10, 2, 0, False, SILENT)
+    with pytest.raises(TableError, match="name another table="):
+        tables.profile_model(TINY, "host", table, 32, 10, 0, SILENT)
+    with pytest.raises(TableError, match="name another table="):
+        tables.check_predictions(TINY, "host", table, 32, 10, 2, 0, False, SILENT)
     run.mkdir(exist_ok=True)
     (run / "table.json").write_bytes(table.read_bytes())
-    with pytest.raises(TableError, match="begin another --run here"):
-        pipeline.search_on_device(run, make_config(model=TINY, data="digits"), SILENT)
+    with pytest.raises(TableError, match="begin another run= here"):
+        search_and_verify.search_on_device(run, make_config(model=TINY, data="digits"), SILENT)

@@ -1,0 +1,97 @@
+"""From a trained network to a policy that the device has confirmed; the run folder keeps it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from amc_hw.budget.network_costs import NetworkCosts, network_costs
+from amc_hw.devices.turns import device_in_turn
+from amc_hw.formats.registry import FORMATS
+from amc_hw.latency.outdated import outdated
+from amc_hw.latency.table import load_table
+from amc_hw.models.checkpoint import save_checkpoint
+from amc_hw.pipeline import finish
+from amc_hw.pipeline.begin import begin
+from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.search import chosen_policy, search, under_floor
+from amc_hw.pipeline.settings import table_of
+from amc_hw.pipeline.shortlist import shortlist
+from amc_hw.pipeline.trained import require_trainable
+from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
+from amc_hw.pipeline.verify import doubts, missed_policies, verify
+from amc_hw.profiling.check import doubts_of_table
+from amc_hw.profiling.profile import require_tables, run_cost
+from amc_hw.runs.config import RunConfig
+from amc_hw.runs.file_lock import exclusive
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import ChosenPolicy
+from amc_hw.search.scoring import PartScorer
+from amc_hw.search.study import read_study
+from amc_hw.training.compute import CPU
+
+_LOG = logging.getLogger(__name__)
+
+
+def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> ChosenPolicy:
+    """Search a policy, verify it on the device, and return it; see `amc_hw.pipeline.compress.compress`."""
+    folder = RunFolder(run)
+    with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
+        require_tables(device, table_of(config), folder)
+        config, trained = begin(folder, config, progress, compute)
+        require_trainable(trained)
+        search_and_verify(Job(folder, config, trained, device, PartScorer(trained.data.search, compute)), progress)
+    return folder.policy.read()
+
+
+def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
+    """Search a policy and verify it on the device; the run folder then has policy.json and pruned.pt.
+
+    Where the device is known by its table only, nothing is verified, and policy.json says so.
+    """
+    run, config, trained, device = job.run, job.config, job.trained, job.device
+    if not device.in_reach:
+        _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
+    latency, template, error = run_cost(run, device, trained, config.model, table_of(config), config.seed, progress)
+    exported = template.file(trained.network.original, np.random.default_rng(0))
+    costs = network_costs(trained.network, latency, len(exported))
+    if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
+        return costs
+    doubtful = doubts_of_table(device, trained, template, config.model, run, progress)
+    for sentence in doubtful:
+        _LOG.warning("%s", sentence)
+    found = search(run, config, trained, costs, job.score, error, progress)
+    ranked = shortlist(run, trained, found, job.score, config.seed, progress)
+    if not device.in_reach:
+        verified = trust_in_table(run, trained, found, ranked, device, job.score, progress)
+        warnings = cautions(run, trained, template)
+    else:
+        verified = verify(run, trained, found, ranked, device, job.score, progress)
+        table = load_table(run.table)
+        warnings = outdated(table) or doubts(found, verified.chosen, table.notes)
+    warnings = [*doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]
+    run.invalidate_after_search((*FORMATS, finish.PROGRAM))
+    save_checkpoint(verified.model, run.pruned)
+    run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, warnings))
+    return costs
+
+
+def _is_searched(run: RunFolder, config: RunConfig) -> bool:
+    """Tell whether the run has a verified policy from as many episodes as are asked for.
+
+    Raises:
+        RunFolderError: the log of its episodes is damaged; better now than after the benchmark.
+    """
+    if not (run.policy.exists() and run.pruned.exists() and run.episodes.exists()):
+        return False
+    read_study(run.episodes.path)
+    return run.policy.read().episodes == config.episodes
+
+
+def _has_missed(run: RunFolder) -> bool:
+    """Tell whether the last benchmark found the chosen policy over the budget."""
+    return tuple(run.policy.read().channels.items()) in missed_policies(run)
