@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
 @torch.no_grad()
 def _fold(model: nn.Module, images: Tensor) -> None:
     """Fold the batch norms of a network, in place."""
-    modules: dict[str, Any] = dict(model.named_modules())
+    modules: Mapping[str, Any] = dict(model.named_modules())
     names = [(name, module) for name, module in model.named_modules(remove_duplicate=False)]
     for name, context in find_contexts(model, images).items():
         layer, norm = modules[name], context.norm_of(modules)

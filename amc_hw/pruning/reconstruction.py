@@ -124,7 +124,7 @@ class Refit:
                 lacks blocks; without, they are the original's.
             norms: batch norms that take the statistics of what the layers before them give by then.
         """
-        modules: dict[str, Any] = dict(small.named_modules())
+        modules: Mapping[str, Any] = dict(small.named_modules())
         layers: dict[str, Fitted] = {name: modules[name] for name in names}
         if partners is None:
             partners = {name: self._contexts[name].partner for name in names}

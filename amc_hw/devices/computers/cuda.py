@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from amc_hw.devices.computers.machines import Machine, ThisMachine
 from amc_hw.devices.computers.profiled import ProfiledDevice
+from amc_hw.devices.computers.profiler_process import Answer
 
 DTYPES = {"fp32": "float32", "tf32": "tfloat32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -60,7 +60,7 @@ class CudaDevice(ProfiledDevice):
         hottest = max(state.get("temperature_c", 0) for state in self._states)
         return [f"the GPU ran at {min(clocks):.0f} to {max(clocks):.0f} of {most:.0f} MHz, at {hottest:.0f} C at most."]
 
-    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
+    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
         answer = super()._asked(verb, file, warmup, runs)
         self._states += [answer["gpu"]["before"], answer["gpu"]["after"]]
         return answer

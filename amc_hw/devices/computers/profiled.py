@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from amc_hw.devices.base import Device, Kernel, NotConnectedError
 from amc_hw.devices.computers.machines import Machine
-from amc_hw.devices.computers.profiler_process import ProfilerDiedError
+from amc_hw.devices.computers.profiler_process import Answer, ProfilerDiedError
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
 from amc_hw.latency.table import Fingerprint
@@ -86,7 +85,7 @@ class ProfiledDevice(Device):
         answer = self._asked("time_kernels", file, warmup, runs)
         return [Kernel(kernel["name"], tuple(kernel["samples_us"])) for kernel in answer["kernels"]]
 
-    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
+    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
         try:
             return self._answered(verb, file, warmup, runs)
         except ProfilerDiedError as error:
@@ -95,7 +94,7 @@ class ProfiledDevice(Device):
                 raise cause from error
             raise  # it says at which work the program died
 
-    def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> dict[str, Any]:
+    def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
         placed = self._machine.placed(self._profiler, file)
         try:
             return self._profiler.request(do=verb, file=placed, warmup=warmup, runs=runs)

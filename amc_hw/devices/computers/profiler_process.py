@@ -10,9 +10,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from amc_hw.errors import DeviceError
+
+Answer: TypeAlias = dict[str, Any]
+"""A request or an answer, one JSON line: names with values that each program defines."""
 
 
 class ProfilerDiedError(DeviceError):
@@ -46,7 +49,7 @@ class ProfilerProcess:
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the session
         self._buffer = b""
 
-    def request(self, **request: Any) -> dict[str, Any]:
+    def request(self, **request: Any) -> Answer:
         """Send one request and return its answer.
 
         A profiler that dies is started again and the request is tried once more.
@@ -68,7 +71,7 @@ class ProfilerProcess:
             return answer
         raise AssertionError("unreachable")
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: Answer) -> Answer:
         process = self._started()
         if process.stdin is None or process.stdout is None:
             raise EOFError
@@ -90,7 +93,7 @@ class ProfilerProcess:
                 self._buffer += read
         line, self._buffer = self._buffer.split(b"\n", 1)
         try:
-            answer: dict[str, Any] = json.loads(line)
+            answer: Answer = json.loads(line)
         except ValueError as error:
             self.close()
             raise DeviceError(
