@@ -36,13 +36,12 @@ from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import Fingerprint, load_table
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
-from amc_hw.pipeline.search import read_policy
-from amc_hw.pipeline.verify import misses
 from amc_hw.profiling.import_logs import import_logs
 from amc_hw.profiling.logged_files import logged_networks
 from amc_hw.report.html import report_context
-from amc_hw.report.record import read_run
+from amc_hw.report.run import read_run
 from amc_hw.runs.config import read_config
+from amc_hw.runs.folder import RunFolder
 from amc_hw.search.study import read_study
 from amc_hw.training.loop import History, train
 
@@ -85,7 +84,7 @@ def targets(folder: Path, kind: str, canary: Path) -> list[Target]:
     if kind == "tables":
         return [Target(run / "table.json", JSON, (table_answers(run / "original.tflite"),))]
     if kind == "run folders":
-        readers = (of_run(read_run), of_run(read_config), of_run(read_policy), of_run(misses), of_run(report_of))
+        readers = (of_run(read_whole), of_run(read_config), of_run(policy_of), of_run(misses_of), of_run(report_of))
         study = (lambda file: read_study(file.parent / "episodes.jsonl").top(3),)
         names = ("config", "policy", "summary", "benchmark", "finetune")
         files = [*(f"{name}.json" for name in names), "episodes.jsonl", "misses.jsonl"]
@@ -127,8 +126,20 @@ def of_run(reader: Reader) -> Reader:
     return lambda file: repr(reader(file.parent))
 
 
+def read_whole(run: Path) -> Any:
+    return read_run(RunFolder(run))
+
+
+def policy_of(run: Path) -> Any:
+    return RunFolder(run).policy.read()
+
+
+def misses_of(run: Path) -> Any:
+    return RunFolder(run).misses.read()
+
+
 def report_of(run: Path) -> Any:
-    return sorted(report_context(read_run(run))) if Random(str(run.stat().st_mtime_ns)).random() < 0.05 else None
+    return sorted(report_context(read_run(RunFolder(run)))) if Random(str(run.stat().st_mtime_ns)).random() < 0.05 else None
 
 
 def weights(file: Path) -> Any:

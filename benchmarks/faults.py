@@ -45,8 +45,8 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.registry import export as export_file
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
-from amc_hw.pipeline.search import read_policy
-from amc_hw.pipeline.verify import Miss, note_miss
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import Miss
 
 COUNTS = {"kills": 50, "phone": 50, "mutations": 100_000}
 LISTED = 20
@@ -70,7 +70,8 @@ def add_files(folder: Path) -> None:
     """Add what that run has not left: a miss, the network in every format, a training's state, and a log."""
     run_folder = folder / "run"
     shutil.copy(run_folder / "table.json", folder / "recorded.json")
-    note_miss(run_folder, read_policy(run_folder)["channels"], Miss(0.9, 1.02))
+    files = RunFolder(run_folder)
+    files.misses.append(Miss(channels=files.policy.read().channels, found=0.9, used=1.02))
     model = build_model(TINY, 10, 1).eval()
     load_checkpoint(model, folder / "tiny.pt")
     for name in FORMATS:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.pruning.formulas import Formulas, Operands
-from amc_hw.pruning.positions import Patches
+from amc_hw.pruning.positions import PositionSampler
 
 
 def gather_rows(model: nn.Module, names: Iterable[str], images: Tensor, points: int) -> dict[str, Tensor]:
@@ -17,7 +17,7 @@ def gather_rows(model: nn.Module, names: Iterable[str], images: Tensor, points: 
     rows: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def gather(name: str, called: Operands) -> None:
-        rows[name].append(Patches(points, 0, name).inputs(called)[:, 0])
+        rows[name].append(PositionSampler(points, 0, name).inputs(called)[:, 0])
 
     with torch.no_grad(), Formulas({name: modules[name] for name in rows}, before=gather):
         for batch in torch.split(images, 64):
