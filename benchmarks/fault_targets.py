@@ -139,7 +139,8 @@ def misses_of(run: Path) -> Any:
 
 
 def report_of(run: Path) -> Any:
-    return sorted(report_context(read_run(RunFolder(run)))) if Random(str(run.stat().st_mtime_ns)).random() < 0.05 else None
+    drawn = Random(str(run.stat().st_mtime_ns)).random() < 0.05
+    return sorted(report_context(read_run(RunFolder(run)))) if drawn else None
 
 
 def weights(file: Path) -> Any:
