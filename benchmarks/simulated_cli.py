@@ -14,7 +14,7 @@ from amc_hw.devices.base import Device
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 SIMULATED = "simulated"
-_open_device = table_only.open_device
+_open_device, _require_device_name = table_only.open_device, table_only.require_device_name
 
 
 def open_device(name: str) -> Device:
@@ -27,6 +27,12 @@ def open_device(name: str) -> Device:
     return SimulatedDevice()
 
 
+def require_device_name(name: str) -> None:
+    """Know one name more."""
+    if name != SIMULATED:
+        _require_device_name(name)
+
+
 if __name__ == "__main__":
-    table_only.open_device = open_device
+    table_only.open_device, table_only.require_device_name = open_device, require_device_name
     main()
