@@ -55,6 +55,8 @@ def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
                 raise ValueError(f"the checksum of {damaged} does not fit")
+            if any(info.file_size != info.compress_size for info in archive.infolist()):  # torch compresses nothing
+                raise ValueError("a size in its directory is wrong")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
         return torch.load(path, map_location=device, weights_only=True)

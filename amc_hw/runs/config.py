@@ -236,6 +236,8 @@ def read_config(run: Path) -> RunConfig:
     if not path.exists() and (within := sorted(run.glob(f"*/{path.name}"))):
         raise WrongRunError(f"{run} is a folder of runs; name one of them, for example {within[0].parent}.")
     document = read_json(path)
+    if not isinstance(document, dict) or not {"model", "data"} <= document.keys():
+        raise damaged(path, "it names no model and no data")
     try:
         return RunConfig.model_validate(document)
     except (ValidationError, UsageError) as error:

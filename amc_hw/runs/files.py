@@ -36,6 +36,8 @@ def make_folder(path: Path) -> Path:
 
 def require_writable(path: Path) -> None:
     """Raise RunFolderError where a file cannot be written, before the work begins whose result it is for."""
+    if path.is_dir():
+        raise WrongRunError(f"{path} is a folder; name a file.")
     existed = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

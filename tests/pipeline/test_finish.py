@@ -15,7 +15,7 @@ from amc_hw.pipeline import finish
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import shrink
-from amc_hw.runs.files import read_json, write_json
+from amc_hw.runs.files import write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.training.loop import SMALL, evaluate, recovery_settings, train
@@ -30,12 +30,13 @@ def trained() -> TrainedModel:
     return make_trained_model(model, data)
 
 
-def pruned_run(folder: Path, trained: TrainedModel, policy: Policy) -> Path:
+def pruned_run(folder: Path, trained: TrainedModel, policy: Policy) -> RunFolder:
     """A run folder that was searched: a policy and its network, with nothing fitted."""
-    write_json(folder / "policy.json", {"channels": dict(policy)})
+    write_json(folder / "policy.json", {"format": 1, "channels": dict(policy)})
     model = shrink(trained.model, trained.network, {group: range(count) for group, count in policy.items()})
-    save_checkpoint(model, folder / finish.PRUNED)
-    return folder
+    run = RunFolder(folder)
+    save_checkpoint(model, run.pruned)
+    return run
 
 
 @pytest.mark.parametrize(("small", "learned"), [(SMALL, False), (1000, True)])
@@ -43,16 +44,15 @@ def test_few_images_are_fine_tuned_without_the_search_split(
     trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int, learned: bool
 ) -> None:
     monkeypatch.setattr(finish, "SMALL", small)
-    monkeypatch.setattr(finish, "read_policy", lambda run: read_json(run / "policy.json"))
     run = pruned_run(tmp_path, trained, {group: counts[-1] // 2 for group, counts in trained.choices.items()})
-    pruned = evaluate(finish.restore(run, trained, finish.PRUNED), trained.data.search)
-    model = finish.finetune(RunFolder(run), trained, 2, 0, SILENT)
+    pruned = evaluate(finish.restore(run, trained, run.pruned), trained.data.search)
+    model = finish.finetune(run, trained, 2, 0, SILENT)
     data = trained.data
-    images = torch.load(run / "finetune-2.state", weights_only=True)["identity"]["images"]
+    images = torch.load(run.finetune_state(2), weights_only=True)["identity"]["images"]
     assert images == len(data.train) + learned * len(data.search)
     assert finish.search_split_learned(run) == learned
     assert evaluate(model, data.search) >= pruned
-    assert read_json(run / "finetune.json")["kept_epoch"] == 2
+    assert run.finetune.read().kept_epoch == 2
 
 
 def test_a_network_that_no_epoch_makes_better_stays(trained: TrainedModel) -> None:

@@ -18,7 +18,7 @@ from amc_hw.errors import UnsupportedModelError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.begin import begin, open_trained
 from amc_hw.pipeline.trained import load_model_and_data, require_classes
-from amc_hw.runs.config import CONFIG, RunConfig, make_config, read_config
+from amc_hw.runs.config import RunConfig, make_config, read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.sweep.sweep import is_finished
@@ -69,7 +69,7 @@ def test_a_run_takes_the_size_of_its_images_and_keeps_it(tmp_path: Path, squares
     assert read_config(run).image_size == 40
     assert begin(RunFolder(run), config, SILENT)[0] == begun
     assert open_trained(run)[1].example.shape == (1, 3, 40, 40)
-    with pytest.raises(WrongRunError, match="images of 40 pixels, not 64"):
+    with pytest.raises(WrongRunError, match="image_size 40, not 64"):
         begin(RunFolder(run), settings(tmp_path, squares, image_size=64), SILENT)
     other = config.model_copy(update={"data": f"imagefolder:{squares}/"})
     with pytest.raises(WrongRunError, match="run with data"):
@@ -88,9 +88,9 @@ def test_a_run_takes_the_size_that_was_asked_for(tmp_path: Path, mixed: Path) ->
 def test_a_run_of_an_earlier_version_goes_on_at_its_size(tmp_path: Path, squares: Path) -> None:
     run, config = tmp_path / "run", settings(tmp_path, squares)
     begin(RunFolder(run), config, SILENT)
-    document = json.loads((run / CONFIG).read_text())
+    document = json.loads((RunFolder(run).config).read_text())
     del document["image_size"]
-    (run / CONFIG).write_text(json.dumps(document))
+    (RunFolder(run).config).write_text(json.dumps(document))
     assert begin(RunFolder(run), config, SILENT)[1].data.image_size == (3, 224, 224)
     assert open_trained(run)[1].data.image_size == (3, 224, 224)
     assert read_config(run).image_size is None

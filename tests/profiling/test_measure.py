@@ -18,6 +18,7 @@ from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.profiling.profile import run_cost
 from amc_hw.profiling.timing import STEADY, Timing
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.trace.traced import TracedModel
 
@@ -66,7 +67,7 @@ def test_a_table_that_was_measured_in_wrong_files_is_named_before_the_search(
         run = tmp_path / f"run of {number}"
         for _ in ("started", "gone on with"):
             caplog.clear()
-            run_cost(run, Litert(), traced, "tiny", tmp_path / "cache.json", 0, SILENT)
+            run_cost(RunFolder(run), Litert(), traced, "tiny", tmp_path / "cache.json", 0, SILENT)
             assert [str(tmp_path / "cache.json") in message for message in caplog.messages] == [True] * told
 
 

@@ -12,11 +12,12 @@ from amc_hw.runs.files import (
     append_line,
     read_json,
     read_lines,
-    read_policies,
     require_writable,
     write_json,
     write_text,
 )
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import Contender
 
 
 @given(cut=st.integers(0, 60))
@@ -65,11 +66,11 @@ def test_a_document_that_is_nested_too_deeply_is_damaged(tmp_path: Path) -> None
 def test_a_damaged_line_of_a_policy_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "shortlist.jsonl"
     append_line(path, {"channels": {"a": 8}, "score": 0.5})
-    assert read_policies(path, "score") == {(("a", 8),): (0.5,)}
+    assert RunFolder(tmp_path).shortlist.read() == [Contender(channels={"a": 8}, score=0.5)]
     with path.open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(RunFolderError, match=r"line 2 of .*shortlist.jsonl is damaged; delete it"):
-        read_policies(path, "score")
+    with pytest.raises(RunFolderError, match=r"shortlist.jsonl is damaged \(line 2.*; delete that line"):
+        RunFolder(tmp_path).shortlist.read()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

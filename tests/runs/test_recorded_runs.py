@@ -62,7 +62,8 @@ def test_a_run_of_single_weights_is_read_and_written_alike(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["begun", "searched", "finished", "sparse"])
 def test_a_log_keeps_its_lines(name: str, tmp_path: Path) -> None:
     log = copied(name, tmp_path).episodes
-    header, episodes = log.read()
+    found = log.read()
+    header, episodes = found.header, found.episodes
     assert header is not None
     log.path.unlink()
     log.begin(header.settings)

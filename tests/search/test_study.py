@@ -195,11 +195,11 @@ def test_a_damaged_line_costs_its_own_episode_only(search: Search, caplog, lost,
     changed = [(damage(line) if damage else None) if i in lost else line for i, line in enumerate(lines)]
     search.log.write_text("".join(f"{line}\n" for line in changed if line is not None))
     kept = read_study(search.log).episodes
-    assert [each.number for each in kept] == [i - 1 for i in range(1, 7) if i not in lost]
+    assert [each.episode for each in kept] == [i - 1 for i in range(1, 7) if i not in lost]
     search.evaluated.clear()
     again = search.run(8)
     assert len(search.evaluated) <= len(lost) + 2
-    assert [(each.policy, each.reward) for each in again.episodes[:6]] == [(e.policy, e.reward) for e in expected]
+    assert [(each.channels, each.reward) for each in again.episodes[:6]] == [(e.channels, e.reward) for e in expected]
     after = [json.loads(line) for line in search.log.read_text().splitlines()]
     assert [line["episode"] for line in after[1:]] == list(range(8))
     assert [json.loads(lines[i]) for i in range(7) if i not in lost] == [after[i] for i in range(7) if i not in lost]

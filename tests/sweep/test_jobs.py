@@ -131,12 +131,13 @@ sweep_jobs.run_all({{folder / "a": long, folder / "b": long}}, 2, "cpu", SILENT)
 
 
 def test_a_real_run_says_why_it_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], checkpoint: Path
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    missing = ("--model", "resnet20", "--data", "digits", "--device", "onyx")
-    assert amc_hw("sweep", "--latency", "0.5x", "--jobs", 2, *missing, "--out", tmp_path / "out", "--json") == 1
+    wrong = ("--model", "resnet20", "--data", "digits", "--checkpoint", checkpoint)
+    assert amc_hw("sweep", "--latency", "0.5x", "--jobs", 2, *wrong, "--out", tmp_path / "out", "--json") == 1
     written = capsys.readouterr()
-    assert "did you mean 'onnx'" in json.loads(written.out)[0]["error"]
-    assert "error: unknown device 'onyx'" in (tmp_path / "out" / "0.5x-seed0" / SHOWN).read_text()
+    error = json.loads(written.out)[0]["error"]
+    assert f"{checkpoint} does not fit" in error
+    assert f"error: {checkpoint} does not fit" in (tmp_path / "out" / "0.5x-seed0" / SHOWN).read_text()

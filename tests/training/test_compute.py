@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from amc_hw.training.compute import CPU, find_compute
 from amc_hw.training.loop import train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason=NEEDS_GPU)
+
+RECORDED = Path(__file__).parents[1] / "runs" / "recorded" / "finished"
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, build: str | None, available: bool, count: int = 1) -> None:
@@ -75,16 +78,17 @@ def test_what_is_not_here_is_explained(
         ["compress", "--run", "unused"],
         ["sparsify", "--run", "unused"],
         ["sweep", "--latency", "0.5x", "--out", "unused"],
-        ["finetune", "--run", "unused"],
+        ["finetune", "--run", RECORDED],
     ],
     ids=lambda command: command[0],
 )
 def test_commands_say_it_before_they_begin(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path, command: list[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path, checkpoint, command: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     pretend(monkeypatch, None, False)
-    model = [] if command[0] == "finetune" else ["--model", TINY]
+    trained = [] if command[0] == "train" else ["--checkpoint", checkpoint]
+    model = [] if command[0] == "finetune" else ["--model", TINY, *trained]
     assert amc_hw(*command, *model, "--compute", "cuda") == 2
     assert "no CUDA device here for --compute cuda, because" in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
