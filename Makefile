@@ -1,9 +1,9 @@
 # Two commands for a new user: `make demo` and `make test`. Both set up what they need.
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := amc_hw benchmarks examples profilers tests
+CODE := amc_hw benchmarks docs examples profilers tests
 
-.PHONY: demo test setup lint clean
+.PHONY: demo test setup lint docs clean
 
 demo: setup
 	$(BIN)/amc-hw compress --run runs/demo
@@ -17,6 +17,11 @@ lint: setup
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
+# Without the variable, the theme prints what its authors think of the next version of MkDocs.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open site/index.html in a browser"
+
 setup: .venv/.ready
 
 # uv installs in a fraction of pip's time; where it cannot (no wheel, another index), pip does the same.
@@ -29,4 +34,4 @@ setup: .venv/.ready
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site
