@@ -23,7 +23,7 @@ from amc_hw.runs.config import make_config, user_settings
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
-from amc_hw.search.scoring import PartScorer
+from amc_hw.search.scoring import NetworkScore, OwnScore, PartScorer
 from amc_hw.training.compute import find_compute
 
 
@@ -95,11 +95,6 @@ def compress(
     with exclusive(folder.path, told), device_in_turn(config.device, told, table_of(config)) as (device, report):
         require_tables(device, table_of(config), folder)
         config, trained = begin(folder, config, report, place, (model, loaded))
-        score = PartScorer(trained.data.search, place) if evaluate is None else _on_cpu(evaluate)
+        score: NetworkScore = PartScorer(trained.data.search, place) if evaluate is None else OwnScore(evaluate)
         summary = compress_trained(Job(folder, config, trained, device, score), report)
     return Compressed(restore(folder, trained, folder.best_weights), summary.document(), folder.path)
-
-
-def _on_cpu(evaluate: Callable[[nn.Module], float]) -> Callable[[nn.Module], float]:
-    """Bring networks to where the user's own images are."""
-    return lambda model: evaluate(model.cpu())

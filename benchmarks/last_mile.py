@@ -26,6 +26,7 @@ from amc_hw.formats.registry import export
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.pipeline.compress import PROOFS, TOO_BUSY
 from amc_hw.pipeline.finish import doubt_of_share, share_used
+from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import search
 from amc_hw.pipeline.shortlist import best_policies
 from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, make_trained_model
@@ -37,6 +38,7 @@ from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.runs.records import Miss
+from amc_hw.search.scoring import OwnScore
 
 COLUMNS = ("budget", "seed", "measurements", "proofs", "predicted", "found", "proven", "doubt")
 
@@ -49,7 +51,7 @@ def last_mile(
     latency, _, error = run_cost(run, device, trained, model, None, 0, SILENT)
     costs = network_costs(trained.network, latency, 0)
     config = make_config(model=model, data="", budget=budget, strategy="random", episodes=1, seed=seed)
-    found = search(run, config, trained, costs, lambda model: 0.5, error, SILENT)
+    found = search(Job(run, config, trained, device, OwnScore(lambda model: 0.5)), costs, error, SILENT)
     ranked = best_policies(found, trained.decisions)[:1]
     target = found.budgets[0].target
     run.misses.path.unlink(missing_ok=True)

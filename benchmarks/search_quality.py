@@ -39,7 +39,7 @@ from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
-from amc_hw.search.study import StudyResult, run_study
+from amc_hw.search.study import Problem, StudyResult, run_study
 from amc_hw.training.loop import evaluate
 
 COLUMNS = (
@@ -75,17 +75,10 @@ class Bench:
     def search(self, name: str, seed: int, episodes: int) -> StudyResult:
         scorer = PartScorer(self.data.search)
         dropping = EarlyDropping(scorer, self.space, self.pruner.pruned, self.trained.model, CANDIDATES)
-        return run_study(
-            build_strategy(name, self.space, seed=seed, episodes=episodes, importance=self.importance),
-            self.limit.cost,
-            dropping,
-            find_reward("resource"),
-            episodes,
-            self.out / f"{name}-{seed}.jsonl",
-            {"strategy": name, "seed": seed, "episodes": episodes, "limit": self.limit.most},
-            load=self.space.load,
-            recall=dropping.recall,
-        )
+        settings = {"strategy": name, "seed": seed, "episodes": episodes, "limit": self.limit.most}
+        problem = Problem(self.space, find_reward("resource"), episodes, settings)
+        strategy = build_strategy(name, self.space, seed=seed, episodes=episodes, importance=self.importance)
+        return run_study(problem, strategy, dropping, self.out / f"{name}-{seed}.jsonl")
 
     def row(self, name: str, seed: int, study: StudyResult) -> dict[str, float]:
         """Return what the best policy of a search is worth."""

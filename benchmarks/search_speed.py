@@ -131,7 +131,7 @@ def main() -> None:
     for _ in range(arguments.episodes):
         policy = dict(strategy.ask())
         start = time.perf_counter()
-        score = ours(policy)
+        score = ours.score(policy)
         ours.recall(policy, score)
         middle = time.perf_counter()
         reference = fresh(policy)

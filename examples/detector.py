@@ -31,7 +31,7 @@ from amc_hw.pruning.pruner import Pruner
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
-from amc_hw.search.study import run_study
+from amc_hw.search.study import FunctionScorer, Problem, run_study
 from amc_hw.trace.traced import trace_model
 
 SIDE, CELLS, CLASSES = 96, 6, 3  # pixels of an image, cells along a side of the output, colours of rectangles
@@ -151,15 +151,11 @@ def compress(model: nn.Module, training: Scenes, held_out: Scenes, share: float,
     macs = macs_cost(traced.network)
     space = SearchSpace(search_steps(traced), macs, budget=share * macs(traced.network.original))
     pruner = Pruner(model, traced.network, training.images[:300])
-    study = run_study(
-        build_strategy("auto", space, seed=0, episodes=episodes),
-        macs,
-        lambda policy: average_precision(pruner.pruned(policy), held_out),
-        find_reward("resource"),  # as accurate as can be; the space keeps the budget
-        episodes,
-        out / "episodes.jsonl",
-        settings={"share": share, "episodes": episodes},
-    )
+    # as accurate as can be; the space keeps the budget
+    problem = Problem(space, find_reward("resource"), episodes, settings={"share": share, "episodes": episodes})
+    scorer = FunctionScorer(lambda policy: average_precision(pruner.pruned(policy), held_out))
+    strategy = build_strategy("auto", space, seed=0, episodes=episodes)
+    study = run_study(problem, strategy, scorer, out / "episodes.jsonl")
     return pruner.pruned(study.best.channels, thorough=True)
 
 

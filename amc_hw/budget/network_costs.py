@@ -21,6 +21,10 @@ class NetworkCosts:
     params: Cost
     size_bytes: Cost
 
+    def by_metric(self) -> dict[str, Cost]:
+        """Return all of them by the names of their metrics."""
+        return {metric: self.of(metric) for metric in ("latency_ms", "macs", "params", "size_bytes")}
+
     def of(self, metric: str) -> Cost:
         """Return the cost of a metric."""
         cost: Cost = getattr(self, metric)

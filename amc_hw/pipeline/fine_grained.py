@@ -11,7 +11,8 @@ from amc_hw.budget.bounds import Limit
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
-from amc_hw.pipeline.events import episode_events, epoch_events
+from amc_hw.pipeline.events import epoch_events
+from amc_hw.pipeline.run_search import run_search
 from amc_hw.pipeline.search import layer_features
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
@@ -23,12 +24,11 @@ from amc_hw.runs.files import damaged
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import SparsePolicy
-from amc_hw.search.live import describe
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
-from amc_hw.search.study import StudyResult, run_study
+from amc_hw.search.study import Problem
 from amc_hw.trace.network import Layer
 from amc_hw.training.loop import recovery_settings, train
 
@@ -141,35 +141,21 @@ def _search(
     """Return the best policy of a search, grown to use the limit up."""
     steps = _steps(trained, start.parts)
     space = SearchSpace(steps, limit.cost, limit.most)
-    scorer = PartScorer(trained.data.search, trained.compute)
-    scoring = EarlyDropping(scorer, space, pruner.pruned, start.model, 1, progress)
+    score = PartScorer(trained.data.search, trained.compute)
+    scorer = EarlyDropping(score, space, pruner.pruned, start.model, 1, progress)
     importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
-    with episode_events(folder, limit.cost, space.original) as write_events:
-
-        def told(done: int, total: int, study: StudyResult) -> None:
-            write_events(study)
-            progress("searching", done, total, describe(study, limit.cost, space.original))
-
-        study = run_study(
-            build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance),
-            limit.cost,
-            scoring,
-            find_reward("resource"),
-            config.episodes,
-            folder.episodes.path,
-            settings={
-                "strategy": config.strategy,
-                "seed": config.seed,
-                "episodes": config.episodes,
-                "metric": limit.cost.metric,
-                "limit": limit.most,
-                "original": limit.cost(space.original),
-                "images": scoring.images,
-            },
-            load=space.load,
-            recall=scoring.recall,
-            progress=told,
-        )
+    settings = {
+        "strategy": config.strategy,
+        "seed": config.seed,
+        "episodes": config.episodes,
+        "metric": limit.cost.metric,
+        "limit": limit.most,
+        "original": limit.cost(space.original),
+        "images": scorer.images,
+    }
+    problem = Problem(space, find_reward("resource"), config.episodes, settings)
+    strategy = build_strategy(config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance)
+    study = run_search(folder, problem, strategy, scorer, progress)
     fitting = (episode.channels for episode in study.top(len(study.episodes)) if space.keeps(episode.channels))
     return fit(next(fitting), space.choices, (limit,))
 

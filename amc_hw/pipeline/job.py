@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
+from amc_hw.search.scoring import NetworkScore
 
 
 @dataclass(frozen=True)
@@ -29,4 +27,4 @@ class Job:
     config: RunConfig
     trained: TrainedModel
     device: Device
-    score: Callable[[nn.Module], float]
+    score: NetworkScore

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from torch import nn
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import Budget
@@ -14,21 +12,19 @@ from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.errors import UsageError
 from amc_hw.pipeline.agent import keep_agent, keep_first_agent
-from amc_hw.pipeline.events import episode_events
+from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.run_search import run_search
 from amc_hw.pipeline.settings import agent_file, parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import BATCH, Pruner
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Candidate, ChosenPolicy, Group
-from amc_hw.search.live import describe
-from amc_hw.search.rewards import find_reward, with_floor
-from amc_hw.search.scoring import EarlyDropping, PartScorer
+from amc_hw.search.rewards import Reward, find_reward, with_floor
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
-from amc_hw.search.study import StudyResult, run_study
+from amc_hw.search.study import Problem, StudyResult
 from amc_hw.trace.network import Layer
 from amc_hw.trace.traced import TracedModel
 
@@ -120,23 +116,12 @@ def make_pruner(trained: TrainedModel, seed: int, importance: str = "reconstruct
     return Pruner(trained.start, trained.network, images, labels=labels, importance=importance)
 
 
-def search(
-    run: RunFolder,
-    config: RunConfig,
-    trained: TrainedModel,
-    costs: NetworkCosts,
-    score: Callable[[nn.Module], float],
-    table_error: float,
-    progress: Progress,
-) -> Search:
+def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress) -> Search:
     """Search a policy, or go on where the run's log ends.
 
     Args:
-        run: the run folder.
-        config: its settings.
-        trained: the network.
+        job: what is compressed; its run folder gets the log.
         costs: what policies cost.
-        score: accuracy of a pruned network, 0..1, on images of the training set.
         table_error: mean prediction error of the latency table, a fraction; a latency budget is searched that
             much below the target (1 % at most), so that the first candidate mostly fits when it is measured.
         progress: is told how far the work is.
@@ -145,77 +130,67 @@ def search(
         UsageError: the original network itself is under the accuracy's floor, or the agent to begin with is of
             another network.
     """
-    budgets, reward = parse_budgets(config), find_reward(config.reward, config.accuracy_floor)
-    margin, original = min(table_error, LARGEST_MARGIN), trained.network.original
+    config, trained = job.config, job.trained
+    budgets, margin, original = parse_budgets(config), min(table_error, LARGEST_MARGIN), trained.network.original
     main, *others = budget_limits(budgets, costs, original, 1 - margin)
-    cost, limit = main.cost, main.most
-    if config.accuracy_floor is not None:
-        accuracy = score(trained.model)
-        if accuracy < config.accuracy_floor:
-            raise UsageError(
-                f"the original network's accuracy on the search split is {accuracy:.2%}, under the floor of "
-                f"{config.accuracy_floor:.2%}; give a lower accuracy_floor=."
-            )
-        reward = with_floor(reward, config.accuracy_floor, cost(original))
-    space = SearchSpace(search_steps(trained), cost, limit if reward.needs_budget else None, others)
+    reward = _reward(job, main.cost(original))
+    space = SearchSpace(search_steps(trained), main.cost, main.most if reward.needs_budget else None, others)
     progress("gathering statistics for reconstruction")
     pruner = make_pruner(trained, config.seed, config.importance)
-    dropping = None
-    if isinstance(score, PartScorer) and reward.needs_budget:  # then the most accurate policies are the best
-        dropping = EarlyDropping(score, space, pruner.pruned, trained.start, CANDIDATES, progress)
-    agent = agent_file(run, config)
-    strategy = build_strategy(
-        config.strategy,
+    keep = CANDIDATES if reward.needs_budget else 0  # then the most accurate policies are the best
+    scorer = job.score.of_policies(space, pruner, trained.start, keep, progress)
+    problem = Problem(
         space,
-        seed=config.seed,
-        episodes=config.episodes,
-        importance=pruner.channel_importance() if config.strategy in WEIGH_CHANNELS else None,
-        agent=agent,
+        reward,
+        config.episodes,
+        _settings(config, (main, *others), original, scorer.images),
+        costs.by_metric(),
+        enough=CANDIDATES,
+        settled=SETTLED,
     )
-    keep_first_agent(run, agent)
-    with episode_events(run, cost, original) as write_events:
-
-        def told(done: int, total: int, study: StudyResult) -> None:
-            write_events(study)
-            progress("searching", done, total, describe(study, cost, original))
-
-        study = run_study(
-            strategy,
-            cost,
-            lambda policy: score(pruner.pruned(policy)) if dropping is None else dropping(policy),
-            reward,
-            config.episodes,
-            run.episodes.path,
-            settings={
-                "strategy": config.strategy,
-                "reward": config.reward,
-                **({} if config.accuracy_floor is None else {"accuracy_floor": config.accuracy_floor}),
-                "seed": config.seed,
-                "episodes": config.episodes,
-                "metric": config.metric,
-                "limit": limit,
-                "original": cost(original),
-                **({"limits": {each.cost.metric: each.most for each in others}} if others else {}),
-                "lower": config.lower,
-                "multiple": config.multiple,
-                **({} if dropping is None else {"images": dropping.images}),
-            },
-            metrics={
-                "latency_ms": costs.latency_ms,
-                "macs": costs.macs,
-                "params": costs.params,
-                "size_bytes": costs.size_bytes,
-            },
-            load=None if space.bounds is None else space.load,
-            recall=None if dropping is None else dropping.recall,
-            progress=told,
-            enough=CANDIDATES,
-            settled=SETTLED,
-        )
-    if (done := len(study.episodes)) < config.episodes:
-        progress("searching", done, done, f"ended after {done} of {config.episodes} episodes: {study.ended}")
-    keep_agent(run, strategy, space)
+    agent = agent_file(job.run, config)
+    keep_first_agent(job.run, agent)
+    importance = pruner.channel_importance() if config.strategy in WEIGH_CHANNELS else None
+    strategy = build_strategy(
+        config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance, agent=agent
+    )
+    study = run_search(job.run, problem, strategy, scorer, progress)
+    keep_agent(job.run, strategy, space)
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
+
+
+def _reward(job: Job, original_cost: float) -> Reward:
+    """Return what accuracy and cost are worth; raise UsageError where the original is under the accuracy's floor."""
+    floor, reward = job.config.accuracy_floor, find_reward(job.config.reward, job.config.accuracy_floor)
+    if floor is None:
+        return reward
+    accuracy = job.score(job.trained.model)
+    if accuracy < floor:
+        raise UsageError(
+            f"the original network's accuracy on the search split is {accuracy:.2%}, under the floor of {floor:.2%}; "
+            "give a lower accuracy_floor=."
+        )
+    return with_floor(reward, floor, original_cost)
+
+
+def _settings(config: RunConfig, limits: Sequence[Limit], original: Policy, images: int | None) -> dict[str, object]:
+    """Return everything that the episodes depend on; what does not apply is left out."""
+    main, *others = limits
+    settings = {
+        "strategy": config.strategy,
+        "reward": config.reward,
+        "accuracy_floor": config.accuracy_floor,
+        "seed": config.seed,
+        "episodes": config.episodes,
+        "metric": config.metric,
+        "limit": main.most,
+        "original": main.cost(original),
+        "limits": {each.cost.metric: each.most for each in others} or None,
+        "lower": config.lower,
+        "multiple": config.multiple,
+        "images": images,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def chosen_policy(

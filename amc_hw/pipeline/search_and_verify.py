@@ -64,7 +64,7 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
     doubtful = doubts_of_table(device, trained, template, config.model, run, progress)
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
-    found = search(run, config, trained, costs, job.score, error, progress)
+    found = search(job, costs, error, progress)
     ranked = shortlist(run, trained, found, job.score, config.seed, progress)
     if not device.in_reach:
         verified = trust_in_table(run, trained, found, ranked, device, job.score, progress)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.moves import largest_uniform
 from amc_hw.search.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.search.space import SearchSpace
-from amc_hw.search.study import Score
+from amc_hw.search.study import FunctionScorer, Score, Scorer
 from amc_hw.trace.same import SEVERAL
 from amc_hw.training.compute import CPU
 from amc_hw.training.recipe import fast_in_bfloat16, placed
@@ -28,6 +29,54 @@ LEVEL = 0.01
 """About the probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
 BATCH, GPU_BATCH = 256, 512
 REPORT_EVERY = 500  # images, while the sample is drawn
+
+
+class NetworkScore(Protocol):
+    """What a search maximises, 0..1: call it with a network."""
+
+    def __call__(self, model: nn.Module) -> float:
+        """Return how good a network is, 0..1."""
+
+    def of_policies(
+        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, progress: Progress
+    ) -> Scorer:
+        """Return what scores policies the quick way.
+
+        Args:
+            space: what is searched.
+            pruner: makes a policy's network.
+            start: the network before pruning.
+            keep: how many policies are still compared after the search; 0 where the most accurate need not be the best.
+            progress: is told how far a sample of the images is drawn.
+        """
+
+
+class Prunes(Protocol):
+    """Makes networks of policies."""
+
+    def pruned(self, policy: Policy) -> nn.Module:
+        """Return a policy's network."""
+
+
+@dataclass(frozen=True)
+class OwnScore:
+    """A score of the user's own.
+
+    Attributes:
+        evaluate: a network on the CPU to how good it is, 0..1.
+    """
+
+    evaluate: Callable[[nn.Module], float]
+
+    def __call__(self, model: nn.Module) -> float:
+        """See `NetworkScore`."""
+        return self.evaluate(model.cpu())
+
+    def of_policies(
+        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, progress: Progress
+    ) -> Scorer:
+        """See `NetworkScore.of_policies`."""
+        return FunctionScorer(lambda policy: self(pruner.pruned(policy)))
 
 
 @dataclass(frozen=True)
@@ -45,6 +94,14 @@ class PartScorer:
     def __call__(self, model: nn.Module) -> float:
         """Return the accuracy, 0..1."""
         return float(self.right(self.prepared(model), torch.arange(len(self.part))).double().mean())
+
+    def of_policies(
+        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, progress: Progress
+    ) -> Scorer:
+        """See `NetworkScore.of_policies`: the most accurate see all images of a sample, the others fewer."""
+        if keep == 0:
+            return FunctionScorer(lambda policy: self(pruner.pruned(policy)))
+        return EarlyDropping(self, space, pruner.pruned, start, keep, progress)
 
     def prepared(self, model: nn.Module) -> nn.Module:
         """Return a copy that is quick to score, for one or several looks."""
@@ -107,7 +164,7 @@ class EarlyDropping:
         self.original = original
         self.keep = keep
         self.progress = progress
-        self.images = sample_size(len(scorer.part))
+        self.images: int = sample_size(len(scorer.part))
         self.known: list[tuple[float, Policy]] = []
         self.rights: dict[tuple[int, ...], Tensor] = {}
 
@@ -135,8 +192,8 @@ class EarlyDropping:
             wanted = {tuple(known.values()) for _, known in self.known}
             self.rights = {key: right for key, right in self.rights.items() if key in wanted}
 
-    def __call__(self, policy: Policy) -> Score:
-        """Score a policy."""
+    def score(self, policy: Policy) -> Score:
+        """Score a policy; see `amc_hw.search.study.Scorer`."""
         model = self._prepared(policy)
         if len(self.known) < self.keep:
             return self._whole(policy, self._right(model, 0, self.images))

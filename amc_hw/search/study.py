@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from amc_hw.budget.cost import Cost
 from amc_hw.errors import RunFolderError, UsageError
@@ -16,6 +16,7 @@ from amc_hw.policy import Policy
 from amc_hw.runs.record_files import EpisodeLog
 from amc_hw.runs.records import Episode, Facts
 from amc_hw.search.rewards import Reward
+from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
 
 LEAST_REWARD = -1.0
@@ -53,20 +54,85 @@ class StudyResult:
         return tuple(distinct.values())[:count]
 
 
+class Scorer(Protocol):
+    """Says how good policies are."""
+
+    @property
+    def images(self) -> int | None:
+        """On how many images a policy is scored that is not dropped early; None where that means nothing."""
+
+    def score(self, policy: Policy) -> float | Score:
+        """Return a policy's accuracy, 0..1; asked once for each different policy."""
+
+    def recall(self, policy: Policy, score: Score) -> None:
+        """Take the score of every episode, those of the log included."""
+
+
+class FunctionScorer:
+    """Scores by a function of the policy that depends on nothing else.
+
+    Args:
+        accuracy: of a policy, 0..1.
+    """
+
+    images: int | None = None
+
+    def __init__(self, accuracy: Callable[[Policy], float | Score]) -> None:
+        self._accuracy = accuracy
+
+    def score(self, policy: Policy) -> float | Score:
+        """See `Scorer.score`."""
+        return self._accuracy(policy)
+
+    def recall(self, policy: Policy, score: Score) -> None:
+        """Need nothing."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched.
+
+    Attributes:
+        space: the policies, their cost, and the limits that they have to keep.
+        reward: what accuracy and cost are worth. What is over the limits (a strategy's way down to them) is worth less
+            than anything that keeps them, so that it is never the best.
+        episodes: how many to have at the end; a log that already holds more is kept whole.
+        settings: everything the episodes depend on, as plain JSON values; a log made with others is refused.
+        metrics: further costs to record, by the name of their key in the log.
+        enough: so many different policies without any error end the search: no later one can be among the best
+            ``enough``, since of equals the earliest counts.
+        settled: so many episodes in a row whose policies were all scored before end the search, too.
+    """
+
+    space: SearchSpace
+    reward: Reward
+    episodes: int
+    settings: Mapping[str, object]
+    metrics: Mapping[str, Cost] = field(default_factory=dict)
+    enough: int | None = None
+    settled: int | None = None
+
+    def reward_of(self, policy: Policy, accuracy: float, cost: float) -> float:
+        """Return what a policy is worth."""
+        used = 0.0 if self.space.bounds is None else self.space.load(policy)
+        return self.reward(accuracy, cost, self.space.cost.metric) if used <= 1 else LEAST_REWARD - used
+
+    def end(self, done: Sequence[Episode], repeats: int) -> str:
+        """Return why nothing better can be hoped for, or nothing where it can."""
+        faultless = {_key(each.channels) for each in done if each.reward >= BEST_REWARD}
+        if self.enough is not None and len(faultless) >= self.enough:
+            return "no policy can score better"
+        if self.settled is not None and repeats >= self.settled:
+            return f"the last {self.settled} found no policy that was not scored before"
+        return ""
+
+
+Watch = Callable[[int, int, StudyResult], None]
+"""Is given the episodes done, their number in all, and the study so far."""
+
+
 def run_study(
-    strategy: Strategy,
-    cost: Cost,
-    evaluate: Callable[[Policy], float | Score],
-    reward: Reward,
-    episodes: int,
-    log_path: Path,
-    settings: Mapping[str, Any],
-    metrics: Mapping[str, Cost] | None = None,
-    load: Callable[[Policy], float] | None = None,
-    recall: Callable[[Policy, Score], None] | None = None,
-    progress: Callable[[int, int, StudyResult], None] | None = None,
-    enough: int | None = None,
-    settled: int | None = None,
+    problem: Problem, strategy: Strategy, scorer: Scorer, log_path: Path, watch: Watch | None = None
 ) -> StudyResult:
     """Run a search, or go on with one where its log ends.
 
@@ -74,78 +140,86 @@ def run_study(
     episode whose line is damaged or missing is scored again, and its line is put back.
 
     Args:
+        problem: what is searched.
         strategy: fresh, built with the same seed and for the same planned episodes as the log's.
-        cost: the budget's cost.
-        evaluate: a policy to its accuracy, 0..1; called once per different policy.
-        reward: what accuracy and cost are worth.
-        episodes: how many to have at the end; a log that already holds more is kept whole.
+        scorer: says how good a policy is.
         log_path: JSON lines, created where missing; the first line holds the settings.
-        settings: everything the episodes depend on, as plain JSON values; a log made with others is refused.
-        metrics: further costs to record, by the name of their key in the log.
-        load: the share of the budget that a policy uses; what is over it (a strategy's way down to the budget)
-            is worth less than anything that keeps it, so that it is never the best.
-        recall: told every score, those of the log included, for an evaluation that depends on earlier ones.
-        progress: told the episodes done, their number in all, and the study so far.
-        enough: so many different policies without any error end the search: no later one can be among the best
-            ``enough``, since of equals the earliest counts.
-        settled: so many episodes in a row whose policies were all scored before end the search, too.
+        watch: sees every episode.
 
     Raises:
-        UsageError: no episodes are asked for, or ``evaluate`` returned no fraction.
+        UsageError: no episodes are asked for, or the scorer returned no fraction.
         RunFolderError: the log is damaged, was made with other settings, or does not repeat.
     """
-    if episodes < 1:
-        raise UsageError(f"a search of {episodes} episodes finds nothing; ask for at least 1.")
-    log = EpisodeLog(log_path)
-    recorded = _read(log, settings)
+    if problem.episodes < 1:
+        raise UsageError(f"a search of {problem.episodes} episodes finds nothing; ask for at least 1.")
+    log = _Log(EpisodeLog(log_path), problem)
     done: list[Episode] = []
     scores: dict[tuple[tuple[str, int], ...], Score] = {}
-    total, repeats = max(episodes, max(recorded, default=-1) + 1), 0
+    total, repeats = max(problem.episodes, log.last + 1), 0
     for number in range(total):
         started = time.perf_counter()
         policy = strategy.ask()
-        new = _key(policy) not in scores
-        if number in recorded:
-            episode = recorded[number]
-            same = _key(episode.channels) == _key(policy)
-            if not (same and math.isclose(episode.cost, cost(policy), rel_tol=1e-9)):
-                raise RunFolderError(
-                    f"episode {number} of {log_path} is not what this search does (the log was made with another "
-                    "network, latency table, machine or version); choose another run folder."
-                )
-        else:
-            score = scores.get(_key(policy)) or _score(evaluate(policy))
-            accuracy = score.accuracy
-            value = cost(policy)
-            used = 0.0 if load is None else load(policy)
-            episode = Episode(
-                episode=number,
-                channels=dict(policy),
-                accuracy=accuracy,
-                reward=reward(accuracy, value, cost.metric) if used <= 1 else LEAST_REWARD - used,
-                cost=value,
-                metrics={name: extra(policy) for name, extra in (metrics or {}).items()}
-                | ({} if score.images is None else {"images": score.images}),
-                seconds=time.perf_counter() - started,
-            )
-            if number > max(recorded, default=-1):
-                log.append(episode)
-            else:
-                log.insert(episode)
+        repeats = repeats + 1 if _key(policy) in scores else 0
+        episode = log.recorded(number, policy)
+        if episode is None:
+            score = scores.get(_key(policy)) or _checked(scorer.score(policy))
+            episode = _episode(problem, number, policy, score, started)
+            log.write(episode)
         strategy.tell(policy, Result(episode.accuracy, episode.reward, episode.cost))
         images = episode.metrics.get("images")
         scores[_key(policy)] = Score(episode.accuracy, None if images is None else int(images))
-        if recall is not None:
-            recall(policy, scores[_key(policy)])
+        scorer.recall(policy, scores[_key(policy)])
         done.append(episode)
-        if progress is not None:
-            progress(number + 1, total, StudyResult(tuple(done)))
-        if enough is not None and len({_key(each.channels) for each in done if each.reward >= BEST_REWARD}) >= enough:
-            return StudyResult(tuple(done), "no policy can score better")
-        repeats = 0 if new else repeats + 1
-        if settled is not None and repeats >= settled:
-            return StudyResult(tuple(done), f"the last {settled} found no policy that was not scored before")
+        if watch is not None:
+            watch(number + 1, total, StudyResult(tuple(done)))
+        if ended := problem.end(done, repeats):
+            return StudyResult(tuple(done), ended)
     return StudyResult(tuple(done))
+
+
+def _episode(problem: Problem, number: int, policy: Policy, score: Score, started: float) -> Episode:
+    cost = problem.space.cost(policy)
+    metrics: dict[str, float] = {name: metric(policy) for name, metric in problem.metrics.items()}
+    if score.images is not None:
+        metrics["images"] = score.images
+    return Episode(
+        episode=number,
+        channels=dict(policy),
+        accuracy=score.accuracy,
+        reward=problem.reward_of(policy, score.accuracy, cost),
+        cost=cost,
+        metrics=metrics,
+        seconds=time.perf_counter() - started,
+    )
+
+
+class _Log:
+    """The log of one problem: what is recorded is held against what the search does."""
+
+    def __init__(self, log: EpisodeLog, problem: Problem) -> None:
+        self._log, self._cost = log, problem.space.cost
+        self._recorded = _read(log, problem.settings)
+        self.last = max(self._recorded, default=-1)
+
+    def recorded(self, number: int, policy: Policy) -> Episode | None:
+        """Return an episode of the log, or None where it has to be scored."""
+        episode = self._recorded.get(number)
+        if episode is None:
+            return None
+        same = _key(episode.channels) == _key(policy)
+        if not (same and math.isclose(episode.cost, self._cost(policy), rel_tol=1e-9)):
+            raise RunFolderError(
+                f"episode {number} of {self._log.path} is not what this search does (the log was made with another "
+                "network, latency table, machine or version); choose another run folder."
+            )
+        return episode
+
+    def write(self, episode: Episode) -> None:
+        """Write an episode behind the last one, or into its gap."""
+        if episode.episode > self.last:
+            self._log.append(episode)
+        else:
+            self._log.insert(episode)
 
 
 def read_study(log_path: Path) -> StudyResult:
@@ -158,7 +232,7 @@ def read_study(log_path: Path) -> StudyResult:
     return StudyResult(tuple(episodes))
 
 
-def _read(log: EpisodeLog, settings: Mapping[str, Any]) -> dict[int, Episode]:
+def _read(log: EpisodeLog, settings: Mapping[str, object]) -> dict[int, Episode]:
     """Return the episodes of a log made with ``settings`` by number; start the log where there is none."""
     wanted: Facts = json.loads(json.dumps(settings))
     found = log.read()
@@ -180,7 +254,7 @@ def _read(log: EpisodeLog, settings: Mapping[str, Any]) -> dict[int, Episode]:
     return {episode.episode: episode for episode in found.episodes}
 
 
-def _score(answer: float | Score) -> Score:
+def _checked(answer: float | Score) -> Score:
     """Return the evaluator's answer, which has to be a fraction (this also refuses NaN)."""
     score = answer if isinstance(answer, Score) else Score(float(answer))
     if not 0.0 <= score.accuracy <= 1.0:

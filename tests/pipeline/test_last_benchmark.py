@@ -14,6 +14,7 @@ from amc_hw.pipeline.job import Job
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
+from amc_hw.search.scoring import OwnScore
 
 pytest.importorskip("litert_torch")
 from simulated_device import SimulatedDevice
@@ -50,7 +51,7 @@ def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
     )
     folder = RunFolder(run)
     config, trained = begin(folder, config, SILENT)
-    return compress_trained(Job(folder, config, trained, device, lambda model: 0.5), SILENT).document()
+    return compress_trained(Job(folder, config, trained, device, OwnScore(lambda model: 0.5)), SILENT).document()
 
 
 def used(summary: dict) -> float:

@@ -60,7 +60,7 @@ def dropping(answers: Answers) -> EarlyDropping:
 def play(scoring: EarlyDropping, played):
     scores = []
     for policy in played:
-        scores.append(scoring(policy))
+        scores.append(scoring.score(policy))
         scoring.recall(policy, scores[-1])
     return scores
 

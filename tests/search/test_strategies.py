@@ -11,7 +11,7 @@ from amc_hw.search.rewards import find_reward, with_floor
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import STRATEGIES, build_strategy
 from amc_hw.search.strategy import Result
-from amc_hw.search.study import run_study
+from amc_hw.search.study import FunctionScorer, Problem, run_study
 
 OVER_BUDGET = ("ddpg-multi", "greedy")  # they score policies over the budget, too
 
@@ -50,9 +50,10 @@ def test_the_best_of_a_search_keeps_the_budget(name, problem, tmp_path) -> None:
         made = problem(seed, groups=3)
         space = made.space()
         study = run_study(
+            Problem(space, find_reward("resource"), 10, {}),
             build_strategy(name, space, seed=seed, episodes=10),
-            *(made.cost, made.accuracy, find_reward("resource"), 10, tmp_path / f"{seed}.jsonl", {}),
-            load=space.load,
+            FunctionScorer(made.accuracy),
+            tmp_path / f"{seed}.jsonl",
         )
         assert study.best.cost <= made.budget
         over += sum(episode.cost > made.budget for episode in study.episodes)
@@ -66,9 +67,10 @@ def test_several_limits_hold_at_once(name, problem, tmp_path) -> None:
         most = 0.6 * size({s.group: s.choices[-1] for s in made.steps}) + 0.4 * size(made.space().bounds.floor)
         space = SearchSpace(made.steps, made.cost, made.budget, [Limit(size, most)])
         study = run_study(
+            Problem(space, find_reward("resource"), 8, {}),
             build_strategy(name, space, seed=seed, episodes=8),
-            *(made.cost, made.accuracy, find_reward("resource"), 8, tmp_path / f"{seed}.jsonl", {}),
-            load=space.load,
+            FunctionScorer(made.accuracy),
+            tmp_path / f"{seed}.jsonl",
         )
         assert made.cost(study.best.channels) <= made.budget
         assert size(study.best.channels) <= most
@@ -95,8 +97,10 @@ def test_the_best_of_a_search_keeps_the_floor_where_any_policy_does(name, proble
         space = SearchSpace(made.steps, made.cost)
         reward = with_floor(find_reward("accuracy_guaranteed"), floor, space.original_cost)
         study = run_study(
+            Problem(space, reward, 10, {}),
             build_strategy(name, space, seed=seed, episodes=10),
-            *(made.cost, lambda policy, made=made: 0.95 * made.accuracy(policy), reward, 10, tmp_path / f"{seed}", {}),
+            FunctionScorer(lambda policy, made=made: 0.95 * made.accuracy(policy)),
+            tmp_path / f"{seed}",
         )
         kept = [episode.accuracy >= floor for episode in study.episodes]
         assert study.best.accuracy >= floor or not any(kept)
@@ -114,15 +118,9 @@ def test_a_search_that_was_killed_goes_on_to_the_same_end(name, problem, tmp_pat
     made = problem(4, groups=4)
 
     def search(path, episodes):
-        return run_study(
-            build_strategy(name, made.space(), seed=3, episodes=10),
-            made.cost,
-            made.accuracy,
-            find_reward("resource"),
-            episodes,
-            path,
-            settings={"strategy": name, "seed": 3},
-        )
+        problem = Problem(made.space(), find_reward("resource"), episodes, {"strategy": name, "seed": 3})
+        strategy = build_strategy(name, made.space(), seed=3, episodes=10)
+        return run_study(problem, strategy, FunctionScorer(made.accuracy), path)
 
     whole = search(tmp_path / "whole.jsonl", 10)
     content = (tmp_path / "whole.jsonl").read_bytes()
@@ -141,15 +139,8 @@ def test_more_episodes_never_give_a_worse_best(name, problem, tmp_path) -> None:
     best = []
     for episodes in (1, 4, 8, 16):
         strategy = build_strategy(name, made.space(), seed=0, episodes=16)
-        study = run_study(
-            strategy,
-            made.cost,
-            made.accuracy,
-            find_reward("resource"),
-            episodes,
-            tmp_path / "log.jsonl",
-            settings={},
-        )
+        problem = Problem(made.space(), find_reward("resource"), episodes, {})
+        study = run_study(problem, strategy, FunctionScorer(made.accuracy), tmp_path / "log.jsonl")
         assert len(study.episodes) == episodes
         best.append(study.best.reward)
     assert best == sorted(best)

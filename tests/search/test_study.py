@@ -8,7 +8,7 @@ from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.strategies import build_strategy
-from amc_hw.search.study import read_study, run_study
+from amc_hw.search.study import FunctionScorer, Problem, read_study, run_study
 
 
 class Search:
@@ -26,16 +26,11 @@ class Search:
         return self.made.accuracy(policy)
 
     def run(self, episodes, **more):
-        return run_study(
-            build_strategy(self.name, self.made.space(), seed=self.seed, episodes=20),
-            self.made.cost,
-            more.pop("evaluate", self.evaluate),
-            find_reward("resource"),
-            episodes,
-            self.log,
-            settings=more.pop("settings", {"seed": self.seed, "multiple": 8}),
-            **more,
-        )
+        space, scorer = self.made.space(), FunctionScorer(more.pop("evaluate", self.evaluate))
+        watch, settings = more.pop("watch", None), more.pop("settings", {"seed": self.seed, "multiple": 8})
+        strategy = build_strategy(self.name, space, seed=self.seed, episodes=20)
+        problem = Problem(space, find_reward("resource"), episodes, settings, **more)
+        return run_study(problem, strategy, scorer, self.log, watch)
 
 
 @pytest.fixture
@@ -115,7 +110,7 @@ def test_a_search_ends_when_it_finds_nothing_new(problem, tmp_path) -> None:
 
 def test_progress_tells_the_best_so_far(search: Search) -> None:
     told = []
-    study = search.run(6, progress=lambda done, total, study: told.append((done, total, study.best.reward)))
+    study = search.run(6, watch=lambda done, total, study: told.append((done, total, study.best.reward)))
     assert [(done, total) for done, total, _ in told] == [(i, 6) for i in range(1, 7)]
     assert told[-1][2] == study.best.reward
 

@@ -1,0 +1,32 @@
+"""One search, of channels or of single weights: its log, its curves and what is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amc_hw.pipeline.events import episode_events
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.progress import Progress
+from amc_hw.search.live import describe
+from amc_hw.search.strategy import Strategy
+from amc_hw.search.study import Problem, Scorer, StudyResult, run_study
+
+
+def run_search(run: RunFolder, problem: Problem, strategy: Strategy, scorer: Scorer, progress: Progress) -> StudyResult:
+    """Run a search in a run folder, or go on where its log ends; see `amc_hw.search.study.run_study`."""
+    with episode_events(run, problem.space.cost, problem.space.original) as write_events:
+        study = run_study(problem, strategy, scorer, run.episodes.path, _Watch(problem, write_events, progress))
+    if (done := len(study.episodes)) < problem.episodes:
+        progress("searching", done, done, f"ended after {done} of {problem.episodes} episodes: {study.ended}")
+    return study
+
+
+class _Watch:
+    """Shows a search and writes its curves."""
+
+    def __init__(self, problem: Problem, write_events: Callable[[StudyResult], None], progress: Progress) -> None:
+        self._space, self._write_events, self._progress = problem.space, write_events, progress
+
+    def __call__(self, done: int, total: int, study: StudyResult) -> None:
+        self._write_events(study)
+        self._progress("searching", done, total, describe(study, self._space.cost, self._space.original))
