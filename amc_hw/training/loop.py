@@ -185,7 +185,7 @@ def train(
     }
     thaw_if_none_learns(model)
     team, place = join(torch.device(device))
-    with placed(model, place, data.train.first(SEVERAL, seed=0)[0]):
+    with placed(model, place, data.train.first(SEVERAL, seed=0)[0], learns=True):
         team.begin_alike(model)
         run = _Run(model, data, settings, teacher, place, team, progress if team.rank == 0 else SILENT)
         try:

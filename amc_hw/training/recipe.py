@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from amc_hw.errors import UsageError
 from amc_hw.trace.same import TOLERANCE, outputs, random_like, relative_difference
@@ -71,53 +71,61 @@ def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
     return _TEMPERATURE**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
-class _ViewsReshape(TorchFunctionMode):
-    """Copies where ``view`` refuses: networks were written for images that do not lie channels-last.
-
-    What is then written into the view does not reach what was viewed.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.view_as:
-            return args[0].reshape(args[1].shape)
-        if func is torch.Tensor.view:
-            sizes = args[1:] or tuple((kwargs or {}).values())
-            if not isinstance(sizes[0], torch.dtype):
-                return args[0].reshape(*sizes)
-        return func(*args, **(kwargs or {}))
-
-
 @contextmanager
-def placed(model: nn.Module, device: torch.device, images: Tensor) -> Iterator[None]:
+def placed(model: nn.Module, device: torch.device, images: Tensor, *, learns: bool = False) -> Iterator[None]:
     """Move a model to a device, channels-last if it can be because convolutions are faster so, and back afterwards.
-
-    Within the block, ``x.view(...)`` takes channels-last tensors, too, as ``x.reshape(...)`` does.
 
     Args:
         model: the network.
         device: where it goes.
         images: a few that it takes (N, C, H, W); see `lay_channels_last`.
+        learns: it will run in training mode there, too.
     """
     home = next((each.device for each in model.parameters()), device)
     model.to(device)
     try:
-        with _ViewsReshape():
-            lay_channels_last(model, images.to(device))
-            yield
+        lay_channels_last(model, images.to(device), learns=learns)
+        yield
     finally:
-        model.to(home).to(memory_format=torch.contiguous_format)
+        lay_contiguous(model.to(home))
 
 
-def lay_channels_last(model: nn.Module, images: Tensor) -> None:
+def lay_channels_last(model: nn.Module, images: Tensor, *, learns: bool = False) -> None:
     """Lay a model's weights channels-last, where it then still computes the same for random images of a shape.
 
-    What writes into a view of a map does not, where the view has become a copy.
+    Where it does not, they stay contiguous: ``x.view(...)`` refuses most maps that lie channels-last.
     """
     images = random_like(images)
     before = outputs(model, images)
+    trains = learns and _trains(model, images)
     model.to(memory_format=torch.channels_last)
-    if not relative_difference(before, outputs(model, images)) <= TOLERANCE:
-        model.to(memory_format=torch.contiguous_format)
+    try:
+        same = relative_difference(before, outputs(model, images)) <= TOLERANCE
+    except Exception:  # whatever a forward raises; the same weights ran before
+        same = False
+    if not same or (trains and not _trains(model, images)):
+        lay_contiguous(model)
+
+
+def lay_contiguous(model: nn.Module) -> None:
+    """Undo `lay_channels_last`, also for weights of one input channel.
+
+    These lie both ways, so ``Module.to`` leaves them their strides, which convolutions take for channels-last.
+    """
+    for each in (*model.parameters(), *model.buffers()):
+        if each.ndim in (4, 5):
+            each.data = each.data.clone(memory_format=torch.contiguous_format)
+
+
+def _trains(model: nn.Module, images: Tensor) -> bool:
+    """Tell whether a copy of a network runs in training mode."""
+    trial = copy.deepcopy(model).train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+            trial(images)
+    except Exception:  # whatever a forward raises; `amc_hw.training.trial` says what is wrong
+        return False
+    return True
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
 def try_training(model: nn.Module, batch: Batch, device: torch.device) -> None:
     """Take one training step with a copy of a network, and raise what would stop its training later."""
     images, labels = (each.to(device) for each in batch)
-    with placed(model, device, images):
+    with placed(model, device, images, learns=True):
         find_start(model, (images, labels))
 
 

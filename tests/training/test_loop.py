@@ -298,7 +298,42 @@ def test_networks_that_flatten_by_view_are_trained_and_scored(data: Data) -> Non
     assert history.kept_accuracy > 0.3
     assert evaluate(model, data.search) == history.kept_accuracy
     images, _ = data.train.first(4, 0)
+    assert images.stride() == (32 * 32, 32 * 32, 32, 1)  # is_contiguous() would be true of channels-last, too
     assert images.is_contiguous()  # for those who call the network themselves
+
+
+class ByView(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(x.size(0), -1)
+
+
+def test_a_network_that_views_runs_after_it_was_scored(data: Data) -> None:
+    torch.manual_seed(0)
+    model = Viewed()
+    evaluate(model, data.search)
+    assert model.conv.weight.stride() == (9, 9, 3, 1)
+    assert model(data.train.first(4, 0)[0]).shape == (4, 10)
+
+
+class ViewedWhileItLearns(Viewed):
+    """Flattens by ``view`` in training mode alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu()
+        return self.linear(x.view(x.size(0), -1) if self.training else x.flatten(1))
+
+
+def test_a_network_that_views_in_training_alone_is_trained(data: Data) -> None:
+    torch.manual_seed(0)
+    assert run(ViewedWhileItLearns(), data, epochs=2, lr=0.05).kept_accuracy > 0.3
+
+
+@pytest.mark.parametrize("flatten", [nn.Flatten, ByView])
+def test_only_a_network_that_views_stays_contiguous(data: Data, flatten: type[nn.Module]) -> None:
+    model = small_net()
+    model[6] = flatten()
+    with placed(model, torch.device("cpu"), data.train.first(2, 0)[0], learns=True):
+        assert model[3].weight.is_contiguous() == (flatten is ByView)
 
 
 class WritesIntoAView(nn.Module):
