@@ -55,7 +55,7 @@ from amc_hw.search.scoring import PartScorer
 from amc_hw.search.study import read_study
 from amc_hw.trace.traced import trace_model
 from amc_hw.training.compute import CPU
-from amc_hw.training.loop import evaluate
+from amc_hw.training.evaluation import evaluate
 from amc_hw.training.trial import thawed
 
 _LOG = logging.getLogger(__name__)
