@@ -43,7 +43,9 @@ from amc_hw.report.run import read_run
 from amc_hw.runs.config import read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.search.study import read_study
-from amc_hw.training.loop import History, train
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import Recipe
+from amc_hw.training.state import History
 
 KINDS = ("logs", "tables", "run folders", "checkpoints", "graph files")
 TINY = f"{TESTS / 'support' / 'tiny.py'}:tiny"
@@ -151,7 +153,7 @@ def weights(file: Path) -> Any:
 
 def learned(model: nn.Module, state: Path) -> History:
     """Train for one epoch, or find what was learned in the state of that."""
-    return train(model, load_data("digits"), epochs=1, lr=0.01, state_path=state)
+    return train(model, load_data("digits"), Recipe(epochs=1, lr=0.01), state_path=state)
 
 
 def goes_on(run: Path) -> Reader:

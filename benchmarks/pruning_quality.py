@@ -28,7 +28,9 @@ from amc_hw.pruning.importance import consumers
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.statistics import estimate_norms
 from amc_hw.trace.groups import Network, trace
-from amc_hw.training.loop import evaluate, recovery_settings, train
+from amc_hw.training.evaluation import evaluate
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import recovery_recipe
 
 # name: importance, reconstruction, thorough, all batch norms given new statistics
 METHODS = {
@@ -124,8 +126,7 @@ def finetuned(
         train(
             small,
             data,
-            epochs=epochs,
-            **recovery_settings(len(data.train)),
+            recovery_recipe(len(data.train), epochs),
             teacher=model,
             progress=progress,
             state_path=state,

@@ -40,7 +40,7 @@ from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import Problem, StudyResult, run_study
-from amc_hw.training.loop import evaluate
+from amc_hw.training.evaluation import evaluate
 
 COLUMNS = (
     *("strategy", "seed", "used", "ms", "measured", "measured x", "split", "test", "tuned split", "tuned test"),

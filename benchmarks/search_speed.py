@@ -40,7 +40,9 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.strategy import Result
 from amc_hw.search.study import Score
-from amc_hw.training.loop import evaluate, train
+from amc_hw.training.evaluation import evaluate
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import Recipe
 
 POINTS = 10  # of an image and layer that AMC's code looks at
 CALIBRATION_IMAGES = 640
@@ -92,7 +94,7 @@ def load(arguments: Namespace) -> tuple[nn.Module, Data]:
     if not arguments.checkpoint.exists():
         for size, epochs in ((side // 2, EPOCHS), (side, LAST_EPOCHS)):
             with progress_bar() as progress:
-                train(model, enlarged(small, size), epochs=epochs, lr=LEARNING_RATE, progress=progress)
+                train(model, enlarged(small, size), Recipe(epochs=epochs, lr=LEARNING_RATE), progress=progress)
         save_checkpoint(model, arguments.checkpoint)
     load_checkpoint(model, arguments.checkpoint)
     pixels = next(data.search.images.read([data.search.positions]))

@@ -28,7 +28,9 @@ from amc_hw.models.zoo import build_model
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL
-from amc_hw.training.loop import demo_settings, evaluate, recovery_settings, train
+from amc_hw.training.evaluation import evaluate
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import demo_recipe, recovery_recipe
 
 # name: whether the search split is learned, and what differs from the settings of small data sets
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
@@ -82,7 +84,7 @@ def trained_network(data: Data, seed: int, keep: Path | None) -> nn.Module:
     if keep is not None and keep.exists():
         load_own_checkpoint(model, keep)
         return model.eval()
-    train(model, data, **demo_settings(), seed=seed)
+    train(model, data, demo_recipe(), seed=seed)
     if keep is not None:
         save_checkpoint(model, keep)
     return model
@@ -97,10 +99,9 @@ def right_of(data: Data, seed: int, keep: Path | None, arguments: argparse.Names
     found = {"original": evaluate(trained.model, data.test), "pruned": evaluate(pruned, data.test)}
     for name, (learned, changed) in WAYS.items():
         model, used = copy.deepcopy(pruned), data.with_search_learned() if learned else data
-        settings: dict[str, Any] = {**recovery_settings(len(used.train)), **changed}
-        if "lr" in changed:
-            settings["lr"] = changed["lr"] * recovery_settings(len(used.train))["lr"]
-        train(model, used, epochs=arguments.epochs, **settings, seed=seed, teacher=trained.model)
+        recipe = recovery_recipe(len(used.train), arguments.epochs)
+        recipe = replace(recipe, **{**changed, "lr": recipe.lr * changed.get("lr", 1.0)})
+        train(model, used, recipe, seed=seed, teacher=trained.model)
         found[name] = evaluate(model, data.test)
     print(f"seed {seed}: " + ", ".join(f"{name} {100 * value:.2f}" for name, value in found.items()), flush=True)
     return {name: 100 * value for name, value in found.items()}

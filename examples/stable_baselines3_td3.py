@@ -28,6 +28,7 @@ from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import PartScorer
 from amc_hw.search.space import SearchSpace
 from amc_hw.training.loop import train
+from amc_hw.training.recipe import Recipe
 
 
 def small_network() -> nn.Module:
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     torch.manual_seed(options.seed)
     model, data = small_network(), load_data("digits")
-    train(model, data, epochs=options.epochs, lr=0.05, batch_size=32, seed=options.seed)
+    train(model, data, Recipe(epochs=options.epochs, lr=0.05, batch_size=32), seed=options.seed)
     environment, accuracies = make_environment(model, data, options.macs, options.seed)
     steps = len(environment.space.steps)
 

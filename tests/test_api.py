@@ -14,14 +14,16 @@ from torch import nn
 import amc_hw
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import UsageError
-from amc_hw.training.loop import evaluate, train
+from amc_hw.training.evaluation import evaluate
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import Recipe
 
 
 def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch")
     torch.manual_seed(0)
     model, data = TinyNet(), load_data("digits")
-    train(model, data, epochs=4, lr=0.05, batch_size=32)
+    train(model, data, Recipe(epochs=4, lr=0.05, batch_size=32))
     scored: list[int] = []
 
     def metric(candidate: nn.Module) -> float:

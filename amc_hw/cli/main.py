@@ -113,6 +113,8 @@ def train(
     from amc_hw.pipeline.trained import load_model_and_data, require_classes, say_size
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
+    from amc_hw.training.evaluation import evaluate
+    from amc_hw.training.recipe import Recipe
 
     place = find_compute(compute)
     network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed, image_size)
@@ -124,10 +126,7 @@ def train(
         history = training.train(
             network,
             loaded,
-            epochs=epochs,
-            lr=lr,
-            batch_size=batch_size,
-            weight_decay=weight_decay,
+            Recipe(epochs, lr, batch_size, weight_decay),
             seed=seed,
             device=place,
             progress=report,
@@ -137,7 +136,7 @@ def train(
         return
     save_checkpoint(network, out)
     state.unlink(missing_ok=True)
-    accuracy = training.evaluate(network, loaded.test, device=place)
+    accuracy = evaluate(network, loaded.test, device=place)
     if json:
         print_json({"checkpoint": str(out), "search_accuracy": history.kept_accuracy, "test_accuracy": accuracy})
     else:
@@ -212,7 +211,7 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     from amc_hw.runs.file_lock import exclusive
     from amc_hw.runs.folder import RunFolder
     from amc_hw.training.compute import find_compute
-    from amc_hw.training.loop import evaluate
+    from amc_hw.training.evaluation import evaluate
 
     config, trained = open_trained(run, find_compute(compute))
     folder = RunFolder(run)

@@ -91,7 +91,8 @@ class Part:
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (255 * torch.tensor(value, device=images.device) for value in (self.mean, self.std))
-        return images.float().sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
+        normalised = images.float().sub_(mean).div_(std).permute(0, 3, 1, 2)
+        return normalised.clone(memory_format=torch.contiguous_format)  # contiguous() keeps one channel's strides
 
 
 @dataclass(frozen=True)

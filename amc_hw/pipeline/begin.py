@@ -25,7 +25,8 @@ from amc_hw.runs.config import RunConfig, open_run, read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.training.compute import CPU
-from amc_hw.training.loop import demo_settings, train
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import demo_recipe
 from amc_hw.training.trial import thawed
 
 
@@ -69,7 +70,7 @@ def begin(
     say_size(data)
     if not baseline.exists():
         if own is None and config.checkpoint is None:
-            train(model, trained.data, **demo_settings(), seed=config.seed, device=compute, progress=progress)
+            train(model, trained.data, demo_recipe(), seed=config.seed, device=compute, progress=progress)
         save_checkpoint(model, baseline)
     elif own is None:
         load_own_checkpoint(model, baseline)

@@ -13,7 +13,7 @@ from amc_hw.pipeline.settings import check_evaluation
 from amc_hw.pipeline.trained import square_side
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.training.loop import evaluate
+from amc_hw.training.evaluation import evaluate
 
 
 def evaluate_on_test(

@@ -10,7 +10,7 @@ from amc_hw.budget.cost import Cost
 from amc_hw.policy import Policy
 from amc_hw.runs.folder import RunFolder
 from amc_hw.search.study import StudyResult
-from amc_hw.training.loop import History
+from amc_hw.training.state import History
 
 SEARCH, FINETUNE = "search", "finetune"
 """The folders of the curves: each counts its own steps, and what is purged of one must leave the other."""

@@ -30,7 +30,8 @@ from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem
 from amc_hw.trace.network import Layer
-from amc_hw.training.loop import recovery_settings, train
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import recovery_recipe
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,7 @@ def prune_round(
         train(
             model,
             trained.data,
-            epochs=config.epochs,
-            **recovery_settings(len(trained.data.train)),
+            recovery_recipe(len(trained.data.train), config.epochs),
             seed=config.seed,
             teacher=trained.model,
             device=trained.compute,

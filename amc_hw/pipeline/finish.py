@@ -32,7 +32,10 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy, Epoch, Finetune
 from amc_hw.runs.summaries import BudgetFigures, Figures, SearchFacts, Summary
 from amc_hw.search.study import read_study
-from amc_hw.training.loop import SMALL, History, digest, evaluate, recovery_settings, train
+from amc_hw.training.evaluation import evaluate
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import SMALL, recovery_recipe
+from amc_hw.training.state import History, digest
 
 EVALUATION_BATCH = 50
 PROGRAM = "pt2"
@@ -66,7 +69,7 @@ def finetune(
         seed: of the images' order and their augmentation.
         progress: is told how far the work is.
         learn_search: learn the search split, too, as may be done after the last search; of small data sets
-            (`amc_hw.training.loop.SMALL`) it is never learned, because it chooses the weights.
+            (`amc_hw.training.recipe.SMALL`) it is never learned, because it chooses the weights.
     """
     model = restore(run, trained, run.pruned)
     learn_search = learn_search and len(trained.data.train) >= SMALL
@@ -79,8 +82,7 @@ def finetune(
             history = train(
                 model,
                 data,
-                epochs=epochs,
-                **recovery_settings(len(data.train)),
+                recovery_recipe(len(data.train), epochs),
                 seed=seed,
                 teacher=trained.model,
                 device=trained.compute,

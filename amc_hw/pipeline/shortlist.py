@@ -19,7 +19,8 @@ from amc_hw.runs.records import Contender
 from amc_hw.search.moves import grown, largest_uniform, shrunk
 from amc_hw.search.scoring import PartScorer
 from amc_hw.trace.groups import Network
-from amc_hw.training.loop import recovery_settings, train
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import recovery_recipe
 
 MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
 MOST_EPOCHS = 5
@@ -136,8 +137,8 @@ def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float:
     images = tuning_images(trained.network)
     few = few_images(trained.data, images, seed)
     epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
-    settings = recovery_settings(len(few.train), len(trained.data.train))
-    history = train(model, few, epochs=epochs, **settings, seed=seed, teacher=trained.model, device=trained.compute)
+    recipe = recovery_recipe(len(few.train), epochs, len(trained.data.train))
+    history = train(model, few, recipe, seed=seed, teacher=trained.model, device=trained.compute)
     return history.kept_accuracy
 
 

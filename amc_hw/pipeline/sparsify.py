@@ -25,7 +25,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.summaries import BudgetFigures, SearchFacts, SparseFigures, SparseRound, SparseSummary
 from amc_hw.search.study import read_study
 from amc_hw.training.compute import CPU
-from amc_hw.training.loop import evaluate
+from amc_hw.training.evaluation import evaluate
 
 FORMAT = "tflite"
 NOTE = (

@@ -20,8 +20,8 @@ from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.trace.traced import TracedModel, trace_model
 from amc_hw.training.compute import CPU
-from amc_hw.training.loop import recovery_settings, smallest_batch
-from amc_hw.training.trial import try_training
+from amc_hw.training.recipe import recovery_batch_size
+from amc_hw.training.trial import smallest_batch, try_training
 
 USUAL_SIZES = (32, 64, 224, 28, 48, 96, 128, 160, 192, 256, 299, 384, *range(8, 257, 8))
 """Sides that a network is tried with where it does not run, to name the one that it takes."""
@@ -194,7 +194,7 @@ def require_trainable(trained: TrainedModel) -> None:
     model = shrink(trained.start, trained.network, smallest).requires_grad_(True)
     data = trained.data
     batches = [
-        smallest_batch(part, recovery_settings(len(part))["batch_size"], trained.compute)
+        smallest_batch(part, recovery_batch_size(len(part)), trained.compute)
         for part in (data.train, data.with_search_learned().train)
     ]
     try_training(model, min(batches, key=lambda batch: len(batch[1])), trained.compute)

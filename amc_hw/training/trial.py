@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amc_hw.data.dataset import Part
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.processes import is_first_process
 from amc_hw.training.recipe import TEACHER_WEIGHT, distillation_loss, fast_in_bfloat16, placed
@@ -37,9 +38,7 @@ def without_heads(model: nn.Module) -> None:
             module.training = False
 
 
-def step_loss(
-    model: nn.Module, teacher: nn.Module | None, images: Tensor, labels: Tensor, label_smoothing: float = 0.0
-) -> Tensor:
+def step_loss(model: nn.Module, teacher: nn.Module | None, images: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of a batch: of the labels, and with a teacher mostly of what differs from its outputs."""
     target = None
     with torch.autocast(images.device.type, torch.bfloat16, enabled=fast_in_bfloat16(images.device)):
@@ -47,7 +46,7 @@ def step_loss(
         if teacher is not None:
             with torch.no_grad():
                 target = teacher(images)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    loss = F.cross_entropy(logits.float(), labels)
     if target is None:
         return loss
     return (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
@@ -91,8 +90,13 @@ def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
 def try_training(model: nn.Module, batch: Batch, device: torch.device) -> None:
     """Take one training step with a copy of a network, and raise what would stop its training later."""
     images, labels = (each.to(device) for each in batch)
-    with placed(model, device, images):
+    with placed(model, device, images, learns=True):
         find_start(model, (images, labels))
+
+
+def smallest_batch(part: Part, batch_size: int, device: torch.device) -> Batch:
+    """Return images and labels as few as those of any batch in which a part is learned."""
+    return part.first(min(part.batch_sizes(batch_size)), 0, device)
 
 
 def thawed(model: _Model) -> _Model:

@@ -18,7 +18,7 @@ from amc_hw.runs.files import append_line
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import Episode
 from amc_hw.search.study import StudyResult
-from amc_hw.training.loop import History
+from amc_hw.training.state import History
 
 COST = Cost("macs", [Term(("conv",), lambda channels: 1e6 * channels[0])])
 ORIGINAL = {"conv": 8, "fc": 4}

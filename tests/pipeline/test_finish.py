@@ -18,7 +18,9 @@ from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.files import write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
-from amc_hw.training.loop import SMALL, evaluate, recovery_settings, train
+from amc_hw.training.evaluation import evaluate
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import SMALL, Recipe, recovery_recipe
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def trained() -> TrainedModel:
     torch.manual_seed(0)
     data = load_data("digits")
     model = TinyNet()
-    train(model, data, epochs=3, lr=0.05, batch_size=32)
+    train(model, data, Recipe(epochs=3, lr=0.05, batch_size=32))
     return make_trained_model(model, data)
 
 
@@ -61,19 +63,19 @@ def test_a_network_that_no_epoch_makes_better_stays(trained: TrainedModel) -> No
     misled = replace(data, train=replace(data.train, labels=(data.train.labels + 1) % 10))
     model = shrink(trained.model, trained.network, {})
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    history = train(model, misled, epochs=2, **recovery_settings(len(data.train)), teacher=wrong)
+    history = train(model, misled, recovery_recipe(len(data.train), epochs=2), teacher=wrong)
     assert history.kept_epoch == 0
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
 
 
 def test_few_images_of_a_large_data_set_are_no_small_data_set() -> None:
-    assert not recovery_settings(SMALL - 1)["keep_last"]
-    assert recovery_settings(SMALL)["keep_last"]
-    few = recovery_settings(2560, 50_000)
-    assert (few["keep_last"], few["ema"], few["batch_size"]) == (True, None, 64)
+    assert not recovery_recipe(SMALL - 1, 1).keep_last
+    assert recovery_recipe(SMALL, 1).keep_last
+    few = recovery_recipe(2560, 1, drawn_from=50_000)
+    assert (few.keep_last, few.ema, few.batch_size) == (True, None, 64)
 
 
 def test_batches_are_never_too_small_for_batch_norm(trained: TrainedModel) -> None:
     data: Data = trained.data
-    assert recovery_settings(20)["batch_size"] == 8
-    assert recovery_settings(len(data.train))["batch_size"] == len(data.train) // 40
+    assert recovery_recipe(20, 1).batch_size == 8
+    assert recovery_recipe(len(data.train), 1).batch_size == len(data.train) // 40

@@ -20,6 +20,7 @@ from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import CPU, find_compute
 from amc_hw.training.loop import train
+from amc_hw.training.recipe import Recipe
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason=NEEDS_GPU)
 
@@ -115,7 +116,7 @@ def trained(data: Data) -> torch.nn.Module:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         model = TinyNet()
-    train(model, data, epochs=2, lr=0.1, batch_size=16)
+    train(model, data, Recipe(epochs=2, lr=0.1, batch_size=16))
     return model
 
 
@@ -146,6 +147,6 @@ def test_every_step_runs_in_its_place(place: str, data: Data, trained: torch.nn.
     weights = pruner.channel_importance(), other.channel_importance()
     for name in weights[0]:
         assert sum(weights[0][name]) == pytest.approx(sum(weights[1][name]), rel=1e-9 if exact else 1e-2)
-    history = train(small, trained.data, epochs=1, lr=0.05, teacher=trained.model, device=trained.compute)
+    history = train(small, trained.data, Recipe(epochs=1, lr=0.05), teacher=trained.model, device=trained.compute)
     assert 0 < history.losses[0] < 10
     assert next(trained.model.parameters()).device.type == "cpu"

@@ -16,7 +16,9 @@ from amc_hw.data.dataset import load_data
 from amc_hw.pipeline.shortlist import few_images
 from amc_hw.training import cuda_graph
 from amc_hw.training.cuda_graph import WARM_UP, Replayed
-from amc_hw.training.loop import History, train
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import Recipe
+from amc_hw.training.state import History
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason=NEEDS_GPU)
 
@@ -117,7 +119,7 @@ def trained_on_gpu(network: type[nn.Module]) -> History:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         model = nn.Sequential(network(), nn.Dropout(0.1))
-    return train(model, data, epochs=3, lr=0.05, batch_size=16, teacher=copy.deepcopy(model), device="cuda")
+    return train(model, data, Recipe(epochs=3, lr=0.05, batch_size=16), teacher=copy.deepcopy(model), device="cuda")
 
 
 @needs_gpu

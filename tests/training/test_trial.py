@@ -15,7 +15,8 @@ from amc_hw.pipeline.shortlist import few_images
 from amc_hw.pipeline.trained import make_trained_model, require_trainable
 from amc_hw.pruning.surgery import shrink
 from amc_hw.training.compute import CPU
-from amc_hw.training.loop import recovery_settings, train
+from amc_hw.training.loop import train
+from amc_hw.training.recipe import Recipe, recovery_recipe
 from amc_hw.training.trial import thawed
 
 
@@ -74,7 +75,7 @@ def test_what_can_be_trained_is_fine_tuned_at_its_smallest(digits: Data, kind: t
     require_trainable(trained)
     kept = {group: range(counts[0]) for group, counts in trained.choices.items()}
     pruned = shrink(trained.model, trained.network, kept)
-    history = train(pruned, data, epochs=1, **recovery_settings(images), teacher=trained.model)
+    history = train(pruned, data, recovery_recipe(images, epochs=1), teacher=trained.model)
     assert len(history.losses) == 1
 
 
@@ -83,12 +84,12 @@ def test_what_cannot_be_trained_is_refused_before_the_work(digits: Data) -> None
     with pytest.raises(UnsupportedModelError, match=r"one step of training failed on a batch of .*no training here"):
         require_trainable(trained)
     with pytest.raises(UnsupportedModelError, match="one step of training failed"):
-        train(OnlyEvaluates(), digits, epochs=1, lr=0.1)
+        train(OnlyEvaluates(), digits, Recipe(epochs=1, lr=0.1))
 
 
 def test_single_images_are_refused_where_batch_norm_needs_more(digits: Data) -> None:
     with pytest.raises(UnsupportedModelError, match=r"batch of 1 images.*learn larger batches"):
-        train(NormOfPooled(), small(digits, 20), epochs=1, lr=0.01, batch_size=1)
+        train(NormOfPooled(), small(digits, 20), Recipe(epochs=1, lr=0.01, batch_size=1))
 
 
 def test_no_image_is_left_over_alone(digits: Data) -> None:
@@ -104,7 +105,7 @@ def test_heads_that_are_left_out_are_told(digits: Data, caplog: pytest.LogCaptur
     assert not caplog.records
     model = SecondHead()
     second = model.second.weight.clone()
-    train(model, small(digits, 60), epochs=1, lr=0.1)
+    train(model, small(digits, 60), Recipe(epochs=1, lr=0.1))
     assert "other heads are left out" in caplog.text
     assert torch.equal(model.second.weight, second)
     assert not model.training
@@ -118,7 +119,7 @@ def test_frozen_parameters_learn_and_are_told(digits: Data, caplog: pytest.LogCa
     assert not any(each.requires_grad for each in model.parameters())
     assert thawed(copied) is copied
     before = model.classifier.weight.clone()
-    train(model, small(digits, 60), epochs=1, lr=0.1)
+    train(model, small(digits, 60), Recipe(epochs=1, lr=0.1))
     assert not torch.equal(model.classifier.weight, before)
 
 

@@ -1,0 +1,31 @@
+"""Top-1 accuracy on a part of a data set."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from amc_hw.data.dataset import Part
+from amc_hw.trace.same import SEVERAL
+from amc_hw.training.recipe import placed
+
+
+def evaluate(model: nn.Module, part: Part, batch_size: int = 128, device: str | torch.device = "cpu") -> float:
+    """Return the top-1 accuracy on a part as a fraction; the model is left as it was."""
+    place = torch.device(device)
+    with placed(model, place, part.first(SEVERAL, seed=0)[0]):
+        return accuracy_in_place(model, part, place, batch_size)
+
+
+def accuracy_in_place(model: nn.Module, part: Part, device: torch.device, batch_size: int = 128) -> float:
+    """Score a model that is on the device already."""
+    was_training = model.training
+    model.eval()
+    right = torch.zeros((), dtype=torch.int64, device=device)
+    try:
+        with torch.inference_mode():
+            for images, labels in part.batches(batch_size, device=device):
+                right += (model(images).argmax(1) == labels).sum()
+    finally:
+        model.train(was_training)
+    return int(right) / len(part)
