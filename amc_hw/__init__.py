@@ -1,20 +1,58 @@
-"""amc-hw: compress a CNN to a latency budget measured on the device it will run on."""
+"""amc-hw: compress a network to a latency budget measured on the device it will run on."""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amc_hw.api import Compressed, compress
+    from amc_hw.budget.cost import Cost
+    from amc_hw.devices.registry import open_device
+    from amc_hw.formats.registry import export
+    from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
+    from amc_hw.pipeline.library import latency_cost, macs_cost, run_study, search_space, trace
+    from amc_hw.pipeline.load import load
+    from amc_hw.pruning.pruner import Pruner
+    from amc_hw.runs.folder import RunFolder
+    from amc_hw.search.space import SearchSpace
 
-__version__ = "0.1.0"
-__all__ = ["Compressed", "compress"]
+__version__ = "0.2.0"
+__all__ = [
+    "Compressed",
+    "Cost",
+    "Pruner",
+    "RunFolder",
+    "SearchSpace",
+    "compress",
+    "export",
+    "latency_cost",
+    "load",
+    "load_checkpoint",
+    "macs_cost",
+    "open_device",
+    "run_study",
+    "save_checkpoint",
+    "search_space",
+    "trace",
+]
+_MODULES = {
+    "amc_hw.api": ("Compressed", "compress"),
+    "amc_hw.budget.cost": ("Cost",),
+    "amc_hw.devices.registry": ("open_device",),
+    "amc_hw.formats.registry": ("export",),
+    "amc_hw.models.checkpoint": ("load_checkpoint", "save_checkpoint"),
+    "amc_hw.pipeline.library": ("latency_cost", "macs_cost", "run_study", "search_space", "trace"),
+    "amc_hw.pipeline.load": ("load",),
+    "amc_hw.pruning.pruner": ("Pruner",),
+    "amc_hw.runs.folder": ("RunFolder",),
+    "amc_hw.search.space": ("SearchSpace",),
+}
+_WHERE = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the Python interface when it is first used: importing amc_hw alone loads no heavy library."""
-    if name in __all__:
-        from amc_hw import api
-
-        return getattr(api, name)
+    """Load a public name when it is first used: importing amc_hw alone loads no heavy library."""
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'amc_hw' has no attribute '{name}'")

@@ -25,7 +25,7 @@ from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.profiling.check import check_table
 from amc_hw.profiling.profile import profile
 from amc_hw.runs.progress import SILENT, Progress, Update
-from amc_hw.trace.traced import trace_model
+from amc_hw.tracing.traced import trace_model
 
 MODELS = (
     "mobilenet_v1",

@@ -35,7 +35,7 @@ from amc_hw.profiling.benchmark import Protocol, benchmark
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import corner_policies, draw_policy
 from amc_hw.runs.progress import Progress, Update
-from amc_hw.trace.traced import trace_model
+from amc_hw.tracing.traced import trace_model
 
 LARGEST_ERROR = 0.05
 

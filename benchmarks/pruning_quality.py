@@ -27,7 +27,7 @@ from amc_hw.models.zoo import build_model
 from amc_hw.pruning.importance import consumers
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.statistics import estimate_norms
-from amc_hw.trace.groups import Network, trace
+from amc_hw.tracing.groups import Network, trace
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import recovery_recipe

@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from amc_hw.errors import AmcHwError
 from amc_hw.formats.registry import export as export_file
 from amc_hw.models.zoo import build_model, default_image_size
-from amc_hw.trace.groups import Network, trace
-from amc_hw.trace.slicing import cut
-from amc_hw.trace.verify import masked
+from amc_hw.tracing.groups import Network, trace
+from amc_hw.tracing.slicing import cut
+from amc_hw.tracing.verify import masked
 
 ZOO = ("mobilenet_v1", "mobilenet_v2", "plain20", "resnet20", "resnet56")
 TORCHVISION = (

@@ -23,16 +23,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import mobilenet_v3_small
 from torchvision.ops import batched_nms, box_convert, box_iou
 
-from amc_hw.budget.network_costs import macs_cost
-from amc_hw.formats.registry import export
-from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
-from amc_hw.pipeline.search import search_steps
-from amc_hw.pruning.pruner import Pruner
-from amc_hw.search.rewards import find_reward
-from amc_hw.search.space import SearchSpace
-from amc_hw.search.strategies import build_strategy
-from amc_hw.search.study import FunctionScorer, Problem, run_study
-from amc_hw.trace.traced import trace_model
+from amc_hw import (
+    Pruner,
+    export,
+    load_checkpoint,
+    macs_cost,
+    run_study,
+    save_checkpoint,
+    search_space,
+    trace,
+)
 
 SIDE, CELLS, CLASSES = 96, 6, 3  # pixels of an image, cells along a side of the output, colours of rectangles
 
@@ -147,15 +147,15 @@ def compress(model: nn.Module, training: Scenes, held_out: Scenes, share: float,
 
     Started again with the same folder, the search goes on where it was stopped.
     """
-    traced = trace_model(model, (3, SIDE, SIDE), exclude=["backbone.0"])  # its 16 channels are worth little
-    macs = macs_cost(traced.network)
-    space = SearchSpace(search_steps(traced), macs, budget=share * macs(traced.network.original))
+    example = torch.zeros(1, 3, SIDE, SIDE)
+    traced = trace(model, example, exclude=["backbone.0"])  # its 16 channels are worth little
     pruner = Pruner(model, traced.network, training.images[:300])
-    # as accurate as can be; the space keeps the budget
-    problem = Problem(space, find_reward("resource"), episodes, settings={"share": share, "episodes": episodes})
-    scorer = FunctionScorer(lambda policy: average_precision(pruner.pruned(policy), held_out))
-    strategy = build_strategy("auto", space, seed=0, episodes=episodes)
-    study = run_study(problem, strategy, scorer, out / "episodes.jsonl")
+    study = run_study(
+        search_space(traced, macs_cost(traced), f"{share}x"),
+        lambda policy: average_precision(pruner.pruned(policy), held_out),
+        episodes=episodes,
+        log=out / "episodes.jsonl",
+    )
     return pruner.pruned(study.best.channels, thorough=True)
 
 

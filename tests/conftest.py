@@ -17,7 +17,7 @@ from tiny import TinyNet
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
-from amc_hw.trace.traced import TracedModel, trace_model
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 

@@ -18,7 +18,7 @@ LAYERS = (
     {"report"},
     {"search", "profiling", "training"},
     {"pruning", "formats", "devices"},
-    {"budget", "latency", "trace", "models", "data"},
+    {"budget", "latency", "tracing", "models", "data"},
     {"runs"},
     {"errors", "policy", "processes", "shipped"},
 )

@@ -54,7 +54,7 @@ def test_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) 
     assert found.startswith(str(environment))
 
     from amc_hw.formats.tflite.convert import to_tflite
-    from amc_hw.trace.traced import trace_model
+    from amc_hw.tracing.traced import trace_model
 
     traced = trace_model(TinyNet(), (1, 32, 32))
     write_bytes(tmp_path / "tiny.tflite", to_tflite(traced.model, traced.example))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.policy import Policy
-from amc_hw.trace.network import Layer, Network
+from amc_hw.tracing.network import Layer, Network
 
 BYTES_OF_A_FLOAT = 4
 

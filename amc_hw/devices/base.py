@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from amc_hw.devices.effort import Effort
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
 from amc_hw.latency.table import Fingerprint, LatencyTable
+
+D = TypeVar("D", bound="Device")
 
 
 class NotConnectedError(DeviceError):
@@ -108,3 +110,9 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Let the device go: no process of ours stays on it."""
+
+    def __enter__(self: D) -> D:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

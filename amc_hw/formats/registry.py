@@ -24,7 +24,7 @@ from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.runs.files import write_bytes
-from amc_hw.trace.same import outputs
+from amc_hw.tracing.same import outputs
 
 LONGEST_REASON = 1000
 """Characters of an error's message; some libraries put the content of the file into it."""

@@ -12,7 +12,7 @@ from amc_hw.formats.graph import AmbiguousSizeError, Graph, GraphTemplate
 from amc_hw.formats.registry import Format
 from amc_hw.policy import LEAST_CHANNELS, Dimension, Policy
 from amc_hw.pruning.surgery import shrink
-from amc_hw.trace.groups import Network
+from amc_hw.tracing.groups import Network
 
 ATTEMPTS = 200
 MOST_VARIANTS = 8

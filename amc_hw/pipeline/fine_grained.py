@@ -29,7 +29,7 @@ from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem
-from amc_hw.trace.network import Layer
+from amc_hw.tracing.network import Layer
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import recovery_recipe
 

@@ -138,7 +138,7 @@ def batch_of(run: RunFolder) -> int:
 
 
 def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1) -> Path:
-    """Write the run's network as ``tflite``, ``onnx`` or as a ``torch`` exported program.
+    """Write the run's network as ``tflite``, ``onnx`` or as a program of torch.export, ``pt2``.
 
     Raises:
         UsageError: an unknown format.
@@ -150,12 +150,12 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
         path = run.model(format_name)
         export_file(model, example, path)
         return path
-    if format_name == "torch":
+    if format_name in (PROGRAM, "torch"):
         path = run.model(PROGRAM)
         program = torch.export.export(model, (example,))
         torch.export.save(program, path)
         return path
-    raise unknown_name("format", format_name, (*FORMATS, "torch"))
+    raise unknown_name("format", format_name, (*FORMATS, PROGRAM))
 
 
 def evaluate_file(file: Path, part: Part, progress: Progress) -> float:

@@ -25,8 +25,8 @@ from amc_hw.search.rewards import Reward, find_reward, with_floor
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem, StudyResult
-from amc_hw.trace.network import Layer
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.network import Layer
+from amc_hw.tracing.traced import TracedModel
 
 LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_MACS = 640, 2560, 3.5e11
 """Images for the statistics: more of them help (2,560 images of 16 points gave a halved ResNet-20 1.4 points more than

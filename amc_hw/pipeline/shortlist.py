@@ -18,7 +18,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Contender
 from amc_hw.search.moves import grown, largest_uniform, shrunk
 from amc_hw.search.scoring import PartScorer
-from amc_hw.trace.groups import Network
+from amc_hw.tracing.groups import Network
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import recovery_recipe
 

@@ -10,7 +10,7 @@ from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.profiling.check import TableCheck, check_table
 from amc_hw.profiling.profile import profile, require_tables
 from amc_hw.runs.progress import Progress
-from amc_hw.trace.traced import trace_model
+from amc_hw.tracing.traced import trace_model
 
 
 def profile_model(

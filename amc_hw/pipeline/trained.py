@@ -18,7 +18,7 @@ from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.folder import RunFolder
-from amc_hw.trace.traced import TracedModel, trace_model
+from amc_hw.tracing.traced import TracedModel, trace_model
 from amc_hw.training.compute import CPU
 from amc_hw.training.recipe import recovery_batch_size
 from amc_hw.training.trial import smallest_batch, try_training

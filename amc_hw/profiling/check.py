@@ -29,7 +29,7 @@ from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.files import write_bytes
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 LEAST_VISITS = 3
 SPEED_CHANGE, TRIES = 0.05, 3

@@ -8,7 +8,7 @@ from amc_hw.devices.base import Device
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import find_format
 from amc_hw.formats.template import lower
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 
 def template_for(device: Device, trained: TracedModel) -> GraphTemplate:

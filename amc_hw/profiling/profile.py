@@ -19,7 +19,7 @@ from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from amc_hw.pruning.formulas import Formulas
-from amc_hw.trace.attention import attention_by_parts
+from amc_hw.tracing.attention import attention_by_parts
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from amc_hw.pruning.contexts import find_contexts
-from amc_hw.trace.same import computes_the_same, random_like
+from amc_hw.tracing.same import computes_the_same, random_like
 
 
 def folded(model: nn.Module, images: Tensor) -> nn.Module:

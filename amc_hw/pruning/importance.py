@@ -16,7 +16,7 @@ from amc_hw.pruning.contexts import LayerContext
 from amc_hw.pruning.least_squares import Reading, elimination_order, factor
 from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.statistics import Gram
-from amc_hw.trace.network import ChannelGroup
+from amc_hw.tracing.network import ChannelGroup
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
 from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targets
 from amc_hw.pruning.surgery import shrink
 from amc_hw.pruning.taylor import taylor_importance
-from amc_hw.trace.network import Network
-from amc_hw.trace.slicing import kept_positions
+from amc_hw.tracing.network import Network
+from amc_hw.tracing.slicing import kept_positions
 
 Reconstruction = Literal["none", "original", "sequential", "residual"]
 

@@ -11,16 +11,16 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError, UsageError, unknown_name
-from amc_hw.trace.blocks import leave_out
-from amc_hw.trace.network import Network
-from amc_hw.trace.same import computes_the_same, random_like
-from amc_hw.trace.slicing import cut
+from amc_hw.tracing.blocks import leave_out
+from amc_hw.tracing.network import Network
+from amc_hw.tracing.same import computes_the_same, random_like
+from amc_hw.tracing.slicing import cut
 
 
 def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]) -> nn.Module:
     """Return a copy of the model in which only the kept channels exist; the weights are sliced, nothing else changes.
 
-    A block whose group keeps none is left out: see `amc_hw.trace.network.Block`.
+    A block whose group keeps none is left out: see `amc_hw.tracing.network.Block`.
 
     Args:
         model: the model that ``network`` was traced from; it is not changed.

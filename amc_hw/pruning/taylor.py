@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
-from amc_hw.trace.network import ChannelGroup
+from amc_hw.tracing.network import ChannelGroup
 
 IMAGES = 256
 BATCH = 32

@@ -19,7 +19,7 @@ from amc_hw.search.moves import largest_uniform
 from amc_hw.search.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.study import FunctionScorer, Score, Scorer
-from amc_hw.trace.same import SEVERAL
+from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.compute import CPU
 from amc_hw.training.recipe import fast_in_bfloat16, placed
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from amc_hw.data.dataset import Part
-from amc_hw.trace.same import SEVERAL
+from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.recipe import placed
 
 

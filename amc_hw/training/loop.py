@@ -16,7 +16,7 @@ from amc_hw.data.dataset import Data
 from amc_hw.errors import UsageError
 from amc_hw.pruning.folding import folded
 from amc_hw.runs.progress import SILENT, Progress
-from amc_hw.trace.same import SEVERAL
+from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.cuda_graph import Replayed
 from amc_hw.training.distributed import Team, join
 from amc_hw.training.evaluation import accuracy_in_place

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
-from amc_hw.trace.same import TOLERANCE, outputs, random_like, relative_difference
+from amc_hw.tracing.same import TOLERANCE, outputs, random_like, relative_difference
 
 # As in Tian et al., arXiv:1910.10699: 0.9 of the loss is the teacher's, at temperature 4.
 TEACHER_WEIGHT = 0.9

@@ -22,7 +22,7 @@ from amc_hw.models.zoo import build_model
 from amc_hw.pipeline import verify
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.progress import SILENT, Progress, Update
-from amc_hw.trace.traced import TracedModel, trace_model
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 QUICK = Effort(networks=5, warmup=1, runs=10, samples=1, calibration=12, visits=1, visit_warmup=1, visit_runs=10)
 

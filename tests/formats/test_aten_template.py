@@ -16,7 +16,7 @@ from amc_hw.formats.registry import FORMATS, export, load_file, output_differenc
 from amc_hw.formats.template import lower
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 
 @pytest.fixture(scope="module")

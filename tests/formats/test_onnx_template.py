@@ -23,7 +23,7 @@ from amc_hw.pipeline.finish import evaluate_file
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.progress import SILENT
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.policy import Dimension, channel_choices
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 pytest.importorskip("litert_torch")
 from amc_hw.formats.tflite.graph import TfliteGraph

@@ -13,7 +13,7 @@ from amc_hw.latency.prediction import Calibration, Predictor
 from amc_hw.models.resnet import BasicBlock
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.pruning.surgery import shrink
-from amc_hw.trace.traced import TracedModel, trace_model
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from simulated_device import SimulatedDevice
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.progress import SILENT
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 
 def test_search_and_compress_without_the_device(

@@ -30,7 +30,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.runs.records import Candidate, ChosenPolicy, Episode, Miss
 from amc_hw.search.study import StudyResult
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 
 class Cutter:

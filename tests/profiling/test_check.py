@@ -20,7 +20,7 @@ from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 
 def test_ratios_are_drawn_evenly_between_a_fifth_and_all() -> None:

@@ -20,7 +20,7 @@ from amc_hw.profiling.profile import run_cost
 from amc_hw.profiling.timing import STEADY, Timing
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
-from amc_hw.trace.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel
 
 
 def measure(device: SimulatedDevice, traced: TracedModel, template: GraphTemplate, path: Path):

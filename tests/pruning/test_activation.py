@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from amc_hw.pruning.activation import Activation
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.trace.groups import trace
+from amc_hw.tracing.groups import trace
 
 
 def seen(activation: Activation, results: Tensor) -> Tensor:

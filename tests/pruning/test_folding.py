@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.pruning.folding import folded
-from amc_hw.trace.same import relative_difference
+from amc_hw.tracing.same import relative_difference
 
 IMAGES = torch.zeros(2, 3, 12, 12)
 

@@ -9,7 +9,7 @@ from amc_hw.pruning.contexts import find_contexts
 from amc_hw.pruning.importance import Evidence, consumers, find_importance
 from amc_hw.pruning.statistics import gather_grams
 from amc_hw.pruning.taylor import taylor_importance
-from amc_hw.trace.groups import trace
+from amc_hw.tracing.groups import trace
 
 
 def evidence_of(model: nn.Module, images: torch.Tensor) -> Evidence:

@@ -14,7 +14,7 @@ from amc_hw.pruning.contexts import LayerContext, find_contexts
 from amc_hw.pruning.formulas import Formulas, computed_from_own_weights
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.taylor import taylor_importance
-from amc_hw.trace.groups import trace
+from amc_hw.tracing.groups import trace
 
 
 class PaddedRight(nn.Conv2d):

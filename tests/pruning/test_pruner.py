@@ -14,7 +14,7 @@ from amc_hw.pruning import pruner as pruner_module
 from amc_hw.pruning.contexts import find_contexts
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.surgery import shrink
-from amc_hw.trace.groups import Network, trace
+from amc_hw.tracing.groups import Network, trace
 
 
 class Residual(nn.Module):

@@ -8,7 +8,7 @@ from torch import nn
 
 from amc_hw.errors import UsageError
 from amc_hw.pruning.surgery import shrink, widened
-from amc_hw.trace.groups import trace
+from amc_hw.tracing.groups import trace
 
 
 @pytest.fixture

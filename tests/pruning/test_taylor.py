@@ -12,7 +12,7 @@ from amc_hw.errors import UsageError
 from amc_hw.pruning.importance import find_importance
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.taylor import taylor_importance
-from amc_hw.trace.groups import trace
+from amc_hw.tracing.groups import trace
 
 DRAW = torch.Generator().manual_seed(0)
 IMAGES, LABELS = torch.randn(60, 1, 32, 32, generator=DRAW), torch.randint(10, (60,), generator=DRAW)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from amc_hw.errors import UsageError
 from amc_hw.models.zoo import build_model
 from amc_hw.pruning.surgery import shrink, widened
-from amc_hw.trace.groups import Network, trace
+from amc_hw.tracing.groups import Network, trace
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amc_hw.trace.labels import Labels, compact, fixed, varies
+from amc_hw.tracing.labels import Labels, compact, fixed, varies
 
 
 def activation(labels: torch.Tensor, height: int = 4, width: int = 5) -> torch.Tensor:

@@ -12,8 +12,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from amc_hw.trace.network import Block, Network
-from amc_hw.trace.same import computes_the_same
+from amc_hw.tracing.network import Block, Network
+from amc_hw.tracing.same import computes_the_same
 
 
 def leave_out(model: nn.Module, names: Iterable[str]) -> None:

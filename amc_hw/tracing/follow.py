@@ -18,9 +18,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from amc_hw.trace.labels import Labels, compact, first, fixed, varies
-from amc_hw.trace.network import Side
-from amc_hw.trace.slicing import width
+from amc_hw.tracing.labels import Labels, compact, first, fixed, varies
+from amc_hw.tracing.network import Side
+from amc_hw.tracing.slicing import width
 
 # What PyTorch has not tagged as pointwise, without the underscore of the in-place form.
 _POINTWISE = {

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.policy import channel_choices
-from amc_hw.trace.groups import Network, trace
+from amc_hw.tracing.groups import Network, trace
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def trace_model(
         image_size: (C, H, W).
         multiple: see `amc_hw.policy.channel_choices`.
         lower: smallest keep ratio of a group.
-        exclude: patterns of layers that keep all their channels; see `amc_hw.trace.selection.left_alone`.
+        exclude: patterns of layers that keep all their channels; see `amc_hw.tracing.selection.left_alone`.
         include: patterns of the only layers that may lose channels; without any, all may.
         keep_blocks: whether no residual block may be left out.
 

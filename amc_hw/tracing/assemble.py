@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amc_hw.policy import Dimension
-from amc_hw.trace.follow import Call, Followed
-from amc_hw.trace.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Side
-from amc_hw.trace.slicing import sliced
+from amc_hw.tracing.follow import Call, Followed
+from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Side
+from amc_hw.tracing.slicing import sliced
 
 _Key = tuple[str, Side, int]  # module or parameter, side, axis
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.trace.groups import Network, trace
-from amc_hw.trace.slicing import cut
+from amc_hw.tracing.groups import Network, trace
+from amc_hw.tracing.slicing import cut
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 

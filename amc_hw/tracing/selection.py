@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from amc_hw.errors import UsageError
-from amc_hw.trace.network import ChannelGroup
+from amc_hw.tracing.network import ChannelGroup
 
 
 def left_alone(

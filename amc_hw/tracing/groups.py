@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.trace.assemble import Assembly
-from amc_hw.trace.attention import attention_by_parts
-from amc_hw.trace.blocks import find_blocks
-from amc_hw.trace.follow import Followed, follow
-from amc_hw.trace.network import Block, ChannelGroup, Layer, Member, Network
-from amc_hw.trace.selection import left_alone, matches
-from amc_hw.trace.verify import failing_groups
+from amc_hw.tracing.assemble import Assembly
+from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.blocks import find_blocks
+from amc_hw.tracing.follow import Followed, follow
+from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network
+from amc_hw.tracing.selection import left_alone, matches
+from amc_hw.tracing.verify import failing_groups
 
 __all__ = ["Block", "ChannelGroup", "Layer", "Member", "Network", "trace"]
 
@@ -30,7 +30,7 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     Args:
         model: any module; it is not changed.
         example_input: what ``model(example_input)`` takes: images (N, C, H, W), or a detector's list of images.
-        exclude: patterns of layers that stay and keep all their channels; see `amc_hw.trace.selection.left_alone`.
+        exclude: patterns of layers that stay and keep all their channels; see `amc_hw.tracing.selection.left_alone`.
         include: patterns of the only layers that may lose channels; without any, all may.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from amc_hw.trace.same import computes_the_same, relative_difference
+from amc_hw.tracing.same import computes_the_same, relative_difference
 
 VALUES = torch.tensor([100.0, 101.0, 102.0])
 

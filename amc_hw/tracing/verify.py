@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.trace.follow import is_leaf, tensors_in
-from amc_hw.trace.network import ChannelGroup
-from amc_hw.trace.slicing import cut
+from amc_hw.tracing.follow import is_leaf, tensors_in
+from amc_hw.tracing.network import ChannelGroup
+from amc_hw.tracing.slicing import cut
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}  # of the effect that the masking has
 

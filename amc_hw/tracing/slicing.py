@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from amc_hw.trace.network import ChannelGroup, Member, Side
+from amc_hw.tracing.network import ChannelGroup, Member, Side
 
 _Key = tuple[str, Side, int]  # module or parameter, side, axis
 

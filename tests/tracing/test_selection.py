@@ -8,8 +8,8 @@ from torch import nn
 
 from amc_hw.errors import UsageError
 from amc_hw.models.zoo import build_model
-from amc_hw.trace.groups import trace
-from amc_hw.trace.traced import trace_model
+from amc_hw.tracing.groups import trace
+from amc_hw.tracing.traced import trace_model
 
 
 @pytest.fixture(scope="module")

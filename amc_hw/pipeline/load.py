@@ -1,0 +1,79 @@
+"""The compressed network of a run, back in a fresh process: its architecture from code, its weights from tensors."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from amc_hw.errors import CheckpointError, UsageError, WrongRunError
+from amc_hw.models.checkpoint import load_own_checkpoint
+from amc_hw.models.checkpoint_file import read_checkpoint
+from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.pruning.surgery import shrink
+from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.file_names import maker
+from amc_hw.runs.folder import RunFolder
+from amc_hw.tracing.groups import trace
+
+
+def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
+    """Return the compressed network of a run, in evaluation mode; no pickled code runs.
+
+    Args:
+        run: the run folder; the network is as far as the run is: fine-tuned, or only pruned.
+        model: the original network with any weights, where it has no name that the command line knows; it is not
+            changed.
+
+    Raises:
+        WrongRunError: the run has no network yet.
+        UsageError: the run's network has no name; pass it as ``model``.
+        CheckpointError: ``model`` is not the network that was compressed.
+        RunFolderError: a file of the run is damaged.
+    """
+    folder = RunFolder(Path(run).expanduser())
+    config = read_config(folder.path)
+    if not folder.best_weights.exists():
+        raise WrongRunError(f"{folder} has no network yet; make it with: {maker(folder.best_weights)}")
+    original = _named(folder, config) if model is None else _given(folder, model)
+    if config.granularity == "channels":
+        policy = folder.policy.read().channels
+        example = torch.zeros(1, *_image_size(folder, config))
+        network = trace(original.eval(), example, exclude=config.exclude, include=config.include)
+        original = shrink(original, network, {group: range(count) for group, count in policy.items()})
+    load_own_checkpoint(original, folder.best_weights)
+    return original.eval()
+
+
+def _given(folder: RunFolder, model: nn.Module) -> nn.Module:
+    original = copy.deepcopy(model)
+    try:
+        load_own_checkpoint(original, folder.baseline)
+    except CheckpointError as error:
+        raise CheckpointError(f"the model is not the one that {folder} has compressed: {error}") from error
+    return original
+
+
+def _named(folder: RunFolder, config: RunConfig) -> nn.Module:
+    """Build the original by its name; its weights tell its channels and classes, and must fit it."""
+    weights = [tensor for tensor in read_checkpoint(folder.baseline).values() if tensor.ndim > 1]
+    channels = next((tensor.shape[1] for tensor in weights if tensor.ndim == 4), 3)
+    try:
+        original = build_model(config.model, int(weights[-1].shape[0]), int(channels))
+    except UsageError as error:
+        reason = str(error).rstrip(".")
+        raise UsageError(f"{reason}; pass the network that was compressed: load('{folder}', model=...)") from error
+    return _given(folder, original)
+
+
+def _image_size(folder: RunFolder, config: RunConfig) -> tuple[int, ...]:
+    """Return (C, H, W) of the run's images."""
+    summary = folder.summary.find()
+    if summary is not None and summary.image_size is not None:
+        return tuple(summary.image_size)
+    weights = read_checkpoint(folder.baseline).values()
+    channels = next((int(tensor.shape[1]) for tensor in weights if tensor.ndim == 4), 3)
+    side = config.image_size or default_image_size(config.model)
+    return channels, side, side
