@@ -19,6 +19,7 @@ from amc_hw.pipeline.search import search_steps
 from amc_hw.policy import Policy
 from amc_hw.profiling.latency_cost import latency_cost as template_cost
 from amc_hw.profiling.profile import profile
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace

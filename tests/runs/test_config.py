@@ -23,7 +23,7 @@ def test_the_names_are_those_of_the_registries() -> None:
     assert AGENT_STRATEGY in ALL_STRATEGIES
     assert set(REWARDS) == set(ALL_REWARDS)
     assert set(IMPORTANCES) == set(RANKINGS)
-    assert set(EXPORTS) == {*FORMATS, "torch"}
+    assert set(EXPORTS) == {*FORMATS, "pt2", "torch"}
 
 
 @pytest.mark.parametrize("name", ZOO)
