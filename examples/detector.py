@@ -32,7 +32,7 @@ from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import run_study
-from amc_hw.trace.traced import trace_model
+from amc_hw.trace.traced import PruningChoices, trace_model
 
 SIDE, CELLS, CLASSES = 96, 6, 3  # pixels of an image, cells along a side of the output, colours of rectangles
 
@@ -147,7 +147,8 @@ def compress(model: nn.Module, training: Scenes, held_out: Scenes, share: float,
 
     Started again with the same folder, the search goes on where it was stopped.
     """
-    traced = trace_model(model, (3, SIDE, SIDE), exclude=["backbone.0"])  # its 16 channels are worth little
+    allowed = PruningChoices(exclude=("backbone.0",))  # its 16 channels are worth little
+    traced = trace_model(model, (3, SIDE, SIDE), allowed)
     macs = macs_cost(traced.network)
     space = SearchSpace(search_steps(traced), macs, budget=share * macs(traced.network.original))
     pruner = Pruner(model, traced.network, training.images[:300])

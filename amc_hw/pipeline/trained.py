@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from amc_hw.data.dataset import Data, load_data
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.runs.config import RunConfig
-from amc_hw.trace.traced import TracedModel, trace_model
+from amc_hw.trace.traced import PruningChoices, TracedModel, trace_model
 from amc_hw.training.compute import CPU
 
 BASELINE = "baseline.pt"
@@ -49,11 +48,7 @@ def load_model_and_data(model: str, data: str, data_root: str | None, seed: int 
 def make_trained_model(
     model: nn.Module,
     data: Data,
-    multiple: int = 8,
-    lower: float = 0.2,
-    exclude: Sequence[str] = (),
-    include: Sequence[str] = (),
-    keep_blocks: bool = False,
+    allowed: PruningChoices | None = None,
     compute: torch.device = CPU,
 ) -> TrainedModel:
     """Trace a trained network; see `trace_model` and `TrainedModel`.
@@ -63,15 +58,14 @@ def make_trained_model(
         UsageError: a pattern that matches no layer.
     """
     require_classes(model, data)
-    traced = trace_model(model, data.image_size, multiple, lower, exclude, include, keep_blocks)
+    traced = trace_model(model, data.image_size, allowed)
     return TrainedModel(traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute)
 
 
 def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    return make_trained_model(
-        model, data, config.multiple, config.lower, config.exclude, config.include, config.keep_blocks, compute
-    )
+    allowed = PruningChoices(config.multiple, config.lower, config.exclude, config.include, config.keep_blocks)
+    return make_trained_model(model, data, allowed, compute)
 
 
 def require_classes(model: nn.Module, data: Data) -> None:
