@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Factor = NDArray[np.floating[Any]]
+"""What NumPy's factorisations say that they return."""
 
 LENGTHS = (0.3, 0.6, 1.2)
 NOISES = (0.05, 0.15, 0.4)
@@ -75,14 +77,14 @@ class _Fit:
     """
 
     kernel: _Kernel
-    lower: Array
+    lower: Factor
     weights: Array
     likelihood: float
 
     @classmethod
     def of(cls, kernel: _Kernel, noise: float, known: _Described, losses: Array) -> _Fit:
         """Fit scaled losses (policies,)."""
-        lower = np.linalg.cholesky(kernel(known, known) + noise**2 * np.eye(len(losses)))
+        lower: Factor = np.linalg.cholesky(kernel(known, known) + noise**2 * np.eye(len(losses)))
         weights = np.linalg.solve(lower.T, np.linalg.solve(lower, losses))
         return cls(kernel, lower, weights, -0.5 * float(losses @ weights) - float(np.log(np.diag(lower)).sum()))
 
@@ -109,7 +111,7 @@ class Surrogate:
     losses: _Scale
     known: _Described
     kernel: _Kernel
-    inverse: Array
+    inverse: Factor
     weights: Array
 
     def predict(self, ratios: Array, hints: Array) -> tuple[Array, Array]:
@@ -138,7 +140,8 @@ def fit_surrogate(ratios: Array, hints: Array, losses: Array) -> Surrogate:
     grid = itertools.product(LENGTHS, NOISES, TRENDS)
     fits = (_Fit.of(_Kernel(length, trend), noise, known, scale.scaled(losses)) for length, noise, trend in grid)
     best = max(fits, key=lambda fit: fit.likelihood)
-    return Surrogate(hint_scale, scale, known, best.kernel, np.linalg.inv(best.lower), best.weights)
+    inverse: Factor = np.linalg.inv(best.lower)
+    return Surrogate(hint_scale, scale, known, best.kernel, inverse, best.weights)
 
 
 def _features(ratios: Array) -> Array:
