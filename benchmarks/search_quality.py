@@ -40,6 +40,7 @@ from amc_hw.search.scoring import EarlyDropping, PartScorer
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import Problem, StudyResult, run_study
+from amc_hw.tracing.traced import PruningChoices
 from amc_hw.training.evaluation import evaluate
 
 COLUMNS = (
@@ -55,7 +56,8 @@ class Bench:
     def __init__(self, arguments: Any) -> None:
         model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
         load_checkpoint(model, arguments.checkpoint)
-        self.trained, self.out = make_trained_model(model, data, keep_blocks=arguments.keep_blocks), arguments.out
+        allowed = PruningChoices(keep_blocks=arguments.keep_blocks)
+        self.trained, self.out = make_trained_model(model, data, allowed), arguments.out
         self.out.mkdir(parents=True, exist_ok=True)
         self.device = open_device("host") if arguments.latency else None
         if self.device is None:

@@ -40,6 +40,7 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.strategy import Result
 from amc_hw.search.study import Score
+from amc_hw.tracing.traced import PruningChoices
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import Recipe
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--strategy", default="ddpg")
     arguments = parser.parse_args()
     model, data = load(arguments)
-    trained = make_trained_model(model, data, keep_blocks=True)  # the other way knows channels only
+    trained = make_trained_model(model, data, PruningChoices(keep_blocks=True))  # the other way knows channels only
     macs = network_costs(trained.network, Cost("latency_ms", []), 0).macs
     space = SearchSpace(search_steps(trained), macs, arguments.macs * macs(trained.network.original))
     start = time.perf_counter()

@@ -26,7 +26,7 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import FunctionScorer, Problem, StudyResult
 from amc_hw.search.study import run_study as run_problem
-from amc_hw.tracing.traced import TracedModel, trace_model
+from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
 
 
 def trace(
@@ -53,7 +53,8 @@ def trace(
     if example_input.ndim != 4:
         raise UsageError(f"the example input has shape {tuple(example_input.shape)}; give images (N, C, H, W).")
     channels, height, width = example_input.shape[1:]
-    return trace_model(model, (channels, height, width), exclude=exclude, include=include, keep_blocks=keep_blocks)
+    allowed = PruningChoices(exclude=tuple(exclude), include=tuple(include), keep_blocks=keep_blocks)
+    return trace_model(model, (channels, height, width), allowed)
 
 
 def macs_cost(traced: TracedModel) -> Cost:

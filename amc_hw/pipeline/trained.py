@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.folder import RunFolder
-from amc_hw.tracing.traced import TracedModel, trace_model
+from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
 from amc_hw.training.compute import CPU
 from amc_hw.training.recipe import recovery_batch_size
 from amc_hw.training.trial import smallest_batch, try_training
@@ -118,11 +117,7 @@ def square_side(data: Data) -> int | None:
 def make_trained_model(
     model: nn.Module,
     data: Data,
-    multiple: int = 8,
-    lower: float = 0.2,
-    exclude: Sequence[str] = (),
-    include: Sequence[str] = (),
-    keep_blocks: bool = False,
+    allowed: PruningChoices | None = None,
     compute: torch.device = CPU,
 ) -> TrainedModel:
     """Trace a trained network; see `trace_model` and `TrainedModel`.
@@ -132,15 +127,14 @@ def make_trained_model(
         UsageError: a pattern that matches no layer.
     """
     require_classes(model, data)
-    traced = trace_model(model, data.image_size, multiple, lower, exclude, include, keep_blocks)
+    traced = trace_model(model, data.image_size, allowed)
     return TrainedModel(traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute)
 
 
 def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    return make_trained_model(
-        model, data, config.multiple, config.lower, config.exclude, config.include, config.keep_blocks, compute
-    )
+    allowed = PruningChoices(config.multiple, config.lower, config.exclude, config.include, config.keep_blocks)
+    return make_trained_model(model, data, allowed, compute)
 
 
 def require_classes(model: nn.Module, data: Data) -> None:

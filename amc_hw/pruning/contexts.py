@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -43,10 +43,10 @@ class LayerContext:
 
 
 stopped = _disable_current_modes
-"""Stops all clocks while work is done that is not the network's; a clock that ran on would make it twice as slow."""
+"""Stops all counters while work is done that is not the network's; one that ran on would make it twice as slow."""
 
 
-class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers the operators of a forward pass, which is the same in a network and its pruned versions.
 
     Args:
@@ -55,18 +55,18 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, wanted: Iterable[int | None] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = 0
+        self.count = 0
         self.results: dict[int, Tensor] = {}
         self._uses = Counter(number for number in wanted if number is not None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and note it."""
         output = func(*args, **(kwargs or {}))
-        self.now += 1
+        self.count += 1
         results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
         if results:
-            if self.now in self._uses:
-                self.results[self.now] = results[0]
+            if self.count in self._uses:
+                self.results[self.count] = results[0]
             self.seen(str(func.overloadpacket.__name__), args, results[0])
         return output
 
@@ -77,7 +77,7 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._uses[number] -= 1
         return self.results[number] if self._uses[number] else self.results.pop(number)
 
-    def __enter__(self) -> OperatorClock:
+    def __enter__(self) -> OperatorCounter:
         """Count from here on."""
         self._parts = attention_by_parts()
         self._parts.__enter__()
@@ -90,105 +90,150 @@ class OperatorClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._parts.__exit__(*error)
 
     def seen(self, name: str, args: Any, result: Tensor) -> None:
-        """Take note of an operator that has run, as number ``now``, and of its first result."""
+        """Take note of an operator that has run, as number ``count``, and of its first result."""
 
 
-class _ContextFinder(OperatorClock):  # type: ignore[no-untyped-call]
-    def __init__(self, linear: Container[str]) -> None:
+@dataclass
+class _Tensor:
+    """What is known of a tensor.
+
+    Attributes:
+        written: the number of the operator that it is the first result of; None where none has been seen.
+        layer: the layer that made it, directly or with a batch norm behind it, or that was the last part of the sum.
+        is_sum: whether it is such a sum.
+        reads: how often it was read; counted where there is a layer.
+    """
+
+    written: int | None = None
+    layer: str | None = None
+    is_sum: bool = False
+    reads: int = 0
+
+
+@dataclass
+class _Layer:
+    """What is known of a layer.
+
+    Attributes:
+        started: how many operators had run when it last began to compute.
+        formulas: what its formula gave, once for each call.
+        returned: whether its forward has given what its formula did.
+        is_formula: whether it has not given something else, and was not called again.
+        norm: the batch norm that took its result.
+        normed: that result.
+        partner: see `LayerContext`.
+        limits: of the last activation that took its result or sum.
+        activated: what that activation took.
+    """
+
+    started: int | None = None
+    formulas: list[Tensor] = field(default_factory=list)
+    returned: bool = False
+    is_formula: bool = True
+    norm: str | None = None
+    normed: _Tensor | None = None
+    partner: int | None = None
+    limits: tuple[float, float] | None = None
+    activated: _Tensor | None = None
+
+
+class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
+    """Follows the results of layers through one forward pass.
+
+    Args:
+        layers: their names.
+        linear: those of them that are linear.
+    """
+
+    def __init__(self, layers: Iterable[str], linear: Container[str]) -> None:
         super().__init__()
-        self.norms: dict[str, str] = {}
-        self.norm_calls: dict[str, int] = {}
-        self.partners: dict[str, int] = {}
-        self._started: dict[str, int] = {}
-        self._written: MutableMapping[Tensor, int] = WeakTensorKeyDictionary()
-        # By which layer a tensor was made, directly or with a batch norm behind it.
-        self._made: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
-        # And the sums that a layer was the last part of; how often each of these tensors was read.
-        self._sums: MutableMapping[Tensor, str] = WeakTensorKeyDictionary()
-        self._reads: MutableMapping[Tensor, list[int]] = WeakTensorKeyDictionary()
-        self._activated: dict[str, tuple[tuple[float, float], list[int]]] = {}
-        self._before_norm: dict[str, list[int]] = {}
         self._linear = linear
-        self._formulas: dict[str, list[Tensor]] = {}
-        self._returned: set[str] = set()
-        self._others: set[str] = set()  # layers whose forward gives something else, or is called again
+        self._layers = {name: _Layer() for name in layers}
+        self._norm_calls: Counter[str] = Counter()
+        self._tensors: MutableMapping[Tensor, _Tensor] = WeakTensorKeyDictionary()
 
     def start(self, name: str, _: Any = None) -> None:
         """Note that a layer is about to compute."""
-        self._started[name] = self.now
+        self._layers[name].started = self.count
 
     def computed(self, name: str, output: Tensor) -> None:
         """Note what a layer's formula gave."""
-        self._formulas.setdefault(name, []).append(output)
+        self._layers[name].formulas.append(output)
         self._result(output, name)
 
     def returned(self, name: str) -> Callable[..., None]:
         """Return a hook that takes note of what a layer's forward gave."""
+        layer = self._layers[name]
 
         def hook(_: nn.Module, inputs: Any, output: Any) -> None:
-            results = self._formulas.get(name, [])
-            if len(results) == 1 and output is results[0] and name not in self._returned:
-                self._returned.add(name)
+            if len(layer.formulas) == 1 and output is layer.formulas[0] and not layer.returned:
+                layer.returned = True
                 return
-            self._others.add(name)
+            layer.is_formula = False
             if isinstance(output, Tensor):
-                self._started.setdefault(name, self.now)
+                if layer.started is None:
+                    layer.started = self.count
                 self._result(output, name)
 
         return hook
 
     def normed(self, name: str, given: Tensor, output: Tensor) -> None:
         """Note what a batch norm's formula gave."""
-        self.norm_calls[name] = self.norm_calls.get(name, 0) + 1
-        layer = self._made.get(given)
-        if layer is not None and (given.dim() == 2 or layer not in self._linear):  # of rows, norms take the second
-            self.norms[layer] = name
-            self._before_norm[layer] = self._reads[given]
-            self._result(output, layer)
+        self._norm_calls[name] += 1
+        taken = self._tensors.get(given)
+        if taken is None or taken.layer is None or taken.is_sum:
+            return
+        if given.dim() == 2 or taken.layer not in self._linear:  # of rows, norms take the second
+            layer = self._layers[taken.layer]
+            layer.norm, layer.normed = name, taken
+            self._result(output, taken.layer)
 
     def context(self, name: str) -> LayerContext:
         """Return a layer's context, after the forward pass."""
-        is_formula = name not in self._others
-        norm = self.norms.get(name)
-        if norm is not None and self.norm_calls[norm] > 1:
-            return LayerContext(is_formula=is_formula)
-        if norm is not None and self._before_norm[name] != [1]:
-            return LayerContext(None, self.partners.get(name), is_formula=is_formula)
-        limits, reads = self._activated.get(name, (None, [0]))
-        return LayerContext(norm, self.partners.get(name), limits if reads == [1] else None, is_formula)
+        layer = self._layers[name]
+        if layer.norm is not None and self._norm_calls[layer.norm] > 1:
+            return LayerContext(is_formula=layer.is_formula)
+        if layer.normed is not None and layer.normed.reads != 1:
+            return LayerContext(None, layer.partner, is_formula=layer.is_formula)
+        alone = layer.activated is not None and layer.activated.reads == 1
+        return LayerContext(layer.norm, layer.partner, layer.limits if alone else None, layer.is_formula)
 
-    def read(self, tensors: Any) -> list[Tensor]:
-        """Count a read of those tensors in a structure that layers have made, and return them."""
-        read = [leaf for leaf in tree_flatten(tensors)[0] if isinstance(leaf, Tensor) and leaf in self._reads]
+    def read(self, tensors: Any) -> list[_Tensor]:
+        """Count a read of those tensors in a structure that layers have made, and return what is known of them."""
+        leaves = [leaf for leaf in tree_flatten(tensors)[0] if isinstance(leaf, Tensor)]
+        known = [self._tensors[leaf] for leaf in leaves if leaf in self._tensors]
+        read = [each for each in known if each.layer is not None]
         for each in read:
-            self._reads[each][0] += 1
+            each.reads += 1
         return read
 
     def _result(self, output: Tensor, layer: str) -> None:
-        self._made[output] = layer
-        self._reads[output] = [0]
+        before = self._tensors.get(output)
+        self._tensors[output] = _Tensor(None if before is None else before.written, layer)
 
     def seen(self, name: str, args: Any, result: Tensor) -> None:
         read = self.read(args)
         summed = None
         if name in ("add", "add_") and all(isinstance(arg, Tensor) for arg in args[:2]):
             for one, other in (args[:2], args[1::-1]):
-                layer, written = self._made.get(one), self._written.get(other)
-                if layer is None or written is None or one.shape != other.shape:
-                    continue
-                if written <= self._started[layer]:
-                    self.partners[layer] = written
-                    summed = layer
+                part = self._last_part(one, other)
+                summed = summed if part is None else part
         limits = _limits(name.removesuffix("_"), args)
-        if limits is not None and read:
-            layer = self._made.get(read[0]) or self._sums[read[0]]
-            self._activated[layer] = (limits, self._reads[read[0]])
-        self._written[result] = self.now
-        for known in (self._made, self._sums, self._reads):
-            known.pop(result, None)
-        if summed is not None:
-            self._sums[result] = summed
-            self._reads[result] = [0]
+        if limits is not None and read and read[0].layer is not None:
+            layer = self._layers[read[0].layer]
+            layer.limits, layer.activated = limits, read[0]
+        self._tensors[result] = _Tensor(self.count, summed, is_sum=summed is not None)
+
+    def _last_part(self, one: Tensor, other: Tensor) -> str | None:
+        """Return the layer that made one part of a sum, if the other was known before it ran; note its partner."""
+        made, beside = self._tensors.get(one), self._tensors.get(other)
+        if made is None or made.layer is None or made.is_sum or beside is None or beside.written is None:
+            return None
+        layer = self._layers[made.layer]
+        if one.shape != other.shape or layer.started is None or beside.written > layer.started:
+            return None
+        layer.partner = beside.written
+        return made.layer
 
 
 def _limits(operator: str, args: Any) -> tuple[float, float] | None:
@@ -205,7 +250,7 @@ def find_contexts(model: nn.Module, images: Tensor) -> dict[str, LayerContext]:
     """Return the context of every convolution and linear layer, from one forward pass of a model in evaluation mode."""
     modules = dict(model.named_modules())
     layers = {name: module for name, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)}
-    finder = _ContextFinder([name for name, module in layers.items() if isinstance(module, nn.Linear)])
+    finder = _ContextFinder(layers, {name for name, module in layers.items() if isinstance(module, nn.Linear)})
     hooks = [module.register_forward_hook(finder.returned(name)) for name, module in layers.items()]
     formulas = Formulas(modules, before=finder.start, after=finder.computed, norm_after=finder.normed)
     try:

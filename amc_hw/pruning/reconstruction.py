@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.pruning.activation import Activation
-from amc_hw.pruning.contexts import LayerContext, OperatorClock, stopped
+from amc_hw.pruning.contexts import LayerContext, OperatorCounter, stopped
 from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
 from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
 from amc_hw.pruning.positions import Fitted, PositionSampler
@@ -128,11 +128,11 @@ class Refit:
         layers: dict[str, Fitted] = {name: modules[name] for name in names}
         if partners is None:
             partners = {name: self._contexts[name].partner for name in names}
-        clock = OperatorClock(partners[name] for name in names)
+        counter = OperatorCounter(partners[name] for name in names)
 
         def fit(name: str, called: Operands) -> None:
             with stopped():
-                partner = clock.used(partners[name])
+                partner = counter.used(partners[name])
                 norm, layer = self._contexts[name].norm_of(modules), layers[name]
                 rows = PositionSampler(self._points, self._seed, name)
                 beside = None if partner is None else rows.outputs(layer, partner)
@@ -148,7 +148,7 @@ class Refit:
                     take_statistics(modules[name], x)
 
         seen = {**layers, **{name: modules[name] for name in norms}}
-        with torch.no_grad(), clock, Formulas(seen, before=fit, norm_before=estimate):
+        with torch.no_grad(), counter, Formulas(seen, before=fit, norm_before=estimate):
             small(self._images)
 
     def _target(self, name: str, norm: Any, beside: Tensor | None, remains: Remains) -> Tensor:

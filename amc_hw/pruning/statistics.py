@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.pruning.contexts import LayerContext, OperatorClock, stopped
+from amc_hw.pruning.contexts import LayerContext, OperatorCounter, stopped
 from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
 from amc_hw.pruning.positions import Fitted, PositionSampler
 
@@ -122,16 +122,16 @@ def gather_targets(
     seed: int,
 ) -> dict[str, Targets]:
     """Return the targets of every layer, from one forward pass of all images."""
-    clock = OperatorClock(contexts[name].partner for name in layers)
+    counter = OperatorCounter(contexts[name].partner for name in layers)
     targets: dict[str, Targets] = {}
 
     def gather(name: str, output: Tensor) -> None:
         with stopped():
             sampler = PositionSampler(points, seed, name)
-            partner = clock.used(contexts[name].partner)
+            partner = counter.used(contexts[name].partner)
             beside = None if partner is None else sampler.outputs(layers[name], partner)
             targets[name] = Targets(sampler.outputs(layers[name], output), beside)
 
-    with torch.no_grad(), clock, Formulas(layers, after=gather):
+    with torch.no_grad(), counter, Formulas(layers, after=gather):
         model(images)
     return targets

@@ -13,7 +13,7 @@ from amc_hw.search.knapsack import Importance, KnapsackStrategy
 from amc_hw.search.moves import fitted, largest_uniform, varied
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result
-from amc_hw.search.surrogate import Surrogate
+from amc_hw.search.surrogate import fit_surrogate
 
 Array = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ class AutoStrategy:
     """Bayesian optimisation: the next policy is the one of which most is hoped by all scores so far.
 
     First come the uniform policy, those of the knapsack, and a few that chance draws: by doubting the importances, or
-    around the uniform one. Then every episode fits `Surrogate` to the logarithms of the losses (the rewards'
+    around the uniform one. Then every episode fits a `Surrogate` to the logarithms of the losses (the rewards'
     negatives), with the importance that a policy gives up for a hint, and asks for the policy with the lowest
     confidence bound (Srinivas et al., arXiv:0912.3995), found by local search among policies that keep the budget and
     use it up. How much the bound trusts the unknown goes round in a circle, so that a search both settles and looks
@@ -89,7 +89,7 @@ class AutoStrategy:
         """Search locally for the lowest confidence bound, from the best policies known."""
         ranked = sorted(self.losses, key=lambda key: self.losses[key])
         learned = list(dict.fromkeys([*ranked[: self.newest], *list(self.losses)[-self.newest :]]))
-        surrogate = Surrogate(*self._described(learned), np.array([self.losses[key] for key in learned]))
+        surrogate = fit_surrogate(*self._described(learned), np.array([self.losses[key] for key in learned]))
         parents: list[tuple[float, Policy]] = [(math.inf, self._policy(key)) for key in ranked[: self.parents]]
         found: dict[tuple[int, ...], tuple[float, Policy]] = {}
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from amc_hw.policy import Dimension
 from amc_hw.tracing.follow import Call, Followed
-from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Side
+from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Reason, Side, Why
 from amc_hw.tracing.slicing import sliced
 
 _Key = tuple[str, Side, int]  # module or parameter, side, axis
@@ -29,7 +29,7 @@ class Assembly:
         self._calls = followed.calls
         self._producers = list(dict.fromkeys(call.name for call in followed.calls))
         roots = followed.book.roots()
-        self._reasons = followed.book.reasons(roots)
+        self._reasons = {root: Reason(Why.NETWORK, text) for root, text in followed.book.reasons(roots).items()}
         self._channels: dict[_Key, NDArray[np.int64]] = {
             (name, side, 0): roots[labels.numpy()] for (name, side), labels in followed.sides.items()
         }
@@ -43,13 +43,16 @@ class Assembly:
             first = channels[tuple(slice(None) if axis == axes[0] else 0 for axis in range(channels.ndim))]
             self._channels[name, "out", axes[0]] = first
         else:
-            self._keep(np.unique(channels).tolist(), f"they meet the parameter '{name}' along no single axis")
+            self._cannot(np.unique(channels).tolist(), f"they meet the parameter '{name}' along no single axis")
 
-    def _keep(self, channels: list[int], reason: str) -> None:
+    def _cannot(self, channels: list[int], text: str) -> None:
+        self._keep(channels, Reason(Why.NETWORK, text))
+
+    def _keep(self, channels: list[int], reason: Reason) -> None:
         for channel in channels:
             self._reasons.setdefault(channel, reason)
 
-    def keep(self, name: str, reason: str) -> None:
+    def keep(self, name: str, reason: Reason) -> None:
         """Keep a whole group, if it is not kept already: a layer of two groups keeps both with one of them."""
         self._keep(self._owners().get(name, []), reason)
 
@@ -60,12 +63,12 @@ class Assembly:
             kept = len(self._reasons)
             for channels in owners.values():
                 if len(channels) < 2:
-                    self._keep(channels, "all its channels hang together, and none can be removed alone")
+                    self._cannot(channels, "all its channels hang together, and none can be removed alone")
             members: dict[str, list[Member]] = {name: [] for name in owners}
             for (module, side, axis), dimension in self._channels.items():
                 for name, positions in _positions(dimension, owners).items():
                     if positions is None:
-                        self._keep(owners[name], f"'{module}' uses some of its channels more often than others")
+                        self._cannot(owners[name], f"'{module}' uses some of its channels more often than others")
                     else:
                         members[name].append(Member(module, side, positions, axis))
             if len(self._reasons) == kept:
@@ -115,23 +118,25 @@ class Assembly:
         return Network(
             groups=tuple(groups),
             layers=layers,
-            unprunable=self._unprunable(model),
+            reasons=self._kept_layers(model),
             parameters=tuple(Parameter(tuple(shape), _block_of(name, blocks)) for name, shape in shapes.items()),
             other_params=sum(p.numel() for name, p in parameters.items() if name not in shapes),
             other_macs=macs - sum(layer.macs(original) for layer in layers),
             blocks=tuple(blocks),
         )
 
-    def _unprunable(self, model: nn.Module) -> dict[str, str]:
-        unprunable = {}
+    def _kept_layers(self, model: nn.Module) -> dict[str, Reason]:
+        """Return why layers keep all their outputs."""
+        kept = {}
         for name, module in model.named_modules():
             if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
                 continue
             if name not in self._producers:
-                unprunable[name] = "it is of a kind that is not pruned, or is not called in evaluation mode"
+                unknown = "it is of a kind that is not pruned, or is not called in evaluation mode"
+                kept[name] = Reason(Why.NETWORK, unknown)
             elif (channel := int(self._channels[name, "out", 0][0])) in self._reasons:
-                unprunable[name] = self._reasons[channel]
-        return unprunable
+                kept[name] = self._reasons[channel]
+        return kept
 
 
 def _positions(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> dict[str, NDArray[np.intp] | None]:

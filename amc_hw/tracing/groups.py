@@ -14,7 +14,7 @@ from amc_hw.tracing.assemble import Assembly
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.blocks import find_blocks
 from amc_hw.tracing.follow import Followed, follow
-from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network
+from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
 from amc_hw.tracing.verify import failing_groups
 
@@ -47,10 +47,10 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     images = len(example_input) if isinstance(example_input, Tensor) else 1
     assembly = Assembly(followed)
     layers = list(dict.fromkeys(call.name for call in followed.calls))
-    for group, reason in left_alone(assembly.groups(), layers, exclude, include).items():
-        assembly.keep(group, reason)
-    for group, reason in failing_groups(model, assembly.groups(), example_input).items():
-        assembly.keep(group, reason)
+    for group, text in left_alone(assembly.groups(), layers, exclude, include).items():
+        assembly.keep(group, Reason(Why.USER, text))
+    for group, text in failing_groups(model, assembly.groups(), example_input).items():
+        assembly.keep(group, Reason(Why.NETWORK, text))
     network = assembly.network(model, macs // images, images)
     kept_whole = [layer for layer in layers if matches(layer, exclude)]
     blocks = [

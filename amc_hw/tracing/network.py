@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Literal
 
 import numpy as np
@@ -120,17 +121,37 @@ class Layer:
         return 0 if _is_out(self.block, policy) else self.c_out.at(policy)
 
 
+class Why(Enum):
+    """Who decided that channels stay."""
+
+    NETWORK = "the way of the channels through the network, which is not understood or does not let them go"
+    USER = "the patterns of what to exclude or to include"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why channels stay: who decided it, and one clause for people."""
+
+    why: Why
+    text: str
+
+
 @dataclass(frozen=True)
 class Network:
     """A traced model. A layer that is called twice is listed twice in ``layers`` and counted once by ``params``."""
 
     groups: tuple[ChannelGroup, ...]  # in network order
     layers: tuple[Layer, ...]  # in the order of their calls
-    unprunable: Mapping[str, str]  # layers whose output stays whole -> the reason, one clause
+    reasons: Mapping[str, Reason]  # layers whose output stays whole -> why
     parameters: tuple[Parameter, ...] = field(repr=False)  # those that some policy changes or leaves out
     other_params: int  # elements of all other parameters
     other_macs: int  # of matrix products outside of convolutions and linear layers; no policy changes them
     blocks: tuple[Block, ...] = ()  # that can be left out
+
+    @property
+    def unprunable(self) -> dict[str, str]:
+        """The layers whose output stays whole, with the reason in one clause."""
+        return {layer: reason.text for layer, reason in self.reasons.items()}
 
     @property
     def original(self) -> dict[str, int]:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import UnsupportedModelError, UsageError
+from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError
 from amc_hw.policy import channel_choices
 from amc_hw.tracing.groups import Network, trace
+from amc_hw.tracing.network import Why
+
+
+@dataclass(frozen=True)
+class PruningChoices:
+    """What the user lets a search choose from.
+
+    Attributes:
+        multiple: of which channel counts are; see `amc_hw.policy.channel_choices`.
+        lower: smallest keep ratio of a group.
+        exclude: patterns of layers that keep all their channels; see `amc_hw.tracing.selection.left_alone`.
+        include: patterns of the only layers that may lose channels; without any, all may.
+        keep_blocks: whether no residual block may be left out.
+    """
+
+    multiple: int = 8
+    lower: float = 0.2
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    keep_blocks: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,40 +56,36 @@ class TracedModel:
 
 
 def trace_model(
-    model: nn.Module,
-    image_size: tuple[int, int, int],
-    multiple: int = 8,
-    lower: float = 0.2,
-    exclude: Sequence[str] = (),
-    include: Sequence[str] = (),
-    keep_blocks: bool = False,
+    model: nn.Module, image_size: tuple[int, int, int], allowed: PruningChoices | None = None
 ) -> TracedModel:
     """Trace a network for images of a size.
 
     Args:
         model: the network; it is put into evaluation mode.
         image_size: (C, H, W).
-        multiple: see `amc_hw.policy.channel_choices`.
-        lower: smallest keep ratio of a group.
-        exclude: patterns of layers that keep all their channels; see `amc_hw.tracing.selection.left_alone`.
-        include: patterns of the only layers that may lose channels; without any, all may.
-        keep_blocks: whether no residual block may be left out.
+        allowed: what may be pruned; by default whatever can be.
 
     Raises:
         UnsupportedModelError: nothing in the network can be pruned.
         UsageError: a pattern that matches no layer, or patterns that leave none to prune.
     """
+    allowed = allowed or PruningChoices()
     model.eval()
     example = torch.zeros(1, *image_size)
-    network = trace(model, example, exclude=exclude, include=include)
+    network = trace(model, example, exclude=allowed.exclude, include=allowed.include)
     if not network.groups:
-        if exclude or include:
-            kept = [f"{layer}: {reason}" for layer, reason in network.unprunable.items() if "--" not in reason]
-            others = f" (of the others: {'; '.join(kept[:3])})" if kept else ""
-            raise UsageError(f"no layer is left to prune by what is excluded or included{others}; change the patterns.")
-        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in list(network.unprunable.items())[:3])
-        raise UnsupportedModelError(f"no layer of this network can be pruned ({reasons}).")
-    if keep_blocks:
+        raise _nothing_to_prune(network, by_patterns=bool(allowed.exclude or allowed.include))
+    if allowed.keep_blocks:
         network = replace(network, blocks=())
-    choices = {group.name: channel_choices(group.channels, multiple, lower) for group in network.groups}
+    choices = {group.name: channel_choices(group.channels, allowed.multiple, allowed.lower) for group in network.groups}
     return TracedModel(model, example, network, choices)
+
+
+def _nothing_to_prune(network: Network, *, by_patterns: bool) -> AmcHwError:
+    """Return the error of a network without channel groups; those reasons help that the user did not give."""
+    others = [f"{layer}: {reason.text}" for layer, reason in network.reasons.items() if reason.why is not Why.USER]
+    listed = "; ".join(others[:3])
+    if by_patterns:
+        beside = f" (of the others: {listed})" if others else ""
+        return UsageError(f"no layer is left to prune by what is excluded or included{beside}; change the patterns.")
+    return UnsupportedModelError(f"no layer of this network can be pruned ({listed}).")

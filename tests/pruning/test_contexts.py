@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amc_hw.pruning.contexts import LayerContext, OperatorClock, find_contexts
+from amc_hw.pruning.contexts import LayerContext, OperatorCounter, find_contexts
 
 
 class Block(nn.Module):
@@ -54,9 +54,9 @@ def test_the_other_side_may_be_a_pooled_map() -> None:
     model, x = Pooled(False).eval(), torch.randn(1, 3, 6, 6)
     partner = find_contexts(model, x)["conv1"].partner
     assert partner is not None
-    with torch.no_grad(), OperatorClock(frozenset({partner})) as clock:
+    with torch.no_grad(), OperatorCounter(frozenset({partner})) as counter:
         model(x)
-        torch.testing.assert_close(clock.results[partner], F.max_pool2d(model.stem(x), 2))
+        torch.testing.assert_close(counter.results[partner], F.max_pool2d(model.stem(x), 2))
 
 
 def test_of_two_layers_in_a_sum_the_later_one_corrects() -> None:
@@ -65,7 +65,7 @@ def test_of_two_layers_in_a_sum_the_later_one_corrects() -> None:
     assert contexts["conv2"].partner is not None
 
 
-def test_the_clock_keeps_the_partner_of_a_narrower_network() -> None:
+def test_the_counter_keeps_the_partner_of_a_narrower_network() -> None:
     model = Block(True).eval()
     partner = find_contexts(model, torch.zeros(1, 3, 5, 5))["conv2"].partner
     assert partner is not None
@@ -73,9 +73,9 @@ def test_the_clock_keeps_the_partner_of_a_narrower_network() -> None:
     model.bn1 = nn.BatchNorm2d(2).eval()
     model.conv2 = nn.Conv2d(2, 4, 1, bias=False)
     x = torch.randn(1, 3, 5, 5)
-    with torch.no_grad(), OperatorClock(frozenset({partner})) as clock:
+    with torch.no_grad(), OperatorCounter(frozenset({partner})) as counter:
         model(x)
-    torch.testing.assert_close(clock.results[partner], F.relu(model.stem(x)))
+    torch.testing.assert_close(counter.results[partner], F.relu(model.stem(x)))
 
 
 def test_a_norm_that_serves_two_layers_takes_no_bias() -> None:
@@ -135,3 +135,13 @@ def test_what_a_sum_or_the_caller_reads_is_not_the_norms_or_the_activations_alon
     assert contexts["stem"] == LayerContext()
     assert contexts["conv1"] == LayerContext("norm2")
     assert contexts["conv2"].partner is not None
+
+
+def test_a_network_that_is_one_layer_with_an_activation_has_no_formula_of_its_own() -> None:
+    class Activating(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(super().forward(x))
+
+    assert find_contexts(Activating(3, 4, 1).eval(), torch.zeros(1, 3, 5, 5)) == {
+        "": LayerContext(limits=(0.0, math.inf), is_formula=False)
+    }

@@ -11,7 +11,7 @@ from amc_hw.search.auto import AutoStrategy
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.strategy import Result
-from amc_hw.search.surrogate import Surrogate
+from amc_hw.search.surrogate import fit_surrogate
 
 
 def network(groups: int = 6):
@@ -83,7 +83,7 @@ def samples(count: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_surrogate_predicts_what_it_has_not_seen_and_knows_how_well() -> None:
     ratios, losses = samples(90)
     useless = np.random.default_rng(1).normal(size=90)
-    mean, deviation = Surrogate(ratios[:60], useless[:60], losses[:60]).predict(ratios[60:], useless[60:])
+    mean, deviation = fit_surrogate(ratios[:60], useless[:60], losses[:60]).predict(ratios[60:], useless[60:])
     errors = np.abs(mean - losses[60:])
     assert np.corrcoef(mean, losses[60:])[0, 1] > 0.9
     assert (errors < 3 * deviation).mean() > 0.9
@@ -94,7 +94,9 @@ def test_a_good_hint_tells_the_surrogate_much_from_few_scores() -> None:
     ratios, losses = samples(90)
     hints = losses + np.random.default_rng(1).normal(0, 0.3 * losses.std(), 90)
     errors = {
-        name: np.abs(Surrogate(ratios[:8], each[:8], losses[:8]).predict(ratios[8:], each[8:])[0] - losses[8:]).mean()
+        name: np.abs(
+            fit_surrogate(ratios[:8], each[:8], losses[:8]).predict(ratios[8:], each[8:])[0] - losses[8:]
+        ).mean()
         for name, each in (("none", np.zeros(90)), ("good", hints), ("upside down", -hints))
     }
     assert errors["good"] < 0.6 * errors["none"]
@@ -103,6 +105,6 @@ def test_a_good_hint_tells_the_surrogate_much_from_few_scores() -> None:
 
 def test_the_surrogate_bears_scores_that_are_all_the_same() -> None:
     ratios, same = np.array([[0.5, 1.0], [1.0, 0.5]]), np.array([-1.0, -1.0])
-    mean, deviation = Surrogate(ratios, same, same).predict(np.ones((1, 2)), same[:1])
+    mean, deviation = fit_surrogate(ratios, same, same).predict(np.ones((1, 2)), same[:1])
     assert mean == [-1.0]
     assert np.isfinite(deviation).all()

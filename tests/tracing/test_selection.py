@@ -9,7 +9,8 @@ from torch import nn
 from amc_hw.errors import UsageError
 from amc_hw.models.zoo import build_model
 from amc_hw.tracing.groups import trace
-from amc_hw.tracing.traced import trace_model
+from amc_hw.tracing.network import Why
+from amc_hw.tracing.traced import PruningChoices, trace_model
 
 
 @pytest.fixture(scope="module")
@@ -63,4 +64,13 @@ def test_a_pattern_without_a_layer_names_the_nearest(resnet: nn.Module) -> None:
 
 def test_nothing_left_to_prune(resnet: nn.Module) -> None:
     with pytest.raises(UsageError, match="no layer is left to prune"):
-        trace_model(resnet, (3, 32, 32), exclude=["*"])
+        trace_model(resnet, (3, 32, 32), PruningChoices(exclude=("*",)))
+
+
+def test_what_the_user_left_out_is_no_reason_of_the_network(resnet: nn.Module) -> None:
+    with pytest.raises(UsageError, match=r"\(of the others: conv1: its channels go through convolution") as refusal:
+        trace_model(resnet, (3, 32, 32), PruningChoices(include=("linear",)))
+    assert "not among" not in str(refusal.value)
+    network = trace_model(resnet, (3, 32, 32), PruningChoices(exclude=("layer1.*",))).network
+    who = {layer: reason.why for layer, reason in network.reasons.items()}
+    assert (who["layer1.2.conv1"], who["linear"]) == (Why.USER, Why.NETWORK)
