@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from amc_hw.devices.android.devices_file import named_phones
 from amc_hw.devices.android.names import KIND, found_phones, is_phone, open_phone, phone_settings
-from amc_hw.devices.base import Device, NotConnectedError
+from amc_hw.devices.base import Device
 from amc_hw.devices.computers.names import KINDS, SSH, computer, open_computer
 from amc_hw.errors import UsageError, unknown_name
 
@@ -41,19 +41,6 @@ def require_device_name(name: str) -> None:
     if kind not in (*KINDS, SSH):
         raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()))
     computer(name)
-
-
-def is_connected(name: str) -> bool:
-    """Tell whether a device can be measured now; raise UsageError where there is none of that name.
-
-    Raises:
-        DeviceError: the device is there but cannot be used.
-    """
-    try:
-        open_device(name).close()
-    except NotConnectedError:
-        return False
-    return True
 
 
 def clean_device(name: str) -> None:

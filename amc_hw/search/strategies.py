@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -67,25 +68,54 @@ class UniformStrategy:
         """Learn nothing."""
 
 
-def _parameters(episodes: int) -> Hyperparameters:
-    """Return AMC's values; the warm-up is at most a quarter of the episodes, so that short searches learn."""
-    return Hyperparameters(warmup=min(Hyperparameters.warmup, episodes // 4))
+@dataclass(frozen=True)
+class Plan:
+    """What a strategy is made for.
+
+    Attributes:
+        space: what is searched.
+        seed: where all its chance comes from.
+        episodes: how many are planned.
+        importance: of every group's channels, where it is known.
+    """
+
+    space: SearchSpace
+    seed: int
+    episodes: int
+    importance: Importance | None = None
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """AMC's; the warm-up is at most a quarter of the episodes, so that short searches learn."""
+        return Hyperparameters(warmup=min(Hyperparameters.warmup, self.episodes // 4))
 
 
-Builder = Callable[[SearchSpace, int, int, Importance | None], Strategy]
+@dataclass(frozen=True)
+class Registered:
+    """A strategy that can be asked for by name.
 
-STRATEGIES: dict[str, Builder] = {
-    "auto": lambda space, seed, episodes, importance: AutoStrategy(space, seed, episodes, importance),
-    "ddpg": lambda space, seed, episodes, importance: DdpgStrategy(space, seed, _parameters(episodes)),
-    "ddpg-multi": lambda space, seed, episodes, importance: DdpgMultiStrategy(space, seed, _parameters(episodes)),
-    "greedy": lambda space, seed, episodes, importance: GreedyStrategy(space, seed, episodes),
-    "knapsack": lambda space, seed, episodes, importance: KnapsackStrategy(space, seed, importance),
-    "random": lambda space, seed, episodes, importance: RandomStrategy(space, seed),
-    "uniform": lambda space, seed, episodes, importance: UniformStrategy(space, seed),
+    Attributes:
+        build: makes a fresh one.
+        weighs_channels: whether it makes use of the channels' importance.
+    """
+
+    build: Callable[[Plan], Strategy]
+    weighs_channels: bool = False
+
+
+STRATEGIES: dict[str, Registered] = {
+    "auto": Registered(
+        lambda plan: AutoStrategy(plan.space, plan.seed, plan.episodes, plan.importance), weighs_channels=True
+    ),
+    "ddpg": Registered(lambda plan: DdpgStrategy(plan.space, plan.seed, plan.hyperparameters)),
+    "ddpg-multi": Registered(lambda plan: DdpgMultiStrategy(plan.space, plan.seed, plan.hyperparameters)),
+    "greedy": Registered(lambda plan: GreedyStrategy(plan.space, plan.seed, plan.episodes)),
+    "knapsack": Registered(lambda plan: KnapsackStrategy(plan.space, plan.seed, plan.importance), weighs_channels=True),
+    "random": Registered(lambda plan: RandomStrategy(plan.space, plan.seed)),
+    "uniform": Registered(lambda plan: UniformStrategy(plan.space, plan.seed)),
 }
 
-
-WEIGH_CHANNELS = frozenset({"auto", "knapsack"})
+WEIGH_CHANNELS = frozenset(name for name, strategy in STRATEGIES.items() if strategy.weighs_channels)
 """The strategies that make use of the channels' importance."""
 
 
@@ -101,7 +131,7 @@ def build_strategy(
     """Return a fresh strategy.
 
     Args:
-        name: a key of ``STRATEGIES``; another raises UsageError with the nearest one.
+        name: a key of ``STRATEGIES``.
         space: what is searched.
         seed: where all its chance comes from.
         episodes: how many are planned.
@@ -109,22 +139,12 @@ def build_strategy(
         agent: file of a trained agent for ``ddpg-multi`` to begin with.
 
     Raises:
-        UsageError: see `find_strategy`, or the agent is not one of this network.
-    """
-    builder = find_strategy(name, with_agent=agent is not None)
-    if agent is not None:
-        return DdpgMultiStrategy.trained(space, seed, episodes, agent)
-    return builder(space, seed, episodes, importance)
-
-
-def find_strategy(name: str, *, with_agent: bool = False) -> Builder:
-    """Return the strategy's builder.
-
-    Raises:
-        UsageError: no strategy has that name (the message says the nearest), or a trained agent is of no use to it.
+        UsageError: no strategy has that name (the message says the nearest), or the agent is of no use to it or of
+            another network.
     """
     if name not in STRATEGIES:
         raise unknown_name("strategy", name, STRATEGIES)
-    if with_agent:
-        require_agent_strategy(name)
-    return STRATEGIES[name]
+    if agent is None:
+        return STRATEGIES[name].build(Plan(space, seed, episodes, importance))
+    require_agent_strategy(name)
+    return DdpgMultiStrategy.trained(space, seed, episodes, agent)

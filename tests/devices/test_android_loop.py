@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from commands import TINY, amc_hw
+from connections import is_connected
 from loopback_phone import wait_until
 
 from amc_hw.devices.android.adb import ConnectionLostError
 from amc_hw.devices.android.benchmark_log import parse_log
 from amc_hw.devices.android.phone import AndroidDevice
 from amc_hw.devices.effort import Effort
-from amc_hw.devices.registry import is_connected
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.latency.table import load_table

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from commands import amc_hw
+from connections import is_connected
 from loopback_phone import LoopbackPhone, connected, wait_until
 
 from amc_hw.devices.android.adb import Limits
 from amc_hw.devices.base import NotConnectedError
-from amc_hw.devices.registry import found_devices, is_connected, open_device
+from amc_hw.devices.registry import found_devices, open_device
 from amc_hw.errors import UsageError
 
 

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from connections import is_connected
 
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.devices.computers.machines import SshMachine
 from amc_hw.devices.computers.onnx import OnnxDevice
-from amc_hw.devices.registry import found_devices, is_connected, open_device
+from amc_hw.devices.registry import found_devices, open_device
 from amc_hw.errors import AmcHwError, DeviceError, UsageError
 
 

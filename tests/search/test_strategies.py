@@ -175,3 +175,17 @@ def test_uniform_goes_on_close_to_it(problem) -> None:
     sizes = {step.group: step.choices[-1] for step in made.steps}
     distance = [sum(abs(policy[g] - first[g]) / n for g, n in sizes.items()) / len(sizes) for policy in others]
     assert 0 < sum(distance) / len(distance) < 0.25
+
+
+def test_who_weighs_channels_is_registered(name, problem) -> None:
+    made = problem(4, groups=4)
+
+    def asked(importance):
+        strategy = build_strategy(name, made.space(), seed=0, episodes=12, importance=importance)
+        for _ in range(12):
+            policy = dict(strategy.ask())
+            strategy.tell(policy, Result(made.accuracy(policy), made.accuracy(policy) - 1, made.cost(policy)))
+            yield policy
+
+    first_group_only = {step.group: [float(step is made.steps[0])] * step.choices[-1] for step in made.steps}
+    assert (list(asked(None)) != list(asked(first_group_only))) == STRATEGIES[name].weighs_channels
