@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from amc_hw.formats.graph import Graph
+from amc_hw.latency.operators import Operator
 
 _ACTIVATIONS = frozenset({"RELU", "RELU6"})
+
+
+class Connected(Protocol):
+    """What is asked of a graph: its operators in the order of execution, by index, and the tensors they touch."""
+
+    def operators(self) -> list[Operator]:
+        """Return every operator."""
+
+    def tensors_of(self, index: int) -> Sequence[int]:
+        """Return what an operator reads and writes."""
+
+    def outputs_of(self, index: int) -> Sequence[int]:
+        """Return what an operator writes."""
 
 
 class Flow:
@@ -18,10 +30,10 @@ class Flow:
         graph: operators in the order of execution.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Connected) -> None:
         self._graph = graph
         self._kinds = [operator.kind for operator in graph.operators()]
-        self._outputs = [graph.outputs_of(index) for index in range(len(graph.kinds))]
+        self._outputs = [graph.outputs_of(index) for index in range(len(self._kinds))]
         self._maker = {tensor: index for index, outputs in enumerate(self._outputs) for tensor in outputs}
         self._readers: dict[int, list[int]] = {}
         for index, outputs in enumerate(self._outputs):

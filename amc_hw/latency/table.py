@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
-from amc_hw.latency.outdated import note_doubts
+from amc_hw.latency.outdated import doubt_of, outdated
 from amc_hw.runs.files import write_text
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
@@ -305,5 +305,10 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         if entry.key in seen:
             raise TableError(f"{place} has the entry {entry.key} twice; {_CURE}")
         seen.add(entry.key)
-    note_doubts(table, place)
+    if table.format == 1 and not outdated(table.notes):
+        models = [network.model for network in table.calibration]
+        if doubt := doubt_of(table.method, table.fingerprint.runtime, table.fingerprint.threads, models, place):
+            table.note(doubt)
+        else:
+            table.format = 2
     return table

@@ -85,7 +85,7 @@ def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequ
     Raises:
         TableError: the table has no entry of the kind of an operator that has a filter.
     """
-    sentences = outdated(predictor.table)
+    sentences = outdated(predictor.table.notes)
     if all(network.structure != structure_of(operators) for network in predictor.table.calibration):
         sentences += [kind.sentence() for kind in inferred(predictor, operators)]
         missing = Counter(o.kind for o in operators if not predictor.answers(o) and o.kind not in COPY_FREE)

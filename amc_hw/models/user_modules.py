@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -69,7 +70,7 @@ def _run(path: Path) -> ModuleType:
         if path.name == "__init__.py":
             return parent
     else:  # a package of its own, for relative imports; its name is nobody else's
-        package = "amc_hw_user_file_" + path.as_posix().encode().hex()
+        package = "amc_hw_user_file_" + hashlib.sha256(path.as_posix().encode()).hexdigest()[:16]
         sys.modules[package] = ModuleType(package)
         sys.modules[package].__path__ = [str(path.parent)]
     name = f"{package}.{path.stem.replace('.', '_')}"

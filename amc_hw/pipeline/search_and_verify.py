@@ -72,7 +72,7 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
     else:
         verified = verify(run, trained, found, ranked, device, job.score, progress)
         table = load_table(run.table)
-        warnings = outdated(table) or doubts(found, verified.chosen, table.notes)
+        warnings = outdated(table.notes) or doubts(found, verified.chosen, table.notes)
     warnings = [*doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]
     run.invalidate_after_search((*FORMATS, finish.PROGRAM))
     save_checkpoint(verified.model, run.pruned)

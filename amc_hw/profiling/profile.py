@@ -106,7 +106,7 @@ def run_cost(
     else:
         measured, _, template = profile(device, trained, model_name, table, seed, progress)
         measured.save(path)
-    for doubt in outdated(measured):
+    for doubt in outdated(measured.notes):
         _LOG.warning("%s", doubt)
     original = {group: counts[-1] for group, counts in trained.choices.items()}
     own = measured.errors.get(structure_of(template.operators(original)))

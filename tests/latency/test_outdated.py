@@ -37,7 +37,7 @@ def saved(path: Path, number: int = 1, runtime: str = "litert", method: str = ME
 
 def test_a_table_of_format_1_says_how_to_measure_it_again(tmp_path: Path) -> None:
     path = saved(tmp_path / "old tables.json", threads=2)
-    (doubt,) = outdated(load_table(path))
+    (doubt,) = outdated(load_table(path).notes)
     assert "wrong bias shapes" in doubt
     commands = [shlex.split(command) for command in doubt.split("measure it again: ")[1].split(" && ")]
     assert commands == [
@@ -50,11 +50,11 @@ def test_a_table_of_format_1_says_how_to_measure_it_again(tmp_path: Path) -> Non
 def test_the_doubt_travels_with_copies_and_joined_tables_and_is_warned_of(tmp_path: Path) -> None:
     old = load_table(saved(tmp_path / "old.json"))
     old.save(tmp_path / "copy.json")
-    assert outdated(load_table(tmp_path / "copy.json")) == outdated(old)
+    assert outdated(load_table(tmp_path / "copy.json").notes) == outdated(old.notes)
     joined = merge({"new": load_table(saved(tmp_path / "new.json", 2)), "old": old})
     joined.save(tmp_path / "joined.json")
-    assert outdated(load_table(tmp_path / "joined.json")) == outdated(old)
-    assert outdated(old)[0] in warnings(Predictor(old), [])
+    assert outdated(load_table(tmp_path / "joined.json").notes) == outdated(old.notes)
+    assert outdated(old.notes)[0] in warnings(Predictor(old), [])
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_tables_that_were_not_measured_in_such_files_are_not_doubted(about: dict
 def test_of_the_shipped_tables_the_one_from_logs_is_sound() -> None:
     path = shipped_table("pixel1")
     assert path is not None
-    assert outdated(load_table(path)) == []
+    assert outdated(load_table(path).notes) == []
