@@ -18,11 +18,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Plot = Annotated[Path | None, typer.Option("--plot", help="file for a picture, .png or .svg")]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", help="file for a picture, a page that any browser shows: layer.html")
+]
 Out = Annotated[Path, typer.Option(help="file for the table")]
 
 
-@app.command("show", epilog=example("amc-hw table show pixel1 --plot layer.png --layer '14x14xC k=1x1'"))
+@app.command("show", epilog=example("amc-hw table show pixel1 --plot layer.html --layer '14x14xC k=1x1'"))
 def show(
     file: Annotated[Path, typer.Argument(help="a latency table's file, or a shipped table's name")],
     plot: Plot = None,

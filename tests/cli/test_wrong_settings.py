@@ -95,10 +95,10 @@ WRONG = {
         *(f"FILE {wrong}" for wrong in DEVICE),
     ),
     "report": ("", "gone", "--run gone", "--run FOLDER", "FOLDER OTHER"),
-    "table show": ("", "gone.json", "FILE", "FOLDER", "TABLE --plot a.gif", "TABLE --plot a.png --layer nowhere"),
+    "table show": ("", "gone.json", "FILE", "FOLDER", "TABLE --plot a.png", "TABLE --plot a.html --layer nowhere"),
     "table check": (
         "",
-        *(f"--model resnet20 {wrong}" for wrong in (*DEVICE, *TABLE, *SEED, "--networks 0", "--plot a.gif")),
+        *(f"--model resnet20 {wrong}" for wrong in (*DEVICE, *TABLE, *SEED, "--networks 0", "--plot a.png")),
         *MODEL,
         *("--model resnet20 --image-size 7", "--model resnet20 --classes 1"),
     ),

@@ -1,7 +1,8 @@
-"""Pictures are written in the form that their name asks for, and show one layer."""
+"""Pictures of a table are pages of the report's look."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,18 +35,26 @@ def test_a_layer_is_found_by_a_part_of_its_name(predictor: Predictor) -> None:
         find_family(predictor, "LSTM")
 
 
-@pytest.mark.parametrize("family", [CONV, DEPTHWISE])
-def test_layers_are_drawn_as_png_and_svg(predictor: Predictor, family: str, tmp_path: Path) -> None:
-    plot_layer(predictor, family, tmp_path / "layer.png")
-    assert (tmp_path / "layer.png").read_bytes().startswith(b"\x89PNG")
-    plot_layer(predictor, family, tmp_path / "layer.svg")
-    text = (tmp_path / "layer.svg").read_text()
+@pytest.mark.parametrize(("family", "curves"), [(CONV, 3), (DEPTHWISE, 1)])
+def test_layers_are_drawn_as_a_page(predictor: Predictor, family: str, curves: int, tmp_path: Path) -> None:
+    plot_layer(predictor, family, tmp_path / "layer.html")
+    text = (tmp_path / "layer.html").read_text()
     assert "<svg" in text
-    assert "output channels" in text
+    assert "Output channels" in text
+    assert family in text
+    assert len(re.findall(r'<path class="shade s\d" d="M[\d.]+ [\d.]+H', text)) == curves
+    entries = predictor.table.families()[family]
+    assert text.count("<circle cx=") == len(entries)
+    for entry in entries:
+        assert f"<title>{entry.c_in} to {entry.c_out} channels: {entry.mean_us:.3g} µs</title>" in text
 
 
 def test_predictions_are_drawn_and_other_endings_refused(tmp_path: Path) -> None:
-    plot_prediction([1.0, 2.0], [1.1, 1.9], "a check", tmp_path / "check.svg")
-    assert "a check" in (tmp_path / "check.svg").read_text()
-    with pytest.raises(UsageError, match=r"\.png or \.svg"):
-        plot_prediction([1.0], [1.0], "a check", tmp_path / "check.pdf")
+    plot_prediction([1.0, 2.0], [1.1, 1.99], "a check", tmp_path / "check.html")
+    text = (tmp_path / "check.html").read_text()
+    assert "a check" in text
+    assert "1 of 2 networks lie within 3 % of their prediction" in text
+    assert "predicted 1.000 ms, measured 1.100 ms" in text or "measured 1.1" in text
+    for name in ("check.pdf", "check.png"):
+        with pytest.raises(UsageError, match=r"a page, \.html"):
+            plot_prediction([1.0], [1.0], "a check", tmp_path / name)
