@@ -35,7 +35,7 @@ def test_a_layer_is_found_by_a_part_of_its_name(predictor: Predictor) -> None:
         find_family(predictor, "LSTM")
 
 
-@pytest.mark.parametrize(("family", "curves"), [(CONV, 3), (DEPTHWISE, 1)])
+@pytest.mark.parametrize(("family", "curves"), [(CONV, 4), (DEPTHWISE, 1)])
 def test_layers_are_drawn_as_a_page(predictor: Predictor, family: str, curves: int, tmp_path: Path) -> None:
     plot_layer(predictor, family, tmp_path / "layer.html")
     text = (tmp_path / "layer.html").read_text()
