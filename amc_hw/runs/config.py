@@ -224,6 +224,8 @@ def read_config(run: Path) -> RunConfig:
         raise WrongRunError(f"{run} is a folder of runs; name one of them, for example {within[0].parent}.")
     document = read_json(run / CONFIG)
     try:
+        if isinstance(document, dict) and not {"model", "data"} <= document.keys():
+            raise UsageError("it names no model and data")  # what a new run may leave out, a run that began has
         return RunConfig.model_validate(document)
     except (ValidationError, UsageError) as error:
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")

@@ -154,7 +154,7 @@ def test_first_is_a_seeded_subset(digits: Data) -> None:
         ("digit", "did you mean 'digits'"),
         ("npz", "did you mean 'npz:DIR'"),
         ("imagefolder:", "did you mean 'imagefolder:DIR'"),
-        ("imagenet", "--data-root"),
+        ("imagenet", "data_root=DIR"),
         ("npz:/no/such/folder", "train.npz is missing"),
         ("imagefolder:/no/such/folder", "needs the folders train and test"),
     ],
@@ -285,5 +285,5 @@ def test_cifar10_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("network is unreachable")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", offline)
-    with pytest.raises(UsageError, match=r"cannot download cifar10 .*network is unreachable.*--data-root"):
+    with pytest.raises(UsageError, match=r"cannot download cifar10 .*network is unreachable.*data_root=DIR"):
         load_data("cifar10", root=tmp_path)

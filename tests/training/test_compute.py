@@ -15,6 +15,7 @@ from amc_hw.errors import UsageError
 from amc_hw.pipeline.search import make_pruner
 from amc_hw.pipeline.shortlist import few_images
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
+from amc_hw.runs.config import make_config, open_run
 from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import CPU, find_compute
 from amc_hw.training.loop import train
@@ -70,21 +71,25 @@ def test_what_is_not_here_is_explained(
     "command",
     [
         ["train", "--out", "unused.pt"],
-        ["search", "--run", "unused"],
-        ["compress", "--run", "unused"],
-        ["sparsify", "--run", "unused"],
-        ["sweep", "--latency", "0.5x", "--out", "unused"],
-        ["finetune", "--run", "unused"],
+        ["search", "--run", "unused", "--checkpoint", "WEIGHTS"],
+        ["compress", "--run", "unused", "--checkpoint", "WEIGHTS"],
+        ["sparsify", "--run", "unused", "--checkpoint", "WEIGHTS"],
+        ["sweep", "--latency", "0.5x", "--out", "unused", "--checkpoint", "WEIGHTS"],
+        ["finetune", "--run", "BEGUN"],
     ],
     ids=lambda command: command[0],
 )
 def test_commands_say_it_before_they_begin(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path, command: list[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path, tmp_path_factory, command: list[str]
 ) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "weights.pt").touch()
+    open_run(elsewhere / "begun", make_config(model=TINY))
+    places = {"WEIGHTS": elsewhere / "weights.pt", "BEGUN": elsewhere / "begun"}
     monkeypatch.chdir(tmp_path)
     pretend(monkeypatch, None, False)
     model = [] if command[0] == "finetune" else ["--model", TINY]
-    assert amc_hw(*command, *model, "--compute", "cuda") == 2
+    assert amc_hw(*(places.get(word, word) for word in command), *model, "--compute", "cuda") == 2
     assert "no CUDA device here for --compute cuda, because" in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
 
