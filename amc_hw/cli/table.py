@@ -236,11 +236,13 @@ def merge(
     json: Json = False,
 ) -> None:
     """Join tables with the same fingerprint; others are refused."""
-    from amc_hw.latency.merge import merge as join
     from amc_hw.latency.table import load_table
 
     _require_table_or_none(out, files)
-    joined = join({str(file): load_table(file) for file in files})
+    tables = {str(file): load_table(file) for file in files}
+    from amc_hw.latency.merge import merge as join
+
+    joined = join(tables)
     joined.save(out)
     if json:
         print_json({"table": str(out), "entries": len(joined.entries), "networks": len(joined.calibration)})
@@ -255,10 +257,12 @@ def diff(
     json: Json = False,
 ) -> None:
     """Say how much slower or faster operators are by the second table than by the first."""
-    from amc_hw.latency.diff import diff as compare
     from amc_hw.latency.table import load_table
 
-    found = compare(load_table(first), load_table(second))
+    tables = load_table(first), load_table(second)
+    from amc_hw.latency.diff import diff as compare
+
+    found = compare(*tables)
     if json:
         print_json(asdict(found))
         return
