@@ -38,11 +38,12 @@ def show(
     loaded = load_table(file)
     if plot is not None:
         check_ending(plot)
+        plotted = find_family(loaded, layer)
     from amc_hw.latency.prediction import Predictor
 
     predictor, rows = Predictor(loaded), []
     if plot is not None:
-        plot_layer(predictor, find_family(predictor, layer), plot)
+        plot_layer(predictor, plotted, plot)
     for family, entries in sorted(loaded.families().items()):
         surface = predictor.surface(family)
         spans = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amc_hw.errors import UsageError
+from amc_hw.latency.table import LatencyTable
 from amc_hw.runs.files import write_bytes
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ CURVES = 4
 """Input channel counts for which the staircase is drawn."""
 
 
-def find_family(predictor: Predictor, part: str) -> str:
+def find_family(table: LatencyTable, part: str) -> str:
     """Return the one family of a table whose name holds ``part``.
 
     Raises:
         UsageError: none does, or several do.
     """
-    families = sorted(predictor.table.families())
+    families = sorted(table.families())
     exact = [family for family in families if family == part]
     found = exact or [f for f in families if f.startswith(part)] or [f for f in families if part in f]
     if len(found) != 1:
