@@ -39,11 +39,12 @@ def show(
     loaded = load_table(find_table(file))
     if plot is not None:
         check_ending(plot)
+        plotted = find_family(loaded, layer)
     from amc_hw.latency.prediction import Predictor
 
     predictor, rows = Predictor(loaded), []
     if plot is not None:
-        plot_layer(predictor, find_family(predictor, layer), plot)
+        plot_layer(predictor, plotted, plot)
     for family, entries in sorted(loaded.families().items()):
         surface = predictor.surface(family)
         spans = (
@@ -241,13 +242,15 @@ def merge(
     json: Json = False,
 ) -> None:
     """Join tables with the same fingerprint; others are refused."""
-    from amc_hw.latency.merge import merge as join
     from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
 
     places = {str(file): find_table(file) for file in files}
     _require_table_or_none(out, places.values())
-    joined = join({name: load_table(place) for name, place in places.items()})
+    tables = {name: load_table(place) for name, place in places.items()}
+    from amc_hw.latency.merge import merge as join
+
+    joined = join(tables)
     joined.save(out)
     if json:
         print_json({"table": str(out), "entries": len(joined.entries), "networks": len(joined.calibration)})
@@ -262,11 +265,13 @@ def diff(
     json: Json = False,
 ) -> None:
     """Say how much slower or faster operators are by the second table than by the first."""
-    from amc_hw.latency.diff import diff as compare
     from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
 
-    found = compare(*(load_table(find_table(name)) for name in (first, second)))
+    tables = load_table(find_table(first)), load_table(find_table(second))
+    from amc_hw.latency.diff import diff as compare
+
+    found = compare(*tables)
     if json:
         print_json(asdict(found))
         return

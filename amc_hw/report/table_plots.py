@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from amc_hw.errors import UsageError
+from amc_hw.latency.table import LatencyTable
 from amc_hw.report.axes import linear_axis
 from amc_hw.report.html import write_page
 from amc_hw.report.numbers import milliseconds
@@ -23,13 +24,13 @@ CURVES = 4
 BAND = 0.03
 
 
-def find_family(predictor: Predictor, part: str) -> str:
+def find_family(table: LatencyTable, part: str) -> str:
     """Return the one family of a table whose name holds ``part``.
 
     Raises:
         UsageError: none does, or several do.
     """
-    families = sorted(predictor.table.families())
+    families = sorted(table.families())
     exact = [family for family in families if family == part]
     found = exact or [f for f in families if f.startswith(part)] or [f for f in families if part in f]
     if len(found) != 1:

@@ -239,6 +239,8 @@ def read_config(run: Path) -> RunConfig:
     if not isinstance(document, dict) or not {"model", "data"} <= document.keys():
         raise damaged(path, "it names no model and no data")
     try:
+        if isinstance(document, dict) and not {"model", "data"} <= document.keys():
+            raise UsageError("it names no model and data")  # what a new run may leave out, a run that began has
         return RunConfig.model_validate(document)
     except (ValidationError, UsageError) as error:
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")

@@ -27,12 +27,12 @@ def predictor() -> Predictor:
 
 
 def test_a_layer_is_found_by_a_part_of_its_name(predictor: Predictor) -> None:
-    assert find_family(predictor, "k=3x3") == DEPTHWISE
-    assert find_family(predictor, CONV) == CONV  # the whole name, although it is a part of another's
+    assert find_family(predictor.table, "k=3x3") == DEPTHWISE
+    assert find_family(predictor.table, CONV) == CONV  # the whole name, although it is a part of another's
     with pytest.raises(UsageError, match=f"several.*{CONV}"):
-        find_family(predictor, "8x8")
+        find_family(predictor.table, "8x8")
     with pytest.raises(UsageError, match="no layer"):
-        find_family(predictor, "LSTM")
+        find_family(predictor.table, "LSTM")
 
 
 @pytest.mark.parametrize(("family", "curves"), [(CONV, 4), (DEPTHWISE, 1)])

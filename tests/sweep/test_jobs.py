@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import amc_hw
 
 from amc_hw.runs.config import make_config
 from amc_hw.runs.file_names import SHOWN
@@ -130,14 +129,11 @@ sweep_jobs.run_all({{folder / "a": long, folder / "b": long}}, 2, "cpu", SILENT)
     assert {name for name, _ in lines(tmp_path / "ended.jsonl")} == {"a", "b"}, "they were not let clean up"
 
 
-def test_a_real_run_says_why_it_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], checkpoint: Path
-) -> None:
+def test_a_real_run_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    wrong = ("--model", "resnet20", "--data", "digits", "--checkpoint", checkpoint)
-    assert amc_hw("sweep", "--latency", "0.5x", "--jobs", 2, *wrong, "--out", tmp_path / "out", "--json") == 1
-    written = capsys.readouterr()
-    error = json.loads(written.out)[0]["error"]
-    assert f"{checkpoint} does not fit" in error
-    assert f"error: {checkpoint} does not fit" in (tmp_path / "out" / "0.5x-seed0" / SHOWN).read_text()
+    missing = make_config(model="resnet20", data="digits", device="onyx")
+    (row,) = sweep(tmp_path / "out", missing, ["0.5x"], 1, SILENT, jobs=2)
+    assert row.summary is None
+    assert "did you mean 'onnx'" in row.error
+    assert "error: unknown device 'onyx'" in (tmp_path / "out" / "0.5x-seed0" / SHOWN).read_text()
