@@ -101,7 +101,7 @@ def plot_prediction(predicted_ms: Sequence[float], measured_ms: Sequence[float],
     points = tuple(
         mark(x, y, pair, f"predicted {milliseconds(pair[0])}, measured {milliseconds(pair[1])}") for pair in pairs
     )
-    within = sum(abs(predicted / measured - 1) <= BAND for predicted, measured in pairs)
+    within = sum(abs(measured / predicted - 1) <= BAND for predicted, measured in pairs)
     summary = f"{within} of {len(pairs)} networks lie within 3 % of their prediction"
     plot = Plot(title, summary, x, y, shades, (Marks("point", points, radius=4, legend="a network"),), height=380)
     _write(file, plot, title, f"{summary}.")
