@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amc_hw.api import Compressed, compress
     from amc_hw.budget.cost import Cost
-    from amc_hw.devices.registry import open_device
     from amc_hw.formats.registry import export
     from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
-    from amc_hw.pipeline.library import latency_cost, macs_cost, run_study, search_space, trace
+    from amc_hw.pipeline.library import latency_cost, macs_cost, open_device, run_study, search_space, trace
     from amc_hw.pipeline.load import load
     from amc_hw.pruning.pruner import Pruner
     from amc_hw.runs.folder import RunFolder
@@ -39,10 +38,9 @@ __all__ = [
 _MODULES = {
     "amc_hw.api": ("Compressed", "compress"),
     "amc_hw.budget.cost": ("Cost",),
-    "amc_hw.devices.registry": ("open_device",),
     "amc_hw.formats.registry": ("export",),
     "amc_hw.models.checkpoint": ("load_checkpoint", "save_checkpoint"),
-    "amc_hw.pipeline.library": ("latency_cost", "macs_cost", "run_study", "search_space", "trace"),
+    "amc_hw.pipeline.library": ("latency_cost", "macs_cost", "open_device", "run_study", "search_space", "trace"),
     "amc_hw.pipeline.load": ("load",),
     "amc_hw.pruning.pruner": ("Pruner",),
     "amc_hw.runs.folder": ("RunFolder",),
@@ -56,3 +54,8 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'amc_hw' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Name what is not loaded yet, too, for completion."""
+    return sorted({*globals(), *__all__})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amc_hw.errors import CheckpointError, DamagedCheckpointError, RunFolderError
 from amc_hw.models.checkpoint_file import read_checkpoint
@@ -83,8 +84,21 @@ def load_own_checkpoint(model: nn.Module, path: Path) -> None:
         RunFolderError: it is damaged; the message names what makes it again.
         CheckpointError: it has other tensors than the model.
     """
-    try:
+    with _damage_told(path):
         load_checkpoint(model, path)
+
+
+def read_own_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint that a run wrote; raise RunFolderError where it is damaged."""
+    with _damage_told(path):
+        return {key: tensor for key, tensor in read_checkpoint(path).items() if isinstance(tensor, Tensor)}
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Name what makes a damaged file of a run again."""
+    try:
+        yield
     except DamagedCheckpointError as error:
         raise RunFolderError(f"{path} is damaged; delete it and make it again with: {maker(path)}") from error
 

@@ -13,10 +13,12 @@ from amc_hw.budget.budget import parse_budget
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import macs_cost as network_macs
 from amc_hw.devices.base import Device
+from amc_hw.devices.table_only import open_or_predict
 from amc_hw.errors import UsageError
 from amc_hw.latency.prediction import Predictor
 from amc_hw.pipeline.search import search_steps
 from amc_hw.policy import Policy
+from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost as template_cost
 from amc_hw.profiling.profile import profile
 from amc_hw.runs.folder import RunFolder
@@ -62,8 +64,23 @@ def macs_cost(traced: TracedModel) -> Cost:
     return network_macs(traced.network)
 
 
+def open_device(name: str) -> Device:
+    """Open a device, to be used in a ``with``: ``host:threads=2``, ``onnx``, ``ssh:user@host:onnx``, ``android`` ...
+
+    Where a device is not in reach and its latency table ships with amc-hw (``pixel1``), the table stands for it:
+    `latency_cost` predicts from it, and what would measure is refused.
+
+    Raises:
+        UsageError: there is no such device, or an option it does not have.
+        DeviceError: the device is not here or cannot be used, and there is no table of it.
+    """
+    return open_or_predict(name)
+
+
 def latency_cost(device: Device, traced: TracedModel, table: Path | str | None = None) -> Cost:
     """Return the latency on a device, in milliseconds, as a cost; what its table lacks is measured first.
+
+    A device out of reach is predicted from its known table.
 
     Args:
         device: see `amc_hw.open_device`.
@@ -72,7 +89,15 @@ def latency_cost(device: Device, traced: TracedModel, table: Path | str | None =
 
     Raises:
         DeviceError: the device cannot be measured.
+        TableError: the known table has no entry of an operator of the network.
+        UsageError: a table is named for a device that is known by one alone.
     """
+    known = device.known_table()
+    if known is not None:
+        if table is not None:
+            raise UsageError(f"'{device.name}' is known by its latency table only; leave table= out.")
+        template = template_for(device, traced)
+        return template_cost(template, Predictor(known), traced.choices)
     file = None if table is None else Path(table).expanduser()
     measured, _, template = profile(device, traced, type(traced.model).__name__, file, 0, SILENT)
     return template_cost(template, Predictor(measured), traced.choices)

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from amc_hw.errors import CheckpointError, UsageError, WrongRunError
-from amc_hw.models.checkpoint import load_own_checkpoint
-from amc_hw.models.checkpoint_file import read_checkpoint
+from amc_hw.models.checkpoint import load_own_checkpoint, read_own_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig, read_config
@@ -37,10 +36,13 @@ def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
     config = read_config(folder.path)
     if not folder.best_weights.exists():
         raise WrongRunError(f"{folder} has no network yet; make it with: {maker(folder.best_weights)}")
-    original = _named(folder, config) if model is None else _given(folder, model)
+    if not folder.baseline.exists():
+        raise WrongRunError(f"{folder.baseline} is missing; make it with: {maker(folder.baseline)}")
+    size = _image_size(folder, config)
+    original = _named(folder, config, size[0]) if model is None else _given(folder, model)
     if config.granularity == "channels":
         policy = folder.policy.read().channels
-        example = torch.zeros(1, *_image_size(folder, config))
+        example = torch.zeros(1, *size)
         network = trace(original.eval(), example, exclude=config.exclude, include=config.include)
         original = shrink(original, network, {group: range(count) for group, count in policy.items()})
     load_own_checkpoint(original, folder.best_weights)
@@ -56,12 +58,19 @@ def _given(folder: RunFolder, model: nn.Module) -> nn.Module:
     return original
 
 
-def _named(folder: RunFolder, config: RunConfig) -> nn.Module:
-    """Build the original by its name; its weights tell its channels and classes, and must fit it."""
-    weights = [tensor for tensor in read_checkpoint(folder.baseline).values() if tensor.ndim > 1]
-    channels = next((tensor.shape[1] for tensor in weights if tensor.ndim == 4), 3)
+def _named(folder: RunFolder, config: RunConfig, channels: int) -> nn.Module:
+    """Build the original by its name for as many classes as its weights tell, which must fit it.
+
+    The classifier is mostly the last layer; where it is not, it is the layer that a network so built has otherwise.
+    """
+    weights = {key: tensor for key, tensor in read_own_checkpoint(folder.baseline).items() if tensor.ndim > 1}
+    classes = list(weights.values())[-1].shape[0]
     try:
-        original = build_model(config.model, int(weights[-1].shape[0]), int(channels))
+        original = build_model(config.model, classes, channels)
+        built = original.state_dict()
+        others = [key for key, tensor in weights.items() if key in built and tensor.shape != built[key].shape]
+        if others:
+            original = build_model(config.model, weights[others[-1]].shape[0], channels)
     except UsageError as error:
         reason = str(error).rstrip(".")
         raise UsageError(f"{reason}; pass the network that was compressed: load('{folder}', model=...)") from error
@@ -70,10 +79,10 @@ def _named(folder: RunFolder, config: RunConfig) -> nn.Module:
 
 def _image_size(folder: RunFolder, config: RunConfig) -> tuple[int, ...]:
     """Return (C, H, W) of the run's images."""
-    summary = folder.summary.find()
-    if summary is not None and summary.image_size is not None:
-        return tuple(summary.image_size)
-    weights = read_checkpoint(folder.baseline).values()
+    for record in (folder.policy.find(), folder.summary.find()):
+        if record is not None and record.image_size is not None:
+            return tuple(record.image_size)
+    weights = read_own_checkpoint(folder.baseline).values()
     channels = next((int(tensor.shape[1]) for tensor in weights if tensor.ndim == 4), 3)
     side = config.image_size or default_image_size(config.model)
     return channels, side, side

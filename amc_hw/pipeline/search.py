@@ -226,6 +226,7 @@ def chosen_policy(
         ],
         unprunable=dict(trained.network.unprunable),
         candidates=candidates,
+        image_size=list(trained.data.image_size),
     )
 
 

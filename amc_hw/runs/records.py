@@ -160,6 +160,7 @@ class ChosenPolicy(FileRecord):
         unverified: whether it was not measured.
         warnings: what its reader should know, a sentence each.
         unprunable: layers that keep all their channels, with the reason.
+        image_size: (C, H, W) of the images; None where an earlier version wrote the file.
     """
 
     episodes: Count | None = None
@@ -172,6 +173,7 @@ class ChosenPolicy(FileRecord):
     groups: list[Group] = []
     unprunable: dict[str, str] = {}
     candidates: list[Candidate] = []
+    image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
 
     @property
     def chosen(self) -> Candidate | None:
