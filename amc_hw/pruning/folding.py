@@ -24,15 +24,18 @@ def folded(model: nn.Module, images: Tensor) -> nn.Module:
         model: the network; it is not changed.
         images: what it takes (N, C, H, W); only their shape counts. They are moved to where the model is.
     """
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    weight = next(frozen.parameters(), images)
+    smaller = _frozen(model)
+    weight = next(smaller.parameters(), images)
     images = random_like(images).to(weight.device)
-    smaller = copy.deepcopy(frozen)
     try:
         _fold(smaller, images)
     except Exception:  # whatever a forward raises that takes no images; whoever calls it next will tell
-        return frozen
-    return smaller if computes_the_same(frozen, smaller, images) else frozen
+        return _frozen(model)
+    return smaller if computes_the_same(model, smaller, images) else _frozen(model)
+
+
+def _frozen(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.study import FunctionScorer, Score, Scorer
 from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.compute import CPU
-from amc_hw.training.recipe import fast_in_bfloat16, placed
+from amc_hw.training.recipe import fast_in_bfloat16, lay_channels_last
 
 LOOKS = (0.2, 0.35, 0.5, 0.7)
 """Shares of the sample after which a policy may be dropped."""
@@ -104,8 +104,10 @@ class PartScorer:
         return EarlyDropping(self, space, pruner.pruned, start, keep, progress)
 
     def prepared(self, model: nn.Module) -> nn.Module:
-        """Return a copy that is quick to score, for one or several looks."""
-        return folded(model, self._several)
+        """Return a copy, where the images are looked at, that is quick to score; for one or several looks."""
+        ready = folded(model, self._several).to(self.compute)
+        lay_channels_last(ready, self._several.to(self.compute))
+        return ready
 
     @cached_property
     def _several(self) -> Tensor:
@@ -127,7 +129,7 @@ class PartScorer:
         chosen = replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
         batches = chosen.batches(GPU_BATCH if self.compute.type == "cuda" else BATCH, device=self.compute)
         half = torch.autocast(self.compute.type, torch.bfloat16, enabled=fast_in_bfloat16(self.compute))
-        with placed(prepared, self.compute, self._several), torch.inference_mode(), half:
+        with torch.inference_mode(), half:
             logits = torch.cat([prepared(images) for images, _ in batches])
         return logits.float().cpu(), chosen.labels.cpu()
 
