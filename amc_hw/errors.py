@@ -55,6 +55,11 @@ class DeviceError(AmcHwError):
     """A device cannot be reached, or a measurement on it failed."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library's error says, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return a UsageError that says which names exist and which is nearest.
 

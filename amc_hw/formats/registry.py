@@ -1,11 +1,7 @@
-"""The formats that devices run, and the one way to write a file of any of them.
-
-Outputs are compared with PyTorch's before a file is called good.
-"""
+"""The formats that devices run, and the one way to write a file of any of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +10,18 @@ from textwrap import shorten
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
+from amc_hw.formats.check import require_same
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.runs.files import write_bytes
-from amc_hw.tracing.same import outputs
 
 LONGEST_REASON = 1000
 """Characters of an error's message; some libraries put the content of the file into it."""
-TOLERANCE = 1e-4
-"""Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
 
 
 class FileModel(Protocol):
@@ -149,28 +141,10 @@ def export(model: nn.Module, example_input: Tensor, path: Path) -> None:
         path: the file.
 
     Raises:
-        UnsupportedModelError: the network cannot be converted, or the file's outputs differ from PyTorch's.
+        UnsupportedModelError: the network cannot be converted, or its outputs would differ; then no file is written.
         RunFolderError: the file cannot be written.
     """
     kind = find_format(path.suffix.removeprefix("."))
     content = kind.convert(model, example_input)
+    require_same(model, kind.load(content), example_input, path)
     write_bytes(path, content)
-    images = torch.rand(example_input.shape, generator=torch.Generator().manual_seed(0))
-    difference = output_difference(model, kind.load(content), images)
-    if not difference <= TOLERANCE:
-        raise UnsupportedModelError(
-            f"{path} computes something else than the PyTorch network (relative difference {difference:.1e}); "
-            "the converter mistook one of its operators."
-        )
-
-
-def output_difference(model: nn.Module, file: FileModel, images: Tensor) -> float:
-    """Return the largest difference between the first outputs of both, relative to PyTorch's largest; NaN if none."""
-    expected = [leaf for leaf in tree_flatten(outputs(model, images))[0] if isinstance(leaf, Tensor)]
-    if not expected:
-        return math.nan
-    actual, reference = file(images.numpy()), expected[0].numpy()
-    if actual.size != reference.size:
-        return math.inf
-    actual = actual.reshape(reference.shape)  # a file may have dropped a dimension of one
-    return float(np.abs(actual - reference).max() / max(np.abs(reference).max(), 1e-6))

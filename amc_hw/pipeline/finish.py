@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.data.dataset import Part
 from amc_hw.devices.base import Device
 from amc_hw.errors import CheckpointError, RunFolderError, UsageError, WrongRunError, unknown_name
+from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.registry import export as export_file
 from amc_hw.latency.table import load_table
@@ -38,8 +38,6 @@ from amc_hw.training.recipe import SMALL, recovery_recipe
 from amc_hw.training.state import History, digest
 
 EVALUATION_BATCH = 50
-PROGRAM = "pt2"
-"""Ending of PyTorch's exported programs, which no device runs."""
 
 
 def restore(run: RunFolder, trained: TrainedModel, weights: Path) -> nn.Module:
@@ -150,12 +148,11 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
         path = run.model(format_name)
         export_file(model, example, path)
         return path
-    if format_name in (PROGRAM, "torch"):
-        path = run.model(PROGRAM)
-        program = torch.export.export(model, (example,))
-        torch.export.save(program, path)
+    if format_name in (program.ENDING, "torch"):
+        path = run.model(program.ENDING)
+        program.export_program(model, example, path)
         return path
-    raise unknown_name("format", format_name, (*FORMATS, PROGRAM))
+    raise unknown_name("format", format_name, (*FORMATS, program.ENDING))
 
 
 def evaluate_file(file: Path, part: Part, progress: Progress) -> float:

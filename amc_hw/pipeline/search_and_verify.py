@@ -10,11 +10,11 @@ import torch
 
 from amc_hw.budget.network_costs import NetworkCosts, network_costs
 from amc_hw.devices.turns import device_in_turn
+from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.pipeline import finish
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
@@ -74,7 +74,7 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
         table = load_table(run.table)
         warnings = outdated(table.notes) or doubts(found, verified.chosen, table.notes)
     warnings = [*doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]
-    run.invalidate_after_search((*FORMATS, finish.PROGRAM))
+    run.invalidate_after_search((*FORMATS, program.ENDING))
     save_checkpoint(verified.model, run.pruned)
     run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, warnings))
     return costs

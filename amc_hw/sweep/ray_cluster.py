@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 
 from amc_hw.devices.android.names import KIND as ANDROID
 from amc_hw.devices.computers.names import KINDS, SSH
-from amc_hw.errors import DeviceError, UsageError
+from amc_hw.errors import DeviceError, UsageError, first_line
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
 from amc_hw.runs.folder import RunFolder
@@ -210,10 +210,9 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         ray.init(address=address, **options)
     except Exception as error:  # Ray has no error of its own for it
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DeviceError(
-            f"cannot connect to the Ray cluster {address} ({reason}); start it with ray start --head, or take "
-            "ray=local for this machine alone."
+            f"cannot connect to the Ray cluster {address} ({first_line(error)}); start it with ray start --head, or "
+            "take ray=local for this machine alone."
         ) from error
     with _silenced():  # the end, too: it prints what Ray has collected
         try:

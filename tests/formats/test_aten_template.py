@@ -11,8 +11,9 @@ import torch
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.aten.graph import AtenGraph
+from amc_hw.formats.check import output_difference
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.formats.registry import FORMATS, export, load_file, output_difference
+from amc_hw.formats.registry import FORMATS, export, load_file
 from amc_hw.formats.template import lower
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import shrink

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from amc_hw.formats.registry import output_difference
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.check import output_difference
+from amc_hw.formats.program import ENDING, export_program
+from amc_hw.formats.registry import FORMATS, export
 
 IMAGES = torch.rand(4, 3, 2, 2)
 
@@ -46,3 +51,33 @@ def test_a_wrong_file_is_told_from_a_right_one(wrap: Any) -> None:
 
 def test_where_there_is_nothing_to_compare_no_file_is_called_right() -> None:
     assert not output_difference(Gives(lambda y: "none"), File(1), IMAGES) <= 1
+
+
+class ComputesSomethingElse(nn.Module):
+    """Half as much again where a converter looks at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x).mean((2, 3))
+        return y * 1.5 if torch.compiler.is_compiling() else y
+
+
+@pytest.mark.parametrize("ending", [*FORMATS, ENDING])
+def test_a_file_that_would_compute_something_else_is_refused_and_not_written(ending: str, tmp_path: Path) -> None:
+    write: Callable[[nn.Module, Tensor, Path], None] = export_program if ending == ENDING else export
+    file = tmp_path / f"model.{ending}"
+    with pytest.raises(UnsupportedModelError, match="would compute something else than the PyTorch network"):
+        write(ComputesSomethingElse().eval(), torch.rand(1, 3, 8, 8), file)
+    assert not file.exists()
+
+
+def test_a_network_that_cannot_be_traced_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if float(x.sum()) > 0 else -x
+
+    with pytest.raises(UnsupportedModelError, match="cannot trace this network: "):
+        export_program(Branches().eval(), torch.rand(1, 3, 8, 8), tmp_path / "model.pt2")

@@ -21,8 +21,7 @@ from torch import Tensor, fx, nn
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.batches import in_batches
-from amc_hw.formats.interrupts import interrupts_deferred
-from amc_hw.formats.quiet import quiet
+from amc_hw.formats.program import traced_program
 from amc_hw.pruning.folding import folded
 from amc_hw.shipped import shipped
 
@@ -32,7 +31,6 @@ _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.
 """Calls with several results, of which each is a range of one axis."""
 
 
-@interrupts_deferred()
 def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     """Write a network's ATen calls and weights, traced by torch.export, batch-norms folded.
 
@@ -43,14 +41,7 @@ def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     Raises:
         UnsupportedModelError: torch.export refused the network, or a call has more than one result.
     """
-    with quiet(), torch.no_grad():
-        try:
-            program = torch.export.export(
-                folded(model, example_input).cpu().eval(), (example_input.detach().cpu().contiguous(),)
-            )
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UnsupportedModelError(f"torch.export cannot trace this network: {reason}") from error
+    program = traced_program(folded(model, example_input).cpu(), example_input)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import DeviceError, UnsupportedModelError
+from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import in_batches
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
@@ -38,8 +38,9 @@ def to_onnx(model: nn.Module, example_input: Tensor) -> bytes:
         try:
             program = torch.onnx.export(folded(model, example_input).cpu(), (images,), dynamo=True, verbose=False)
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UnsupportedModelError(f"PyTorch's ONNX exporter cannot convert this network: {reason}") from error
+            raise UnsupportedModelError(
+                f"PyTorch's ONNX exporter cannot convert this network: {first_line(error)}"
+            ) from error
     if program is None:
         raise UnsupportedModelError("PyTorch's ONNX exporter returned nothing; update torch.")
     content: bytes = program.model_proto.SerializeToString()
@@ -70,7 +71,7 @@ class OnnxModel:
                 self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise UnsupportedModelError(
-                f"this is not an ONNX model that ONNX Runtime can run: {_reason(error)}"
+                f"this is not an ONNX model that ONNX Runtime can run: {first_line(error)}"
             ) from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
@@ -95,10 +96,5 @@ class OnnxModel:
         try:
             output: np.ndarray = self._session.run(None, {self._name: images})[0]
         except Exception as error:  # ONNX Runtime's errors have no common class
-            raise UnsupportedModelError(f"ONNX Runtime cannot run it: {_reason(error)}") from error
+            raise UnsupportedModelError(f"ONNX Runtime cannot run it: {first_line(error)}") from error
         return np.atleast_1d(output)
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of what ONNX Runtime says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

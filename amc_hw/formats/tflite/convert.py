@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import DeviceError, UnsupportedModelError
+from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import in_batches
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
@@ -48,8 +48,9 @@ def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
                 converted.export(str(file))
                 return file.read_bytes()
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UnsupportedModelError(f"LiteRT's converter cannot convert this network: {reason}") from error
+            raise UnsupportedModelError(
+                f"LiteRT's converter cannot convert this network: {first_line(error)}"
+            ) from error
 
 
 class TfliteModel:

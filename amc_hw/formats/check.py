@@ -1,0 +1,50 @@
+"""A file's content is held against the network it was made from, by numbers, before the file is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.tracing.same import outputs
+
+TOLERANCE = 1e-4
+"""Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
+
+
+def require_same(
+    model: nn.Module, written: Callable[[np.ndarray], np.ndarray], example_input: Tensor, path: Path
+) -> None:
+    """Raise UnsupportedModelError where a file's first output would differ from the network's, on random images.
+
+    Args:
+        model: the network.
+        written: runs the file's content: images (N, C, H, W) float32 to its first output.
+        example_input: (N, C, H, W); only its shape counts.
+        path: the file, for the message.
+    """
+    images = torch.rand(example_input.shape, generator=torch.Generator().manual_seed(0))
+    difference = output_difference(model, written, images)
+    if not difference <= TOLERANCE:
+        raise UnsupportedModelError(
+            f"{path} would compute something else than the PyTorch network (relative difference {difference:.1e}); "
+            "the converter mistook one of its operators."
+        )
+
+
+def output_difference(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], images: Tensor) -> float:
+    """Return the largest difference between the first outputs of both, relative to PyTorch's largest; NaN if none."""
+    expected = [leaf for leaf in tree_flatten(outputs(model, images))[0] if isinstance(leaf, Tensor)]
+    if not expected:
+        return math.nan
+    actual, reference = written(images.numpy()), expected[0].numpy()
+    if actual.size != reference.size:
+        return math.inf
+    actual = actual.reshape(reference.shape)  # a file may have dropped a dimension of one
+    return float(np.abs(actual - reference).max() / max(np.abs(reference).max(), 1e-6))

@@ -1,0 +1,66 @@
+"""PyTorch's own exported programs: what the files of ATen calls are made from, and a file for people with PyTorch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.utils._pytree import tree_flatten
+
+from amc_hw.errors import UnsupportedModelError, first_line
+from amc_hw.formats.check import require_same
+from amc_hw.formats.interrupts import interrupts_deferred
+from amc_hw.formats.quiet import quiet
+from amc_hw.runs.files import write_bytes
+
+ENDING = "pt2"
+
+
+@interrupts_deferred()
+def traced_program(model: nn.Module, example_input: Tensor) -> ExportedProgram:
+    """Return the program that torch.export traces.
+
+    Args:
+        model: any network in evaluation mode, on the CPU.
+        example_input: (N, C, H, W); N becomes the program's batch size.
+
+    Raises:
+        UnsupportedModelError: torch.export refused the network.
+    """
+    with quiet(), torch.no_grad():
+        try:
+            return torch.export.export(model, (example_input.detach().cpu().contiguous(),))
+        except Exception as error:
+            raise UnsupportedModelError(f"torch.export cannot trace this network: {first_line(error)}") from error
+
+
+def export_program(model: nn.Module, example_input: Tensor, path: Path) -> None:
+    """Write a network as a program, which `torch.export.load` reads, and check that it computes the same.
+
+    Args:
+        model: any network in evaluation mode, on the CPU; it is not changed.
+        example_input: (N, C, H, W); N becomes the file's batch size.
+        path: the file.
+
+    Raises:
+        UnsupportedModelError: the network cannot be traced, or its outputs would differ; then no file is written.
+        RunFolderError: the file cannot be written.
+    """
+    content = io.BytesIO()
+    with quiet():
+        torch.export.save(traced_program(model, example_input), content)
+    content.seek(0)
+    program: Any = torch.export.load(content).module()
+
+    def written(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            first: Tensor = tree_flatten(program(torch.from_numpy(images)))[0][0]
+        return first.numpy()
+
+    require_same(model, written, example_input, path)
+    write_bytes(path, content.getvalue())
