@@ -15,8 +15,8 @@ from amc_hw.devices.turns import device_in_turn
 from amc_hw.errors import UsageError, unknown_name
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.compress import compress_trained
-from amc_hw.pipeline.finish import restore
 from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import check_settings, table_of
 from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import make_config, user_settings

@@ -24,7 +24,7 @@ from amc_hw.formats.tflite.convert import TfliteModel
 from amc_hw.pipeline.trained import TracedModel, trace_model
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import corner_policies, draw_policy
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 
 
 def check(
@@ -32,7 +32,7 @@ def check(
 ) -> None:
     """Refuse a written file that differs from the conversion, or does not run."""
     content = template.file(policy, random)
-    small = shrink(trained.model, trained.network, {group: range(count) for group, count in policy.items()})
+    small = shrink(trained.model, trained.network, first_channels(policy))
     converted = kind.read(kind.convert(small, trained.example))
     if template.operators(policy) != converted.operators():
         raise AmcHwError("other operators than in the converted network")

@@ -11,7 +11,7 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.graph import AmbiguousSizeError, Graph, GraphTemplate
 from amc_hw.formats.registry import Format
 from amc_hw.policy import LEAST_CHANNELS, Dimension, Policy
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.tracing.groups import Network
 
 ATTEMPTS = 200
@@ -35,7 +35,7 @@ def lower(model: nn.Module, network: Network, example_input: Tensor, file_format
         return file_format.read(file_format.convert(converted, example_input))
 
     def variant(policy: Policy) -> tuple[Graph, Policy]:
-        kept = {group: range(channels) for group, channels in policy.items()}
+        kept = first_channels(policy)
         return graph(shrink(model, network, kept)), policy
 
     dimensions, random = _sizes(network), np.random.default_rng(0)

@@ -9,6 +9,7 @@ from amc_hw.errors import UsageError
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.begin import open_trained
+from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import check_evaluation
 from amc_hw.pipeline.trained import square_side
 from amc_hw.runs.folder import RunFolder
@@ -33,7 +34,7 @@ def evaluate_on_test(
             if exported.exists():
                 return str(exported), finish.evaluate_file(exported, part, progress)
         weights = folder.best_weights
-        return str(weights), evaluate(finish.restore(folder, trained, weights), part)
+        return str(weights), evaluate(restore(folder, trained, weights), part)
     if file is None or data is None:
         raise UsageError("name a file and its data set.")
     size = load_file(file).image_size

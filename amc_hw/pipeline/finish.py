@@ -11,22 +11,21 @@ from torch import nn
 from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.data.dataset import Part
 from amc_hw.devices.base import Device
-from amc_hw.errors import CheckpointError, RunFolderError, UsageError, WrongRunError, unknown_name
+from amc_hw.errors import CheckpointError, RunFolderError, UsageError, unknown_name
 from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.registry import export as export_file
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
+from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import Protocol, benchmark, benchmark_record, write_logs
 from amc_hw.profiling.timing import Timing, share_doubt
-from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy, Epoch, Finetune
@@ -38,21 +37,6 @@ from amc_hw.training.recipe import SMALL, recovery_recipe
 from amc_hw.training.state import History, digest
 
 EVALUATION_BATCH = 50
-
-
-def restore(run: RunFolder, trained: TrainedModel, weights: Path) -> nn.Module:
-    """Rebuild the run's compressed network with the weights of one of its files.
-
-    Raises:
-        WrongRunError: the run has no policy or no such weights yet.
-        RunFolderError: one of these files is damaged.
-    """
-    policy = run.policy.read().channels
-    if not weights.exists():
-        raise WrongRunError(f"{weights} is missing; make it with: {maker(weights)}")
-    model = shrink(trained.model, trained.network, {group: range(count) for group, count in policy.items()})
-    load_own_checkpoint(model, weights)
-    return model.eval()
 
 
 def finetune(

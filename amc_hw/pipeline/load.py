@@ -1,21 +1,20 @@
-"""The compressed network of a run, back in a fresh process: its architecture from code, its weights from tensors."""
+"""The compressed network of a run, back again: its architecture from code, its weights from tensors."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_own_checkpoint, read_own_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
-from amc_hw.tracing.groups import trace
+from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
 
 
 def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
@@ -41,12 +40,34 @@ def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
     size = _image_size(folder, config)
     original = _named(folder, config, size[0]) if model is None else _given(folder, model)
     if config.granularity == "channels":
-        policy = folder.policy.read().channels
-        example = torch.zeros(1, *size)
-        network = trace(original.eval(), example, exclude=config.exclude, include=config.include)
-        original = shrink(original, network, {group: range(count) for group, count in policy.items()})
+        return restore(folder, trace_model(original, size, pruning_choices(config)), folder.best_weights)
     load_own_checkpoint(original, folder.best_weights)
     return original.eval()
+
+
+def restore(run: RunFolder, traced: TracedModel, weights: Path) -> nn.Module:
+    """Rebuild a run's compressed network with the weights of one of its files, in evaluation mode.
+
+    Args:
+        run: the run folder.
+        traced: its original network; it is not changed.
+        weights: the file.
+
+    Raises:
+        WrongRunError: the run has no policy or no such weights yet.
+        RunFolderError: one of these files is damaged.
+    """
+    policy = run.policy.read().channels
+    if not weights.exists():
+        raise WrongRunError(f"{weights} is missing; make it with: {maker(weights)}")
+    model = shrink(traced.model, traced.network, first_channels(policy))
+    load_own_checkpoint(model, weights)
+    return model.eval()
+
+
+def pruning_choices(config: RunConfig) -> PruningChoices:
+    """Return what a run's settings let a search choose from."""
+    return PruningChoices(config.multiple, config.lower, config.exclude, config.include, config.keep_blocks)
 
 
 def _given(folder: RunFolder, model: nn.Module) -> nn.Module:
@@ -77,11 +98,12 @@ def _named(folder: RunFolder, config: RunConfig, channels: int) -> nn.Module:
     return _given(folder, original)
 
 
-def _image_size(folder: RunFolder, config: RunConfig) -> tuple[int, ...]:
+def _image_size(folder: RunFolder, config: RunConfig) -> tuple[int, int, int]:
     """Return (C, H, W) of the run's images."""
     for record in (folder.policy.find(), folder.summary.find()):
         if record is not None and record.image_size is not None:
-            return tuple(record.image_size)
+            channels, height, width = record.image_size
+            return channels, height, width
     weights = read_own_checkpoint(folder.baseline).values()
     channels = next((int(tensor.shape[1]) for tensor in weights if tensor.ndim == 4), 3)
     side = config.image_size or default_image_size(config.model)

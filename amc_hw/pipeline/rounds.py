@@ -12,7 +12,7 @@ from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.settings import require_falling
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
-from amc_hw.pruning.surgery import widened
+from amc_hw.pruning.surgery import first_channels, widened
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -56,7 +56,7 @@ def after_rounds(job: Job, progress: Progress) -> Job:
 
 def _pruned_once_more(trained: TrainedModel, policy: Policy, model: nn.Module) -> TrainedModel:
     """Return what the next round prunes: channels that this one took are zero, and are not offered again."""
-    kept = {group: range(count) for group, count in policy.items()}
+    kept = first_channels(policy)
     return replace(
         trained,
         pruned_before=widened(trained.model, trained.network, kept, model, trained.example),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import Data, has_own_size, load_data
 from amc_hw.errors import UnsupportedModelError, UsageError, WrongRunError
 from amc_hw.models.zoo import build_model, default_image_size, known_image_size
+from amc_hw.pipeline.load import pruning_choices
 from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
 from amc_hw.runs.config import RunConfig, read_config
@@ -133,8 +134,7 @@ def make_trained_model(
 
 def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    allowed = PruningChoices(config.multiple, config.lower, config.exclude, config.include, config.keep_blocks)
-    return make_trained_model(model, data, allowed, compute)
+    return make_trained_model(model, data, pruning_choices(config), compute)
 
 
 def require_classes(model: nn.Module, data: Data) -> None:

@@ -25,7 +25,7 @@ from amc_hw.profiling.clock import in_peace, spread, visit_ms
 from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.plan import rounds_of_visits
 from amc_hw.profiling.profile import profile
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.files import write_bytes
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -264,7 +264,7 @@ def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) 
 
 def _export(device: Device, trained: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
     """Export a pruned network, and hold its operators and all their sizes against the template's."""
-    kept, read = {group: range(channels) for group, channels in policy.items()}, find_format(device.format).read
+    kept, read = first_channels(policy), find_format(device.format).read
     export(shrink(trained.model, trained.network, kept), example_for(device, trained), file)
     exported, written = read(file.read_bytes()), read(template.file(policy, np.random.default_rng(0)))
     if exported.operators() != template.operators(policy) or exported.uses() != written.uses():

@@ -153,8 +153,9 @@ def _steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Ke
         again = device.time_kernels(file, warmup=effort.warmup, runs=effort.runs)
         whole_runs = np.sum([kernel.samples_us for kernel in again], axis=0)
         low, middle, high = np.percentile(whole_runs, (10, 50, 75))
-        if (high - low) / middle < spread:
-            kernels, spread = again, (high - low) / middle
+        spread_again = (high - low) / middle if middle else 0.0  # shorter than the device's clock can tell
+        if spread_again < spread:
+            kernels, spread = again, spread_again
         if spread <= UNSTABLE_SPREAD:
             return kernels, True
     return kernels, False

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError, UsageError, unknown_name
+from amc_hw.policy import Policy
 from amc_hw.tracing.blocks import leave_out
 from amc_hw.tracing.network import Network
 from amc_hw.tracing.same import computes_the_same, random_like
@@ -42,6 +43,11 @@ def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]
     small = cut(model, network.groups, {name: channels for name, channels in kept.items() if channels})
     leave_out(small, [block.name for block in out])
     return small
+
+
+def first_channels(policy: Policy) -> dict[str, range]:
+    """Return the channels that `shrink` keeps where only their number counts: the first ones of every group."""
+    return {group: range(channels) for group, channels in policy.items()}
 
 
 def widened(

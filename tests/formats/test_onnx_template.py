@@ -22,7 +22,7 @@ from amc_hw.formats.registry import FORMATS, export, load_file
 from amc_hw.formats.template import lower
 from amc_hw.pipeline.finish import evaluate_file
 from amc_hw.profiling.plan import draw_policy
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.progress import SILENT
 from amc_hw.tracing.traced import TracedModel
 
@@ -34,7 +34,7 @@ def onnx_template(traced: TracedModel) -> GraphTemplate:
 
 def test_template_knows_the_operators_of_any_pruned_network(traced: TracedModel, onnx_template: GraphTemplate) -> None:
     policy = draw_policy(traced.choices, np.random.default_rng(5))
-    small = shrink(traced.model, traced.network, {group: range(count) for group, count in policy.items()})
+    small = shrink(traced.model, traced.network, first_channels(policy))
     exported = OnnxGraph(to_onnx(small, traced.example.expand(4, -1, -1, -1))).operators()
     assert onnx_template.operators(policy) == exported
     assert [onnx_template.operator(index, policy) for index in range(len(exported))] == exported

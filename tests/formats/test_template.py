@@ -14,7 +14,7 @@ from amc_hw.formats.template import telling_policies
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.policy import Dimension, channel_choices
 from amc_hw.profiling.plan import draw_policy
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.tracing.traced import TracedModel
 
 pytest.importorskip("litert_torch")
@@ -23,7 +23,7 @@ from amc_hw.formats.tflite.graph import TfliteGraph
 
 def test_template_knows_the_operators_of_any_pruned_network(traced: TracedModel, template: GraphTemplate) -> None:
     policy = draw_policy(traced.choices, np.random.default_rng(5))
-    small = shrink(traced.model, traced.network, {group: range(count) for group, count in policy.items()})
+    small = shrink(traced.model, traced.network, first_channels(policy))
     exported = TfliteGraph(to_tflite(small, traced.example)).operators()
     assert template.operators(policy) == exported
     assert [template.operator(index, policy) for index in range(len(exported))] == exported
@@ -52,7 +52,7 @@ def multipliers(content: bytes) -> list[int]:
 def test_a_convolution_of_grey_images_keeps_its_fast_kernel(traced: TracedModel, template: GraphTemplate) -> None:
     """The converter makes it depthwise, with a multiplier that must follow the channels."""
     policy = {group: counts[0] for group, counts in traced.choices.items()}
-    small = shrink(traced.model, traced.network, {group: range(count) for group, count in policy.items()})
+    small = shrink(traced.model, traced.network, first_channels(policy))
     written = multipliers(template.file(policy, np.random.default_rng(0)))
     assert written == multipliers(to_tflite(small, traced.example))
     original = multipliers(template.file(traced.network.original, np.random.default_rng(0)))

@@ -14,7 +14,7 @@ from amc_hw.formats.tflite.convert import TfliteModel
 from amc_hw.pipeline.trained import TracedModel, trace_model
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import corner_policies, draw_policy
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 
 
 def available(name: str) -> Format:
@@ -28,7 +28,7 @@ def traced_for(model: nn.Module) -> TracedModel:
 
 
 def converted(trained: TracedModel, policy: Policy, kind: Format) -> bytes:
-    small = shrink(trained.model, trained.network, {group: range(count) for group, count in policy.items()})
+    small = shrink(trained.model, trained.network, first_channels(policy))
     return kind.convert(small, trained.example)
 
 

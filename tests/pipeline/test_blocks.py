@@ -12,7 +12,7 @@ from amc_hw.formats.template import lower
 from amc_hw.latency.prediction import Calibration, Predictor
 from amc_hw.models.resnet import BasicBlock
 from amc_hw.profiling.latency_cost import latency_cost
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.tracing.traced import TracedModel, trace_model
 
 
@@ -56,7 +56,7 @@ def test_the_template_knows_which_operators_are_left(residual: TracedModel, file
     assert len(blocks) == 3
     for out in (blocks[:1], blocks[1:]):
         policy = dict(residual.network.original) | {block.group: 0 for block in out}
-        small = shrink(residual.model, residual.network, {group: range(count) for group, count in policy.items()})
+        small = shrink(residual.model, residual.network, first_channels(policy))
         exported = kind.read(kind.convert(small, residual.example)).operators()
         assert template.operators(policy) == exported
         cost = latency_cost(template, OneMillisecond(), residual.choices)

@@ -12,9 +12,10 @@ from tiny import TinyNet
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline import finish
+from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.policy import Policy
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.files import write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
@@ -35,7 +36,7 @@ def trained() -> TrainedModel:
 def pruned_run(folder: Path, trained: TrainedModel, policy: Policy) -> RunFolder:
     """A run folder that was searched: a policy and its network, with nothing fitted."""
     write_json(folder / "policy.json", {"format": 1, "channels": dict(policy)})
-    model = shrink(trained.model, trained.network, {group: range(count) for group, count in policy.items()})
+    model = shrink(trained.model, trained.network, first_channels(policy))
     run = RunFolder(folder)
     save_checkpoint(model, run.pruned)
     return run
@@ -47,7 +48,7 @@ def test_few_images_are_fine_tuned_without_the_search_split(
 ) -> None:
     monkeypatch.setattr(finish, "SMALL", small)
     run = pruned_run(tmp_path, trained, {group: counts[-1] // 2 for group, counts in trained.choices.items()})
-    pruned = evaluate(finish.restore(run, trained, run.pruned), trained.data.search)
+    pruned = evaluate(restore(run, trained, run.pruned), trained.data.search)
     model = finish.finetune(run, trained, 2, 0, SILENT)
     data = trained.data
     images = torch.load(run.finetune_state(2), weights_only=True)["identity"]["images"]

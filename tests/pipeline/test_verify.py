@@ -24,7 +24,7 @@ from amc_hw.pipeline.shortlist import best_policies, few_images, fit
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
-from amc_hw.pruning.surgery import shrink
+from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
@@ -40,7 +40,7 @@ class Cutter:
         self.traced = traced
 
     def pruned(self, policy: Policy, thorough: bool = False):
-        kept = {group: range(count) for group, count in policy.items()}
+        kept = first_channels(policy)
         return shrink(self.traced.model, self.traced.network, kept)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import load_data
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.models.resnet import BasicBlock
-from amc_hw.pipeline.finish import restore
+from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.folder import RunFolder

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import UsageError
 from amc_hw.models.zoo import build_model
-from amc_hw.pruning.surgery import shrink, widened
+from amc_hw.pruning.surgery import first_channels, shrink, widened
 from amc_hw.tracing.groups import Network, trace
 
 IMAGE = torch.zeros(1, 3, 32, 32)
@@ -151,7 +151,7 @@ def test_what_is_left_costs_what_was_predicted(build: Any, size: int) -> None:
     assert network.blocks
     for seed in range(3):
         policy = some_out(network, seed)
-        small = shrink(model, network, {group: range(count) for group, count in policy.items()})
+        small = shrink(model, network, first_channels(policy))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             small(image)
         assert counter.get_total_flops() // 2 == network.macs(policy)
@@ -162,7 +162,7 @@ def test_a_network_without_blocks_computes_what_the_zeroed_one_does() -> None:
     torch.manual_seed(0)
     model = build_model("resnet20", 10).eval()
     network = trace(model, IMAGE)
-    kept = {group: range(count) for group, count in some_out(network, 1).items()}
+    kept = first_channels(some_out(network, 1))
     assert any(not len(channels) for channels in kept.values())
     small, x = shrink(model, network, kept), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
