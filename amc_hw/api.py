@@ -11,19 +11,14 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.data.names import require_data
-from amc_hw.devices.turns import device_in_turn
 from amc_hw.errors import UsageError, unknown_name
-from amc_hw.pipeline.begin import begin
-from amc_hw.pipeline.compress import compress_trained
-from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.compress import compress_job
+from amc_hw.pipeline.job import opened_job
 from amc_hw.pipeline.load import restore
-from amc_hw.pipeline.settings import check_settings, table_of
-from amc_hw.profiling.profile import require_tables
+from amc_hw.pipeline.settings import check_settings
 from amc_hw.runs.config import make_config, user_settings
-from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
-from amc_hw.search.scoring import NetworkScore, OwnScore, PartScorer
 from amc_hw.training.compute import find_compute
 
 
@@ -92,9 +87,6 @@ def compress(
             f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
             f"{tuple(loaded.image_size)}."
         )
-    with exclusive(folder.path, told), device_in_turn(config.device, told, table_of(config)) as (device, report):
-        require_tables(device, table_of(config), folder)
-        config, trained = begin(folder, config, report, place, (model, loaded))
-        score: NetworkScore = PartScorer(trained.data.search, place) if evaluate is None else OwnScore(evaluate)
-        summary = compress_trained(Job(folder, config, trained, device, score), report)
-    return Compressed(restore(folder, trained, folder.best_weights), summary.document(), folder.path)
+    with opened_job(folder.path, config, told, place, (model, loaded), evaluate) as (job, told):
+        summary = compress_job(job, told)
+    return Compressed(restore(folder, job.trained, folder.best_weights), summary.document(), folder.path)

@@ -106,7 +106,7 @@ def json_value(content: bytes, random: Random) -> bytes:
     as_lines = len(every) > 1 and every[one].startswith(b"{") and every[one].endswith(b"}")
     try:
         document = json.loads(every[one] if as_lines else content)
-    except ValueError:
+    except (ValueError, RecursionError):  # it was damaged before
         return flip(content, random)
     changed = "[" * 100_000 if random.random() < 0.03 else json.dumps(_changed(document, random))
     if not as_lines:

@@ -31,9 +31,10 @@ from amc_hw.pipeline.search import search
 from amc_hw.pipeline.shortlist import best_policies
 from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, make_trained_model
 from amc_hw.pipeline.verify import WELL_USED, verify
-from amc_hw.profiling.benchmark import Protocol, benchmark
+from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.profile import run_cost
+from amc_hw.profiling.protocol import Protocol
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT

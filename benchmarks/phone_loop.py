@@ -31,9 +31,10 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.latency.prediction import Predictor
 from amc_hw.models.zoo import build_model
-from amc_hw.profiling.benchmark import Protocol, benchmark
+from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import corner_policies, draw_policy
+from amc_hw.profiling.protocol import Protocol
 from amc_hw.runs.progress import Progress, Update
 from amc_hw.tracing.traced import trace_model
 

@@ -88,7 +88,7 @@ def test_unknown_name() -> None:
 def test_wrong_settings_are_refused_before_any_work(
     settings: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amc_hw.api.device_in_turn", None)  # nothing is opened
+    monkeypatch.setattr("amc_hw.api.opened_job", None)  # nothing is opened
     with pytest.raises(UsageError, match=says):
         amc_hw.compress(TinyNet(), torch.zeros(1, 1, 32, 32), data="digits", run=tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()

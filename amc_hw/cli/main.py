@@ -36,6 +36,7 @@ from amc_hw.cli.table import app as table_app
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say, say_warnings, watch_for_interrupts
 from amc_hw.errors import AmcHwError
 from amc_hw.processes import is_first_process, require_one_process
+from amc_hw.profiling.protocol import Protocol
 from amc_hw.runs.config import read_config
 from amc_hw.runs.names import EXPORTS, listed, require_compute_name, require_export_name
 
@@ -276,17 +277,19 @@ def evaluate(
 def benchmark(
     files: Annotated[list[Path], typer.Argument(help="exported files; several are timed in turns")],
     device: DeviceName = DEFAULTS["device"],
-    warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = 100,
-    runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = 200,
-    repeats: Annotated[int, typer.Option(help="how often all is repeated; more where these disagree", min=1)] = 3,
+    warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = Protocol.warmup,
+    runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = Protocol.runs,
+    repeats: Annotated[
+        int, typer.Option(help="how often all is repeated; more where these disagree", min=1)
+    ] = Protocol.repeats,
     out: Annotated[Path | None, typer.Option(help="file for every sample, as JSON; logs go beside it")] = None,
     json: Json = False,
 ) -> None:
     """Time exported files on a device: 3 x (100 warm-up + 200 runs), more where these disagree."""
     from amc_hw.devices.registry import open_device, require_device_name
     from amc_hw.devices.turns import taking_turns
-    from amc_hw.profiling.benchmark import Protocol, benchmark_record, require_files, write_logs
     from amc_hw.profiling.benchmark import benchmark as time_files
+    from amc_hw.profiling.benchmark import benchmark_record, require_files, write_logs
     from amc_hw.runs.file_names import LOGS
     from amc_hw.runs.files import require_writable
     from amc_hw.runs.record_files import RecordFile

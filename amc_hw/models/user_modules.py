@@ -14,6 +14,8 @@ from types import ModuleType
 # A second copy of these would not work with the first one, so a neighbour does not hide them.
 _KEPT = {*sys.stdlib_module_names, "amc_hw", "torch", "torchvision", "numpy"}
 
+_PACKAGE = "amc_hw_user_file_"
+
 _paths: list[str] = []  # of the file that was run last
 _modules: dict[str, ModuleType] = {}
 
@@ -70,7 +72,7 @@ def _run(path: Path) -> ModuleType:
         if path.name == "__init__.py":
             return parent
     else:  # a package of its own, for relative imports; its name is nobody else's
-        package = "amc_hw_user_file_" + hashlib.sha256(path.as_posix().encode()).hexdigest()[:16]
+        package = _PACKAGE + hashlib.sha256(path.as_posix().encode()).hexdigest()[:16]
         sys.modules[package] = ModuleType(package)
         sys.modules[package].__path__ = [str(path.parent)]
     name = f"{package}.{path.stem.replace('.', '_')}"
@@ -102,7 +104,7 @@ def _note(before: set[str], roots: Sequence[str]) -> None:
     for name in sys.modules.keys() - before:
         module = sys.modules[name]
         own = any(_is_below(module, root) for root in roots) and not any(_is_below(module, each) for each in others)
-        if own or name.startswith("amc_hw_user_file_"):
+        if own or name.startswith(_PACKAGE):
             _modules[name] = module
 
 

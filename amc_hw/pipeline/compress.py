@@ -11,25 +11,17 @@ from pathlib import Path
 
 import torch
 
-from amc_hw.devices.turns import device_in_turn
 from amc_hw.errors import BudgetError
 from amc_hw.pipeline import finish
-from amc_hw.pipeline.begin import begin
-from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.rounds import after_rounds
 from amc_hw.pipeline.search_and_verify import search_and_verify
-from amc_hw.pipeline.settings import table_of
-from amc_hw.pipeline.trained import require_trainable
-from amc_hw.profiling.profile import require_tables
 from amc_hw.profiling.timing import Timing
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.file_lock import exclusive
-from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Miss
 from amc_hw.runs.summaries import Summary
-from amc_hw.search.scoring import PartScorer
 from amc_hw.training.compute import CPU
 
 _LOG = logging.getLogger(__name__)
@@ -55,18 +47,12 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     Raises:
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
-    with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
-        folder = RunFolder(run)
-        require_tables(device, table_of(config), folder)
-        config, trained = begin(folder, config, progress, compute)
-        return compress_trained(
-            Job(folder, config, trained, device, PartScorer(trained.data.search, compute)), progress
-        )
+    with opened_job(run, config, progress, compute) as (job, progress):
+        return compress_job(job, progress)
 
 
-def compress_trained(job: Job, progress: Progress) -> Summary:
-    """Compress a network that is loaded already; see `compress`."""
-    require_trainable(job.trained)
+def compress_job(job: Job, progress: Progress) -> Summary:
+    """Compress what is opened already; see `compress`."""
     job = after_rounds(job, progress)
     costs = search_and_verify(job, progress)
     for proof in range(1, PROOFS + 1):

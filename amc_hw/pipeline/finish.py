@@ -23,7 +23,8 @@ from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.processes import is_first_process
-from amc_hw.profiling.benchmark import Protocol, benchmark, benchmark_record, write_logs
+from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
+from amc_hw.profiling.protocol import Protocol
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import torch
+from torch import nn
+
+from amc_hw.data.dataset import Data
 from amc_hw.devices.base import Device
-from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.devices.turns import device_in_turn
+from amc_hw.pipeline.begin import begin
+from amc_hw.pipeline.settings import table_of
+from amc_hw.pipeline.trained import TrainedModel, require_trainable
+from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import RunConfig
+from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
-from amc_hw.search.scoring import NetworkScore
+from amc_hw.runs.progress import Progress
+from amc_hw.search.scoring import NetworkScore, OwnScore, PartScorer
+from amc_hw.training.compute import CPU
 
 
 @dataclass(frozen=True)
@@ -28,3 +42,38 @@ class Job:
     trained: TrainedModel
     device: Device
     score: NetworkScore
+
+
+@contextmanager
+def opened_job(
+    run: Path,
+    config: RunConfig,
+    progress: Progress,
+    compute: torch.device = CPU,
+    own: tuple[nn.Module, Data] | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
+) -> Iterator[tuple[Job, Progress]]:
+    """Begin a run or go on with it, on its device, while nobody else works in its folder.
+
+    Args:
+        run: the run folder; made, or gone on with.
+        config: the settings.
+        progress: is told how far the work is.
+        compute: where to train, prune and score.
+        own: a trained network of the caller's own with its data; by default the settings name both.
+        evaluate: what the search maximises, 0..1; by default the top-1 accuracy on the split of the training set.
+
+    Yields:
+        The job, and the progress that also tells when the device is somebody else's turn.
+
+    Raises:
+        AmcHwError: see `amc_hw.pipeline.begin.begin`, `require_tables` and `require_trainable`; or the device cannot
+            be opened.
+    """
+    folder, table = RunFolder(run), table_of(config)
+    with exclusive(run, progress), device_in_turn(config.device, progress, table) as (device, in_turn):
+        require_tables(device, table, folder)
+        config, trained = begin(folder, config, in_turn, compute, own)
+        require_trainable(trained)
+        score: NetworkScore = PartScorer(trained.data.search, compute) if evaluate is None else OwnScore(evaluate)
+        yield Job(folder, config, trained, device, score), in_turn

@@ -11,10 +11,10 @@ from amc_hw.budget.budget import Budget
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.errors import UsageError
-from amc_hw.pipeline.agent import keep_agent, keep_first_agent
+from amc_hw.pipeline.agent import agent_file, keep_first_agent
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.run_search import run_search
-from amc_hw.pipeline.settings import agent_file, parse_budgets
+from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import BATCH, Pruner
@@ -155,7 +155,7 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
         config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance, agent=agent
     )
     study = run_search(job.run, problem, strategy, scorer, progress)
-    keep_agent(job.run, strategy, space)
+    strategy.save(job.run.agent)
     return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
 
 

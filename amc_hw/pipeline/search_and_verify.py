@@ -9,28 +9,23 @@ import numpy as np
 import torch
 
 from amc_hw.budget.network_costs import NetworkCosts, network_costs
-from amc_hw.devices.turns import device_in_turn
 from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.pipeline.begin import begin
-from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
-from amc_hw.pipeline.trained import require_trainable
 from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.profiling.check import doubts_of_table
-from amc_hw.profiling.profile import require_tables, run_cost
+from amc_hw.profiling.profile import run_cost
 from amc_hw.runs.config import RunConfig
-from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy
-from amc_hw.search.scoring import PartScorer
 from amc_hw.search.study import read_study
 from amc_hw.training.compute import CPU
 
@@ -39,13 +34,9 @@ _LOG = logging.getLogger(__name__)
 
 def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> ChosenPolicy:
     """Search a policy, verify it on the device, and return it; see `amc_hw.pipeline.compress.compress`."""
-    folder = RunFolder(run)
-    with exclusive(run, progress), device_in_turn(config.device, progress, table_of(config)) as (device, progress):
-        require_tables(device, table_of(config), folder)
-        config, trained = begin(folder, config, progress, compute)
-        require_trainable(trained)
-        search_and_verify(Job(folder, config, trained, device, PartScorer(trained.data.search, compute)), progress)
-    return folder.policy.read()
+    with opened_job(run, config, progress, compute) as (job, progress):
+        search_and_verify(job, progress)
+    return job.run.policy.read()
 
 
 def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:

@@ -10,9 +10,10 @@ from amc_hw.data.names import require_data
 from amc_hw.devices.table_only import require_device
 from amc_hw.errors import UsageError
 from amc_hw.models.names import TORCHVISION, require_model_name
+from amc_hw.pipeline.agent import agent_file
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.names import AGENT_STRATEGY, require_agent_strategy, require_compute_name
+from amc_hw.runs.names import require_compute_name
 from amc_hw.search.rewards import find_reward
 
 
@@ -77,27 +78,6 @@ def require_falling(config: RunConfig) -> None:
                 f"the budgets of the rounds are {', '.join(texts)}, and {text} is not smaller than the one before; "
                 "write falling shares of the original's (0.7x) or falling values with a unit."
             )
-
-
-def agent_file(run: RunFolder, config: RunConfig) -> Path | None:
-    """Return the file of the agent that the search begins with; None where it begins with a fresh one.
-
-    Raises:
-        UsageError: the strategy takes no agent, the run that is named has none, or there are rounds.
-    """
-    if config.agent is None:
-        return None
-    require_agent_strategy(config.strategy)
-    if config.rounds:
-        raise UsageError("later rounds choose from fewer channels than the agent knows; leave agent= or rounds= out.")
-    if run.first_agent.exists():
-        return run.first_agent
-    file = RunFolder(Path(config.agent)).agent
-    if not file.exists():
-        raise UsageError(
-            f"{file} does not exist; agent= names the folder of a run that has searched with strategy={AGENT_STRATEGY}."
-        )
-    return file
 
 
 def table_of(config: RunConfig) -> Path | None:

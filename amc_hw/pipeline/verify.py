@@ -14,8 +14,9 @@ from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
-from amc_hw.profiling.benchmark import Protocol, benchmark
+from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import example_for
+from amc_hw.profiling.protocol import Protocol
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress

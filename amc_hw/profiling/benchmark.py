@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from amc_hw.devices.base import Device, Times
 from amc_hw.devices.turns import measuring
 from amc_hw.errors import UsageError
+from amc_hw.profiling.protocol import Protocol
 from amc_hw.profiling.timing import Timing
 from amc_hw.runs.files import write_text
 from amc_hw.runs.progress import Progress
@@ -20,19 +21,6 @@ MOST_REPEATS = 60
 PATIENCE_S = 30.0
 """Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
 MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt2", ".pt", ".pth"})
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How often each file runs: ``repeats`` times or more, ``warmup + runs`` iterations each."""
-
-    warmup: int = 100
-    runs: int = 200
-    repeats: int = 3
-
-    def __post_init__(self) -> None:
-        if self.warmup < 0 or self.runs < 1 or self.repeats < 1:
-            raise UsageError("a benchmark needs at least one run and one repeat, and no negative warm-up.")
 
 
 def require_files(files: Iterable[Path]) -> None:

@@ -12,13 +12,13 @@ from amc_hw.policy import Policy
 from amc_hw.search.knapsack import Importance, KnapsackStrategy
 from amc_hw.search.moves import fitted, largest_uniform, varied
 from amc_hw.search.space import SearchSpace
-from amc_hw.search.strategy import Result
+from amc_hw.search.strategy import Result, Strategy
 from amc_hw.search.surrogate import fit_surrogate
 
 Array = NDArray[np.float64]
 
 
-class AutoStrategy:
+class AutoStrategy(Strategy):
     """Bayesian optimisation: the next policy is the one of which most is hoped by all scores so far.
 
     First come the uniform policy, those of the knapsack, and a few that chance draws: by doubting the importances, or

@@ -12,11 +12,11 @@ from torch import Tensor
 from amc_hw.budget.bounds import Limit
 from amc_hw.errors import BudgetError
 from amc_hw.policy import Policy
-from amc_hw.search.agent_file import load_agent
+from amc_hw.search.agent_file import load_agent, save_agent
 from amc_hw.search.ddpg import Agent, Hyperparameters
 from amc_hw.search.moves import largest_uniform
 from amc_hw.search.space import Rollout, SearchSpace
-from amc_hw.search.strategy import Result
+from amc_hw.search.strategy import Result, Strategy
 
 State = NDArray[np.float32]
 Played = tuple[list[State], list[float]]
@@ -40,7 +40,7 @@ def _extended(rollout: Rollout, more: tuple[float, ...]) -> State:
     return np.append(rollout.state(), np.array(more, dtype=np.float32))
 
 
-class DdpgStrategy:
+class DdpgStrategy(Strategy):
     """AMC's search (arXiv:1802.03494): random episodes, then learning from every one that follows.
 
     The first of the random episodes is the uniform policy, so that no search ends with less than that.
@@ -90,7 +90,7 @@ REUSED_WARMUP = 10
 """Episodes, at most, before an agent that is trained already learns again."""
 
 
-class DdpgMultiStrategy:
+class DdpgMultiStrategy(Strategy):
     """CAMC's idea: one agent for several budgets, which are part of its state and take turns.
 
     The targets are the run's limits, tighter ones half of the way down to the cheapest policy, and looser ones
@@ -160,6 +160,10 @@ class DdpgMultiStrategy:
         reward = result.accuracy / self.references[self.turn] if bounded else result.reward
         self.agent.learn(*self.played, reward, self.episode)
         self.episode += 1
+
+    def save(self, file: Path) -> None:
+        """Write the agent; see `trained`."""
+        save_agent(file, self.agent, self.space.steps)
 
 
 def target_spaces(space: SearchSpace) -> list[SearchSpace]:

@@ -8,13 +8,13 @@ from amc_hw.budget.bounds import Bounds
 from amc_hw.policy import Policy
 from amc_hw.search.moves import largest_uniform, shrunk, varied
 from amc_hw.search.space import SearchSpace
-from amc_hw.search.strategy import Result
+from amc_hw.search.strategy import Result, Strategy
 
 MOST_STEPS = 20
 _ROUNDING = 1e-9  # of the load, so that equal steps end where whole channels do
 
 
-class GreedyStrategy:
+class GreedyStrategy(Strategy):
     """Begins with the original network; a step tries every group alone and keeps the reduction that loses least.
 
     Each step lowers the cost by the same amount, and of every group the largest choice is tried that does so

@@ -12,7 +12,7 @@ from amc_hw.budget.bounds import Bounds
 from amc_hw.policy import Policy
 from amc_hw.search.moves import Choices, Tally, grown
 from amc_hw.search.space import SearchSpace
-from amc_hw.search.strategy import Result
+from amc_hw.search.strategy import Result, Strategy
 
 Importance = Mapping[str, Sequence[float]]
 """For every group the importance of its channels, in the order in which they are kept: the first is kept longest."""
@@ -20,7 +20,7 @@ Importance = Mapping[str, Sequence[float]]
 _BISECTIONS = 24
 
 
-class KnapsackStrategy:
+class KnapsackStrategy(Strategy):
     """The policy of the highest importance within the budget, then those of importances that are less sure.
 
     Later episodes multiply each group's importance by a random factor. Without a budget, every later episode

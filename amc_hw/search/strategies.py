@@ -21,7 +21,7 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
 
 
-class RandomStrategy:
+class RandomStrategy(Strategy):
     """Uniform random keep ratios within the bounds: what learning has to beat."""
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
@@ -39,7 +39,7 @@ class RandomStrategy:
         """Learn nothing."""
 
 
-class UniformStrategy:
+class UniformStrategy(Strategy):
     """The largest single keep ratio that fits the budget, then random policies around it.
 
     Without a budget, every later episode draws the ratio it stays around.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from amc_hw.policy import Policy
@@ -29,3 +30,7 @@ class Strategy(Protocol):
 
     def tell(self, policy: Policy, result: Result) -> None:
         """Take the result of the policy that was asked for last."""
+
+    def save(self, file: Path) -> None:
+        """Write what was learned where another search can begin with it; most have nothing that would help one."""
+        return

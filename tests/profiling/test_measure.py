@@ -12,11 +12,12 @@ from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import Fingerprint, load_table
-from amc_hw.profiling.benchmark import MOST_REPEATS, Protocol, benchmark, write_logs
+from amc_hw.profiling.benchmark import MOST_REPEATS, benchmark, write_logs
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.profiling.profile import run_cost
+from amc_hw.profiling.protocol import Protocol
 from amc_hw.profiling.timing import STEADY, Timing
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
