@@ -18,6 +18,24 @@ Metric: TypeAlias = Literal["latency_ms", "macs", "params", "size_bytes"]
 """What a budget counts; the unit is milliseconds, MACs, parameters or bytes of the exported file."""
 
 
+Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int8-dynamic", "int16x8"]
+"""In what a network is written and computed: ``int8`` has scales from calibration images, ``int8-dynamic`` finds those
+of activations while it runs, ``int16x8`` has activations of 16 bits and weights of 8."""
+DTYPES: dict[Precision, str] = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "int8": "int8",
+    "int8-dynamic": "int8-dynamic",
+    "int16x8": "int16x8",
+}
+"""What tables call the precisions."""
+
+
+def precision_of(dtype: str) -> Precision:
+    """Return the precision of a table; one that is called otherwise (``bfloat16``) has files of float32."""
+    return next((precision for precision, called in DTYPES.items() if called == dtype), "fp32")
+
+
 @dataclass(frozen=True)
 class Dimension:
     """A size that follows from a policy: ``constant`` + for every group its channels x its width.

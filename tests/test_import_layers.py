@@ -17,7 +17,7 @@ LAYERS = (
     {"pipeline"},
     {"report"},
     {"search", "profiling", "training"},
-    {"pruning", "formats", "devices"},
+    {"pruning", "quantize", "formats", "devices"},
     {"budget", "latency", "tracing", "models", "data"},
     {"runs"},
     {"errors", "policy", "processes", "shipped"},

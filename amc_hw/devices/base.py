@@ -13,6 +13,7 @@ from amc_hw.devices.effort import Effort
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
 from amc_hw.latency.table import Fingerprint, LatencyTable
+from amc_hw.policy import Precision
 
 D = TypeVar("D", bound="Device")
 
@@ -66,6 +67,7 @@ class Device(Protocol):
     Attributes:
         name: as the user writes it.
         format: the file format that it runs, which is also the files' ending: ``tflite``, ``onnx``.
+        precision: of the files that it is measured with.
         effort: how much of its time a latency table may take.
         turn: this program's turns at its machine; None where nobody else can measure there at the same time.
         in_reach: whether it can be measured now; one that is not is known by its latency table alone.
@@ -73,6 +75,7 @@ class Device(Protocol):
 
     name: str
     format: str
+    precision: Precision = "fp32"
     effort: Effort = Effort()
     turn: Turn | None = None
     in_reach: bool = True

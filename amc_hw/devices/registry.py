@@ -9,6 +9,7 @@ from amc_hw.devices.android.names import KIND, found_phones, is_phone, open_phon
 from amc_hw.devices.base import Device
 from amc_hw.devices.computers.names import KINDS, SSH, computer, open_computer
 from amc_hw.errors import UsageError, unknown_name
+from amc_hw.policy import Precision
 
 
 @dataclass(frozen=True)
@@ -20,27 +21,35 @@ class Found:
     missing: str = ""
 
 
-def open_device(name: str) -> Device:
+def open_device(name: str, precision: Precision = "fp32") -> Device:
     """Open a device: ``host:threads=2``, ``onnx``, ``ssh:user@host:onnx``, ``android:SERIAL``, ``pixel1`` ...
 
+    Args:
+        name: of the device.
+        precision: of the files that it is measured with.
+
     Raises:
-        UsageError: there is no such device, or an option it does not have.
+        UsageError: there is no such device, or it does not have an option, or files of the precision.
         NotConnectedError: the device is known by name, but it is not here now.
         DeviceError: the device is there but cannot be used.
     """
-    require_device_name(name)
-    return open_phone(name) if is_phone(name) else open_computer(name)
+    require_device_name(name, precision)
+    device = open_phone(name) if is_phone(name) else open_computer(name)
+    device.precision = precision
+    return device
 
 
-def require_device_name(name: str) -> None:
-    """Raise UsageError where there is no such device, or an option that it does not have; nothing is opened."""
+def require_device_name(name: str, precision: Precision = "fp32") -> None:
+    """Raise UsageError where there is no such device, option or precision of its files; nothing is opened."""
     if is_phone(name):
         phone_settings(name)
         return
     kind = name.partition(":")[0]
     if kind not in (*KINDS, SSH):
         raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()))
-    computer(name)
+    known = KINDS[computer(name).kind].precisions
+    if precision not in known:
+        raise UsageError(f"the device '{name}' runs {', '.join(known)}, not {precision}; choose another precision=.")
 
 
 def clean_device(name: str) -> None:

@@ -9,6 +9,7 @@ from amc_hw.devices.registry import open_device, require_device_name
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.shipped_tables import shipped_table
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
+from amc_hw.policy import Precision, precision_of
 
 
 class TableOnly(Device):
@@ -29,6 +30,8 @@ class TableOnly(Device):
         self._table = load_table(path)
         runtime = self._table.fingerprint.runtime.split(" ")[0]
         self.format = {"onnxruntime": "onnx", "torch": "aten"}.get(runtime, "tflite")
+        if self.format == "tflite":
+            self.precision = precision_of(self._table.fingerprint.dtype)
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the table's measurements belong to."""
@@ -57,13 +60,14 @@ class TableOnly(Device):
         return DeviceError(f"'{self.name}' is known by its latency table only; connect the device to measure on it.")
 
 
-def open_or_predict(name: str, table: Path | None = None) -> Device:
+def open_or_predict(name: str, table: Path | None = None, precision: Precision = "fp32") -> Device:
     """Open a device, or where it is not in reach the table of it.
 
     Args:
         name: the device's name.
         table: a table's file. It stands for a device out of reach if it is called like the device
             (``mypixel.json`` for ``mypixel``); another is refused. Without it, the shipped table of that name does.
+        precision: of the files that it is measured with.
 
     Raises:
         UsageError: there is no device and no table of that name.
@@ -72,7 +76,7 @@ def open_or_predict(name: str, table: Path | None = None) -> Device:
     """
     known = _standing_for(name, table)
     try:
-        return open_device(name)
+        return open_device(name, precision)
     except BusyError:
         raise
     except (DeviceError, UsageError) as error:
@@ -80,10 +84,16 @@ def open_or_predict(name: str, table: Path | None = None) -> Device:
             raise _no_stand_in(name, error) from error
         if known is None:
             raise
-        return TableOnly(name, known)
+        found = TableOnly(name, known)
+        if found.precision != precision:
+            raise UsageError(
+                f"the table of '{name}' is of {found.precision}, not {precision}; add precision={found.precision}, or "
+                "connect the device."
+            ) from error
+        return found
 
 
-def require_device(name: str, table: Path | None = None) -> None:
+def require_device(name: str, table: Path | None = None, precision: Precision = "fp32") -> None:
     """Refuse what `open_or_predict` refuses, as far as that can be told without a look at the device.
 
     Raises:
@@ -94,7 +104,7 @@ def require_device(name: str, table: Path | None = None) -> None:
         load_table(table)
     known = _standing_for(name, table)
     try:
-        require_device_name(name)
+        require_device_name(name, precision)
     except UsageError as error:
         if table is not None and table != known:
             raise _no_stand_in(name, error) from error

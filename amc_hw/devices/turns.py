@@ -9,6 +9,7 @@ from pathlib import Path
 
 from amc_hw.devices.base import BusyError, Device
 from amc_hw.devices.table_only import open_or_predict
+from amc_hw.policy import Precision
 from amc_hw.runs.progress import Progress
 
 BUSY_POLL_S = 5.0
@@ -37,11 +38,13 @@ def taking_turns(device: Device, progress: Progress) -> Progress:
 
 
 @contextmanager
-def device_in_turn(name: str, progress: Progress, table: Path | None = None) -> Iterator[tuple[Device, Progress]]:
+def device_in_turn(
+    name: str, progress: Progress, table: Path | None = None, precision: Precision = "fp32"
+) -> Iterator[tuple[Device, Progress]]:
     """Open a device once nobody else has it, and yield it with a progress that lets others measure."""
     while True:
         try:
-            device = open_or_predict(name, table)
+            device = open_or_predict(name, table, precision)
             break
         except BusyError:
             progress(f"waiting for {name}, which another run is measuring on")

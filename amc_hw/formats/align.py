@@ -36,6 +36,8 @@ _KERNEL_NAMES = {
     "MUL": r"Mul",
     "SUB": r"Sub",
     "GELU": r"GELU",
+    "QUANTIZE": r"Convert|Quantize",
+    "DEQUANTIZE": r"Convert|Dequantize",
     "RESIZE_BILINEAR": r"Resize Bilinear",
 }
 

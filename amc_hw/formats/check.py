@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_flatten
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.same import outputs
 
+NEAR_IMAGES = 16
 TOLERANCE = 1e-4
 """Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
 
@@ -35,6 +36,29 @@ def require_same(
         raise UnsupportedModelError(
             f"{path} would compute something else than the PyTorch network (relative difference {difference:.1e}); "
             "the converter mistook one of its operators."
+        )
+
+
+def require_near(
+    model: nn.Module, written: Callable[[np.ndarray], np.ndarray], calibration: Tensor, path: Path
+) -> None:
+    """Raise UnsupportedModelError where rounding has left nothing of a network's first output.
+
+    Args:
+        model: the network.
+        written: runs the file's content, in another precision: images (N, C, H, W) float32 to its first output.
+        calibration: training images (N, C, H, W); some of them are looked at.
+        path: the file, for the message.
+    """
+    images = calibration[:NEAR_IMAGES].cpu()
+    expected = next(leaf for leaf in tree_flatten(outputs(model, images))[0] if isinstance(leaf, Tensor)).numpy()
+    error = np.asarray(written(images.numpy()), np.float64).reshape(expected.shape) - expected
+    spread = float((expected - expected.mean(0)).std()) or float(np.abs(expected).max())
+    noise = float(np.sqrt(np.square(error).mean()))
+    if not noise <= spread:
+        raise UnsupportedModelError(
+            f"{path} would say nothing of the network's outputs any more (rounding changes them by {noise:.3g}, images "
+            f"by {spread:.3g}); choose another precision=, such as int16x8."
         )
 
 

@@ -220,12 +220,23 @@ class GraphTemplate:
 
     def file(self, policy: Policy, random: np.random.Generator) -> bytes:
         """Write a file of the network under ``policy``; weights whose shape can change are random."""
+        return self.graph.written(self.changed_shapes(policy), self.changed_integers(policy), random)
+
+    def changed_shapes(self, policy: Policy) -> dict[int, Shape]:
+        """Shape under ``policy`` of every tensor that some policy changes."""
         shapes = self.shapes(policy)
-        integers = {
+        return {tensor: shapes[tensor] for tensor in self._sizes}
+
+    def changed_integers(self, policy: Policy) -> dict[int, Shape]:
+        """Value under ``policy`` of every integer constant that some policy changes."""
+        return {
             tensor: _replaced(self.graph.integers(tensor) or (), sizes, policy)
             for tensor, sizes in self._constants.items()
         }
-        return self.graph.written({tensor: shapes[tensor] for tensor in self._sizes}, integers, random)
+
+    def left_out(self, policy: Policy) -> set[int]:
+        """Indices of the operators that ``policy`` leaves out with their blocks."""
+        return {index for index, group in self._blocks.items() if policy.get(group) == 0}
 
 
 class RandomWeights:
@@ -234,17 +245,18 @@ class RandomWeights:
     def __init__(self, random: np.random.Generator) -> None:
         self._pool = random.standard_normal(1 << 16, dtype=np.float32)
 
-    def __call__(self, shape: Shape, original: NDArray[Any]) -> NDArray[np.float32]:
-        """Return weights of a shape (out, ...).
+    def __call__(self, shape: Shape, original: NDArray[Any]) -> NDArray[Any]:
+        """Return weights of a shape (out, ...), float32 or of the original's type.
 
-        Vectors (biases, a norm's scales and variances, which must not be negative) repeat the original's values.
+        Vectors (biases, a norm's scales and variances, which must not be negative) repeat the original's values, and
+        so do integers: their scale is apart.
         """
-        if math.prod(shape) == max(shape, default=1):
-            vector: NDArray[np.float32] = np.resize(original, shape).astype(np.float32)
-            return vector
+        if math.prod(shape) == max(shape, default=1) or original.dtype.kind != "f":
+            repeated: NDArray[Any] = np.resize(original, shape).astype(original.dtype)
+            return repeated
         scaled = self._pool * np.float32(math.sqrt(2 / math.prod(shape[1:])))
         filters: NDArray[np.float32] = np.resize(scaled, shape)
-        return filters
+        return filters.astype(original.dtype)
 
 
 def _form(graph: Graph) -> list[tuple[str, int]]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 from torch import Tensor, nn
 
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
-from amc_hw.formats.check import require_same
+from amc_hw.formats.check import require_near, require_same
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
+from amc_hw.formats.tflite.quantize import quantized
+from amc_hw.policy import Precision
 from amc_hw.runs.files import write_bytes
 
 LONGEST_REASON = 1000
@@ -46,12 +48,44 @@ class Format:
         convert: a network and example images (N, C, H, W) to the file's bytes.
         model: the file's bytes to something that runs.
         graph: the file's bytes to its graph.
+        quantize: a float32 file, a precision and training images (N, C, H, W) to the file in that precision.
+        precisions: what it can be written in.
     """
 
     name: str
     convert: Callable[[nn.Module, Tensor], bytes]
     model: Callable[[bytes], FileModel]
     graph: Callable[[bytes], Graph]
+    quantize: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
+    precisions: tuple[Precision, ...] = ("fp32",)
+
+    def in_precision(self, precision: Precision, images: Tensor) -> Format:
+        """Return the format whose files are written in a precision.
+
+        Args:
+            precision: one of ``precisions``.
+            images: training images (N, C, H, W) that tell the ranges of activations.
+
+        Raises:
+            UsageError: the format is not written in it.
+        """
+        self.require_precision(precision)
+        quantize, calibration = self.quantize, images.detach().cpu().numpy()
+        if precision == "fp32" or quantize is None:
+            return self
+
+        def convert(model: nn.Module, example_input: Tensor) -> bytes:
+            return quantize(self.convert(model, example_input), precision, calibration)
+
+        return replace(self, convert=convert)
+
+    def require_precision(self, precision: Precision) -> None:
+        """Raise UsageError where the format is not written in a precision."""
+        if precision not in self.precisions:
+            raise UsageError(
+                f"{self.name} files are written as {', '.join(self.precisions)}, not as {precision}; choose another "
+                "precision=, or a device that runs another format."
+            )
 
     def load(self, content: bytes) -> FileModel:
         """Return what runs a file; raise UnsupportedModelError where it is damaged."""
@@ -99,7 +133,7 @@ def _onnx_graph(content: bytes) -> Graph:
 
 
 FORMATS = {
-    "tflite": Format("tflite", to_tflite, TfliteModel, _tflite_graph),
+    "tflite": Format("tflite", to_tflite, TfliteModel, _tflite_graph, quantized, get_args(Precision)),
     "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph),
     "aten": Format("aten", to_aten, AtenModel, _aten_graph),
 }
@@ -132,19 +166,34 @@ def load_file(file: Path) -> FileModel:
         raise UnsupportedModelError(f"{file}: {error}") from error
 
 
-def export(model: nn.Module, example_input: Tensor, path: Path) -> None:
+def export(
+    model: nn.Module,
+    example_input: Tensor,
+    path: Path,
+    precision: Precision = "fp32",
+    calibration: Tensor | None = None,
+) -> None:
     """Write ``model`` in the format of the path's ending and check that the file computes the same.
+
+    A file in another precision than fp32 is made of the float file, which is checked, and checked again itself.
 
     Args:
         model: any network; it is not changed.
         example_input: (N, C, H, W); N becomes the file's batch size.
         path: the file.
+        precision: of the file.
+        calibration: training images (N, C, H, W) that tell the ranges of activations; by default the example.
 
     Raises:
         UnsupportedModelError: the network cannot be converted, or its outputs would differ; then no file is written.
         RunFolderError: the file cannot be written.
     """
     kind = find_format(path.suffix.removeprefix("."))
+    kind.require_precision(precision)
     content = kind.convert(model, example_input)
     require_same(model, kind.load(content), example_input, path)
+    if precision != "fp32" and kind.quantize is not None:
+        images = example_input if calibration is None else calibration
+        content = kind.quantize(content, precision, images.detach().cpu().numpy())
+        require_near(model, kind.load(content), images, path)
     write_bytes(path, content)

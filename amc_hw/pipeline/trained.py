@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from amc_hw.training.compute import CPU
 from amc_hw.training.recipe import recovery_batch_size
 from amc_hw.training.trial import smallest_batch, try_training
 
+CALIBRATION_IMAGES = 128
+"""From which the ranges of activations are known: LiteRT's guide has a hundred or so."""
 USUAL_SIZES = (32, 64, 224, 28, 48, 96, 128, 160, 192, 256, 299, 384, *range(8, 257, 8))
 """Sides that a network is tried with where it does not run, to name the one that it takes."""
 
@@ -43,6 +46,11 @@ class TrainedModel(TracedModel):
     data: Data
     compute: torch.device = CPU
     pruned_before: nn.Module | None = None
+
+    @cached_property
+    def calibration(self) -> Tensor:  # type: ignore[override]
+        """Training images (N, C, H, W), on the CPU, that tell the ranges of activations."""
+        return self.data.train.first(CALIBRATION_IMAGES, seed=0)[0].cpu()
 
     @property
     def start(self) -> nn.Module:

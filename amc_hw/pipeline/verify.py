@@ -9,13 +9,12 @@ from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
-from amc_hw.formats.registry import export
 from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.benchmark import benchmark
-from amc_hw.profiling.deployed import example_for
+from amc_hw.profiling.deployed import export_for
 from amc_hw.profiling.protocol import Protocol
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.folder import RunFolder
@@ -159,13 +158,13 @@ def export_original(run: RunFolder, trained: TrainedModel, device: Device, progr
     file = run.original(device.format)
     if not file.exists():
         progress("exporting the original")
-        export(trained.model, example_for(device, trained), file)
+        export_for(device, trained, trained.model, file)
 
 
 def measure(run: RunFolder, trained: TrainedModel, model: nn.Module, device: Device) -> dict[str, Timing]:
     """Export a pruned network and time it beside the original."""
     file = run.candidate(device.format)
-    export(model, example_for(device, trained), file)
+    export_for(device, trained, model, file)
     try:
         return benchmark(device, {"original": run.original(device.format), "candidate": file}, QUICK, SILENT)
     finally:

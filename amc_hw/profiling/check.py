@@ -17,12 +17,12 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.turns import measuring
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.formats.registry import export, find_format
+from amc_hw.formats.registry import find_format
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.policy import Policy
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
-from amc_hw.profiling.deployed import example_for
+from amc_hw.profiling.deployed import export_for
 from amc_hw.profiling.plan import rounds_of_visits
 from amc_hw.profiling.profile import profile
 from amc_hw.pruning.surgery import first_channels, shrink
@@ -265,7 +265,7 @@ def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) 
 def _export(device: Device, trained: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
     """Export a pruned network, and hold its operators and all their sizes against the template's."""
     kept, read = first_channels(policy), find_format(device.format).read
-    export(shrink(trained.model, trained.network, kept), example_for(device, trained), file)
+    export_for(device, trained, shrink(trained.model, trained.network, kept), file)
     exported, written = read(file.read_bytes()), read(template.file(policy, np.random.default_rng(0)))
     if exported.operators() != template.operators(policy) or exported.uses() != written.uses():
         raise UnsupportedModelError(

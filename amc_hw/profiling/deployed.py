@@ -1,21 +1,84 @@
-"""A network as its device runs it: the file format and the batch size."""
+"""A network as its device runs it: the file format, the precision and the batch size."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import logging
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from amc_hw.devices.base import Device
+from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.formats.registry import find_format
+from amc_hw.formats.registry import Format, export, find_format
 from amc_hw.formats.template import lower
+from amc_hw.formats.tflite.refill import Refill
+from amc_hw.pruning.surgery import policy_of
 from amc_hw.tracing.traced import TracedModel
+
+_LOG = logging.getLogger(__name__)
 
 
 def template_for(device: Device, trained: TracedModel) -> GraphTemplate:
     """Return the operators that a device runs, as functions of the channel counts."""
-    return lower(trained.model, trained.network, example_for(device, trained), find_format(device.format))
+    return lower(trained.model, trained.network, example_for(device, trained), _format(device, trained))
+
+
+def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Path) -> None:
+    """Write a network, the trained one or a pruned version, as a device runs it; see `export`."""
+    export(model, example_for(device, trained), path, device.precision, trained.calibration)
 
 
 def example_for(device: Device, trained: TracedModel) -> Tensor:
     """Return example images (N, C, H, W) of the device's batch size."""
     return trained.example.expand(device.fingerprint().batch_size, -1, -1, -1)
+
+
+def _format(device: Device, trained: TracedModel) -> Format:
+    return find_format(device.format).in_precision(device.precision, trained.calibration)
+
+
+class DeployedFiles:
+    """Writes versions of a network as a device runs them, images one by one; call it with the version.
+
+    Pruned versions are written without the converter where that gives the same (`Refill`), which takes milliseconds.
+
+    Args:
+        device: which format and precision.
+        trained: the network.
+    """
+
+    def __init__(self, device: Device, trained: TracedModel) -> None:
+        self._format = _format(device, trained)
+        self._trained = trained
+        self._precision = device.precision
+
+    def __call__(self, model: nn.Module) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            UnsupportedModelError: the network cannot be converted.
+        """
+        if self._refill is not None and self._format.quantize is not None:
+            try:
+                policy = policy_of(self._trained.model, self._trained.network, model)
+                content = self._refill(model, policy)
+            except UnsupportedModelError as error:
+                _LOG.warning("%s It is converted, which takes some seconds.", error)
+            else:
+                images = self._trained.calibration.numpy()
+                return self._format.quantize(content, self._precision, images)
+        return self._format.convert(model, self._trained.example)
+
+    @cached_property
+    def _refill(self) -> Refill | None:
+        if self._format.name != "tflite":
+            return None
+        trained = self._trained
+        try:
+            template = lower(trained.model, trained.network, trained.example, find_format("tflite"))
+            return Refill(template, trained.model, trained.example)
+        except UnsupportedModelError as error:
+            _LOG.warning("every policy is converted, which takes some seconds for each: %s", error)
+            return None

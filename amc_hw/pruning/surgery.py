@@ -15,7 +15,7 @@ from amc_hw.policy import Policy
 from amc_hw.tracing.blocks import leave_out
 from amc_hw.tracing.network import Network
 from amc_hw.tracing.same import computes_the_same, random_like
-from amc_hw.tracing.slicing import cut
+from amc_hw.tracing.slicing import cut, width
 
 
 def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]) -> nn.Module:
@@ -48,6 +48,32 @@ def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]
 def first_channels(policy: Policy) -> dict[str, range]:
     """Return the channels that `shrink` keeps where only their number counts: the first ones of every group."""
     return {group: range(channels) for group, channels in policy.items()}
+
+
+def policy_of(model: nn.Module, network: Network, small: nn.Module) -> dict[str, int]:
+    """Return the policy that a network was pruned to, as its layers tell; blocks that are left out have 0 channels.
+
+    Args:
+        model: the model that ``network`` was traced from.
+        network: its trace.
+        small: a pruned version of it.
+
+    Raises:
+        UnsupportedModelError: a group has no layer of its own, which would tell.
+    """
+    before, now = dict(model.named_modules()), dict(small.named_modules())
+    inside = {name: block.group for block in network.blocks for name in block.inside}
+    policy: dict[str, int] = {}
+    for group in network.groups:
+        own = [m for m in group.members if m.module in before and m.positions.size == width(before[m.module], m.side)]
+        if not own:
+            raise UnsupportedModelError(f"no layer tells how many channels of '{group.name}' a network has.")
+        member = own[0]
+        if member.module in now and type(now[member.module]) is not nn.Identity:
+            policy[group.name] = width(now[member.module], member.side) // member.positions.shape[1]
+        else:
+            policy[group.name] = 0 if inside.get(group.name) == group.name else group.channels
+    return policy
 
 
 def widened(

@@ -12,6 +12,9 @@ from amc_hw.policy import channel_choices
 from amc_hw.tracing.groups import Network, trace
 from amc_hw.tracing.network import Why
 
+CALIBRATION_NOISE = 8
+"""Random images that stand in for training images, where only the operators of a quantized file count."""
+
 
 @dataclass(frozen=True)
 class PruningChoices:
@@ -47,6 +50,11 @@ class TracedModel:
     example: Tensor
     network: Network
     choices: dict[str, tuple[int, ...]]
+
+    @property
+    def calibration(self) -> Tensor:
+        """Images (N, C, H, W) that tell the ranges of activations; random ones, where there are no others."""
+        return torch.randn(CALIBRATION_NOISE, *self.example.shape[1:], generator=torch.Generator().manual_seed(0))
 
     @property
     def decisions(self) -> dict[str, tuple[int, ...]]:

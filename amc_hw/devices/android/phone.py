@@ -26,6 +26,7 @@ from amc_hw.devices.base import BusyError, Device, Kernel, NotConnectedError, Ti
 from amc_hw.devices.effort import Effort
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.table import Fingerprint
+from amc_hw.policy import DTYPES
 from amc_hw.runs.file_lock import FileLock
 
 _LOG = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ class AndroidDevice(Device):
             threads=self._settings.threads,
             cores=",".join(map(str, cores)) or "any",
             delegate=self._settings.delegate,
+            dtype=DTYPES[self.precision],
         )
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> Times:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from amc_hw.devices.base import Device
 from amc_hw.devices.computers.cuda import DTYPES, CudaDevice
@@ -13,6 +13,7 @@ from amc_hw.devices.computers.host import HostDevice, require_cores
 from amc_hw.devices.computers.machines import SshMachine
 from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.errors import UsageError, unknown_name
+from amc_hw.policy import Precision
 
 SSH = "ssh"
 Words: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -26,15 +27,17 @@ class Kind:
         build: makes the device; takes the options, ``name`` and ``machine``.
         numbers: its options that are whole numbers from 1.
         words: its options that are words, with all that may be said; nothing listed is anything.
+        precisions: of the files that it runs.
     """
 
     build: Callable[..., Device]
     numbers: tuple[str, ...]
     words: Words = field(default_factory=dict)
+    precisions: tuple[Precision, ...] = ("fp32",)
 
 
 KINDS = {
-    "host": Kind(HostDevice, ("threads",)),
+    "host": Kind(HostDevice, ("threads",), precisions=get_args(Precision)),
     "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}),
     "cuda": Kind(
         CudaDevice,

@@ -11,6 +11,7 @@ from amc_hw.devices.computers.profiler_process import Answer, ProfilerDiedError
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
 from amc_hw.latency.table import Fingerprint
+from amc_hw.policy import DTYPES
 
 
 class ProfiledDevice(Device):
@@ -70,7 +71,9 @@ class ProfiledDevice(Device):
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the measurements of this device belong to."""
-        return self._fingerprint
+        if self.precision == "fp32":
+            return self._fingerprint
+        return self._fingerprint.model_copy(update={"dtype": DTYPES[self.precision]})
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         """See `Device.time_model`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ _FILTER_KINDS = MATMUL_KINDS | {"DEPTHWISE_CONV_2D"}
 _ACTIVATIONS = {code: name for name, code in vars(schema.ActivationFunctionType).items() if isinstance(code, int)}
 _DTYPES: dict[int, Any] = {
     schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT8: np.int8,
     schema.TensorType.INT32: np.int32,
     schema.TensorType.INT64: np.int64,
     schema.TensorType.BOOL: np.bool_,
@@ -45,12 +47,22 @@ class TfliteGraph(Graph):
             self.model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
         except Exception as error:  # offsets that lead nowhere make flatbuffers raise almost anything
             raise UnsupportedModelError(f"this TFLite file is damaged ({error}); export it again.") from error
+        self._take_buffers_in(content)
         if len(self.model.subgraphs) != 1:
             raise UnsupportedModelError("the TFLite file has control flow (several subgraphs); export one without.")
         self.subgraph = self.model.subgraphs[0]
         self._copies = self._give_every_use_its_own_constant()
         codes = [self.model.operatorCodes[operator.opcodeIndex] for operator in self.subgraph.operators]
         self._kinds = [_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes]
+
+    def _take_buffers_in(self, content: bytes) -> None:
+        """Have the buffers that stand behind the tables, as LiteRT's quantizer writes them, in the tables."""
+        for buffer in self.model.buffers:
+            if buffer.offset > 1:  # 0 and 1 stand for none
+                if buffer.offset + buffer.size > len(content):
+                    raise UnsupportedModelError("this TFLite file is damaged (a buffer is cut off); export it again.")
+                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
 
     def _give_every_use_its_own_constant(self) -> dict[int, int]:
         """Split the constants that the converter stored once because they are equal here.
@@ -68,6 +80,7 @@ class TfliteGraph(Graph):
                 if stored in used_tensors:
                     own = operator.inputs[place] = len(tensors)
                     tensors.append(copy.copy(tensors[stored]))
+                    tensors[own].name = tensors[stored].name + b";%d" % own  # quantizers know tensors by their names
                     copies[own] = stored
                 if tensors[own].buffer in used_buffers:
                     buffers.append(copy.copy(buffers[tensors[own].buffer]))
@@ -112,11 +125,15 @@ class TfliteGraph(Graph):
         return self.model.buffers[self.subgraph.tensors[tensor].buffer].data is not None
 
     def integers(self, tensor: int) -> Shape | None:
-        """Value of a constant integer tensor (a reshape's target, paddings, axes), or None for every other."""
+        """See `Graph.integers`; a quantized bias has a scale, and is a weight."""
         value = self.constant(tensor)
-        if value is None or value.dtype not in (np.int32, np.int64):
+        if value is None or value.dtype not in (np.int32, np.int64) or self._has_scale(tensor):
             return None
         return tuple(int(number) for number in value)
+
+    def _has_scale(self, tensor: int) -> bool:
+        parameters = self.subgraph.tensors[tensor].quantization
+        return parameters is not None and len(_values(parameters.scale)) > 0
 
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
@@ -138,24 +155,48 @@ class TfliteGraph(Graph):
 
     def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
         """See `Graph.written`."""
+        weights = RandomWeights(random)
+        constants = {index: self.constant(index) for index in shapes}
+        values = {index: weights(shapes[index], value) for index, value in constants.items() if value is not None}
+        return self.packed(shapes, integers, values)
+
+    def packed(
+        self,
+        shapes: Mapping[int, Shape],
+        integers: Mapping[int, Shape],
+        values: Mapping[int, NDArray[Any]],
+        left_out: Collection[int] = (),
+    ) -> bytes:
+        """Return the file with other shapes and constants.
+
+        Args:
+            shapes: of tensors.
+            integers: values of integer constants.
+            values: of all other constants, in their own types.
+            left_out: indices of operators that are not there. Where another reads the result of one, it reads instead
+                what the first of these read.
+        """
         tensors, buffers = self.subgraph.tensors, self.model.buffers
         saved_tensors, saved_data = [copy.copy(tensor) for tensor in tensors], [buffer.data for buffer in buffers]
-        weights = RandomWeights(random)
+        saved_operators, saved_outputs = self.subgraph.operators, self.subgraph.outputs
         try:
             for index, shape in shapes.items():
                 tensors[index].shape = np.asarray(shape, np.int32)
-                if (original := self.constant(index)) is not None:
-                    buffers[tensors[index].buffer].data = weights(shape, original).reshape(-1).view(np.uint8)
-            for index, values in integers.items():
+                tensors[index].quantization = _quantization_of(tensors[index], shape)
+            for index, value in values.items():
+                buffers[tensors[index].buffer].data = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+            for index, numbers in integers.items():
                 dtype = _DTYPES[tensors[index].type]
-                buffers[tensors[index].buffer].data = np.asarray(values, dtype).view(np.uint8)
+                buffers[tensors[index].buffer].data = np.asarray(numbers, dtype).view(np.uint8)
             self._store_shared_filters_once()
             self._set_depth_multipliers()
+            self._leave_out(left_out)
             builder = Builder(1 << 20)
             builder.Finish(self.model.Pack(builder), b"TFL3")
             return bytes(builder.Output())
         finally:
             self.subgraph.tensors = saved_tensors
+            self.subgraph.operators, self.subgraph.outputs = saved_operators, saved_outputs
             for buffer, data in zip(buffers, saved_data, strict=True):
                 buffer.data = data
             self._set_depth_multipliers()
@@ -169,6 +210,25 @@ class TfliteGraph(Graph):
                 self.model.buffers[one.buffer].data = None
                 one.buffer = other.buffer
 
+    def _leave_out(self, indices: Collection[int]) -> None:
+        """Take operators out of the file; who read their results reads what came into them from the others."""
+        if not indices:
+            return
+        operators = self.subgraph.operators
+        made = {int(tensor) for index in indices for tensor in operators[index].outputs}
+        stands_for: dict[int, int] = {}
+        for index in sorted(indices):
+            outside = [int(t) for t in operators[index].inputs if t >= 0 and not self.is_constant(t) and t not in made]
+            within = [stands_for[int(t)] for t in operators[index].inputs if int(t) in stands_for]
+            for tensor in operators[index].outputs:
+                stands_for[int(tensor)] = (outside or within)[0]
+        kept = [copy.copy(operator) for index, operator in enumerate(operators) if index not in indices]
+        for operator in kept:
+            operator.inputs = np.asarray([stands_for.get(int(t), int(t)) for t in operator.inputs], np.int32)
+        self.subgraph.operators = kept
+        outputs = [stands_for.get(int(tensor), int(tensor)) for tensor in self.subgraph.outputs]
+        self.subgraph.outputs = np.asarray(outputs, np.int32)
+
     def _set_depth_multipliers(self) -> None:
         """Let them agree with the shapes: a convolution of grey images is depthwise here, and else slow."""
         tensors = self.subgraph.tensors
@@ -180,6 +240,17 @@ class TfliteGraph(Graph):
 
 def _values(array: Any) -> Any:
     return () if array is None else array
+
+
+def _quantization_of(tensor: Any, shape: Shape) -> Any:
+    """Return a constant's scales and zero points for another shape: one for each channel, or one for all."""
+    parameters = tensor.quantization
+    if parameters is None or len(_values(parameters.scale)) < 2:
+        return parameters
+    channels, resized = shape[parameters.quantizedDimension], copy.copy(parameters)
+    resized.scale = np.resize(parameters.scale, channels)
+    resized.zeroPoint = np.resize(parameters.zeroPoint, channels)
+    return resized
 
 
 def _fan_in(kind: str, filter_shape: Shape) -> int:

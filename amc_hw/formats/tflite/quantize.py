@@ -1,0 +1,65 @@
+"""A float TFLite file to one of another precision, by LiteRT's quantizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
+from amc_hw.formats.interrupts import interrupts_deferred
+from amc_hw.formats.quiet import quiet
+from amc_hw.formats.tflite.ranges import activation_ranges
+from amc_hw.policy import Precision
+
+
+@interrupts_deferred()
+def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes:
+    """Return a TFLite file in another precision; its input and its output stay float32.
+
+    Args:
+        content: a float32 file.
+        precision: ``fp16`` (weights only), ``int8`` (weights by output channel, activations by tensor),
+            ``int8-dynamic`` (weights; activations while it runs), ``int16x8`` (weights int8, activations int16).
+        images: training images (N, C, H, W) that tell the ranges of activations; of no use to ``fp16`` and
+            ``int8-dynamic``.
+
+    Raises:
+        UnsupportedModelError: the quantizer refused the file.
+        DeviceError: the quantizer is not installed.
+    """
+    with quiet():
+        try:
+            from ai_edge_quantizer import qtyping, quantizer, recipe_manager
+        except ImportError as error:
+            raise DeviceError(
+                "a TFLite file in another precision than fp32 needs LiteRT's quantizer: pip install litert-torch"
+            ) from error
+        recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision)
+        try:
+            worker = quantizer.Quantizer(bytearray(content), recipe)
+            ranges = activation_ranges(content, images) if worker.need_calibration else None
+            return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"LiteRT's quantizer cannot write this network in {precision}: {first_line(error)}"
+            ) from error
+
+
+def _recipe(recipes: Any, types: Any, precision: str) -> Any:
+    """Return what the quantizer is to do."""
+    every, name = ".*", types.TFLOperationName
+    if precision == "fp16":
+        half = types.TensorQuantizationConfig(num_bits=16, dtype=types.TensorDataType.FLOAT)
+        weights = types.OpQuantizationConfig(
+            weight_tensor_config=half, compute_precision=types.ComputePrecision.FLOAT, explicit_dequantize=True
+        )
+        recipes.add_quantization_config(every, name.ALL_SUPPORTED, weights, "float_casting")
+    elif precision == "int8-dynamic":
+        recipes.add_dynamic_config(every, name.ALL_SUPPORTED, num_bits=8)
+    else:
+        bits = {"int8": 8, "int16x8": 16}[precision]
+        recipes.add_static_config(every, name.ALL_SUPPORTED, activation_num_bits=bits, weight_num_bits=8)
+        for side in (name.INPUT, name.OUTPUT):
+            recipes.add_quantization_config(every, side, algorithm_key="no_quantize")
+    return recipes.get_quantization_recipe()

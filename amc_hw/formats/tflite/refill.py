@@ -1,0 +1,143 @@
+"""A TFLite file of a pruned network without the converter: the original's file, other channels, the network's weights.
+
+Converting takes seconds, this takes milliseconds, so that a search can score what it would export. Every file is held
+against its network before it is believed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.check import TOLERANCE, output_difference
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.formats.tflite.convert import TfliteModel
+from amc_hw.formats.tflite.graph import TfliteGraph
+from amc_hw.policy import Policy
+from amc_hw.pruning.folding import folded
+from amc_hw.tracing.same import random_like
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a constant of the file comes from: a tensor of the network, by its name, with its axes in another order."""
+
+    name: str
+    axes: tuple[int, ...]
+
+    @property
+    def layer(self) -> str:
+        """The module that has the tensor."""
+        return self.name.rpartition(".")[0]
+
+
+class Refill:
+    """Writes float32 files of pruned versions of a network.
+
+    Args:
+        template: the network's operators as functions of the policy, lowered to TFLite.
+        model: that network.
+        example_input: (N, C, H, W); only its shape counts.
+
+    Raises:
+        UnsupportedModelError: the file has a weight that is no weight of the network as it is.
+    """
+
+    def __init__(self, template: GraphTemplate, model: nn.Module, example_input: Tensor) -> None:
+        assert isinstance(template.graph, TfliteGraph)
+        self._template = template
+        self._graph = template.graph
+        self._example = random_like(example_input)
+        self._shapes = self._graph.shapes()
+        self._places = _places(self._graph, _state(folded(model, self._example)))
+
+    def __call__(self, small: nn.Module, policy: Policy) -> bytes:
+        """Return a file.
+
+        Args:
+            small: the network, pruned to ``policy``.
+            policy: channels of every group.
+
+        Raises:
+            UnsupportedModelError: the file would compute something else than the network.
+        """
+        smaller = folded(small, self._example)
+        state, shapes = _state(smaller), self._template.changed_shapes(policy)
+        shapes = {tensor: shape for tensor, shape in shapes.items() if 0 not in shape}  # of blocks that are left out
+        left_out = self._template.left_out(policy)
+        values: dict[int, NDArray[Any]] = {}
+        for tensor, place in self._places.items():
+            shape = shapes.get(tensor, self._shapes[tensor])
+            if not isinstance(place, Place):
+                values[tensor] = np.full(shape, place, np.float32)
+            elif place.name in state:
+                values[tensor] = _shaped(state[place.name].transpose(place.axes), shape)
+        content = self._graph.packed(shapes, self._template.changed_integers(policy), values, left_out)
+        difference = output_difference(smaller, TfliteModel(content), self._example)
+        if not difference <= TOLERANCE:
+            raise UnsupportedModelError(
+                f"the pruned network's file cannot be written without the converter (difference {difference:.1e})."
+            )
+        return content
+
+
+def _shaped(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if value.size != math.prod(shape):
+        raise UnsupportedModelError("two equal weights of the network differ in size when it is pruned.")
+    return value.reshape(shape)
+
+
+def _state(model: nn.Module) -> dict[str, NDArray[Any]]:
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors}
+
+
+def _places(graph: TfliteGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place | float]:
+    """Return for every constant of several floating-point numbers where it comes from, or its one value."""
+    found: dict[int, Place | float] = {}
+    for index in range(len(graph.kinds)):
+        inputs = [int(tensor) for tensor in graph.tensors_of(index)]
+        layer = ""
+        for tensor in inputs:
+            value = graph.constant(tensor) if tensor >= 0 else None
+            if value is None or value.dtype.kind != "f" or value.size < 2:
+                continue
+            shape = graph.shapes()[tensor]
+            place = _place(value.reshape(shape), state, layer)
+            if place is None:
+                raise UnsupportedModelError(f"the weight '{graph.name(tensor)}' is in the file only.")
+            found[tensor] = place
+            if isinstance(place, Place):
+                layer = place.layer
+    return found
+
+
+def _place(value: NDArray[Any], state: Mapping[str, NDArray[Any]], layer: str) -> Place | float | None:
+    """Return what a value is of; of equal tensors, that of the layer whose filter stands before it."""
+    places: list[Place] = [
+        Place(name, axes)
+        for name, tensor in state.items()
+        if tensor.size == value.size and tensor.dtype.kind == "f"
+        for axes in _orders(tensor, value.shape)
+        if np.array_equal(tensor.transpose(axes).reshape(value.shape), value)
+    ]
+    own = [place for place in places if place.layer == layer]
+    if value.min() == value.max() and not own:
+        return float(value.flat[0])
+    return next(iter(own or places), None)
+
+
+def _orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the orders of a tensor's axes that can be a shape, sizes of 1 left away."""
+    wanted = [size for size in shape if size > 1]
+    for axes in itertools.permutations(range(tensor.ndim)):
+        if [tensor.shape[axis] for axis in axes if tensor.shape[axis] > 1] == wanted:
+            yield axes

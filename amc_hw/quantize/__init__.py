@@ -1,0 +1,1 @@
+"""The precision that ships: simulated while a network is scored and trained, so that both see its rounding."""

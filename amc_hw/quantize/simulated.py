@@ -1,0 +1,159 @@
+"""A network as its integer file will compute: weights and activations are rounded to the grids that the file will have.
+
+Weights are rounded by output channel, symmetrically, as they are with the batch norm behind them folded in; activations
+by tensor, between the smallest and the largest value seen (Jacob et al. 2018, arXiv:1712.05877, sections 2 and 3). Sums
+inside of a layer stay exact, as the runtime's 32-bit ones do. Gradients go through the rounding as if it were not
+there, but for what is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.policy import Precision
+from amc_hw.pruning.contexts import find_contexts
+from amc_hw.quantize.ranges import range_of
+from amc_hw.quantize.tape import Calls, record
+
+BITS: dict[Precision, int] = {"int8": 8, "int16x8": 16}
+"""Of the activations of the precisions that can be simulated."""
+WEIGHT_MOST = 127
+"""Weights are -127 ... 127 times their channel's scale."""
+BATCH = 50
+_SIGMOIDS = frozenset({"sigmoid", "softmax"})
+"""Their results have a fixed grid, 1/256 for each of 256 steps."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values that an activation can have: (q - zero) x scale, for whole q from least to most."""
+
+    scale: float
+    zero: int
+    least: int
+    most: int
+
+    @staticmethod
+    def between(low: float, high: float, bits: int = 8) -> Grid:
+        """Return the grid of a range, which 0 belongs to; with more than eight bits it is symmetric."""
+        low, high, most = min(low, 0.0), max(high, 0.0), 2 ** (bits - 1) - 1
+        if bits > 8:
+            return Grid(max(-low, high, 1e-9) / most, 0, -most, most)
+        scale = max(high - low, 1e-9) / (2**bits - 1)
+        return Grid(scale, round(-most - 1 - low / scale), -most - 1, most)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Round values to the grid."""
+        return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, self.least, self.most)
+
+
+def rounded_weight(weight: Tensor, norm: Any = None) -> Tensor:
+    """Round a weight (outputs, ...) to 255 values of each output channel, the largest of which is kept.
+
+    Args:
+        weight: of a convolution or a linear layer.
+        norm: the batch norm that is folded into it, with running statistics.
+    """
+    factor = torch.ones_like(weight[:, :1].flatten(1)[:, 0])
+    if norm is not None:
+        factor = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight.detach())
+        factor = torch.where(factor.abs() > 1e-12, factor, 1.0)
+    factor = factor.view(-1, *[1] * (weight.dim() - 1)).to(weight.dtype)
+    scale = (weight.detach() * factor).flatten(1).abs().amax(1).clamp_min(1e-9).float() / WEIGHT_MOST
+    zero = torch.zeros(len(scale), dtype=torch.int32, device=weight.device)
+    return torch.fake_quantize_per_channel_affine(weight * factor, scale, zero, 0, -WEIGHT_MOST, WEIGHT_MOST) / factor
+
+
+class Simulated(nn.Module):
+    """Computes what a network's integer file computes, but for the order of sums.
+
+    Ranges of activations are those of the network as it is when this is put into evaluation mode. Batch norms keep
+    their statistics while the network learns, as they are part of the weights that are rounded.
+
+    Args:
+        model: the network; its parameters are trained where this one is.
+        images: training images (N, C, H, W) that tell the ranges.
+        precision: a key of `BITS`.
+
+    Raises:
+        UnsupportedModelError: the network takes another way for other images.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, precision: Precision = "int8") -> None:
+        super().__init__()
+        self.model = model
+        self._images = images
+        self._bits = BITS[precision]
+        modules = dict(model.eval().named_modules())
+        self._norms = {
+            id(modules[name].weight): context.norm_of(modules)
+            for name, context in find_contexts(model, images[:2]).items()
+            if context.norm is not None and context.is_formula
+        }
+        tape = record(model, images[:2])
+        self._names = [call.name for call in tape.calls]
+        self._scale_of = tape.rounded()
+        self._grids: Mapping[int, Grid] = {}
+        self._weights: dict[int, Tensor] = {}
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the network's output for images (N, C, H, W)."""
+        rounded = self._grids[-1](images)
+        with Calls(self._rounded, self._learning_weight if self.training else self._kept_weight):
+            output: Tensor = self.model(rounded)
+        return output
+
+    def train(self, mode: bool = True) -> Simulated:
+        """Switch the mode; to evaluation with new ranges."""
+        super().train(mode)
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        self._weights = {}
+        if not mode:
+            fixed = {number: Grid(1 / 256, -128, -128, 127) for number, n in enumerate(self._names) if n in _SIGMOIDS}
+            found = {number: Grid.between(*limits, self._bits) for number, limits in self._ranges().items()}
+            self._grids = found | (fixed if self._bits == 8 else {})
+        return self
+
+    def _rounded(self, number: int, name: str, result: Tensor) -> Tensor:
+        if number >= len(self._names) or self._names[number] != name:
+            raise UnsupportedModelError("the network takes another way for other images, so it cannot be simulated.")
+        source = self._scale_of.get(number)
+        return result if source is None else self._grids[source](result)
+
+    def _learning_weight(self, weight: Tensor) -> Tensor:
+        return rounded_weight(weight, self._norms.get(id(weight)))
+
+    def _kept_weight(self, weight: Tensor) -> Tensor:
+        if id(weight) not in self._weights:
+            self._weights[id(weight)] = self._learning_weight(weight)
+        return self._weights[id(weight)]
+
+    @torch.no_grad()
+    def _ranges(self) -> dict[int, tuple[float, float]]:
+        """Return the range of the input (-1) and of every result that has a scale."""
+        wanted = {-1, *self._scale_of.values()}
+        found: dict[int, list[Tensor]] = {}
+
+        def see(number: int, _: str, result: Tensor) -> Tensor:
+            if number in wanted:
+                rows = result.flatten(1)
+                found.setdefault(number, []).append(torch.stack([rows.amin(1), rows.amax(1)]))
+            return result
+
+        place = next((parameter.device for parameter in self.model.parameters()), self._images.device)
+        for part in torch.split(self._images.to(place), BATCH):
+            see(-1, "", part)
+            with Calls(see):
+                self.model(part)
+        limits = {number: torch.cat(seen, 1).float().cpu().numpy() for number, seen in found.items()}
+        return {number: range_of(*np.asarray(each)) for number, each in limits.items()}

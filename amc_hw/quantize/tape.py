@@ -1,0 +1,177 @@
+"""What a network calls in one forward pass, in order, and where a quantized file of it rounds its activations.
+
+A converter turns the calls into operators, and a quantizer gives the result of every operator a scale: but an
+activation that follows a layer directly is a part of it, and what only moves or picks values keeps its input's scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten
+from torch.utils.weak import WeakTensorKeyDictionary
+
+WEIGHTED = frozenset({"conv1d", "conv2d", "conv3d", "linear"})
+"""Calls whose second operand is a weight, its first axis the outputs."""
+_TAKES_ACTIVATION = WEIGHTED | {"add", "sub", "mul", "div", "batch_norm"}
+_ACTIVATIONS = frozenset({"relu", "relu6"})
+_SAME_SCALE = frozenset(
+    {
+        *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "get"),
+        *("permute", "transpose", "t", "movedim", "swapaxes", "moveaxis", "expand", "expand_as", "view_as", "alias"),
+        *("split", "chunk", "unbind", "tensor_split", "narrow", "select", "getitem", "flip", "roll", "repeat", "tile"),
+        *("dropout", "dropout2d", "feature_dropout", "alpha_dropout", "identity", "to", "float", "type", "type_as"),
+        *("pad", "max_pool1d", "max_pool2d", "boolean_dispatch", "amax", "adaptive_max_pool2d"),
+        *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "interpolate", "upsample"),
+    }
+)
+_SAME_SCALE_ROUNDED = frozenset({"avg_pool1d", "avg_pool2d"})
+"""These make new values, but keep the scale of their input."""
+
+
+@dataclass
+class Call:
+    """One call of a function of torch that made a tensor of floating-point numbers.
+
+    Attributes:
+        name: of the function, without underscores.
+        reads: numbers of the calls that made its operands; -1 is the network's input, or what no call made.
+        readers: how many calls read its result.
+    """
+
+    name: str
+    reads: list[int]
+    readers: int = 0
+
+
+@dataclass
+class Tape:
+    """The calls of one forward pass.
+
+    Attributes:
+        calls: in order.
+        returned: numbers of those that made the network's results.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    returned: frozenset[int] = frozenset()
+
+    def rounded(self) -> dict[int, int]:
+        """Return the calls whose results are rounded, with the call whose scale each of them has; -1 is the input's."""
+        scale_of: dict[int, int] = {-1: -1}
+        found: dict[int, int] = {}
+        for number, call in enumerate(self.calls):
+            source = scale_of[call.reads[0]] if call.reads else number
+            if call.name in _SAME_SCALE:
+                scale_of[number] = source
+            elif call.name in _SAME_SCALE_ROUNDED:
+                scale_of[number] = found[number] = source
+            elif self._goes_on(number):
+                scale_of[number] = number  # rounded behind what follows only
+            else:
+                scale_of[number] = found[number] = number
+        return found
+
+    def _goes_on(self, number: int) -> bool:
+        """Tell whether the result of a call goes into what is a part of the same operator, and nowhere else."""
+        call = self.calls[number]
+        if call.readers != 1 or number in self.returned:
+            return False
+        reader = next(later.name for later in self.calls[number + 1 :] if number in later.reads)
+        if call.name in WEIGHTED and reader == "batch_norm":
+            return True
+        return call.name in _TAKES_ACTIVATION and reader in _ACTIVATIONS
+
+
+class Calls(TorchFunctionMode):
+    """Numbers the calls that make floating-point tensors; what a function calls itself is a part of it.
+
+    Args:
+        after: given the number and the name of a call and its result, returns what the network goes on with.
+        weight: given a weight, returns what a convolution or a linear layer computes with.
+    """
+
+    def __init__(
+        self, after: Callable[[int, str, Tensor], Tensor], weight: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        super().__init__()
+        self.count = 0
+        self._after = after
+        self._weight = weight
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run a function of torch."""
+        kwargs = kwargs or {}
+        name = name_of(func)
+        if name in WEIGHTED and self._weight is not None:
+            args, kwargs = _with_weight(self._weight, args, kwargs)
+        self.operands(args, kwargs)
+        output = func(*args, **kwargs)
+        if not is_float(output):
+            for leaf in tree_flatten(output)[0]:
+                if is_float(leaf):
+                    self._after(self._next(), name, leaf)
+            return output
+        return self._after(self._next(), name, output)
+
+    def operands(self, args: Any, kwargs: Any) -> None:
+        """Look at what a function is called with."""
+
+    def _next(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+
+def name_of(func: Any) -> str:
+    """Return a function's name without underscores, and without the sign of an in-place form."""
+    name = str(getattr(func, "__name__", func)).strip("_")
+    return name.removeprefix("i") if name in ("iadd", "imul", "isub") else name
+
+
+def is_float(value: Any) -> bool:
+    """Tell whether a value is a tensor of floating-point numbers."""
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+class _Recorder(Calls):
+    def __init__(self) -> None:
+        super().__init__(self._note)
+        self.tape = Tape()
+        self.makers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._reads: list[int] = []
+
+    def maker(self, tensor: Tensor) -> int:
+        """Return the number of the call that made a tensor; -1 where none did."""
+        return int(self.makers[tensor]) if tensor in self.makers else -1
+
+    def operands(self, args: Any, kwargs: Any) -> None:
+        self._reads = [self.maker(leaf) for leaf in tree_flatten((args, kwargs))[0] if is_float(leaf)]
+
+    def _note(self, number: int, name: str, result: Tensor) -> Tensor:
+        for maker in {maker for maker in self._reads if maker >= 0}:
+            self.tape.calls[maker].readers += 1
+        self.tape.calls.append(Call(name, self._reads))
+        self.makers[result] = number
+        return result
+
+
+def record(model: nn.Module, images: Tensor) -> Tape:
+    """Return the calls of a network in evaluation mode, for some images (N, C, H, W)."""
+    recorder = _Recorder()
+    with torch.no_grad(), recorder:
+        outputs = model(images)
+    leaves = [leaf for leaf in tree_flatten(outputs)[0] if is_float(leaf)]
+    recorder.tape.returned = frozenset(recorder.maker(leaf) for leaf in leaves)
+    return recorder.tape
+
+
+def _with_weight(change: Callable[[Tensor], Tensor], args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return the operands of a convolution or a linear layer with a changed weight."""
+    if "weight" in kwargs:
+        return args, {**kwargs, "weight": change(kwargs["weight"])}
+    return (args[0], change(args[1]), *args[2:]), kwargs
