@@ -9,7 +9,6 @@ import numpy as np
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
-from amc_hw.formats.tflite.ranges import activation_ranges
 from amc_hw.policy import Precision
 
 
@@ -31,6 +30,8 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
     with quiet():
         try:
             from ai_edge_quantizer import qtyping, quantizer, recipe_manager
+
+            from amc_hw.formats.tflite.ranges import activation_ranges
         except ImportError as error:
             raise DeviceError(
                 "a TFLite file in another precision than fp32 needs LiteRT's quantizer: pip install litert-torch"
