@@ -39,7 +39,7 @@ def require_device_name(name: str) -> None:
         return
     kind = name.partition(":")[0]
     if kind not in (*KINDS, SSH):
-        raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()))
+        raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()), "device")
     computer(name)
 
 

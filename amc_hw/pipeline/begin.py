@@ -22,6 +22,7 @@ from amc_hw.pipeline.trained import (
     trained_model_of,
 )
 from amc_hw.runs.config import RunConfig, open_run, read_config
+from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.training.compute import CPU
@@ -82,7 +83,7 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     config = read_config(run)
     baseline = RunFolder(run).baseline
     if not baseline.exists():
-        raise WrongRunError(f"{run} has no {baseline.name}; run the search first: amc-hw search --run {run} ...")
+        raise WrongRunError(f"{run} has no {baseline.name}; run the search first: {maker(baseline)}")
     size = image_size_of(config)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
     model = thawed(model)

@@ -86,7 +86,8 @@ def test_a_damaged_policy_of_a_round_is_named_with_the_cure(
         policy.write_text(before)
     told = " ".join(capsys.readouterr().err.split())
     assert f"{policy} is damaged" in told
-    assert f"delete it and make it again with: amc-hw sparsify --run {run} ..." in told
+    options = " ".join(map(str, command(checkpoint, run)[1:])).replace(f" --run {run}", "")
+    assert f"delete it and make it again with: amc-hw sparsify {options} --run {run}" in told
 
 
 @pytest.mark.parametrize(
