@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import demo_recipe
-from amc_hw.training.trial import thawed
+from amc_hw.training.trial import note_of_frozen, thawed
 
 
 def begin(
@@ -60,10 +61,11 @@ def begin(
     model, data = own or load_model_and_data(
         config.model, config.data, config.data_root, config.seed, size_to_begin(run, config)
     )
+    frozen = note_of_frozen(model)
     config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
-    trained = trained_model_of(config, model, data, compute)
+    trained = replace(trained_model_of(config, model, data, compute), notes=(frozen,) if frozen else ())
     baseline = run.baseline
     if own is not None and baseline.exists():
         _require_same(model, baseline)

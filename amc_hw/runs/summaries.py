@@ -100,7 +100,10 @@ class SparseRound(Record):
 
 
 class SparseSummary(FileRecord):
-    """summary.json of a run that sets single weights to zero; no latency is in it."""
+    """summary.json of a run that sets single weights to zero; no latency is in it.
+
+    ``warnings`` is what its reader should know, a sentence each.
+    """
 
     granularity: Literal["weights"]
     model: str
@@ -115,3 +118,4 @@ class SparseSummary(FileRecord):
     note: str
     test_images: Count
     image_size: list[Count] | None = None
+    warnings: list[str] = Field(default_factory=list)
