@@ -28,6 +28,7 @@ def weights(file: Path) -> dict[str, torch.Tensor]:
 
 def test_budgets_are_of_the_original_and_kept(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
+    assert summary["warnings"] == []  # the network is trained, all of it learns, it has one head
     original, compressed = summary["original"], summary["compressed"]
     assert [each["target_bytes"] for each in summary["rounds"]] == [
         share * original["nonzero_bytes"] for share in (0.5, 0.3)
