@@ -50,7 +50,10 @@ class SearchFacts(Record):
 
 
 class Summary(FileRecord):
-    """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format."""
+    """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format.
+
+    ``warnings`` are those of a run of single weights; where channels are pruned, policy.json has them.
+    """
 
     model: str = ""
     data: str = ""
@@ -64,6 +67,7 @@ class Summary(FileRecord):
     unverified: bool = False
     test_images: Count | None = None
     image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
+    warnings: list[str] = Field(default_factory=list)
 
 
 class SparseFigures(Record):
