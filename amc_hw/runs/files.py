@@ -148,10 +148,7 @@ def damaged(path: Path, reason: str, field: str = "", line: int | None = None) -
     if line is None:
         cure = f"delete it and make it again with: {maker(path)}"
     else:
-        cure = (
-            "delete that line and all lines after it: the command that searched goes on from there; or choose another "
-            "run folder."
-        )
+        cure = f"delete that line and all lines after it (or choose another run folder), and go on with: {maker(path)}"
     return RunFolderError(f"{path} is damaged ({': '.join(['.'.join(place), reason] if place else [reason])}); {cure}")
 
 

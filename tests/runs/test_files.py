@@ -73,6 +73,9 @@ def test_a_damaged_line_of_a_policy_is_named(tmp_path: Path, line: str) -> None:
         file.write(f"{line}\n")
     with pytest.raises(RunFolderError, match=r"shortlist.jsonl is damaged \(line 2.*; delete that line"):
         RunFolder(tmp_path).shortlist.read()
+    write_json(tmp_path / "config.json", {"command": "amc-hw search --model m --run r"})
+    with pytest.raises(RunFolderError, match=f"and go on with: amc-hw search --model m --run {tmp_path}$"):
+        RunFolder(tmp_path).shortlist.read()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
