@@ -17,6 +17,7 @@ from amc_hw.pipeline.job import opened_job
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.runs.config import make_config, user_settings
+from amc_hw.runs.files import require_room
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.training.compute import find_compute
@@ -67,7 +68,8 @@ def compress(
 
     Raises:
         UsageError: a setting that does not exist or cannot be, before anything is measured.
-        WrongRunError: the folder holds a run of another network, or of other settings.
+        WrongRunError: the folder holds a run of another network, or of other settings, or is where no folder is.
+        RunFolderError: the folder cannot be written.
         AmcHwError: see `amc_hw.pipeline.compress.compress`.
     """
     for name in settings:
@@ -79,6 +81,7 @@ def compress(
     root = Path(config.data_root) if config.data_root else None
     if isinstance(data, str):
         require_data(data, root)
+    require_room(folder.path)
     check_settings(folder, config, compute, own_model=True)
     loaded = load_data(data, root, example_input.shape[-1]) if isinstance(data, str) else data
     place = find_compute(compute)

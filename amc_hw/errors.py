@@ -60,20 +60,22 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown_name(kind: str, name: str, known: Iterable[str], argument: str = "") -> UsageError:
     """Return a UsageError that says which names exist and which is nearest.
 
     Args:
         kind: what the name is of, for example ``"model"``.
         name: what the user wrote.
         known: every name that would have been accepted.
+        argument: that it was given for, where there is one.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     # Of names that are equally near, the one that starts alike is meant: resnet20 for resnet21.
     nearest = max(near, key=lambda other: _alike(name, other), default=None)
     hint = f"did you mean '{nearest}'?" if nearest else f"known: {', '.join(names)}."
-    return UsageError(f"unknown {kind} '{name}'; {hint}")
+    place = f" for {argument}=" if argument else ""
+    return UsageError(f"unknown {kind} '{name}'{place}; {hint}")
 
 
 def _alike(name: str, other: str) -> int:

@@ -38,6 +38,7 @@ from amc_hw.errors import AmcHwError
 from amc_hw.processes import is_first_process, require_one_process
 from amc_hw.profiling.protocol import Protocol
 from amc_hw.runs.config import read_config
+from amc_hw.runs.files import require_room, require_writable
 from amc_hw.runs.names import EXPORTS, listed, require_compute_name, require_export_name
 
 LISTED_REPEATS = 6
@@ -151,7 +152,6 @@ def _check_training(
     from amc_hw.data.names import require_data
     from amc_hw.errors import UsageError
     from amc_hw.models.names import require_model_name
-    from amc_hw.runs.files import require_writable
     from amc_hw.runs.names import require_compute_name
 
     require_compute_name(compute)
@@ -207,6 +207,7 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
     require_compute_name(compute)
     read_config(run)
+    require_room(run)
     from amc_hw.pipeline import finish
     from amc_hw.pipeline.begin import open_trained
     from amc_hw.runs.file_lock import exclusive
@@ -238,6 +239,7 @@ def export(
     """Write a run's network as a file for devices."""
     require_export_name(format)
     read_config(run)
+    require_room(run)
     from amc_hw.pipeline import finish
     from amc_hw.pipeline.begin import open_trained
     from amc_hw.runs.folder import RunFolder
@@ -291,7 +293,6 @@ def benchmark(
     from amc_hw.profiling.benchmark import benchmark as time_files
     from amc_hw.profiling.benchmark import benchmark_record, require_files, write_logs
     from amc_hw.runs.file_names import LOGS
-    from amc_hw.runs.files import require_writable
     from amc_hw.runs.record_files import RecordFile
     from amc_hw.runs.records import Benchmark
 
@@ -340,6 +341,8 @@ def report(
     folders = list(dict.fromkeys([*([run] if run else []), *(runs or [])]))
     if not folders:
         raise UsageError("name a run folder, or several to compare: amc-hw report --run DIR, amc-hw report DIR DIR")
+    if len(folders) > 1:
+        require_writable(out)
     path = write_report(folders[0]) if len(folders) == 1 else compare_report(folders, out)
     if json:
         print_json({"report": str(path)})

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
     from amc_hw.pipeline.settings import check_settings
+    from amc_hw.runs.files import require_room
     from amc_hw.runs.folder import RunFolder
 
     config = make_config(**chosen, epochs=0)
+    require_room(run)
     check_settings(RunFolder(run), config, compute)
     from amc_hw.pipeline.search_and_verify import search_on_device
     from amc_hw.training.compute import find_compute
@@ -58,9 +60,11 @@ def _measured(policy: ChosenPolicy) -> str:
 def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
     from amc_hw.pipeline.settings import check_settings
+    from amc_hw.runs.files import require_room
     from amc_hw.runs.folder import RunFolder
 
     config = make_config(**chosen)
+    require_room(run)
     check_settings(RunFolder(run), config, compute)
     from amc_hw.pipeline.compress import compress as compress_network
     from amc_hw.report.run import read_run

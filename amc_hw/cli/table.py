@@ -35,10 +35,12 @@ def show(
     from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
     from amc_hw.report.table_plots import check_ending, find_family, plot_layer
+    from amc_hw.runs.files import require_writable
 
     loaded = load_table(find_table(file))
     if plot is not None:
         check_ending(plot)
+        require_writable(plot)
         plotted = find_family(loaded, layer)
     from amc_hw.latency.prediction import Predictor
 
@@ -71,9 +73,10 @@ def show(
 
 
 def _require_table_or_none(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse to write a table over something else, or over what it is made from."""
+    """Refuse to write a table over something else, over what it is made from, or where nothing can be written."""
     from amc_hw.errors import TableError, UsageError
     from amc_hw.latency.table import load_table
+    from amc_hw.runs.files import require_writable
 
     if out.resolve() in [file.resolve() for file in inputs]:
         raise UsageError(f"--out {out} is one of the files to read; name another.")
@@ -82,6 +85,7 @@ def _require_table_or_none(out: Path, inputs: Iterable[Path]) -> None:
             load_table(out)
         except TableError as error:
             raise UsageError(f"--out {out} exists and is no latency table to replace ({error})") from error
+    require_writable(out)
 
 
 def _span(values: Sequence[float]) -> str:
@@ -114,11 +118,13 @@ def check(
     from amc_hw.devices.table_only import require_device
     from amc_hw.models.names import require_model_name
     from amc_hw.report.table_plots import check_ending, plot_prediction
+    from amc_hw.runs.files import require_writable
 
     require_model_name(model)
     require_device(device, table)
     if plot is not None:
         check_ending(plot)
+        require_writable(plot)
     from amc_hw.pipeline.tables import check_predictions
 
     with progress_bar() as report:

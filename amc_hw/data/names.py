@@ -26,7 +26,7 @@ def require_data(name: str, root: Path | None = None) -> None:
             if not (path := Path(folder).expanduser() / f"{part}.npz").exists():
                 raise UsageError(f"{path} is missing; npz data are train.npz and test.npz in one folder.")
     elif colon or name not in NAMES:
-        raise unknown_name("data", name, NAMES)
+        raise unknown_name("data", name, NAMES, "data")
     elif name == "imagenet":
         if root is None:
             raise UsageError("imagenet cannot be downloaded; name the folder of train and val as data_root=DIR.")

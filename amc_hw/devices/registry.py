@@ -46,7 +46,7 @@ def require_device_name(name: str, precision: Precision = "fp32") -> None:
         return
     kind = name.partition(":")[0]
     if kind not in (*KINDS, SSH):
-        raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()))
+        raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()), "device")
     known = KINDS[computer(name).kind].precisions
     if precision not in known:
         raise UsageError(f"the device '{name}' runs {', '.join(known)}, not {precision}; choose another precision=.")

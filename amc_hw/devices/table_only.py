@@ -10,6 +10,7 @@ from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.shipped_tables import shipped_table
 from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
 from amc_hw.policy import Precision, precision_of
+from amc_hw.runs.files import require_writable
 
 
 class TableOnly(Device):
@@ -99,6 +100,7 @@ def require_device(name: str, table: Path | None = None, precision: Precision = 
     Raises:
         UsageError: there is no device and no table of that name, or an option that the device does not have.
         TableError: the table is damaged.
+        RunFolderError: it is not there yet and cannot be written.
     """
     if table is not None and table.exists():
         load_table(table)
@@ -110,6 +112,8 @@ def require_device(name: str, table: Path | None = None, precision: Precision = 
             raise _no_stand_in(name, error) from error
         if known is None:
             raise
+    if table is not None and not table.exists():
+        require_writable(table)
 
 
 def _standing_for(name: str, table: Path | None) -> Path | None:

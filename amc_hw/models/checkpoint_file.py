@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import struct
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 
 import torch
 
-from amc_hw.errors import CheckpointError, DamagedCheckpointError
-
-_CURE = "torch.save(model.state_dict(), 'weights.pt')"
+from amc_hw.errors import CheckpointError
+from amc_hw.models.checkpoint_kind import SAVE, is_safetensors, no_checkpoint, require_checkpoint, require_sound_archive
 
 
 class _Beside:
@@ -52,11 +50,11 @@ def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
         Exception: of many kinds, where the file is damaged or foreign.
     """
     if zipfile.is_zipfile(path):  # files of old versions of torch are not, and have no checksums
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise ValueError(f"the checksum of {damaged} does not fit")
-            if any(info.file_size != info.compress_size for info in archive.infolist()):  # torch compresses nothing
-                raise ValueError("a size in its directory is wrong")
+        require_sound_archive(path)
+    return _unpickled(path, device)
+
+
+def _unpickled(path: Path, device: torch.device | str = "cpu") -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
         return torch.load(path, map_location=device, weights_only=True)
@@ -71,32 +69,19 @@ def read_checkpoint(path: Path) -> Any:
         CheckpointError: the file is missing, or needs code to be read: a whole network, or another object.
         DamagedCheckpointError: it is damaged, or something else.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}; check the path, or train one first.")
+    require_checkpoint(path)
     try:
-        if _is_safetensors(path):
+        if is_safetensors(path):
             from safetensors.torch import load_file
 
             return load_file(path)
         with torch.serialization.safe_globals([(_Beside, name) for name in _BESIDE]):
-            return load_plain(path)
+            return _unpickled(path)
     except Exception as error:  # a foreign file makes torch raise almost anything
         needs_code = _needs_code(path)
         if needs_code is not None:
             raise needs_code from error
-        raise DamagedCheckpointError(
-            f"{path} is damaged or no checkpoint of plain tensors; save one with {_CURE}."
-        ) from error
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Tell the format by its beginning: the length of a header in JSON, eight bytes, then the header."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    if len(start) < 9 or start[8:] != b"{":
-        return False
-    length: int = struct.unpack("<Q", start[:8])[0]
-    return length <= path.stat().st_size - 8
+        raise no_checkpoint(path) from error
 
 
 def _needs_code(path: Path) -> CheckpointError | None:
@@ -104,18 +89,6 @@ def _needs_code(path: Path) -> CheckpointError | None:
     if not zipfile.is_zipfile(path):
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()}
-        if "constants.pkl" in names:
-            return CheckpointError(
-                f"{path} is a TorchScript archive; save its tensors alone: "
-                f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')"
-            )
-        if "archive_format" in names:
-            return CheckpointError(
-                f"{path} is an exported program; save its tensors alone: "
-                f"torch.save(torch.export.load({str(path)!r}).state_dict, 'weights.pt')"
-            )
         with torch.serialization.safe_globals([(_Beside, name) for name in _BESIDE]):
             unknown = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # damaged
@@ -126,5 +99,5 @@ def _needs_code(path: Path) -> CheckpointError | None:
     what = "a whole network" if any(name.startswith(("torch.nn.", "torch.fx.")) for name in unknown) else "objects"
     return CheckpointError(
         f"{path} holds {what} ({classes}), not plain tensors, and is not read, because that would run code; where it "
-        f"was made, save the tensors alone: {_CURE}"
+        f"was made, save the tensors alone: {SAVE}"
     )

@@ -49,7 +49,7 @@ def zoo_name(name: str) -> tuple[str, float]:
         return name, 1.0
     match = _WIDTH.fullmatch(name)
     if match is None or match["name"] not in ZOO or not ZOO[match["name"]].has_width:
-        raise unknown_name("model", name, [*ZOO, *_PATTERNS])
+        raise unknown_name("model", name, [*ZOO, *_PATTERNS], "model")
     width = float(match["width"])
     if not 0.05 <= width <= 4:
         raise UsageError(f"the width of '{name}' must be from 0.05 to 4, for example {match['name']}_0.5.")

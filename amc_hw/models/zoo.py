@@ -70,7 +70,7 @@ def _torchvision_name(name: str) -> str:
     _, _, bare = name.partition(":")
     known = models.list_models(module=models)
     if bare not in known:
-        raise unknown_name("model", name, [f"torchvision:{each}" for each in known])
+        raise unknown_name("model", name, [f"torchvision:{each}" for each in known], "model")
     return bare
 
 

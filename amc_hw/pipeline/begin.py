@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,12 +23,13 @@ from amc_hw.pipeline.trained import (
     trained_model_of,
 )
 from amc_hw.runs.config import RunConfig, open_run, read_config
+from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import demo_recipe
-from amc_hw.training.trial import thawed
+from amc_hw.training.trial import note_of_frozen, thawed
 
 
 def begin(
@@ -59,10 +61,11 @@ def begin(
     model, data = own or load_model_and_data(
         config.model, config.data, config.data_root, config.seed, size_to_begin(run, config)
     )
+    frozen = note_of_frozen(model)
     config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
-    trained = trained_model_of(config, model, data, compute)
+    trained = replace(trained_model_of(config, model, data, compute), notes=(frozen,) if frozen else ())
     baseline = run.baseline
     if own is not None and baseline.exists():
         _require_same(model, baseline)
@@ -82,7 +85,7 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     config = read_config(run)
     baseline = RunFolder(run).baseline
     if not baseline.exists():
-        raise WrongRunError(f"{run} has no {baseline.name}; run the search first: amc-hw search --run {run} ...")
+        raise WrongRunError(f"{run} has no {baseline.name}; run the search first: {maker(baseline)}")
     size = image_size_of(config)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
     model = thawed(model)

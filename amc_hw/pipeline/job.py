@@ -14,8 +14,9 @@ from amc_hw.data.dataset import Data
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.pipeline.begin import begin
+from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.settings import table_of
-from amc_hw.pipeline.trained import TrainedModel, require_trainable
+from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.file_lock import exclusive
@@ -67,13 +68,12 @@ def opened_job(
         The job, and the progress that also tells when the device is somebody else's turn.
 
     Raises:
-        AmcHwError: see `amc_hw.pipeline.begin.begin`, `require_tables` and `require_trainable`; or the device cannot
-            be opened.
+        AmcHwError: see `amc_hw.pipeline.begin.begin`, `require_tables` and `looked_at`; or the device cannot be opened.
     """
     folder, table = RunFolder(run), table_of(config)
     with exclusive(run, progress), device_in_turn(config.device, progress, table) as (device, in_turn):
         require_tables(device, table, folder)
         config, trained = begin(folder, config, in_turn, compute, own)
-        require_trainable(trained)
+        trained = looked_at(trained, by_accuracy=evaluate is None)
         score: NetworkScore = PartScorer(trained.data.search, compute) if evaluate is None else OwnScore(evaluate)
         yield Job(folder, config, trained, device, score), in_turn

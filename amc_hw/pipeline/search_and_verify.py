@@ -64,7 +64,7 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
         verified = verify(run, trained, found, ranked, device, job.score, progress)
         table = load_table(run.table)
         warnings = outdated(table.notes) or doubts(found, verified.chosen, table.notes)
-    warnings = [*doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]
+    warnings = [*trained.notes, *doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]
     run.invalidate_after_search((*FORMATS, program.ENDING))
     save_checkpoint(verified.model, run.pruned)
     run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, warnings))

@@ -9,6 +9,7 @@ from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.data.names import require_data
 from amc_hw.devices.table_only import require_device
 from amc_hw.errors import UsageError
+from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name
 from amc_hw.pipeline.agent import agent_file
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
@@ -27,7 +28,8 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
         own_model: whether the model and its data are the caller's own, and not found by their names.
 
     Raises:
-        UsageError: an unknown name, a missing file, a budget that cannot be read, settings that exclude each other.
+        UsageError: an unknown name, a missing file, one that is no checkpoint, a budget that cannot be read, settings
+            that exclude each other.
         WrongRunError: the folder holds a run of something else.
     """
     require_compute_name(compute)
@@ -95,8 +97,8 @@ def _require_weights(config: RunConfig) -> None:
             f"the trained weights of {config.model} are missing; give checkpoint=FILE, "
             f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
         )
-    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
-        raise UsageError(f"there is no checkpoint {config.checkpoint}; check the path, or train one first.")
+    if config.checkpoint is not None:
+        require_checkpoint(Path(config.checkpoint))
 
 
 def _is_smaller(one: Budget, other: Budget) -> bool:

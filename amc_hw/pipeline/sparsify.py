@@ -15,8 +15,9 @@ from amc_hw.formats.registry import export
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
 from amc_hw.pipeline.finish import evaluate_file
+from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.rounds import plan_rounds, round_name
-from amc_hw.pipeline.trained import TrainedModel, require_trainable
+from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.file_lock import exclusive
@@ -58,7 +59,7 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     with exclusive(run, progress):
         config, trained = begin(last, config, progress, compute)
         rounds = plan_rounds(last, config)
-        require_trainable(trained)
+        trained = looked_at(trained, by_accuracy=True)
         cost, sparse = nonzero_cost(trained), whole(trained)
         file = last.original(FORMAT)
         if not file.exists():  # now: what cannot be converted should not be searched for hours
@@ -115,6 +116,7 @@ def _summarise(
         note=NOTE,
         test_images=len(trained.data.test),
         image_size=list(trained.data.image_size),
+        warnings=list(trained.notes),
     )
     run.summary.write(summary)
     return summary

@@ -41,11 +41,13 @@ class TrainedModel(TracedModel):
         compute: where tensors are worked on; the networks themselves stay on the CPU.
         pruned_before: what a later round prunes instead of the model: a network of the same shape, in which the
             channels that earlier rounds took are zero.
+        notes: what the reader of its results should know of it, a sentence each.
     """
 
     data: Data
     compute: torch.device = CPU
     pruned_before: nn.Module | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def calibration(self) -> Tensor:  # type: ignore[override]
@@ -186,8 +188,11 @@ def _require_size(model: nn.Module, data: Data) -> None:
         )
 
 
-def require_trainable(trained: TrainedModel) -> None:
+def require_trainable(trained: TrainedModel) -> str:
     """Try one training step of the smallest network that a search may choose, with the smallest batch to come.
+
+    Returns:
+        What will be left out of the training, a sentence; empty where nothing will.
 
     Raises:
         UnsupportedModelError: it fails; better now than after the search.
@@ -199,4 +204,4 @@ def require_trainable(trained: TrainedModel) -> None:
         smallest_batch(part, recovery_batch_size(len(part)), trained.compute)
         for part in (data.train, data.with_search_learned().train)
     ]
-    try_training(model, min(batches, key=lambda batch: len(batch[1])), trained.compute)
+    return try_training(model, min(batches, key=lambda batch: len(batch[1])), trained.compute)

@@ -22,7 +22,7 @@ from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
 from amc_hw.profiling.clock import BUSY, Clock, are_spoiled
 from amc_hw.profiling.plan import families_to_measure
-from amc_hw.runs.files import require_writable
+from amc_hw.runs.files import make_folder, require_writable
 from amc_hw.runs.progress import Progress
 
 UNSTABLE_SPREAD = 0.10
@@ -52,6 +52,7 @@ def open_table(path: Path, device: Device) -> LatencyTable:
         table = load_table(path)
         table.require(fingerprint, path)
         return table
+    make_folder(path.parent)
     require_writable(path)
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return LatencyTable(fingerprint=fingerprint, created=created, method=METHOD, version=__version__)

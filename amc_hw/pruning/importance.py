@@ -117,5 +117,5 @@ IMPORTANCES: dict[str, Importance] = {
 def find_importance(name: str) -> Importance:
     """Return a ranking by its name; raise UsageError with the nearest name where there is none."""
     if name not in IMPORTANCES:
-        raise unknown_name("importance", name, IMPORTANCES)
+        raise unknown_name("importance", name, IMPORTANCES, "importance")
     return IMPORTANCES[name]

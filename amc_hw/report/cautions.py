@@ -44,7 +44,8 @@ def _of_the_budget(run: Run) -> list[str]:
 
 def _of_the_search(run: Run) -> list[str]:
     """Return what the search itself warned of."""
-    return [warning[:1].upper() + warning[1:] for warning in (run.policy.warnings if run.policy else ())]
+    warnings = [*(run.policy.warnings if run.policy else ()), *(run.summary.warnings if run.summary else ())]
+    return [warning[:1].upper() + warning[1:] for warning in warnings]
 
 
 def _of_the_device(run: Run) -> list[str]:

@@ -137,7 +137,8 @@ class RunConfig(BaseModel):
     def _known(cls, name: str, info: ValidationInfo) -> str:
         known = {"strategy": STRATEGIES, "reward": REWARDS, "importance": IMPORTANCES}[str(info.field_name)]
         if name not in known:
-            raise unknown_name(str(info.field_name), name, known)
+            field = str(info.field_name)
+            raise unknown_name(field, name, known, field)
         return name
 
     @field_validator("exclude", "include", mode="before")

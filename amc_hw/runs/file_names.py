@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 CONFIG = "config.json"
@@ -36,10 +38,38 @@ _MADE_BY = {
 
 
 def maker(path: Path) -> str:
-    """Return the command that makes a file of a run folder; what has none of its own is made by a search."""
+    """Return the command that makes a file of a run folder: whole, where the run's settings say what was typed.
+
+    What has no command of its own is made by a search.
+    """
     folder, command = path.parent, _MADE_BY.get(path.name, "search")
     if (folder / SPARSITY).exists():
         command = "sparsify"
     if re.fullmatch(ROUND.format(r"\d+"), folder.name):  # made by the command for all rounds
         folder, command = folder.parent, "sparsify" if command == "sparsify" else "compress"
-    return f"amc-hw {command} --run {folder} ..."
+    typed = _typed(folder)
+    if not typed or (command, typed[1]) == ("finetune", "search"):
+        return f"amc-hw {command} --run {shlex.quote(str(folder))}{'' if command == 'finetune' else ' ...'}"
+    if (command, typed[1]) == ("compress", "search"):  # it takes all that a search takes
+        typed[1] = command
+    return shlex.join(typed)
+
+
+def _typed(folder: Path) -> list[str]:
+    """Return the words of the command that a run was begun with, for the folder as it lies now; none if not known."""
+    try:
+        words = shlex.split(str(json.loads((folder / CONFIG).read_text())["command"]))
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return []
+    words = [word for word in words if word != "--debug"]
+    if words[:1] != ["amc-hw"] or words[1:2] not in (["search"], ["compress"], ["sparsify"], ["sweep"]):
+        return []
+    if not all(word.isprintable() for word in words):
+        return []
+    if words[1] == "sweep":
+        return words
+    for place, word in enumerate(words):
+        if word == "--run" or word.startswith("--run="):
+            del words[place : place + 1 + (word == "--run")]
+            break
+    return [*words, "--run", str(folder)]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shlex
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import Any
 
 from amc_hw.errors import RunFolderError, WrongRunError
 from amc_hw.runs.file_names import maker
+
+_LOG = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -35,18 +40,52 @@ def make_folder(path: Path) -> Path:
 
 
 def require_writable(path: Path) -> None:
-    """Raise RunFolderError where a file cannot be written, before the work begins whose result it is for."""
+    """Refuse a file that cannot be written, before the work begins whose result it is for.
+
+    Its folder may be missing, which is said, because it is made with the file; more than that is taken for a slip.
+
+    Raises:
+        WrongRunError: it is a folder, or the folder that its folder is in does not exist.
+        RunFolderError: it must not be written.
+    """
     if path.is_dir():
         raise WrongRunError(f"{path} is a folder; name a file.")
-    existed = path.exists()
+    if not path.exists():
+        _require_room(path.parent, 1, "name another file")
+        if not path.parent.exists():
+            _LOG.info("the folder %s does not exist yet; it is made for %s", path.parent, path.name)
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab"):
             pass
-        if not existed:
-            path.unlink()
     except OSError as error:
         raise RunFolderError(f"cannot write {path}: {error.strerror or error}; name another file.") from error
+
+
+def require_room(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written, before the work begins whose results it is for.
+
+    It may be missing, and the one that it is in (``runs/mine``); more than that is taken for a slip.
+
+    Raises:
+        WrongRunError: it is a file, or more than that is missing.
+        RunFolderError: it must not be written.
+    """
+    require_folder(folder)
+    _require_room(folder, 2, "name another folder")
+
+
+def _require_room(folder: Path, missing: int, cure: str) -> None:
+    """Make something in a folder and remove it; of it and the folders around it so many may be missing."""
+    near, there = [folder, *folder.parents][: missing + 1], None
+    try:
+        there = next((each for each in near if each.exists()), None)
+        if there is not None:
+            with tempfile.TemporaryDirectory(dir=there):
+                return
+    except OSError as error:
+        raise RunFolderError(f"cannot write in {there or folder}: {error.strerror or error}; {cure}.") from error
+    raise WrongRunError(f"there is no folder {near[-1]}; make it (mkdir -p {shlex.quote(str(near[-1]))}), or {cure}.")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,10 +148,7 @@ def damaged(path: Path, reason: str, field: str = "", line: int | None = None) -
     if line is None:
         cure = f"delete it and make it again with: {maker(path)}"
     else:
-        cure = (
-            "delete that line and all lines after it: the command that searched goes on from there; or choose another "
-            "run folder."
-        )
+        cure = f"delete that line and all lines after it (or choose another run folder), and go on with: {maker(path)}"
     return RunFolderError(f"{path} is damaged ({': '.join(['.'.join(place), reason] if place else [reason])}); {cure}")
 
 

@@ -28,7 +28,7 @@ def require_compute_name(name: str | None) -> None:
 def require_export_name(name: str) -> None:
     """Raise UsageError where a run's network cannot be written as this."""
     if name not in EXPORTS:
-        raise unknown_name("format", name, EXPORTS)
+        raise unknown_name("format", name, EXPORTS, "format")
 
 
 def require_agent_strategy(name: str) -> None:

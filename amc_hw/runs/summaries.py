@@ -50,7 +50,10 @@ class SearchFacts(Record):
 
 
 class Summary(FileRecord):
-    """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format."""
+    """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format.
+
+    ``warnings`` are those of a run of single weights; where channels are pruned, policy.json has them.
+    """
 
     model: str = ""
     data: str = ""
@@ -64,6 +67,7 @@ class Summary(FileRecord):
     unverified: bool = False
     test_images: Count | None = None
     image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
+    warnings: list[str] = Field(default_factory=list)
 
 
 class SparseFigures(Record):
@@ -100,7 +104,10 @@ class SparseRound(Record):
 
 
 class SparseSummary(FileRecord):
-    """summary.json of a run that sets single weights to zero; no latency is in it."""
+    """summary.json of a run that sets single weights to zero; no latency is in it.
+
+    ``warnings`` is what its reader should know, a sentence each.
+    """
 
     granularity: Literal["weights"]
     model: str
@@ -115,3 +122,4 @@ class SparseSummary(FileRecord):
     note: str
     test_images: Count
     image_size: list[Count] | None = None
+    warnings: list[str] = Field(default_factory=list)

@@ -61,7 +61,7 @@ def find_reward(name: str, floor: float | None = None) -> Reward:
         UsageError: no reward has that name (the message says the nearest), or it takes no floor.
     """
     if name not in REWARDS:
-        raise unknown_name("reward", name, REWARDS)
+        raise unknown_name("reward", name, REWARDS, "reward")
     if floor is not None and REWARDS[name].needs_budget:
         raise UsageError(
             f"the reward '{name}' keeps a budget and takes no floor under the accuracy; leave accuracy_floor= out, "

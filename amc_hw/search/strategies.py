@@ -143,7 +143,7 @@ def build_strategy(
             another network.
     """
     if name not in STRATEGIES:
-        raise unknown_name("strategy", name, STRATEGIES)
+        raise unknown_name("strategy", name, STRATEGIES, "strategy")
     if agent is None:
         return STRATEGIES[name].build(Plan(space, seed, episodes, importance))
     require_agent_strategy(name)

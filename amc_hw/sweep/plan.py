@@ -8,7 +8,7 @@ from pathlib import Path
 from amc_hw.budget.budget import parse_budget
 from amc_hw.errors import UsageError
 from amc_hw.runs.config import METRICS, RunConfig, Settings, make_config
-from amc_hw.runs.files import require_folder
+from amc_hw.runs.files import require_room
 
 DIFFERENT = "name different budgets with commas between them, for example latency=0.3x,0.5x,0.7x"
 
@@ -41,11 +41,11 @@ def plan_sweep(folder: Path, base: RunConfig, budgets: Sequence[str], seeds: int
 
     Raises:
         UsageError: no budgets, one of them twice, or one that cannot be read.
-        WrongRunError: the folder is a file.
+        RunFolderError: the folder cannot be made or written, see `amc_hw.runs.files.require_room`.
     """
     if not budgets or len(set(budgets)) != len(budgets):
         raise UsageError(f"{DIFFERENT}.")
-    require_folder(folder)
+    require_room(folder)
     for budget in budgets:
         parse_budget(base.metric, budget)
     return {

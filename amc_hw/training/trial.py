@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -18,11 +19,30 @@ from amc_hw.training.recipe import TEACHER_WEIGHT, distillation_loss, fast_in_bf
 
 _LOG = logging.getLogger(__name__)
 
+_LEFT_OUT = (
+    "the network does not give one tensor of class scores while it trains ({}); its other heads are left out of the "
+    "training."
+)
 _Model = TypeVar("_Model", bound=nn.Module)
 Batch = tuple[Tensor, Tensor]
 """Images (n, C, H, W) and their labels (n,)."""
-Start = Callable[[nn.Module], object]
-"""Puts a network into training."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a network is put into training; call it with the network.
+
+    Attributes:
+        put: does it.
+        note: what is left out of the training, a sentence; empty where nothing is.
+    """
+
+    put: Callable[[nn.Module], object]
+    note: str = ""
+
+    def __call__(self, model: nn.Module) -> None:
+        """Put a network into training."""
+        self.put(model)
 
 
 def whole(model: nn.Module) -> None:
@@ -67,19 +87,16 @@ def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
         UnsupportedModelError: it cannot be trained on such a batch.
     """
     failures = []
-    for start in (whole, without_heads):
+    for put in (whole, without_heads):
         try:
-            _try(model, start, batch)
+            _try(model, put, batch)
         except Exception as error:  # whatever a user's forward raises
             failures.append(error)
             continue
-        if failures and not told:
-            tell(
-                "the network does not give one tensor of class scores while it trains (%s); its other heads are "
-                "left out of the training",
-                _sentence(failures[0]),
-            )
-        return start
+        note = _LEFT_OUT.format(_sentence(failures[0])) if failures else ""
+        if note and not told:
+            tell("%s", note)
+        return Start(put, note)
     raise UnsupportedModelError(
         f"one step of training failed on a batch of {len(batch[0])} images ({type(failures[-1]).__name__}: "
         f"{_sentence(failures[-1])}); the network has to run in training mode (model.train()) on such a batch, too: "
@@ -87,11 +104,15 @@ def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
     )
 
 
-def try_training(model: nn.Module, batch: Batch, device: torch.device) -> None:
-    """Take one training step with a copy of a network, and raise what would stop its training later."""
+def try_training(model: nn.Module, batch: Batch, device: torch.device) -> str:
+    """Take one training step with a copy of a network, and raise what would stop its training later.
+
+    Returns:
+        What will be left out of the training, a sentence; empty where nothing will.
+    """
     images, labels = (each.to(device) for each in batch)
     with placed(model, device, images, learns=True):
-        find_start(model, (images, labels))
+        return find_start(model, (images, labels)).note
 
 
 def smallest_batch(part: Part, batch_size: int, device: torch.device) -> Batch:
@@ -101,11 +122,21 @@ def smallest_batch(part: Part, batch_size: int, device: torch.device) -> Batch:
 
 def thawed(model: _Model) -> _Model:
     """Return a network all of whose parameters learn: itself, or a copy where some are frozen, and say so."""
-    frozen = sum(not each.requires_grad for each in model.parameters())
-    if not frozen:
+    note = note_of_frozen(model)
+    if not note:
         return model
-    tell("%d of the network's parameter tensors are frozen; they are fine-tuned with the others", frozen)
+    tell("%s", note)
     return copy.deepcopy(model).requires_grad_(True)
+
+
+def note_of_frozen(model: nn.Module) -> str:
+    """Return the sentence for parameters that do not learn; empty where all do."""
+    frozen = sum(not each.requires_grad for each in model.parameters())
+    return (
+        f"{frozen} of the network's parameter tensors are frozen; they are fine-tuned with the others."
+        if frozen
+        else ""
+    )
 
 
 def thaw_if_none_learns(model: nn.Module) -> None:
@@ -121,12 +152,12 @@ def tell(text: str, *values: object) -> None:
         _LOG.warning(text, *values)
 
 
-def _try(model: nn.Module, start: Start, batch: Batch) -> None:
+def _try(model: nn.Module, put: Callable[[nn.Module], object], batch: Batch) -> None:
     images, labels = batch
     with torch.no_grad():
         expected = copy.deepcopy(model).eval()(images).shape
     trial = copy.deepcopy(model)
-    start(trial)
+    put(trial)
     with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
         output = trial(images)
         if not isinstance(output, Tensor):

@@ -135,6 +135,40 @@ def test_no_write_permission(checkpoint: Path, tmp_path: Path, capsys: pytest.Ca
     assert "cannot write" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "--out", "gone/runs/tiny.pt"),
+        ("search", "--run", "gone/runs/r20"),
+        ("compress", "--run", "gone/runs/r20"),
+        ("sparsify", "--run", "gone/runs/r20"),
+        ("sweep", "--latency", "0.5x", "--out", "gone/runs/sweep"),
+        ("profile", "--table", "gone/runs/table.json"),
+        ("benchmark", "README.md", "--out", "gone/runs/benchmark.json"),
+        ("report", "one", "other", "--out", "gone/runs/compare.html"),
+        ("table", "show", "pixel1", "--plot", "gone/runs/layer.html", "--layer", "14x14xC k=1x1"),
+        ("table", "check", "--model", "resnet20", "--plot", "gone/runs/errors.html"),
+        ("table", "merge", "pixel1", "pixel1", "--out", "gone/runs/both.json"),
+        ("table", "import", "README.md", "--model", "mobilenet_v1", "--device-name", "x", "--out", "gone/runs/t.json"),
+    ],
+)
+def test_results_for_a_folder_that_is_far_from_there_are_refused_before_the_work(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert amc_hw(*arguments) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "there is no folder gone" in message
+    assert "mkdir -p gone" in message
+    assert not Path("gone").exists()
+
+
+def test_a_folder_that_is_made_for_a_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "nets" / "tiny.pt"
+    assert amc_hw("train", "--model", TINY, "--epochs", 1, "--out", place) == 0
+    assert f"the folder {place.parent} does not exist yet" in " ".join(capsys.readouterr().err.split())
+    assert place.exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_disk_loses_nothing(tmp_path: Path) -> None:
     from amc_hw.errors import RunFolderError

@@ -11,6 +11,7 @@ import pytest
 from commands import amc_hw
 
 from amc_hw.cli.options import DEFAULTS, SETTINGS, dashed, with_options
+from amc_hw.errors import UsageError
 from amc_hw.runs.config import DEMO_MODEL, Budgets, RunConfig, make_config
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,29 @@ def test_every_setting_is_an_option_of_every_command_that_searches(
     shown = capsys.readouterr().out
     for name in SETTINGS.keys() - SEARCHING[command]:
         assert f" {dashed(name)} " in shown, name
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--model", "resnet21"),
+        ("--data", "digit"),
+        ("--device", "hots"),
+        ("--strategy", "dpg"),
+        ("--reward", "resorce"),
+        ("--importance", "tailor"),
+    ],
+)
+def test_an_unknown_name_comes_with_the_option_it_was_given_for(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert amc_hw("compress", option, value, "--run", tmp_path / "run") == 2
+    assert f"'{value}' for {option}; did you mean" in " ".join(capsys.readouterr().err.split())
+
+
+def test_in_python_it_comes_with_the_argument() -> None:
+    with pytest.raises(UsageError, match="unknown strategy 'dpg' for strategy=; did you mean 'ddpg'"):
+        make_config(strategy="dpg")
 
 
 def test_the_defaults_are_the_settings_own() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from amc_hw.runs.config import make_config, open_run
 
@@ -32,10 +35,10 @@ DEVICE = (
     ),
     *("--device android:core=1", "--device onnx:provider", "--device pixel9"),
 )
-TABLE = ("--table FILE", "--table FOLDER", "--device android0 --table gone.json")
+TABLE = ("--table FILE", "--table FOLDER", "--table NEW/a/t.json", "--device android0 --table gone.json")
 COMPUTE = ("--compute gpu", "--compute cuda:x", "--compute cpu:1")
 SEED = ("--seed -1", "--seed one")
-RUN_FOLDER = ("--run FILE", "--run OTHER")
+RUN_FOLDER = ("--run FILE", "--run OTHER", "--run NEW/a/b")
 OF_A_RUN = ("", "--run", "--run gone", "--run FILE", "--run FOLDER")
 BUDGETS = (
     *(
@@ -53,9 +56,13 @@ BUDGETS = (
 ROUNDS = ("--rounds 0.4x", "--rounds 0.8x,0.9x", "--rounds 0.8x,12ms", "--rounds many", "--rounds 0.8x,,0.6x")
 EPOCHS = ("--epochs -1", "--epochs few")
 SEARCHED = ("--strategy dpg", "--episodes 0", "--episodes -3", "--episodes many", *SEED)
+CHECKPOINT = (
+    *("--checkpoint gone.pt", "--checkpoint FOLDER", "--checkpoint FILE", "--checkpoint EMPTY"),
+    *("--checkpoint CUT.pt", "--checkpoint FLIPPED.pt", "--checkpoint PICKLE", "--checkpoint CUT.safetensors"),
+)
 SETTINGS = (
     *(*MODEL, *DATA, *DEVICE, *TABLE, *COMPUTE, *BUDGETS, *SEARCHED),
-    *("--checkpoint gone.pt", "--checkpoint FOLDER", "--model resnet20", "--importance tailor", "--reward resorce"),
+    *(*CHECKPOINT, "--model resnet20", "--importance tailor", "--reward resorce"),
     *("--accuracy-floor 0.9", "--reward accuracy_guaranteed --accuracy-floor 90"),
     *("--reward accuracy_guaranteed --accuracy-floor 0", "--reward accuracy_guaranteed --accuracy-floor high"),
     *("--agent FOLDER", "--strategy ddpg-multi --agent gone", "--strategy ddpg-multi --agent FOLDER"),
@@ -69,7 +76,7 @@ WRONG = {
             for wrong in (*MODEL, *DATA, *COMPUTE, *SEED, "--epochs 0", "--epochs few", "--nonsense 3")
         ),
         *(f"--out NEW {wrong}" for wrong in ("--lr 0", "--lr -1", "--lr nan", "--batch-size 0", "--weight-decay -1")),
-        *("", "--out FOLDER"),
+        *("", "--out FOLDER", "--out NEW/a/z.pt"),
     ),
     "profile": (*MODEL, *DEVICE, *TABLE, *SEED, "--image-size 7", "--image-size big", "--classes 1"),
     "search": ("", *(f"--run NEW {wrong}" for wrong in SETTINGS), *RUN_FOLDER),
@@ -78,11 +85,12 @@ WRONG = {
         *(f"--out NEW --latency 0.5x {wrong}" for wrong in (*SETTINGS, *ROUNDS, *EPOCHS, "--seeds 0", "--jobs 0")),
         *("", "--out NEW", "--latency 0.5x,0.5x", "--latency 0.5x,3x", "--latency 0.5x,0.3x --macs 0.5x,0.3x"),
         *("--latency 0.5x,0.3x --rounds 0.4x", "--latency 0.5x --out FILE"),
+        "--latency 0.5x --out NEW/a/b",
     ),
     "sparsify": (
         "",
         *(f"--run NEW {wrong}" for wrong in (*MODEL, *DATA, *COMPUTE, *SEARCHED, *ROUNDS[1:], *EPOCHS, "--size 2ms")),
-        *("--run NEW --size 0.5", "--run NEW --checkpoint gone.pt", *RUN_FOLDER),
+        *("--run NEW --size 0.5", *(f"--run NEW {wrong}" for wrong in CHECKPOINT), *RUN_FOLDER),
     ),
     "finetune": (*OF_A_RUN, *(f"--run OTHER {wrong}" for wrong in (*EPOCHS, *COMPUTE))),
     "export": (*OF_A_RUN, "--run OTHER --format tflit"),
@@ -92,13 +100,25 @@ WRONG = {
     ),
     "benchmark": (
         *("", "gone.tflite", "FILE --runs 0", "FILE --repeats 0", "FILE --warmup -1", "FILE --out FOLDER"),
+        "FILE --out NEW/a/b.json",
         *(f"FILE {wrong}" for wrong in DEVICE),
     ),
-    "report": ("", "gone", "--run gone", "--run FOLDER", "FOLDER OTHER"),
-    "table show": ("", "gone.json", "FILE", "FOLDER", "TABLE --plot a.png", "TABLE --plot a.html --layer nowhere"),
+    "report": ("", "gone", "--run gone", "--run FOLDER", "FOLDER OTHER", "OTHER FOLDER --out NEW/a/c.html"),
+    "table show": (
+        "",
+        "gone.json",
+        "FILE",
+        "FOLDER",
+        "TABLE --plot a.png",
+        "TABLE --plot a.html --layer nowhere",
+        "TABLE --plot NEW/a/b.html",
+    ),
     "table check": (
         "",
-        *(f"--model resnet20 {wrong}" for wrong in (*DEVICE, *TABLE, *SEED, "--networks 0", "--plot a.png")),
+        *(
+            f"--model resnet20 {wrong}"
+            for wrong in (*DEVICE, *TABLE, *SEED, "--networks 0", "--plot a.png", "--plot NEW/a/b.html")
+        ),
         *MODEL,
         *("--model resnet20 --image-size 7", "--model resnet20 --classes 1"),
     ),
@@ -106,6 +126,7 @@ WRONG = {
         *("", "gone.txt --model mobilenet_v1 --device-name x --out NEW", "FILE --device-name x --out NEW"),
         *("FILE --model gone.tflite --device-name x --out NEW", "FILE --model mobilenet_v1 --device-name x --out FILE"),
         "FILE --model mobilenet_v1 --device-name x --out NEW --threads 0",
+        "FILE --model mobilenet_v1 --device-name x --out NEW/a/b.json",
     ),
     "table merge": (
         "",
@@ -113,6 +134,7 @@ WRONG = {
         "TABLE --out NEW",
         "TABLE FILE --out NEW",
         "TABLE TABLE --out TABLE",
+        "TABLE TABLE --out NEW/a/b.json",
     ),
     "table diff": ("", "TABLE", "TABLE gone.json", "TABLE FILE"),
 }
@@ -146,9 +168,32 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "file").write_text("no table, no network, no log")
     (folder / "empty").mkdir()
     open_run(folder / "other", make_config(model="plain20", data="digits"))
+    damaged = damaged_checkpoints(folder)
     table = Path(__file__).parents[2] / "lookup_tables" / "pixel1.json"
     names = {"FILE": "file", "FOLDER": "empty", "OTHER": "other", "NEW": "new"}
-    return {word: str(folder / name) for word, name in names.items()} | {"TABLE": str(table)}
+    return {word: str(folder / name) for word, name in names.items()} | damaged | {"TABLE": str(table)}
+
+
+def damaged_checkpoints(folder: Path) -> dict[str, str]:
+    """Write files that are none, or no longer: each is known by its bytes alone."""
+    whole, tensors = folder / "whole.pt", {"weight": torch.zeros(64)}
+    torch.save(tensors, whole)
+    content, safe = whole.read_bytes(), save(tensors)
+    files = {
+        "EMPTY": b"",
+        "CUT.pt": content[:-100],
+        "FLIPPED.pt": content.replace(bytes(128), b"!" + bytes(127), 1),
+        "PICKLE": pickle.dumps({"weight": [0.0]}),
+        "CUT.safetensors": safe[:-1],
+    }
+    for name, damaged in files.items():
+        (folder / name).write_bytes(damaged)
+    return {name: str(folder / name) for name in files}
+
+
+def placed(word: str, places: dict[str, str]) -> str:
+    place, slash, below = word.partition("/")
+    return f"{places[place]}{slash}{below}" if place in places else word
 
 
 def refusals(cases: list[list[str]]) -> list[Refused]:
@@ -163,7 +208,7 @@ def refusals(cases: list[list[str]]) -> list[Refused]:
 @pytest.mark.parametrize("command", WRONG)
 def test_a_wrong_setting_is_refused_at_once(command: str, places: dict[str, str]) -> None:
     texts = [f"{command} {wrong}".split() for wrong in WRONG[command]]
-    cases = [[places.get(word, word) for word in words] for words in texts]
+    cases = [[placed(word, places) for word in words] for words in texts]
     found = refusals(cases)
     for words, refused in zip(texts, found, strict=False):
         told = f"{' '.join(words)}: {refused}"

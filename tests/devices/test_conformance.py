@@ -106,6 +106,9 @@ def test_device(device: Any, small_files: dict[str, Path], tmp_path: Path) -> No
     with pytest.raises(AmcHwError) as failure:
         device.time_model(broken, warmup=1, runs=1)
     assert len(str(failure.value)) > 20
+    assert str(broken) in str(failure.value)
+    assert "amc-hw export" in str(failure.value) or "export the network again" in str(failure.value)
+    assert "\n" not in str(failure.value)
     again = device.time_model(small_model, warmup=1, runs=5)  # one failure does not end the session
     assert again
 

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amc_hw.errors import RunFolderError, UsageError
+from amc_hw.errors import RunFolderError, UsageError, WrongRunError
 from amc_hw.runs.config import make_config, open_run, read_config
+from amc_hw.runs.file_names import maker
 from amc_hw.runs.files import (
     append_line,
     read_json,
     read_lines,
+    require_room,
     require_writable,
     write_json,
     write_text,
@@ -71,6 +73,9 @@ def test_a_damaged_line_of_a_policy_is_named(tmp_path: Path, line: str) -> None:
         file.write(f"{line}\n")
     with pytest.raises(RunFolderError, match=r"shortlist.jsonl is damaged \(line 2.*; delete that line"):
         RunFolder(tmp_path).shortlist.read()
+    write_json(tmp_path / "config.json", {"command": "amc-hw search --model m --run r"})
+    with pytest.raises(RunFolderError, match=f"and go on with: amc-hw search --model m --run {tmp_path}$"):
+        RunFolder(tmp_path).shortlist.read()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +118,50 @@ def test_a_folder_of_runs_is_not_taken_for_a_run(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("typed", "name", "told"),
+    [
+        ("search --model m --run old --seed 3", "policy.json", "search --model m --seed 3 --run {run}"),
+        ("compress --model m --run=old --latency 0.5x", "pruned.pt", "compress --model m --latency 0.5x --run {run}"),
+        ("compress --debug", "model.pt", "compress --run {run}"),
+        ("search --model 'my net.py:f' --run old", "summary.json", "compress --model 'my net.py:f' --run {run}"),
+        ("search --model m --run old", "model.pt", "finetune --run {run}"),
+        ("sweep --latency 0.5x,0.3x --out runs/all", "policy.json", "sweep --latency 0.5x,0.3x --out runs/all"),
+        (
+            "compress --model m --rounds 0.8x --run old",
+            "round-1/policy.json",
+            "compress --model m --rounds 0.8x --run {run}",
+        ),
+        ("", "policy.json", "search --run {run} ..."),
+        ("benchmark x.tflite", "policy.json", "search --run {run} ..."),
+        ("search --model 'un", "policy.json", "search --run {run} ..."),
+        ("search --model '\x1b[2J'", "policy.json", "search --run {run} ..."),
+    ],
+)
+def test_what_makes_a_file_again_is_the_whole_command_for_the_folder_as_it_lies(
+    tmp_path: Path, typed: str, name: str, told: str
+) -> None:
+    run = tmp_path / "my run"
+    write_json(run / "config.json", {"command": f"amc-hw {typed}"})
+    assert maker(run / name) == "amc-hw " + told.format(run=f"'{run}'")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"command": null}', '{"command": ["amc-hw", "search"]}', "[" * 100_000])
+def test_where_the_settings_do_not_say_it_the_command_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert maker(tmp_path / "policy.json") == f"amc-hw search --run {tmp_path} ..."
+
+
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     require_writable(tmp_path / "new" / "table.json")
     assert not (tmp_path / "new" / "table.json").exists()
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(WrongRunError, match=rf"there is no folder {tmp_path}/new; make it \(mkdir -p {tmp_path}/new"):
+        require_writable(tmp_path / "new" / "er" / "table.json")
+    require_room(tmp_path / "runs" / "mine")
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(WrongRunError, match="there is no folder"):
+        require_room(tmp_path / "my" / "runs" / "mine")
     kept = tmp_path / "kept"
     kept.write_text("as it was")
     require_writable(kept)

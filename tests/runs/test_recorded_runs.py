@@ -102,6 +102,14 @@ def test_it_is_reported(name: str, words: str, tmp_path: Path) -> None:
     assert run.episodes.path.read_bytes() == log, "a report mends nothing: the search may be writing"
 
 
+@pytest.mark.parametrize(("name", "file"), [("finished", "policy.json"), ("sparse", "summary.json")])
+def test_what_its_reader_should_know_is_in_the_report(name: str, file: str, tmp_path: Path) -> None:
+    run = copied(name, tmp_path)
+    document = json.loads((run.path / file).read_text())
+    (run.path / file).write_text(json.dumps(document | {"warnings": ["its other heads are left out"]}))
+    assert "Its other heads are left out" in write_report(run.path).read_text()
+
+
 def test_it_is_gone_on_with(finished: RunFolder, tmp_path: Path) -> None:
     begun = copied("begun", tmp_path)
     config = read_config(begun.path)

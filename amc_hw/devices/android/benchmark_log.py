@@ -138,7 +138,9 @@ def _refuse_failures(raw: Sequence[str], errors: Sequence[str]) -> None:
                 f"benchmark_model does not know the flags '{flags[1]}'; leave them out or use another build."
             )
         if "Benchmarking failed" in line:
-            raise BenchmarkLogError(f"the benchmark failed{_because(errors)}; see the log.")
+            raise BenchmarkLogError(
+                f"the benchmark failed{_because(errors)}; see the log, and export the network again if it is damaged."
+            )
 
 
 def _because(errors: Sequence[str]) -> str:

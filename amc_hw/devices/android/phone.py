@@ -174,9 +174,9 @@ class AndroidDevice(Device):
             output, profile = self._session.recovering(lambda: self._run(file, warmup, runs, cores, with_kernels))
             try:
                 log = read_run(output, profile, warmup, runs, self._limits.run_s)
-            except (BenchmarkKilledError, BenchmarkLogError):
+            except (BenchmarkKilledError, BenchmarkLogError) as error:
                 if tried > 1:
-                    raise
+                    raise type(error)(f"{file}: {error}") from error
                 continue  # once may be chance: low memory, a full pipe
             trouble = self._state().trouble(cores)
             if not trouble:

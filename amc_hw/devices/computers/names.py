@@ -80,7 +80,7 @@ def computer(name: str) -> Computer:
         raise UsageError(f"the device '{name}' names no machine and runtime; write ssh:user@host:onnx.")
     kind = parts.pop(0)
     if kind not in KINDS:
-        raise unknown_name("device behind ssh", kind, KINDS)
+        raise unknown_name("device behind ssh", kind, KINDS, "device")
     return Computer(kind, _options(name, kind, ":".join(parts), {"python": ()}), destination, port)
 
 
@@ -116,6 +116,6 @@ def _options(name: str, kind: str, text: str, more_words: Words = MappingProxyTy
         if not value:
             raise UsageError(f"the option {key} of the device '{name}' has no value.")
         if key in words and words[key] and value not in words[key]:
-            raise unknown_name(key, value, words[key])
+            raise unknown_name(key, value, words[key], "device")
         options[key] = int(value) if key in numbers else value
     return options

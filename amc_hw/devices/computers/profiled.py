@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amc_hw.devices.base import Device, Kernel, NotConnectedError
 from amc_hw.devices.computers.machines import Machine
-from amc_hw.devices.computers.profiler_process import Answer, ProfilerDiedError
+from amc_hw.devices.computers.profiler_process import Answer, ProfilerDiedError, RequestFailedError
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
 from amc_hw.latency.table import Fingerprint
@@ -91,11 +91,19 @@ class ProfiledDevice(Device):
     def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
         try:
             return self._answered(verb, file, warmup, runs)
+        except RequestFailedError as error:
+            raise self._refused(file, error.reason) from error
         except ProfilerDiedError as error:
             cause = self._machine.explained(error)
             if isinstance(cause, NotConnectedError):
                 raise cause from error
-            raise  # it says at which work the program died
+            raise self._refused(file, str(error)) from error
+
+    def _refused(self, file: Path, reason: str) -> DeviceError:
+        return DeviceError(
+            f"'{self.name}' cannot run {file}: {reason.rstrip(' .')}; if the file is damaged, make it again with: "
+            f"amc-hw export --run RUN --format {self.format}"
+        )
 
     def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
         placed = self._machine.placed(self._profiler, file)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from amc_hw.errors import DeviceError
 
+MOST_OF_A_REASON = 400
 Answer: TypeAlias = dict[str, Any]
 """A request or an answer, one JSON line: names with values that each program defines."""
 
@@ -30,6 +31,18 @@ class ProfilerDiedError(DeviceError):
         super().__init__(f"the profiler died twice on '{what}': {message}")
         self.status = status
         self.message = message
+
+
+class RequestFailedError(DeviceError):
+    """The program could not do what it was asked; it lives.
+
+    Attributes:
+        reason: what it says, on one line.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.reason = " ".join(reason.split())[:MOST_OF_A_REASON].rstrip(" .")
+        super().__init__(f"the profiler could not do '{what}': {self.reason}")
 
 
 class ProfilerProcess:
@@ -56,7 +69,8 @@ class ProfilerProcess:
 
         Raises:
             ProfilerDiedError: it died twice.
-            DeviceError: it answered with an error, or was silent for too long.
+            RequestFailedError: it answered with an error.
+            DeviceError: it was silent for too long.
         """
         for attempt in (1, 2):
             try:
@@ -67,7 +81,7 @@ class ProfilerProcess:
                     raise ProfilerDiedError(str(request.get("do")), status, self._last_message()) from error
                 continue
             if "error" in answer:
-                raise DeviceError(f"the profiler could not do '{request.get('do')}': {answer['error']}")
+                raise RequestFailedError(str(request.get("do")), str(answer["error"]))
             return answer
         raise AssertionError("unreachable")
 
