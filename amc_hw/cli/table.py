@@ -203,7 +203,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
-    from amc_hw.latency.table import Fingerprint
+    from amc_hw.latency.fingerprint import Fingerprint
     from amc_hw.profiling.benchmark import require_files
 
     inputs = [*logs, *(profile or []), *([channels] if channels else [])]

@@ -15,8 +15,9 @@ from printed_logs import print_today
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLogError
 from amc_hw.errors import AmcHwError, UsageError
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.mobilenet_v1 import mobilenet_v1_operators
-from amc_hw.latency.table import Fingerprint, LatencyTable
+from amc_hw.latency.table import LatencyTable
 from amc_hw.profiling.import_logs import import_logs
 from amc_hw.profiling.logged_files import logged_networks
 from amc_hw.profiling.logged_run import LoggedRun, logged_run

@@ -13,7 +13,7 @@ from amc_hw.devices import turns
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.pipeline import compress, search_and_verify, tables
 from amc_hw.profiling.check import check_table, doubts_of_table, draw_ratios
 from amc_hw.profiling.measure import measure_table

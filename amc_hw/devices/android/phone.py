@@ -25,7 +25,7 @@ from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
 from amc_hw.devices.base import BusyError, Device, Kernel, NotConnectedError, Times
 from amc_hw.devices.effort import Effort
 from amc_hw.errors import DeviceError, UsageError
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.runs.file_lock import FileLock
 
 _LOG = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from amc_hw.devices.computers.machines import Machine
 from amc_hw.devices.computers.profiler_process import Answer, ProfilerDiedError
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 
 
 class ProfiledDevice(Device):
