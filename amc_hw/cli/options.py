@@ -35,7 +35,7 @@ def option(name: str, **changed: Any) -> Any:
         changed: what this command says otherwise, for example ``help``.
     """
     field = SETTINGS[name]
-    least = next((limit.ge for limit in field.metadata if isinstance(limit, Ge)), None)
+    least = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
     how = {"help": field.description, "metavar": field.title, "min": least} | changed
     return typer.Option(dashed(name), **how)
 

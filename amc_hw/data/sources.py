@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amc_hw.data.pixels import common_size, decoded
+from amc_hw.data.pixels import common_size, read_pixels
 from amc_hw.errors import UsageError
 from amc_hw.runs.cache import cache_folder
 
@@ -79,7 +79,7 @@ class Files:
     def _decode(self, path: str) -> Tensor:
         from PIL import Image, ImageOps
 
-        image = decoded(path)
+        image = read_pixels(path)
         if image.size != (self.size, self.size):
             ratio = round(self.size / 0.875) / min(image.size)
             image = ImageOps.scale(image, ratio, Image.Resampling.BILINEAR)

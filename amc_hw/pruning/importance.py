@@ -106,16 +106,16 @@ def taylor(group: ChannelGroup, evidence: Evidence) -> Tensor:
     return evidence.taylor()[group.name].argsort(descending=True, stable=True)
 
 
-Importance = Callable[[ChannelGroup, Evidence], Tensor]
-IMPORTANCES: dict[str, Importance] = {
+Criterion = Callable[[ChannelGroup, Evidence], Tensor]
+CRITERIA: dict[str, Criterion] = {
     "magnitude": magnitude,
     "reconstruction": reconstruction,
     "taylor": taylor,
 }
 
 
-def find_importance(name: str) -> Importance:
+def find_criterion(name: str) -> Criterion:
     """Return a ranking by its name; raise UsageError with the nearest name where there is none."""
-    if name not in IMPORTANCES:
-        raise unknown_name("importance", name, IMPORTANCES)
-    return IMPORTANCES[name]
+    if name not in CRITERIA:
+        raise unknown_name("importance", name, CRITERIA)
+    return CRITERIA[name]

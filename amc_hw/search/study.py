@@ -114,7 +114,7 @@ class Problem:
 
     def reward_of(self, policy: Policy, accuracy: float, cost: float) -> float:
         """Return what a policy is worth."""
-        used = 0.0 if self.space.bounds is None else self.space.load(policy)
+        used = 0.0 if self.space.bounds is None else self.space.share_used(policy)
         return self.reward(accuracy, cost, self.space.cost.metric) if used <= 1 else LEAST_REWARD - used
 
     def end(self, done: Sequence[Episode], repeats: int) -> str:

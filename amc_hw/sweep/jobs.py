@@ -63,7 +63,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
     try:
         while waiting or children:
             while waiting and len(children) < jobs:
-                children.append(_started(*waiting.pop(0), jobs, compute))
+                children.append(_start(*waiting.pop(0), jobs, compute))
             time.sleep(POLL_S)
             for child in list(children):
                 if child.process.poll() is not None:
@@ -81,7 +81,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
     return errors
 
 
-def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
+def _start(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
     make_folder(run)
     shown = last_line(run) if RunFolder(run).shown.exists() else ""  # what an earlier sweep left is no news
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

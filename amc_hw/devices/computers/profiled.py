@@ -54,7 +54,7 @@ class ProfiledDevice(Device):
             about = self._profiler.request(do="describe")
         except ProfilerDiedError as error:
             self._profiler.close()
-            raise machine.explained(error) from error
+            raise machine.explain(error) from error
         self._fingerprint = Fingerprint(
             device=f"{about['processor']} ({about['architecture']})",
             processor=str(about["processor"]),
@@ -74,7 +74,7 @@ class ProfiledDevice(Device):
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         """See `Device.time_model`."""
-        answer = self._asked("time_model", file, warmup, runs)
+        answer = self._ask("time_model", file, warmup, runs)
         samples = [float(sample) for sample in answer["samples_us"]]
         if len(samples) != runs:
             raise DeviceError(f"{file.name} ran {len(samples)} times instead of {runs}.")
@@ -82,25 +82,25 @@ class ProfiledDevice(Device):
 
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         """See `Device.time_kernels`."""
-        answer = self._asked("time_kernels", file, warmup, runs)
+        answer = self._ask("time_kernels", file, warmup, runs)
         return [Kernel(kernel["name"], tuple(kernel["samples_us"])) for kernel in answer["kernels"]]
 
-    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
+    def _ask(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
         try:
-            return self._answered(verb, file, warmup, runs)
+            return self._ask_once(verb, file, warmup, runs)
         except ProfilerDiedError as error:
-            cause = self._machine.explained(error)
+            cause = self._machine.explain(error)
             if isinstance(cause, NotConnectedError):
                 raise cause from error
             raise  # it says at which work the program died
 
-    def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
-        placed = self._machine.placed(self._profiler, file)
+    def _ask_once(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
+        there = self._machine.put(self._profiler, file)
         try:
-            return self._profiler.request(do=verb, file=placed, warmup=warmup, runs=runs)
+            return self._profiler.request(do=verb, file=there, warmup=warmup, runs=runs)
         except DeviceError:
-            again = self._machine.placed(self._profiler, file)
-            if again == placed:
+            again = self._machine.put(self._profiler, file)
+            if again == there:
                 raise
             # The program was started again meanwhile and had lost the file.
             return self._profiler.request(do=verb, file=again, warmup=warmup, runs=runs)
