@@ -152,7 +152,7 @@ def image_folder(folder: Path, size: int | None, otherwise: int | None) -> Sourc
     if side is None:
         raise UsageError(
             f"the images of {folder} are no squares of one size, and it is not known which size the network was "
-            "trained for; give it as --image-size (224 is the most common one)."
+            "trained for; give it as image_size= (224 is the most common one)."
         )
     parts = [
         Labelled(Files(tuple(files), side), torch.tensor(each.targets))

@@ -206,7 +206,7 @@ def doubts_of_table(
         return []
     table, told = load_table(run.table), []
     again = shlex.quote(f"{run}-again"), shlex.quote(f"{run}-again.json")
-    cure = f"to measure anew, end this (Ctrl-C) and give the same command with --run {again[0]} --table {again[1]}"
+    cure = f"to measure anew, end this (Ctrl-C) and do the same with run={again[0]} and table={again[1]}"
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
         told.append(

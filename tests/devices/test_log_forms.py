@@ -188,7 +188,7 @@ def test_kernels_say_their_precision_and_their_delegate(folder: Path, precision:
     assert (run.dtype, run.delegate) == (dtype, "xnnpack")
     assert table.fingerprint.dtype == dtype
     assert len(table.entries) == len({(o.family, o.c_in, o.c_out) for o in OPERATORS})
-    with pytest.raises(UsageError, match=f"--dtype int4 contradicts the logs, which say {dtype}; leave --dtype out"):
+    with pytest.raises(UsageError, match=f"dtype=int4 contradicts the logs, which say {dtype}; leave dtype= out"):
         read(folder, content, dtype="int4")
 
 
@@ -213,7 +213,7 @@ def test_what_a_log_says_outranks_defaults_and_contradictions_are_refused(folder
 
 def test_a_quantised_network_is_never_taken_for_float(folder: Path) -> None:
     content = print_today(KINDS, TIMES_US, graph="mobilenet_v1_1.0_224_quant.tflite").encode()
-    with pytest.raises(UsageError, match="say --dtype int8"):
+    with pytest.raises(UsageError, match="say dtype=int8"):
         read(folder, content)
     assert read(folder, content, dtype="uint8")[1].dtype == "uint8"
 
@@ -292,7 +292,9 @@ def test_kernels_of_another_precision_than_the_file_are_refused(folder: Path) ->
     floats, whole = tflite_file(("FLOAT32", "FLOAT32")), tflite_file(("INT8", "INT8"))
     assert read_with_file(folder, floats, "Fully Connected (NC, F16) GEMM").dtype == "float16"  # XNNPACK may be told to
     assert read_with_file(folder, whole, "Fully Connected (NC, QS8, QC8W) GEMM").dtype == "int8"
-    with pytest.raises(UsageError, match=r"kernels of float32, but the network's file is of int8; name the --model"):
+    with pytest.raises(
+        UsageError, match=r"kernels of float32, but the network's file is of int8; name what ran as model="
+    ):
         read_with_file(folder, whole, "Fully Connected (NC, F32) GEMM")
-    with pytest.raises(UsageError, match="--dtype float32 contradicts the file, which says int8"):
+    with pytest.raises(UsageError, match="dtype=float32 contradicts the file, which says int8"):
         read_with_file(folder, whole, "FULLY_CONNECTED", dtype="float32")
