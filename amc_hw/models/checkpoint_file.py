@@ -58,7 +58,8 @@ def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
             if any(info.file_size != info.compress_size for info in archive.infolist()):  # torch compresses nothing
                 raise ValueError("a size in its directory is wrong")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
+        # Of torch.load; where its reader really lacks something, the error says it.
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         return torch.load(path, map_location=device, weights_only=True)
 
 

@@ -106,16 +106,16 @@ def taylor(group: ChannelGroup, evidence: Evidence) -> Tensor:
     return evidence.taylor()[group.name].argsort(descending=True, stable=True)
 
 
-Criterion = Callable[[ChannelGroup, Evidence], Tensor]
-CRITERIA: dict[str, Criterion] = {
+Ranking = Callable[[ChannelGroup, Evidence], Tensor]
+RANKINGS: dict[str, Ranking] = {
     "magnitude": magnitude,
     "reconstruction": reconstruction,
     "taylor": taylor,
 }
 
 
-def find_criterion(name: str) -> Criterion:
-    """Return a ranking by its name; raise UsageError with the nearest name where there is none."""
-    if name not in CRITERIA:
-        raise unknown_name("importance", name, CRITERIA)
-    return CRITERIA[name]
+def find_ranking(name: str) -> Ranking:
+    """Return the ranking of that name; raise UsageError with the nearest name where there is none."""
+    if name not in RANKINGS:
+        raise unknown_name("importance", name, RANKINGS)
+    return RANKINGS[name]

@@ -255,7 +255,7 @@ def _read(log: EpisodeLog, settings: Mapping[str, object]) -> dict[int, Episode]
 
 
 def _checked(answer: float | Score) -> Score:
-    """Return the evaluator's answer, which has to be a fraction (this also refuses NaN)."""
+    """Return the scorer's answer, which has to be a fraction (this also refuses NaN)."""
     score = answer if isinstance(answer, Score) else Score(float(answer))
     if not 0.0 <= score.accuracy <= 1.0:
         raise UsageError(f"the evaluation returned {score.accuracy}; it must return a fraction between 0 and 1.")

@@ -57,7 +57,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
         todo: run folder -> its settings. What a run shows goes into ``log.txt`` there.
         jobs: processes at a time; they share the processor's cores.
         compute: where to train, prune and score.
-        progress: called with (runs done, total, what one of the runs showed last).
+        progress: is told how many runs are done, and what one of them showed last.
     """
     waiting, children, errors = list(todo.items()), list[_Child](), dict[Path, str]()
     try:
@@ -68,6 +68,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
             for child in list(children):
                 if child.process.poll() is not None:
                     children.remove(child)
+                    _end([child])
                     if child.process.returncode:
                         errors[child.run] = _reason(child)
             done = len(todo) - len(waiting) - len(children)

@@ -88,7 +88,7 @@ def run_on_ray(
         todo: run folder in it -> its settings, of one device. What a run shows goes into ``log.txt`` there.
         cluster: where.
         jobs: runs at a time on each node: a run asks for that share of the smallest node's processors.
-        progress: called with (runs done, total, what one of the runs showed last).
+        progress: is told how many runs are done, and what one of them showed last.
         is_finished: tells by a run's folder whether it has ended with its settings.
 
     Raises:

@@ -202,9 +202,9 @@ def test_what_a_log_says_outranks_defaults_and_contradictions_are_refused(folder
     content = print_today(KINDS, TIMES_US, threads=2, delegate="XNNPACK").encode()
     assert read(folder, content)[1] == LoggedRun(2, "xnnpack", "float32", 1)
     assert read(folder, content, threads=2, delegate="xnnpack")[1].threads == 2
-    with pytest.raises(UsageError, match="--threads 1 contradicts the logs, which say 2; leave --threads out"):
+    with pytest.raises(UsageError, match="threads=1 contradicts the logs, which say 2; leave threads= out"):
         read(folder, content, threads=1)
-    with pytest.raises(UsageError, match="--delegate none contradicts the logs, which say xnnpack"):
+    with pytest.raises(UsageError, match="delegate=none contradicts the logs, which say xnnpack"):
         read(folder, content, delegate="none")
     unsaid = print_today(KINDS, TIMES_US, threads=-1).encode()
     assert read(folder, unsaid)[1].threads == 1

@@ -164,6 +164,7 @@ def test_no_pickled_code_is_run(tmp_path: Path, wrap, save) -> None:
         assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.trace(_method)?` is deprecated:FutureWarning")
 def test_what_needs_code_is_told_what_it_is(tmp_path: Path) -> None:
     path, images = tmp_path / "c.pt", torch.zeros(1, 1, 4, 4)
     torch.save({"model": small_net(), "epoch": 3}, path)

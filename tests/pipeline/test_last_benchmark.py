@@ -9,7 +9,7 @@ import pytest
 from commands import TINY
 
 from amc_hw.pipeline.begin import begin
-from amc_hw.pipeline.compress import PROOFS, compress_trained
+from amc_hw.pipeline.compress import PROOFS, compress_job
 from amc_hw.pipeline.job import Job
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
@@ -51,7 +51,7 @@ def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
     )
     folder = RunFolder(run)
     config, trained = begin(folder, config, SILENT)
-    return compress_trained(Job(folder, config, trained, device, OwnScore(lambda model: 0.5)), SILENT).document()
+    return compress_job(Job(folder, config, trained, device, OwnScore(lambda model: 0.5)), SILENT).document()
 
 
 def used(summary: dict) -> float:

@@ -14,7 +14,7 @@ from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.fingerprint import Fingerprint
-from amc_hw.pipeline import compress, search_and_verify, tables
+from amc_hw.pipeline import compress, job, search_and_verify, tables
 from amc_hw.profiling.check import check_table, doubts_of_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.config import make_config
@@ -115,7 +115,7 @@ def test_a_table_of_something_else_is_refused_before_any_work(
     table, run = tmp_path / "table.json", tmp_path / "run"
     measure_table(SimulatedDevice(), template, traced.choices, "tiny", table, 0, SILENT)
     monkeypatch.setattr(turns, "open_or_predict", lambda name, table: Pinned())
-    for room, work in ((compress, "begin"), (search_and_verify, "begin"), (tables, "trace_model")):
+    for room, work in ((job, "begin"), (tables, "trace_model")):
         monkeypatch.setattr(room, work, working)
     config = make_config(model=TINY, data="digits", table=str(table))
     for step in (search_and_verify.search_on_device, compress.compress):

@@ -11,7 +11,7 @@ from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.formats.registry import FORMATS
 from amc_hw.models.names import ZOO
 from amc_hw.models.zoo import build_model
-from amc_hw.pruning.importance import CRITERIA
+from amc_hw.pruning.importance import RANKINGS
 from amc_hw.runs.config import make_config, open_run, read_config
 from amc_hw.runs.names import AGENT_STRATEGY, EXPORTS, IMPORTANCES, REWARDS, STRATEGIES
 from amc_hw.search.rewards import REWARDS as ALL_REWARDS
@@ -22,7 +22,7 @@ def test_the_names_are_those_of_the_registries() -> None:
     assert set(STRATEGIES) == set(ALL_STRATEGIES)
     assert AGENT_STRATEGY in ALL_STRATEGIES
     assert set(REWARDS) == set(ALL_REWARDS)
-    assert set(IMPORTANCES) == set(CRITERIA)
+    assert set(IMPORTANCES) == set(RANKINGS)
     assert set(EXPORTS) == {*FORMATS, "pt2", "torch"}
 
 
