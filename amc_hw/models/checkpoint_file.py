@@ -58,8 +58,8 @@ def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
             if any(info.file_size != info.compress_size for info in archive.infolist()):  # torch compresses nothing
                 raise ValueError("a size in its directory is wrong")
     with warnings.catch_warnings():
-        # Of torch.load; where its reader really lacks something, the error says it.
-        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        # Of torch.load, what it reads and how long it checks; where it cannot read something, the error says it.
+        warnings.filterwarnings("ignore", "Detected pickle protocol|Validating sparse tensor", UserWarning)
         return torch.load(path, map_location=device, weights_only=True)
 
 
@@ -102,9 +102,9 @@ def _is_safetensors(path: Path) -> bool:
 
 def _needs_code(path: Path) -> CheckpointError | None:
     """Return what is wrong with a file that is whole, but holds more than plain values."""
-    if not zipfile.is_zipfile(path):
-        return None
     try:
+        if not zipfile.is_zipfile(path):
+            return None
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}
         if "constants.pkl" in names:

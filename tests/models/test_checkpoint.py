@@ -250,6 +250,15 @@ def test_a_misfit_names_the_tensors_and_changes_nothing(tmp_path: Path) -> None:
     assert same(model.state_dict(), before)
 
 
+def test_an_archive_on_several_disks_is_damaged(tmp_path: Path) -> None:
+    save_checkpoint(small_net(), tmp_path / "c.pt")
+    content = bytearray((tmp_path / "c.pt").read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 4] ^= 1  # the disk that the directory is on
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+        load_checkpoint(small_net(), tmp_path / "c.pt")
+
+
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     with pytest.raises(CheckpointError, match="there is no checkpoint"):

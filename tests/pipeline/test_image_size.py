@@ -120,7 +120,7 @@ def test_images_that_keep_their_size_are_told() -> None:
 
 
 def test_a_network_of_another_size_is_told_which(squares: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match=r"not run on images of 40x40 pixels, but of 24x24; .*-size 24"):
+    with pytest.raises(UnsupportedModelError, match=r"on images of 40x40 pixels, but of 24x24; .*image_size=24"):
         require_classes(Fixed(), load_data(f"imagefolder:{squares}"))
     require_classes(Fixed(), load_data(f"imagefolder:{squares}", size=24))
 
