@@ -13,7 +13,7 @@ sys.path.insert(0, str(TESTS / "loopback"))
 
 from loopback_phone import LoopbackPhone, wait_until
 
-from amc_hw.devices.android.adb import ConnectionLostError, Limits
+from amc_hw.devices.android.adb import ConnectionLostError, Waits
 from amc_hw.devices.android.connect import connect
 from amc_hw.devices.android.devices_file import PhoneSettings
 from amc_hw.devices.android.phone import AndroidDevice
@@ -25,7 +25,7 @@ PATIENCE_S = 2.0
 
 def lose(phone: LoopbackPhone, network: bytes, folder: Path, random: Random) -> dict[str, Any] | None:
     """Lose the connection once at a random moment of a measurement; None where it ended before that moment."""
-    limits = Limits(authorise_s=5.0, reconnect_s=PATIENCE_S, run_s=60.0)
+    waits = Waits(authorise_s=5.0, reconnect_s=PATIENCE_S, run_s=60.0)
     settings = PhoneSettings(address=("127.0.0.1", phone.port), benchmark_model=phone.benchmark_model)
     file = folder / "network.tflite"
     file.write_bytes(network + random.randbytes(400_000))  # content that the phone does not have yet
@@ -33,10 +33,10 @@ def lose(phone: LoopbackPhone, network: bytes, folder: Path, random: Random) -> 
     where: dict[str, Any] = random.choice(
         [{"service": "sync:", "after": random.randrange(1, 400_000)}, {"service": "shell", "seconds": random.random()}]
     )
-    adb, lost, told = connect(settings, limits), list[int](), ""
+    adb, lost, told = connect(settings, waits), list[int](), ""
     reconnect = adb.reconnect
     adb.reconnect = lambda: (lost.append(1), reconnect())
-    device = AndroidDevice("loopback", adb, settings, limits)
+    device = AndroidDevice("loopback", adb, settings, waits)
     try:
         device.fingerprint()
         phone.cut_cable(**where, away=away)
@@ -50,8 +50,8 @@ def lose(phone: LoopbackPhone, network: bytes, folder: Path, random: Random) -> 
     if not lost:
         return None
     if told:
-        wait_until(lambda: answers(settings, limits), 30)
-        again = AndroidDevice("loopback", connect(settings, limits), settings, limits)
+        wait_until(lambda: answers(settings, waits), 30)
+        again = AndroidDevice("loopback", connect(settings, waits), settings, waits)
         try:
             times = again.time_model(file, warmup=5, runs=20)
         finally:
@@ -65,9 +65,9 @@ def lose(phone: LoopbackPhone, network: bytes, folder: Path, random: Random) -> 
     return {"file": str(where), "outcome": "fault" if why else "error" if told else "right", "why": why}
 
 
-def answers(settings: PhoneSettings, limits: Limits) -> bool:
+def answers(settings: PhoneSettings, waits: Waits) -> bool:
     try:
-        connect(settings, limits).close()
+        connect(settings, waits).close()
     except DeviceError:
         return False
     return True

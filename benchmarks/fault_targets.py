@@ -33,8 +33,9 @@ from torch import nn
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import AmcHwError
 from amc_hw.formats.registry import FORMATS, load_file
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import Fingerprint, load_table
+from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.profiling.import_logs import import_logs

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "loopback"))
 
 from loopback_phone import LoopbackPhone, why_not
 
-from amc_hw.devices.android.adb import Limits
+from amc_hw.devices.android.adb import Waits
 from amc_hw.devices.android.connect import connect
 from amc_hw.devices.android.devices_file import PhoneSettings, with_options
 from amc_hw.devices.android.phone import AndroidDevice
@@ -59,7 +59,7 @@ def main() -> int:
         with LoopbackPhone(Path(folder) / "phone") as phone:
             settings = PhoneSettings(address=("127.0.0.1", phone.port), benchmark_model=phone.benchmark_model)
             settings = with_options(settings, {"cores": options.cores}, "--cores")
-            device = AndroidDevice("loopback", connect(settings, Limits()), settings, Limits())
+            device = AndroidDevice("loopback", connect(settings, Waits()), settings, Waits())
             try:
                 result = loop(device, options, Path(folder))
             finally:

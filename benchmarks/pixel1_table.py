@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.profiling.import_logs import import_logs
 from amc_hw.profiling.logged_files import logged_networks
 

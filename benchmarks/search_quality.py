@@ -90,7 +90,7 @@ class Bench:
         measured = (float("nan"),) * 2 if self.device is None else self._measured(policy)
         tuned = short_finetune(model, self.trained, seed)
         return {
-            "used": self.space.load(policy),
+            "used": self.space.share_used(policy),
             "ms": float("nan") if self.device is None else self.limit.cost(policy),
             "measured": measured[0],
             "measured x": measured[0] / measured[1],

@@ -47,7 +47,7 @@ def test_compresses_a_network_of_ones_own(tmp_path: Path) -> None:
     )
     assert list(result.summary["compressed"]["channels"]) == ["conv1.0", "conv2.0"]
     unprunable = json.loads((result.run / "policy.json").read_text())["unprunable"]
-    assert unprunable["conv3.0"] == "excluded by --exclude conv3"
+    assert unprunable["conv3.0"] == "excluded by conv3"
     assert result.summary["compressed"]["macs"] <= 0.5 * result.summary["original"]["macs"]
     assert len(set(scored)) > 1
     assert (tmp_path / "table.json").exists()

@@ -20,7 +20,7 @@ class Limit:
     cost: Cost
     most: float
 
-    def load(self, policy: Policy) -> float:
+    def share_used(self, policy: Policy) -> float:
         """Return which share of the limit a policy uses; it keeps the limit up to and including 1."""
         return self.cost(policy) / self.most
 
@@ -72,9 +72,9 @@ class Bounds:
                     f"choices reach is {enough}, so give at least that."
                 )
 
-    def load(self, policy: Policy) -> float:
+    def share_used(self, policy: Policy) -> float:
         """Return which share of its limits a policy uses, of the tightest where there are several."""
-        return max(limit.load(policy) for limit in self.limits)
+        return max(limit.share_used(policy) for limit in self.limits)
 
     def keeps(self, policy: Policy) -> bool:
         """Tell whether a policy is within all limits."""
@@ -112,17 +112,17 @@ class Bounds:
     def _cheapest(self) -> dict[str, int]:
         """Return the smallest choices, changed group by group while that lowers the share of the limits used."""
         floor = {group: counts[0] for group, counts in self.choices.items()}
-        least, before = self.load(floor), math.inf
+        least, before = self.share_used(floor), math.inf
         while least < before:
             before = least
             for group, counts in self.choices.items():
-                loads = self._loads(dict(floor), group)
-                if min(loads) < least:
-                    least = min(loads)
-                    floor[group] = counts[loads.index(least)]
+                shares = self._shares(dict(floor), group)
+                if min(shares) < least:
+                    least = min(shares)
+                    floor[group] = counts[shares.index(least)]
         return floor
 
-    def _loads(self, policy: dict[str, int], group: str) -> list[float]:
+    def _shares(self, policy: dict[str, int], group: str) -> list[float]:
         """Return the share of the tightest limit that ``policy`` uses with each choice of ``group``."""
         shares = [[c / limit.most for c in self._costs(limit.cost, dict(policy), group)] for limit in self.limits]
         return [max(at_choice) for at_choice in zip(*shares, strict=True)]

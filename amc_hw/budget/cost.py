@@ -1,4 +1,4 @@
-"""The cost of a policy (latency, MACs or parameters): a sum of terms that each depend on few groups."""
+"""The cost of a policy (latency, MACs, parameters or bytes): a sum of terms that each depend on few groups."""
 
 from __future__ import annotations
 

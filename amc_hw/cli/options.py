@@ -20,11 +20,10 @@ from amc_hw.runs.config import ABSOLUTE, COMMAS, user_settings
 
 SETTINGS = user_settings()
 DEFAULTS: dict[str, Any] = {name: field.default for name, field in SETTINGS.items()}
-_OTHER_ARGUMENTS = ("run", "compute", "out", "ray", "profile", "channels", "format")
-# A name with what it is set to (``data_root=DIR``), or one at the beginning that a fault is told of (``seed: ...``).
-_ARGUMENT = re.compile(
-    rf"(?:^(?=(?:{'|'.join(SETTINGS)}): )|\b(?=(?:{'|'.join((*SETTINGS, *_OTHER_ARGUMENTS))})=))(\w+)=?"
-)
+ARGUMENTS = (*SETTINGS, "run", "compute", "out", "ray", "profile", "channels", "format", "threads", "delegate", "dtype")
+# A name with what it is set to (``data_root=DIR``), or one at the beginning that a fault is told of (``seed: ...``);
+# not what belongs to a device's name (``host:threads=2``).
+_ARGUMENT = re.compile(rf"(?:^(?=(?:{'|'.join(SETTINGS)}): )|(?<![\w:,])(?=(?:{'|'.join(ARGUMENTS)})=))(\w+)=?")
 
 
 def option(name: str, **changed: Any) -> Any:
@@ -35,7 +34,7 @@ def option(name: str, **changed: Any) -> Any:
         changed: what this command says otherwise, for example ``help``.
     """
     field = SETTINGS[name]
-    least = next((limit.ge for limit in field.metadata if isinstance(limit, Ge)), None)
+    least = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
     how = {"help": field.description, "metavar": field.title, "min": least} | changed
     return typer.Option(dashed(name), **how)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from amc_hw.cli.options import Compute, Json, Run, all_but, takes_settings
+from amc_hw.cli.options import Compute, Json, Run, all_but, takes_settings, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 from amc_hw.runs.config import Settings, make_config
 
@@ -44,7 +44,7 @@ def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = Fal
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
     answer(f"predicted {policy.predicted_ms:.4g} ms, {_measured(policy)}; policy in {RunFolder(run).policy.path}")
     for warning in policy.warnings:
-        say(f"warning: {warning}")
+        say(f"warning: {with_options(warning)}")
 
 
 def _measured(policy: ChosenPolicy) -> str:

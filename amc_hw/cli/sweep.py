@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from amc_hw.cli.options import SETTINGS, Compute, Json, all_but, takes_settings, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 from amc_hw.runs.config import METRICS, Settings
+
+if TYPE_CHECKING:
+    from amc_hw.runs.summaries import Figures
+    from amc_hw.sweep.sweep import Swept
 
 _SEVERAL = {name: {"help": f"{SETTINGS[name].description}; of one metric several: 0.3x,0.5x,0.7x"} for name in METRICS}
 
@@ -45,31 +49,22 @@ def sweep(
         rows = run_sweep(out, base, budgets, seeds, report, place, jobs, cluster)
     failed = [row for row in rows if row.summary is None]
     if json:
-        print_json(
-            [
-                {
-                    "run": str(r.run),
-                    "budget": r.budget,
-                    "seed": r.seed,
-                    "on_front": r.on_front,
-                    "error": with_options(r.error),
-                }
-                | ({"compressed": r.summary.compressed.document()} if r.summary else {})
-                for r in rows
-            ]
-        )
-    else:
-        table_rows = []
-        for row in rows:
-            if row.summary is not None:
-                made = row.summary.compressed
-                shown = f"{made.latency_ms:.3f}" if made.latency_ms else f"{made.predicted_ms:.3f} (predicted)"
-                front = "yes" if row.on_front else ""
-                table_rows.append((row.budget, str(row.seed), shown, f"{made.accuracy:.2%}", front))
-        if table_rows:
-            print_table("", ("budget", "seed", "ms", "accuracy", "on the front"), table_rows)
-            answer(f"front: {out / FRONT}")
+        print_json([_document(row) for row in rows])
+    elif shown := [_cells(row, row.summary.compressed) for row in rows if row.summary is not None]:
+        print_table("", ("budget", "seed", "ms", "accuracy", "on the front"), shown)
+        answer(f"front: {out / FRONT}")
     for row in failed:
         say(f"error: {row.run}: {with_options(row.error)}")
     if failed:
         raise typer.Exit(1)
+
+
+def _document(row: Swept) -> dict[str, object]:
+    told = {"run": str(row.run), "budget": row.budget, "seed": row.seed, "on_front": row.on_front}
+    compressed = {"compressed": row.summary.compressed.document()} if row.summary else {}
+    return {**told, "error": with_options(row.error), **compressed}
+
+
+def _cells(row: Swept, made: Figures) -> tuple[str, ...]:
+    latency = f"{made.latency_ms:.3f}" if made.latency_ms else f"{made.predicted_ms:.3f} (predicted)"
+    return row.budget, str(row.seed), latency, f"{made.accuracy:.2%}", "yes" if row.on_front else ""

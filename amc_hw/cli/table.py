@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, Seed, TableFile, example
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from amc_hw.profiling.check import TableCheck
 
 app = typer.Typer(
     help="Look into a latency table, hold it against the device, make one from logs.",
@@ -134,23 +137,21 @@ def check(
         measured = [network.measured_ms for network in found.networks]
         plot_prediction(predicted, measured, f"{model} on {device}, seed {seed}", plot)
     if json:
-        print_json(
-            {
-                "table": str(found.table),
-                "notes": list(found.notes),
-                "model": model,
-                "device": device,
-                "seed": seed,
-                "mean_error": found.mean_error,
-                "worst_error": found.worst_error,
-                "bias": found.bias,
-                "rank_correlation": found.rank_correlation,
-                "repeatability": found.repeatability,
-                "drift": found.drift,
-                "networks": [{**asdict(network), "error": network.error} for network in found.networks],
-            }
-        )
+        asked: dict[str, object] = {"model": model, "device": device, "seed": seed}
+        print_json({"table": str(found.table), "notes": list(found.notes), **asked, **_figures(found)})
         return
+    _print_check(found)
+    if plot is not None:
+        answer(f"plot: {plot}")
+
+
+def _figures(found: TableCheck) -> dict[str, object]:
+    names = ("mean_error", "worst_error", "bias", "rank_correlation", "repeatability", "drift")
+    networks = [{**asdict(network), "error": network.error} for network in found.networks]
+    return {**{name: getattr(found, name) for name in names}, "networks": networks}
+
+
+def _print_check(found: TableCheck) -> None:
     rows = [
         (str(number), f"{n.predicted_ms:.4g}", f"{n.measured_ms:.4g}", f"{n.error:+.1%}", f"{n.spread:.1%}")
         for number, n in enumerate(found.networks, start=1)
@@ -170,8 +171,6 @@ def check(
         )
     for note in found.notes:
         say(f"note of the table: {note}")
-    if plot is not None:
-        answer(f"plot: {plot}")
 
 
 @app.command(
@@ -209,7 +208,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
-    from amc_hw.latency.table import Fingerprint
+    from amc_hw.latency.fingerprint import Fingerprint
     from amc_hw.profiling.benchmark import require_files
 
     inputs = [*logs, *(profile or []), *([channels] if channels else [])]

@@ -21,7 +21,7 @@ _LONG_GREY = ("PNG", "PPM")
 _T = TypeVar("_T")
 
 
-def decoded(path: str) -> Image:
+def read_pixels(path: str) -> Image:
     """Read an image file as 8-bit RGB.
 
     Transparency is dropped, as torchvision's loader does it, but where it is the picture: where all colours of
@@ -30,7 +30,7 @@ def decoded(path: str) -> Image:
     Raises:
         UsageError: the file is damaged or no image, or it is not known which of its numbers are black and white.
     """
-    return _opened(path, lambda image: _rgb(image, path))
+    return _read_image(path, lambda image: _rgb(image, path))
 
 
 def common_size(paths: Sequence[str]) -> tuple[int, int] | None:
@@ -44,14 +44,14 @@ def common_size(paths: Sequence[str]) -> tuple[int, int] | None:
     several = paths[:: -(-len(paths) // MOST_HEADERS)]
     found = None
     for path in several:
-        width, height = _opened(path, lambda image: image.size)
+        width, height = _read_image(path, lambda image: image.size)
         if found not in (None, (height, width)):
             return None
         found = height, width
     return found
 
 
-def _opened(path: str, read: Callable[[Image], _T]) -> _T:
+def _read_image(path: str, read: Callable[[Image], _T]) -> _T:
     from PIL import Image
 
     try:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amc_hw.data.pixels import common_size, decoded
+from amc_hw.data.pixels import common_size, read_pixels
 from amc_hw.errors import UsageError
 from amc_hw.runs.cache import cache_folder
 
@@ -79,7 +79,7 @@ class Files:
     def _decode(self, path: str) -> Tensor:
         from PIL import Image, ImageOps
 
-        image = decoded(path)
+        image = read_pixels(path)
         if image.size != (self.size, self.size):
             ratio = round(self.size / 0.875) / min(image.size)
             image = ImageOps.scale(image, ratio, Image.Resampling.BILINEAR)
@@ -152,7 +152,7 @@ def image_folder(folder: Path, size: int | None, otherwise: int | None) -> Sourc
     if side is None:
         raise UsageError(
             f"the images of {folder} are no squares of one size, and it is not known which size the network was "
-            "trained for; give it as --image-size (224 is the most common one)."
+            "trained for; give it as image_size= (224 is the most common one)."
         )
     parts = [
         Labelled(Files(tuple(files), side), torch.tensor(each.targets))

@@ -12,7 +12,8 @@ import numpy as np
 from amc_hw.devices.effort import Effort
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
-from amc_hw.latency.table import Fingerprint, LatencyTable
+from amc_hw.latency.fingerprint import Fingerprint
+from amc_hw.latency.table import LatencyTable
 from amc_hw.policy import Precision
 
 D = TypeVar("D", bound="Device")

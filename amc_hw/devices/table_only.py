@@ -7,8 +7,9 @@ from pathlib import Path
 from amc_hw.devices.base import BusyError, Device, Kernel
 from amc_hw.devices.registry import open_device, require_device_name
 from amc_hw.errors import DeviceError, UsageError
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.shipped_tables import shipped_table
-from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
+from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.policy import Precision, precision_of
 from amc_hw.runs.files import require_writable
 

@@ -184,7 +184,7 @@ class GraphTemplate:
         if len(found) > 1:
             raise AmbiguousSizeError(
                 f"the size {numbers[0]} of tensor '{name}' can be of several channel groups; keep layers before it "
-                "whole with --exclude."
+                "whole with exclude=."
             )
         for dimension in found:
             return dimension

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 
 
@@ -15,12 +14,10 @@ def quiet() -> Iterator[None]:
     """Let nothing be printed that is no error."""
     logging_level = logging.root.manager.disable
     with (
-        warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
         _file_descriptor_silenced(2),
     ):
-        warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
             yield

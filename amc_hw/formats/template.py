@@ -85,7 +85,7 @@ def telling_policies(
                 return policies
     raise UnsupportedModelError(
         "the network's channel counts cannot be told apart in its exported graph: too many of its layers have fewer "
-        "than 8 channels; keep some of them whole with --exclude."
+        "than 8 channels; keep some of them whole with exclude=."
     )
 
 

@@ -1,1 +1,1 @@
-"""What a policy costs: latency tables, predictions from them, and the bounds that keep a budget."""
+"""Latency tables, predictions from them, and how far these can be trusted."""

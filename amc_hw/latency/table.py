@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import doubt_of, outdated
 from amc_hw.runs.files import write_text
+from amc_hw.runs.simulated import tell_simulated
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
 _OTHER_TABLE = "name another table=, and the device is measured into that."
@@ -34,39 +36,6 @@ Count = Annotated[int, Field(ge=1, lt=10**9)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Fingerprint(_Strict):
-    """Everything that must agree before two measurements may be put together.
-
-    Attributes:
-        device: model of the phone, board or machine.
-        processor: system on chip or processor.
-        system: operating system and its version.
-        runtime: inference runtime, for example ``litert``.
-        runtime_version: its version, or the sha256 of its binary.
-        threads: threads of the runtime.
-        cores: processor numbers that the runtime is held to (``0,1``), or ``any``.
-        delegate: ``xnnpack``, ``gpu``, ``nnapi``, an ONNX Runtime provider, or ``none``.
-        dtype: ``float32``, ``int8``, ...
-        batch_size: images for each run.
-    """
-
-    device: str
-    processor: str
-    system: str
-    runtime: str
-    runtime_version: str
-    threads: Count
-    cores: str
-    delegate: str
-    dtype: str = "float32"
-    batch_size: Count = 1
-
-    def differences(self, other: Fingerprint) -> list[str]:
-        """Say which fields differ, as ``field: ours, theirs``; empty when the two belong together."""
-        ours, theirs = self.model_dump(), other.model_dump()
-        return [f"{field}: {ours[field]}, {theirs[field]}" for field in ours if ours[field] != theirs[field]]
 
 
 class Entry(_Strict):
@@ -207,7 +176,7 @@ class LatencyTable(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1, 2] = 2
-    fingerprint: Fingerprint
+    fingerprint: Annotated[Fingerprint, BeforeValidator(tell_simulated)]
     created: str
     method: str
     entries: list[Entry] = []

@@ -56,7 +56,8 @@ def load_plain(path: Path, device: torch.device | str = "cpu") -> Any:
 
 def _unpickled(path: Path, device: torch.device | str = "cpu") -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's thoughts on pickle protocols; the error says enough
+        # Of torch.load, what it reads and how long it checks; where it cannot read something, the error says it.
+        warnings.filterwarnings("ignore", "Detected pickle protocol|Validating sparse tensor", UserWarning)
         return torch.load(path, map_location=device, weights_only=True)
 
 
@@ -86,8 +87,6 @@ def read_checkpoint(path: Path) -> Any:
 
 def _needs_code(path: Path) -> CheckpointError | None:
     """Return what is wrong with a file that is whole, but holds more than plain values."""
-    if not zipfile.is_zipfile(path):
-        return None
     try:
         with torch.serialization.safe_globals([(_Beside, name) for name in _BESIDE]):
             unknown = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))

@@ -30,9 +30,9 @@ def evaluate_on_test(
         _, trained = open_trained(run)
         part = load_data(data, data_root, square_side(trained.data)).test if data else trained.data.test
         folder = RunFolder(run)
-        for exported in map(folder.model, FORMATS):
-            if exported.exists():
-                return str(exported), finish.evaluate_file(exported, part, progress)
+        for file in map(folder.model, FORMATS):
+            if file.exists():
+                return str(file), finish.evaluate_file(file, part, progress)
         weights = folder.best_weights
         return str(weights), evaluate(restore(folder, trained, weights), part)
     if file is None or data is None:

@@ -121,11 +121,12 @@ def batch_of(run: RunFolder) -> int:
 
 
 def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1) -> Path:
-    """Write the run's network as ``tflite``, ``onnx`` or as a program of torch.export, ``pt2``.
+    """Write the run's network as ``tflite``, ``onnx``, ``aten``, or ``pt2``, a program of torch.export.
 
     Raises:
         UsageError: an unknown format.
         UnsupportedModelError: the network cannot be converted.
+        WrongRunError: the run has no network yet.
     """
     model = restore(run, trained, run.best_weights)
     example = trained.example.expand(batch_size, -1, -1, -1)
@@ -230,7 +231,6 @@ def summarise(
             "channels": policy.channels,
         }
     )
-    episodes = read_study(run.episodes.path).episodes
     budget, *limits = (
         _allowed(budget, original.value(budget.metric) or predicted_original_ms) for budget in parse_budgets(config)
     )
@@ -242,12 +242,7 @@ def summarise(
         limits=limits,
         original=original,
         compressed=compressed,
-        search=SearchFacts(
-            strategy=config.strategy,
-            episodes=len(episodes),
-            seconds=sum(episode.seconds for episode in episodes),
-            seed=config.seed,
-        ),
+        search=_search_facts(run, config),
         artifacts={
             device.format: file.name,
             f"original_{device.format}": original_file.name,
@@ -259,6 +254,12 @@ def summarise(
     )
     run.summary.write(summary)
     return summary
+
+
+def _search_facts(run: RunFolder, config: RunConfig) -> SearchFacts:
+    episodes = read_study(run.episodes.path).episodes
+    seconds = sum(episode.seconds for episode in episodes)
+    return SearchFacts(strategy=config.strategy, episodes=len(episodes), seconds=seconds, seed=config.seed)
 
 
 def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:

@@ -1,4 +1,4 @@
-"""The search of a run: from a trained network to a policy that the device has confirmed."""
+"""The search of a run: from a trained network to policies within its budgets, each with its score."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
-from amc_hw.pipeline.unverified import NOT_VERIFIED, cautions, trust_in_table
+from amc_hw.pipeline.unverified import NOT_VERIFIED, table_warnings, trust_in_table
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.profiling.check import doubts_of_table
 from amc_hw.profiling.profile import run_cost
@@ -59,7 +59,7 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
     ranked = shortlist(run, trained, found, job.score, config.seed, progress)
     if not device.in_reach:
         verified = trust_in_table(run, trained, found, ranked, device, job.score, progress)
-        warnings = cautions(run, trained, template)
+        warnings = table_warnings(run, trained, template)
     else:
         verified = verify(run, trained, found, ranked, device, job.score, progress)
         table = load_table(run.table)

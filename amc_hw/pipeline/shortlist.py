@@ -112,9 +112,9 @@ def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Li
         position = choices[group].index(channels)
         return saved / step(group, position, position + 1)
 
-    def gained(group: str, channels: int, load: float) -> float:
+    def gained(group: str, channels: int, share: float) -> float:
         position = choices[group].index(channels)
-        return step(group, position - 1, position) / max(load, 1e-12)
+        return step(group, position - 1, position) / max(share, 1e-12)
 
     return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
 

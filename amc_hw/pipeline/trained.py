@@ -80,8 +80,8 @@ def load_model_and_data(
     channels, height, width = loaded.image_size
     if image_size not in (None, height) or image_size not in (None, width):
         raise UsageError(
-            f"--image-size is {image_size}, but the images of '{data}' are {height}x{width}, which only "
-            "image folders can be decoded to; leave the option out, or write the images at that size."
+            f"image_size={image_size} was asked for, but the images of '{data}' are {height}x{width}, which only "
+            "image folders can be decoded to; leave it out, or write the images at that size."
         )
     return build_model(model, loaded.num_classes, channels, seed=seed), loaded
 
@@ -108,7 +108,7 @@ def size_to_begin(run: RunFolder, config: RunConfig) -> int | None:
     begun = image_size_of(before)
     if begun is not None and config.image_size not in (None, begun):
         raise WrongRunError(
-            f"{run} is a run with images of {begun} pixels, not {config.image_size}; choose another --run folder."
+            f"{run} is a run with images of {begun} pixels, not {config.image_size}; choose another folder with run=."
         )
     return config.image_size if begun is None else begun
 
@@ -182,7 +182,7 @@ def _require_size(model: nn.Module, data: Data) -> None:
             _output(model, (channels, side, side))
         except Exception:
             continue
-        cure = f"write them at {side}x{side} pixels" if has_own_size(data.name) else f"give --image-size {side}"
+        cure = f"write them at {side}x{side} pixels" if has_own_size(data.name) else f"give image_size={side}"
         raise UnsupportedModelError(
             f"the network does not run on images of {height}x{width} pixels, but of {side}x{side}; {cure}."
         )

@@ -56,7 +56,7 @@ def trust_in_table(
     return Verified(model, chosen, [chosen])
 
 
-def cautions(run: RunFolder, trained: TrainedModel, template: GraphTemplate) -> list[str]:
+def table_warnings(run: RunFolder, trained: TrainedModel, template: GraphTemplate) -> list[str]:
     """Return what someone should know who relies on the run's table, one sentence each."""
     largest = {group: counts[-1] for group, counts in trained.choices.items()}
     smallest = {group: counts[0] for group, counts in trained.choices.items()}

@@ -78,7 +78,7 @@ def verify(
     best_share = surely_used = 0.0
     policy: Policy = ranked[0]
     missed = missed_policies(run)
-    harder = max([1.0, *(miss.used / miss.found for miss in missed.values())])
+    slower = max([1.0, *(miss.used / miss.found for miss in missed.values())])
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         model = search.pruner.pruned(policy, thorough=True).cpu()
@@ -96,7 +96,7 @@ def verify(
         if budget is None:
             return Verified(model, chosen, candidates)
         allowed = budget.allowed(original_ms)
-        share = harder * measured_ms / allowed
+        share = slower * measured_ms / allowed
         doubt = min(MOST_DOUBT, share_doubt(budget, timings["candidate"], timings["original"]))
         used = share * (1 + doubt)
         if (miss := missed.get(tuple(policy.items()))) is not None:
@@ -115,12 +115,16 @@ def verify(
     if fitting is None:
         if missed:
             run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
-        later = f" and the last benchmark takes {harder:.2f} times as long" if harder > 1 else ""
-        raise BudgetError(
-            f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where {allowed:.4g} ms are "
-            f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
-        )
+        raise _over_the_budget(measured_ms, allowed, slower)
     return Verified(*fitting, candidates)
+
+
+def _over_the_budget(measured_ms: float, allowed_ms: float, slower: float) -> BudgetError:
+    later = f" and the last benchmark takes {slower:.2f} times as long" if slower > 1 else ""
+    return BudgetError(
+        f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where {allowed_ms:.4g} ms are "
+        f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
+    )
 
 
 def missed_policies(run: RunFolder) -> dict[tuple[tuple[str, int], ...], Miss]:
@@ -138,7 +142,7 @@ def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn
 def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]:
     """Say that a latency budget's table was wrong about the chosen policy, and what the table says of itself.
 
-    By as much as the original, too, was faster or slower than the table says, a share of its latency is not wrong.
+    A budget that is a share of the original's latency does not mind what slows or speeds up both networks alike.
     """
     budget = search.latency_budget
     if budget is None or chosen.measured_ms is None or chosen.original_ms is None:

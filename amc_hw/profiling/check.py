@@ -153,38 +153,29 @@ def check_table(
     measured, path, template = profile(device, trained, model_name, table, seed, progress)
     predictor, random = Predictor(measured), np.random.default_rng([seed, networks, 3])
     policies = [draw_ratios(trained.choices, random) for _ in range(networks)]
+    original = template.operators(trained.network.original)
+    predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
     with tempfile.TemporaryDirectory() as folder:
-        files = []
+        files = [Path(folder) / f"{index}.{device.format}" for index in range(networks + 1)]
         for index, policy in enumerate(policies):
             progress("writing networks", index, networks)
-            file = Path(folder) / f"{index}.{device.format}"
             if index == 0 or export_all:
-                _export(device, trained, template, policy, file)
+                _export(device, trained, template, policy, files[index])
             if not export_all:
-                write_bytes(file, template.file(policy, random))
-            files.append(file)
-        unpruned = Path(folder) / f"original.{device.format}"
-        write_bytes(unpruned, template.file(trained.network.original, random))
-        original = template.operators(trained.network.original)
-        predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
+                write_bytes(files[index], template.file(policy, random))
+        write_bytes(files[-1], template.file(trained.network.original, random))
         with measuring(device):
             about = [*predicted, predictor.network_ms(original)]
-            *visits, of_original = _interleaved(device, [*files, unpruned], about, progress)
-    return TableCheck(
-        path,
-        tuple(measured.notes),
-        tuple(
-            CheckedNetwork(
-                channels=dict(policy),
-                predicted_ms=predicted_ms,
-                measured_ms=float(np.median(ms)),
-                halves_ms=(float(np.median(ms[::2])), float(np.median(ms[1::2]))),
-                spread=spread(ms),
-            )
-            for policy, predicted_ms, ms in zip(policies, predicted, visits, strict=True)
-        ),
-        _drift(measured, structure_of(original), model_name, float(np.median(of_original))),
-    )
+            *visits, of_original = _interleaved(device, files, about, progress)
+    checked = [_checked(*each) for each in zip(policies, predicted, visits, strict=True)]
+    drift = _drift(measured, structure_of(original), model_name, float(np.median(of_original)))
+    return TableCheck(path, tuple(measured.notes), tuple(checked), drift)
+
+
+def _checked(policy: Policy, predicted_ms: float, ms: NDArray[np.float64]) -> CheckedNetwork:
+    """Return what was measured of a network, beside its prediction, by the means of its visits."""
+    halves = float(np.median(ms[::2])), float(np.median(ms[1::2]))
+    return CheckedNetwork(dict(policy), predicted_ms, float(np.median(ms)), halves, spread(ms))
 
 
 def doubts_of_table(
@@ -206,7 +197,7 @@ def doubts_of_table(
         return []
     table, told = load_table(run.table), []
     again = shlex.quote(f"{run}-again"), shlex.quote(f"{run}-again.json")
-    cure = f"to measure anew, end this (Ctrl-C) and give the same command with --run {again[0]} --table {again[1]}"
+    cure = f"to measure anew, end this (Ctrl-C) and do the same with run={again[0]} and table={again[1]}"
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
         told.append(

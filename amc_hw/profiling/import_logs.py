@@ -14,15 +14,10 @@ from amc_hw.devices.android.benchmark_log import BenchmarkLog
 from amc_hw.devices.android.log_claims import refuse_hidden
 from amc_hw.errors import TableError
 from amc_hw.formats.align import align
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor, fit_calibration, structure_of
-from amc_hw.latency.table import (
-    CalibrationNetwork,
-    Entry,
-    Fingerprint,
-    LatencyTable,
-    PredictionError,
-)
+from amc_hw.latency.table import CalibrationNetwork, Entry, LatencyTable, PredictionError
 
 METHOD = (
     "operators timed inside running networks by benchmark_model's own profiler; each sample is the mean of one "

@@ -140,7 +140,7 @@ def _require_original(file: Path, log: BenchmarkLog, model: str, channels: Path 
     if named[2] != "224" or (channels is None and float(named[1]) != 1.0):
         raise UsageError(
             f"{file} is of {log.claims.graph}, not of the full MobileNetV1 for 224x224; "
-            "name its .tflite file as --model, or for other widths give --channels."
+            "name its .tflite file as model=, or for other widths give channels=FILE."
         )
 
 

@@ -79,7 +79,7 @@ def _agreed(what: str, found: set[Value | None]) -> Value | None:
 def _chosen(option: str, wanted: Value | None, said: Value | None, who: str = "the logs, which say") -> Value | None:
     """Return what the user or the logs say; raise UsageError where both speak and differ."""
     if wanted is not None and said is not None and wanted != said:
-        raise UsageError(f"--{option} {wanted} contradicts {who} {said}; leave --{option} out.")
+        raise UsageError(f"{option}={wanted} contradicts {who} {said}; leave {option}= out.")
     return said if wanted is None else wanted
 
 
@@ -89,7 +89,7 @@ def _dtype(networks: Sequence[LoggedNetwork], wanted: str | None) -> str:
     file = _agreed("precisions", {network.precision for network in networks})
     if ran and file and ran != file and (file, ran) != ("float32", "float16"):  # XNNPACK may be told to run half floats
         raise UsageError(
-            f"the logs have kernels of {ran}, but the network's file is of {file}; name the --model that ran."
+            f"the logs have kernels of {ran}, but the network's file is of {file}; name what ran as model=."
         )
     if said := _chosen("dtype", wanted, ran or file, "the logs, which say" if ran else "the file, which says"):
         return said
@@ -97,7 +97,7 @@ def _dtype(networks: Sequence[LoggedNetwork], wanted: str | None) -> str:
     if quantised is None or quantised:
         raise UsageError(
             f"the logs are of a quantised network by its name or input ({quantised or 'not named'}), but their "
-            "operators do not tell its precision; name its .tflite file as --model, or say --dtype int8 (or uint8 ...)."
+            "operators do not tell its precision; name its .tflite file as model=, or say dtype=int8 (or uint8 ...)."
         )
     return "float32"
 
@@ -113,7 +113,7 @@ def _batch_size(networks: Sequence[LoggedNetwork]) -> int:
             if shape is not None and len(shape) == len(due) and shape != due:
                 raise UsageError(
                     f"a log of {network.name} says that its input was {shape}, but the network takes {due}; name as "
-                    "--model the .tflite file that was run, in the size that it was run in."
+                    "model= the .tflite file that was run, in the size that it was run in."
                 )
     return _agreed("batch sizes", found) or 1
 

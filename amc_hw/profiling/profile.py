@@ -10,9 +10,10 @@ from pathlib import Path
 from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
 from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
-from amc_hw.latency.table import Fingerprint, LatencyTable, load_table
+from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table

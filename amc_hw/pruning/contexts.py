@@ -26,7 +26,7 @@ class LayerContext:
         norm: the batch norm that takes it directly and nothing else, if one does.
         partner: the number of the operator whose result is added to it (behind the batch norm) and is known before
             the layer runs: the other side of a residual sum.
-        limits: what the activation that takes it (behind batch norm and sum) and nothing else leaves as it is:
+        linear_range: what the activation that takes it (behind batch norm and sum) and nothing else leaves as it is:
             (0, inf) of a ReLU, (0, 6) of a ReLU6; None where there is none.
         is_formula: whether the layer's forward gives, once, what F.conv2d or F.linear makes of its own weights, of
             whatever input: only then can these be fitted. A layer that does not run is not known to give another thing.
@@ -34,7 +34,7 @@ class LayerContext:
 
     norm: str | None = None
     partner: int | None = None
-    limits: tuple[float, float] | None = None
+    linear_range: tuple[float, float] | None = None
     is_formula: bool = True
 
     def norm_of(self, modules: Mapping[str, nn.Module]) -> Any:
@@ -122,7 +122,7 @@ class _Layer:
         norm: the batch norm that took its result.
         normed: that result.
         partner: see `LayerContext`.
-        limits: of the last activation that took its result or sum.
+        linear_range: of the last activation that took its result or sum.
         activated: what that activation took.
     """
 
@@ -133,7 +133,7 @@ class _Layer:
     norm: str | None = None
     normed: _Tensor | None = None
     partner: int | None = None
-    limits: tuple[float, float] | None = None
+    linear_range: tuple[float, float] | None = None
     activated: _Tensor | None = None
 
 
@@ -196,7 +196,7 @@ class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
         if layer.normed is not None and layer.normed.reads != 1:
             return LayerContext(None, layer.partner, is_formula=layer.is_formula)
         alone = layer.activated is not None and layer.activated.reads == 1
-        return LayerContext(layer.norm, layer.partner, layer.limits if alone else None, layer.is_formula)
+        return LayerContext(layer.norm, layer.partner, layer.linear_range if alone else None, layer.is_formula)
 
     def read(self, tensors: Any) -> list[_Tensor]:
         """Count a read of those tensors in a structure that layers have made, and return what is known of them."""
@@ -218,10 +218,10 @@ class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
             for one, other in (args[:2], args[1::-1]):
                 part = self._last_part(one, other)
                 summed = summed if part is None else part
-        limits = _limits(name.removesuffix("_"), args)
-        if limits is not None and read and read[0].layer is not None:
+        linear_range = _linear_range(name.removesuffix("_"), args)
+        if linear_range is not None and read and read[0].layer is not None:
             layer = self._layers[read[0].layer]
-            layer.limits, layer.activated = limits, read[0]
+            layer.linear_range, layer.activated = linear_range, read[0]
         self._tensors[result] = _Tensor(self.count, summed, is_sum=summed is not None)
 
     def _last_part(self, one: Tensor, other: Tensor) -> str | None:
@@ -236,8 +236,8 @@ class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
         return made.layer
 
 
-def _limits(operator: str, args: Any) -> tuple[float, float] | None:
-    """Return the limits of an activation that cuts off; None of any other operator."""
+def _linear_range(operator: str, args: Any) -> tuple[float, float] | None:
+    """Return the linear range of an activation that cuts off; None of any other operator."""
     if operator == "relu":
         return 0.0, math.inf
     if operator == "hardtanh":

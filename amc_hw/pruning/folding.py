@@ -14,7 +14,7 @@ from amc_hw.pruning.contexts import find_contexts
 from amc_hw.tracing.same import computes_the_same, random_like
 
 
-def folded(model: nn.Module, images: Tensor) -> nn.Module:
+def fold_batch_norms(model: nn.Module, images: Tensor) -> nn.Module:
     """Return an evaluation copy without the batch-norms that directly follow a layer, alone, both called once.
 
     The copy is held against the network on random images. Where it computes something else (a forward that uses a

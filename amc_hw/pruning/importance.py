@@ -106,16 +106,16 @@ def taylor(group: ChannelGroup, evidence: Evidence) -> Tensor:
     return evidence.taylor()[group.name].argsort(descending=True, stable=True)
 
 
-Importance = Callable[[ChannelGroup, Evidence], Tensor]
-IMPORTANCES: dict[str, Importance] = {
+Ranking = Callable[[ChannelGroup, Evidence], Tensor]
+RANKINGS: dict[str, Ranking] = {
     "magnitude": magnitude,
     "reconstruction": reconstruction,
     "taylor": taylor,
 }
 
 
-def find_importance(name: str) -> Importance:
-    """Return a ranking by its name; raise UsageError with the nearest name where there is none."""
-    if name not in IMPORTANCES:
-        raise unknown_name("importance", name, IMPORTANCES, "importance")
-    return IMPORTANCES[name]
+def find_ranking(name: str) -> Ranking:
+    """Return the ranking of that name; raise UsageError with the nearest name where there is none."""
+    if name not in RANKINGS:
+        raise unknown_name("importance", name, RANKINGS, "importance")
+    return RANKINGS[name]

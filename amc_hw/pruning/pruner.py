@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from amc_hw.errors import UsageError
 from amc_hw.policy import Policy
 from amc_hw.pruning.contexts import find_contexts
-from amc_hw.pruning.importance import Evidence, find_importance
+from amc_hw.pruning.importance import Evidence, find_ranking
 from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
 from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targets
@@ -76,7 +76,7 @@ class Pruner:
             raise UsageError("reconstruction needs calibration images; give some hundreds of training images.")
         if labels is not None and len(labels) != len(calibration):
             raise UsageError(f"there are {len(labels)} labels for {len(calibration)} calibration images; give as many.")
-        rank = find_importance(importance)
+        rank = find_ranking(importance)
         self._model = copy.deepcopy(model).eval().to(calibration.device)
         self._network = network
         self._reconstruction = reconstruction

@@ -163,13 +163,14 @@ class Refit:
 
     def _activation(self, name: str, norm: Any, beside: Tensor | None, target: Tensor) -> Activation | None:
         """Return how the activation behind a layer and its sum sees the layer's results, if there is one."""
-        limits, partner = self._contexts[name].limits, self._contexts[name].partner
-        if limits is None or (partner is not None and beside is None):  # what else the activation takes is not known
+        context = self._contexts[name]
+        if context.linear_range is None or (context.partner is not None and beside is None):
+            # What else the activation takes is not known.
             return None
         scale, shift = _scale(norm, target), torch.zeros_like(target[0])
         if norm is not None:
             shift = (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
-        return Activation(scale, shift if beside is None else shift + beside, limits)
+        return Activation(scale, shift if beside is None else shift + beside, context.linear_range)
 
     def _solve(
         self, name: str, layer: Fitted, x: Tensor, target: Tensor, activation: Activation | None, gram: Tensor

@@ -50,8 +50,7 @@ def _of_the_search(run: Run) -> list[str]:
 
 def _of_the_device(run: Run) -> list[str]:
     found = []
-    named = any(isinstance(value, str) and "simulat" in value.lower() for value in run.device.values())
-    if run.device.get("simulated") or named:
+    if run.device.get("simulated"):
         found.append("The device is simulated: its latencies are made up for trying things out, not measured.")
     searched = run.summary.device if run.summary else {}
     benchmarked = run.benchmark.device if run.benchmark else {}

@@ -77,13 +77,13 @@ def mark(x: Axis, y: Axis, point: tuple[float, float], tooltip: str = "", label:
 
 def line_path(x: Axis, y: Axis, points: Sequence[tuple[float, float]], *, step: bool = False) -> str:
     """Return the path through points in the axes' units; a step line keeps each height until the next x."""
-    placed = [(x.at(a), round(100 - y.at(b), 2)) for a, b in points]
-    if not placed:
+    corners = [(x.at(a), round(100 - y.at(b), 2)) for a, b in points]
+    if not corners:
         return ""
-    start = f"M{placed[0][0]:g} {placed[0][1]:g}"
+    start = f"M{corners[0][0]:g} {corners[0][1]:g}"
     if step:
-        return start + "".join(f"H{a:g}V{b:g}" for a, b in placed[1:])
-    return start + "".join(f"L{a:g} {b:g}" for a, b in placed[1:])
+        return start + "".join(f"H{a:g}V{b:g}" for a, b in corners[1:])
+    return start + "".join(f"L{a:g} {b:g}" for a, b in corners[1:])
 
 
 def thinned(length: int) -> range:

@@ -57,7 +57,7 @@ def read_run(folder: RunFolder) -> Run:
     )
     if not (run.config or run.episodes or run.policy or run.benchmark or run.summary):
         raise WrongRunError(
-            f"{folder} is no run folder, or nothing was done in it yet; name the folder given with --run."
+            f"{folder} is no run folder, or nothing was done in it yet; name the folder that was given as run=."
         )
     return run
 

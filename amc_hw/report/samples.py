@@ -69,8 +69,8 @@ def _figures(values: np.ndarray) -> RepeatFigures:
 def _strips(name: str, samples: list[list[float]], figures: tuple[RepeatFigures, ...], style: str) -> Plot:
     """Draw a row for each repeat: a dot for every run, the middle half as a box, the mean as a line."""
     every = [value for repeat in samples for value in repeat]
-    limit = _limit(every)
-    x = linear_axis("time of a run, ms", [min(every), limit], padding=0.04)
+    end = _axis_end(every)
+    x = linear_axis("time of a run, ms", [min(every), end], padding=0.04)
     rows = len(samples)
     named = range(0, rows, -(-rows // MOST_TICKS))
     ticks = tuple(Tick(100 * (rows - row - 0.5) / rows, str(row + 1)) for row in named)
@@ -82,12 +82,12 @@ def _strips(name: str, samples: list[list[float]], figures: tuple[RepeatFigures,
         for run in range(0, len(values), step):
             height = rows - row - 0.5 + FILLED * (0.5 - (run + 0.5) / len(values))
             text = f"Run {run + 1} of repeat {row + 1}: {milliseconds(values[run])}"
-            if values[run] <= limit:
+            if values[run] <= end:
                 inside.append(mark(x, y, (values[run], height)))
             else:
                 beyond.append(mark(x, y, (x.high, height), text))
-    longer = sum(value > limit for value in every)
-    note = f"{longer} of {len(every)} runs took longer than {milliseconds(limit)}."
+    longer = sum(value > end for value in every)
+    note = f"{longer} of {len(every)} runs took longer than {milliseconds(end)}."
     series = [Marks(style, tuple(inside), radius=1.6, legend="One run")]
     if beyond:
         series.append(Marks("beyond", tuple(beyond), shape="triangle", radius=4, legend="Beyond the axis"))
@@ -110,7 +110,7 @@ def _strips(name: str, samples: list[list[float]], figures: tuple[RepeatFigures,
     )
 
 
-def _limit(values: list[float]) -> float:
+def _axis_end(values: list[float]) -> float:
     """Return where the axis may end: a few interrupted runs would squeeze all others into a line."""
     quarter, three_quarters = np.percentile(values, (25, 75))
     far_out = three_quarters + 4 * (three_quarters - quarter)

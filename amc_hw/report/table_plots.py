@@ -70,8 +70,8 @@ def plot_layer(predictor: Predictor, family: str, file: Path) -> None:
         near = [entry for entry in entries if c_in is None or _nearest(entry.c_in, drawn) == c_in]
         points = [near[index] for index in thinned(len(near))]
         named = "measured" if c_in is None else f"about {c_in} input channels"
-        placed = tuple(mark(x, y, (point.c_out, point.mean_us), _words(point)) for point in points)
-        marks.append(Marks(f"s{number}", placed, radius=3.5, legend=named))
+        marked = tuple(mark(x, y, (point.c_out, point.mean_us), _words(point)) for point in points)
+        marks.append(Marks(f"s{number}", marked, radius=3.5, legend=named))
     summary = f"{len(entries)} measurements and what is predicted between them"
     _write(file, Plot(family, summary, x, y, tuple(lines), tuple(marks), height=380), family, f"{summary}.")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, WrapValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WrapValidator, model_validator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
+
+from amc_hw.runs.simulated import tell_simulated
 
 FORMAT: Final = 1
 
@@ -29,6 +31,8 @@ Count = Annotated[int, Field(ge=0, le=10**15)]
 Channels = dict[str, Count]
 Facts: TypeAlias = dict[str, JsonValue]
 """Names with values of any kind, for people to read and for programs to compare."""
+DeviceFacts = Annotated[Facts, BeforeValidator(tell_simulated)]
+"""A device's fingerprint."""
 
 
 class Record(BaseModel):
@@ -258,6 +262,6 @@ class BenchmarkedModel(Record):
 class Benchmark(FileRecord):
     """benchmark.json; ``device`` is a fingerprint, ``protocol`` says how often what ran."""
 
-    device: Facts = {}
+    device: DeviceFacts = {}
     protocol: Facts = {}
     models: list[BenchmarkedModel] = []

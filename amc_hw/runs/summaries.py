@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from amc_hw.runs.records import Amount, Channels, Count, Facts, FileRecord, Fraction, Positive, Record
+from amc_hw.runs.records import Amount, Channels, Count, DeviceFacts, FileRecord, Fraction, Positive, Record
 
 
 class BudgetFigures(Record):
@@ -57,7 +57,7 @@ class Summary(FileRecord):
 
     model: str = ""
     data: str = ""
-    device: Facts = Field(default_factory=dict)
+    device: DeviceFacts = Field(default_factory=dict)
     budget: BudgetFigures | None = None
     limits: list[BudgetFigures] = Field(default_factory=list)
     original: Figures = Figures()

@@ -11,7 +11,7 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
 
 MOST_STEPS = 20
-_ROUNDING = 1e-9  # of the load, so that equal steps end where whole channels do
+_ROUNDING = 1e-9  # of the share, so that equal steps end where whole channels do
 
 
 class GreedyStrategy(Strategy):
@@ -32,7 +32,7 @@ class GreedyStrategy(Strategy):
         self.scores: list[tuple[float, dict[str, int]]] = []
         self.best: tuple[float, dict[str, int]] | None = None
         steps = min(MOST_STEPS, max(1, (episodes - 1) // len(space.steps)))
-        first, last = space.load(space.original), self._least_load()
+        first, last = space.share_used(space.original), self._least_share()
         self.targets = [first + (last - first) * (step + 1) / steps for step in range(steps)]
         self.down = 0
 
@@ -60,21 +60,21 @@ class GreedyStrategy(Strategy):
 
     def _reductions(self, target: float, last: bool) -> list[dict[str, int]]:
         """Return the policy with each group alone reduced until the target is met, where that can be."""
-        if self.space.load(self.policy) <= target and (not last or self.space.keeps(self.policy)):
+        if self.space.share_used(self.policy) <= target and (not last or self.space.keeps(self.policy)):
             return []
         found = []
         for step in self.space.steps:
             for count in reversed(step.choices[: step.choices.index(self.policy[step.group])]):
                 smaller = {**self.policy, step.group: count}
-                if self.space.load(smaller) <= target + _ROUNDING and (not last or self.space.keeps(smaller)):
+                if self.space.share_used(smaller) <= target + _ROUNDING and (not last or self.space.keeps(smaller)):
                     found.append(smaller)
                     break
         if last and not found and self.space.bounds is not None:
             return [shrunk(self.policy, self.space.choices, self.space.bounds, lambda group, channels, saved: saved)]
         return found
 
-    def _least_load(self) -> float:
+    def _least_share(self) -> float:
         """Return where the steps end: at the budget, or without one at the cheapest policy."""
         if self.space.bounds is not None:
             return 1.0
-        return self.space.load(Bounds(self.space.cost, self.space.choices, 1e6 * self.space.original_cost).floor)
+        return self.space.share_used(Bounds(self.space.cost, self.space.choices, 1e6 * self.space.original_cost).floor)

@@ -123,10 +123,10 @@ def _filled(
 ) -> dict[str, int]:
     """Use the limits up, by worth for each share of them."""
 
-    def gained(group: str, channels: int, load: float) -> float:
+    def gained(group: str, channels: int, share: float) -> float:
         counts = choices[group]
         below = values[group][counts[counts.index(channels) - 1]]
-        return (values[group][channels] - below) / max(load, 1e-12)
+        return (values[group][channels] - below) / max(share, 1e-12)
 
     return grown(policy, choices, bounds, gained)
 

@@ -25,42 +25,42 @@ class Tally:
     def __init__(self, bounds: Bounds, policy: Policy) -> None:
         self.bounds, self.limits = bounds, bounds.limits
         self.policy = dict(policy)
-        self.loads = [limit.load(policy) for limit in self.limits]
+        self.shares = [limit.share_used(policy) for limit in self.limits]
 
     def after(self, group: str, channels: int) -> list[float]:
         """Return the share of every limit with ``channels`` in ``group`` instead."""
-        before, loads = self.policy[group], []
-        for limit, load in zip(self.limits, self.loads, strict=True):
+        before, shares = self.policy[group], []
+        for limit, share in zip(self.limits, self.shares, strict=True):
             touching = limit.cost.touching(group)
             old = sum([limit.cost.value(index, self.policy) for index in touching])
             self.policy[group] = channels
             new = sum([limit.cost.value(index, self.policy) for index in touching])
             self.policy[group] = before
-            loads.append(load + (new - old) / limit.most)
-        return loads
+            shares.append(share + (new - old) / limit.most)
+        return shares
 
     def change(self, group: str, channels: int) -> None:
         """Keep ``channels`` in ``group`` from now on."""
-        self.loads = self.after(group, channels)
+        self.shares = self.after(group, channels)
         self.policy[group] = channels
 
     @property
     def fits(self) -> bool:
         """Whether the policy is within the limits."""
-        return self._within(self.loads, self.policy)
+        return self._within(self.shares, self.policy)
 
     def allows(self, group: str, channels: int) -> bool:
         """Tell whether the policy is within the limits with ``channels`` in ``group`` instead."""
         return self._within(self.after(group, channels), {**self.policy, group: channels})
 
-    def _within(self, loads: Sequence[float], policy: Policy) -> bool:
-        if abs(max(loads) - 1) <= _ROUNDING:
+    def _within(self, shares: Sequence[float], policy: Policy) -> bool:
+        if abs(max(shares) - 1) <= _ROUNDING:
             return self.bounds.keeps(policy)
-        return max(loads) < 1
+        return max(shares) < 1
 
 
 Prefer = Callable[[str, int, float], float]
-"""Group, channels it would have, and the change of the load, to a number: the change with the highest is made."""
+"""Group, channels it would have, and the change of the share, to a number: the change with the highest is made."""
 
 
 def shrunk(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> dict[str, int]:
@@ -74,7 +74,7 @@ def shrunk(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> 
         for group, counts in choices.items():
             position = counts.index(tally.policy[group])
             for channels in counts[max(0, position - 1) : position]:
-                saved = max(tally.loads) - max(tally.after(group, channels))
+                saved = max(tally.shares) - max(tally.after(group, channels))
                 if saved > 0 and prefer(group, channels, saved) > most:
                     best, most = (group, channels), prefer(group, channels, saved)
         if best is None:
@@ -97,7 +97,7 @@ def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> d
                 continue
             for channels in counts[counts.index(tally.policy[group]) + 1 :]:
                 if tally.allows(group, channels):
-                    value = prefer(group, channels, max(tally.after(group, channels)) - max(tally.loads))
+                    value = prefer(group, channels, max(tally.after(group, channels)) - max(tally.shares))
                     if value > most:
                         best, most = (group, channels), value
                     break

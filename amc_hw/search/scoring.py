@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Part
 from amc_hw.policy import Policy
-from amc_hw.pruning.folding import folded
+from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.moves import largest_uniform
 from amc_hw.search.sample import Sample, draw_sample, everything, sample_size
@@ -105,7 +105,7 @@ class PartScorer:
 
     def prepared(self, model: nn.Module) -> nn.Module:
         """Return a copy, where the images are looked at, that is quick to score; for one or several looks."""
-        ready = folded(model, self._several).to(self.compute)
+        ready = fold_batch_norms(model, self._several).to(self.compute)
         lay_channels_last(ready, self._several.to(self.compute))
         return ready
 

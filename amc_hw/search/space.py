@@ -81,9 +81,9 @@ class SearchSpace:
         """The number of entries of a state: 11 with the paper's features."""
         return len(self.static[0]) + 3
 
-    def load(self, policy: Policy) -> float:
+    def share_used(self, policy: Policy) -> float:
         """Return which share of the limits a policy uses; without limits, which share of the original's cost."""
-        return self.cost(policy) / self.original_cost if self.bounds is None else self.bounds.load(policy)
+        return self.cost(policy) / self.original_cost if self.bounds is None else self.bounds.share_used(policy)
 
     def keeps(self, policy: Policy) -> bool:
         """Tell whether a policy is within all limits."""

@@ -114,7 +114,7 @@ class Problem:
 
     def reward_of(self, policy: Policy, accuracy: float, cost: float) -> float:
         """Return what a policy is worth."""
-        used = 0.0 if self.space.bounds is None else self.space.load(policy)
+        used = 0.0 if self.space.bounds is None else self.space.share_used(policy)
         return self.reward(accuracy, cost, self.space.cost.metric) if used <= 1 else LEAST_REWARD - used
 
     def end(self, done: Sequence[Episode], repeats: int) -> str:
@@ -255,7 +255,7 @@ def _read(log: EpisodeLog, settings: Mapping[str, object]) -> dict[int, Episode]
 
 
 def _checked(answer: float | Score) -> Score:
-    """Return the evaluator's answer, which has to be a fraction (this also refuses NaN)."""
+    """Return the scorer's answer, which has to be a fraction (this also refuses NaN)."""
     score = answer if isinstance(answer, Score) else Score(float(answer))
     if not 0.0 <= score.accuracy <= 1.0:
         raise UsageError(f"the evaluation returned {score.accuracy}; it must return a fraction between 0 and 1.")

@@ -57,17 +57,18 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
         todo: run folder -> its settings. What a run shows goes into ``log.txt`` there.
         jobs: processes at a time; they share the processor's cores.
         compute: where to train, prune and score.
-        progress: called with (runs done, total, what one of the runs showed last).
+        progress: is told how many runs are done, and what one of them showed last.
     """
     waiting, children, errors = list(todo.items()), list[_Child](), dict[Path, str]()
     try:
         while waiting or children:
             while waiting and len(children) < jobs:
-                children.append(_started(*waiting.pop(0), jobs, compute))
+                children.append(_start(*waiting.pop(0), jobs, compute))
             time.sleep(POLL_S)
             for child in list(children):
                 if child.process.poll() is not None:
                     children.remove(child)
+                    _end([child])
                     if child.process.returncode:
                         errors[child.run] = _reason(child)
             done = len(todo) - len(waiting) - len(children)
@@ -81,7 +82,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
     return errors
 
 
-def _started(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
+def _start(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
     make_folder(run)
     shown = last_line(run) if RunFolder(run).shown.exists() else ""  # what an earlier sweep left is no news
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

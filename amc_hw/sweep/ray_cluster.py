@@ -88,7 +88,7 @@ def run_on_ray(
         todo: run folder in it -> its settings, of one device. What a run shows goes into ``log.txt`` there.
         cluster: where.
         jobs: runs at a time on each node: a run asks for that share of the smallest node's processors.
-        progress: called with (runs done, total, what one of the runs showed last).
+        progress: is told how many runs are done, and what one of them showed last.
         is_finished: tells by a run's folder whether it has ended with its settings.
 
     Raises:
@@ -98,7 +98,7 @@ def run_on_ray(
     if not todo:
         return {}
     errors, shown = dict[Path, str](), {run: _last_line(run) for run in todo}
-    with _connected(cluster.address) as ray, _mark(folder) as mark:
+    with _connected(cluster.address) as ray, _marked(folder) as mark:
         device, alive = next(iter(todo.values())).device, _alive(ray)
         needs, compute = _needs(list(alive.values()), device, cluster, jobs)
         task = ray.remote(_run).options(**needs)
@@ -254,7 +254,7 @@ def _require_answer(address: str) -> None:
 
 
 @contextlib.contextmanager
-def _mark(folder: Path) -> Iterator[Path]:
+def _marked(folder: Path) -> Iterator[Path]:
     """Put a file into a folder by which another machine knows that it sees the same one."""
     mark = make_folder(folder).resolve() / f".sweep-{uuid.uuid4().hex}"
     mark.touch()

@@ -39,9 +39,9 @@ def left_alone(
         excluded = [pattern for pattern in exclude if any(_means(pattern, maker) for maker in makers)]
         included = any(_means(pattern, maker) for pattern in include for maker in makers)
         if excluded:
-            reasons[group.name] = f"excluded by --exclude {excluded[0]}"
+            reasons[group.name] = f"excluded by {excluded[0]}"
         elif include and not included:
-            reasons[group.name] = f"not among --include {', '.join(include)}"
+            reasons[group.name] = f"not among those to include: {', '.join(include)}"
     return reasons
 
 

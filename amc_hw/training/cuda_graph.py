@@ -64,7 +64,7 @@ class Replayed:
 def no_waiting() -> Iterator[None]:
     """Raise RuntimeError where the program waits for the GPU, which a capture would not survive."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype", UserWarning)
         torch.cuda.set_sync_debug_mode("error")
     try:
         yield

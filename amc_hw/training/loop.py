@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data
 from amc_hw.errors import UsageError
-from amc_hw.pruning.folding import folded
+from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.cuda_graph import Replayed
@@ -118,7 +118,7 @@ class _Run:
         self.teacher = None
         if teacher is not None:
             several = data.train.first(SEVERAL, seed=0)[0].to(device)
-            self.teacher = folded(teacher, several).to(device)
+            self.teacher = fold_batch_norms(teacher, several).to(device)
             lay_channels_last(self.teacher, several)
         self.start = find_start(model, smallest_batch(data.train, recipe.batch_size, device), told=teacher is not None)
         self.averaged = copy.deepcopy(model) if recipe.ema else None

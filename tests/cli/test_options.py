@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import amc_hw
 
-from amc_hw.cli.options import DEFAULTS, SETTINGS, dashed, with_options
+from amc_hw.cli.options import ARGUMENTS, DEFAULTS, SETTINGS, dashed, with_options
 from amc_hw.errors import UsageError
 from amc_hw.runs.config import DEMO_MODEL, Budgets, RunConfig, make_config
 
@@ -119,9 +120,38 @@ def test_the_readme_names_every_option_of_compress() -> None:
         ("give a lower accuracy_floor=.", "give a lower --accuracy-floor."),
         ("episodes: Input should be 1.", "--episodes: Input should be 1."),
         ("name that folder as data_root=DIR.", "name that folder as --data-root DIR."),
+        ("leave dtype= out; give image_size= (224).", "leave --dtype out; give --image-size (224)."),
+        ("threads=2 contradicts", "--threads 2 contradicts"),
         ("the option of host:threads=2 and my_model=3: no", "the option of host:threads=2 and my_model=3: no"),
         ("unknown model: m", "unknown model: m"),
     ],
 )
 def test_messages_name_arguments_and_the_command_line_shows_options(message: str, shown: str) -> None:
     assert with_options(message) == shown
+
+
+def texts(file: Path) -> list[str]:
+    """Texts of a file but for its docstrings, with a mark where a value is put in."""
+    tree = ast.parse(file.read_text())
+    spoken = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            found.append("".join(part.value if isinstance(part, ast.Constant) else "*" for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not {id(node)} & (spoken | parts):
+            found.append(node.value)
+    return found
+
+
+def test_the_library_names_arguments_and_options_only_in_whole_commands() -> None:
+    options = re.compile(rf"(?<!\S)--({'|'.join(dashed(name)[2:] for name in ARGUMENTS)})(?![\w-])")
+    assert options.search("give --image-size 8")
+    named = {
+        (str(file.relative_to(ROOT)), text)
+        for file in (ROOT / "amc_hw").glob("**/*.py")
+        if "cli" not in file.parts
+        for text in texts(file)
+        if " " in text and options.search(text) and "amc-hw " not in text
+    }
+    assert not named

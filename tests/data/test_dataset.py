@@ -343,7 +343,7 @@ def test_an_image_folder_has_the_size_of_its_files_where_that_is_one(tmp_path: P
     assert load_data(f"imagefolder:{tmp_path}").image_size == (3, side, side)
     assert load_data(f"imagefolder:{tmp_path}", size=32).image_size == (3, 32, 32)
     if side != width:
-        with pytest.raises(UsageError, match="give it as --image-size"):
+        with pytest.raises(UsageError, match="give it as image_size="):
             load_data(f"imagefolder:{tmp_path}", otherwise=None)
 
 

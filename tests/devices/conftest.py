@@ -56,15 +56,15 @@ def fake_benchmark(tmp_path: Path) -> Callable[[str], Path]:
 def open_android(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Open a loopback phone with a benchmark_model and short waits; everything is closed at the end."""
     pytest.importorskip("adb_shell")
-    from amc_hw.devices.android.adb import Limits
+    from amc_hw.devices.android.adb import Waits
     from amc_hw.devices.android.connect import connect
     from amc_hw.devices.android.devices_file import PhoneSettings
     from amc_hw.devices.android.phone import AndroidDevice
 
     with ExitStack() as stack:
 
-        def open_phone(phone: Any, binary: Path | None = None, *, sleep: Any = None, **limits: float) -> AndroidDevice:
-            waits = Limits(**{"authorise_s": 1.0, "reconnect_s": 10.0, "run_s": 20.0, "cool_poll_s": 0.05, **limits})
+        def open_phone(phone: Any, binary: Path | None = None, *, sleep: Any = None, **seconds: float) -> AndroidDevice:
+            waits = Waits(**{"authorise_s": 1.0, "reconnect_s": 10.0, "run_s": 20.0, "cool_poll_s": 0.05, **seconds})
             settings = PhoneSettings(address=("127.0.0.1", phone.port), benchmark_model=binary or phone.benchmark_model)
             more = {"sleep": sleep} if sleep else {}
             device = AndroidDevice(f"android:{phone.serial}", connect(settings, waits), settings, waits, **more)

@@ -206,9 +206,9 @@ def test_what_the_phone_refuses_to_tell_is_recorded(
 def test_a_silent_benchmark_is_not_taken_for_dead(
     phone: Any, open_android: Any, fake_benchmark: Any, model: Path
 ) -> None:
-    from amc_hw.devices.android.adb import Limits
+    from amc_hw.devices.android.adb import Waits
 
-    assert Limits().run_s > 600
+    assert Waits().run_s > 600
     device = open_android(phone, fake_benchmark("sleep 3; LOG"), command_s=1.0, stall_s=1.0, connect_s=1.0)
     assert time_it(device, model) == [5.25]
 

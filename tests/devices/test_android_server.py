@@ -12,7 +12,7 @@ from commands import amc_hw
 from connections import is_connected
 from loopback_phone import LoopbackPhone, connected, wait_until
 
-from amc_hw.devices.android.adb import Limits
+from amc_hw.devices.android.adb import Waits
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.devices.registry import found_devices, open_device
 from amc_hw.errors import UsageError
@@ -124,6 +124,6 @@ def test_cleaning(phone: Any, at_the_server: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_every_wait_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
-    for name, value in vars(Limits()).items():
+    for name, value in vars(Waits()).items():
         assert f"`{name}`" in text
         assert f"{value:g} s" in text

@@ -13,7 +13,7 @@ from amc_hw.errors import DeviceError, UsageError
 
 
 def command(**changes: object) -> str:
-    usual = {"warmup": 100, "runs": 200, "threads": 1, "delegate": "xnnpack", "mask": 0xC, "limit_s": 1800.0}
+    usual = {"warmup": 100, "runs": 200, "threads": 1, "delegate": "xnnpack", "mask": 0xC, "timeout_s": 1800.0}
     return run_command("/d/bin", "/d/it's.tflite", **{**usual, **changes})  # type: ignore[arg-type]
 
 

@@ -61,10 +61,10 @@ def test_a_file_travels_once_and_leaves_with_the_session(ssh_server: str, tmp_pa
     try:
         file = tmp_path / 'it\'s a "model" $HOME.onnx'
         file.write_bytes(bytes(range(256)) * 1000)
-        there = machine.placed(profiler, file)
+        there = machine.put(profiler, file)
         assert Path(there).read_bytes() == file.read_bytes()  # the other machine is this one
         before = Path(there).stat().st_mtime_ns
-        assert machine.placed(profiler, file) == there
+        assert machine.put(profiler, file) == there
         assert Path(there).stat().st_mtime_ns == before
     finally:
         profiler.close()

@@ -14,7 +14,7 @@ from strict_skips import NEEDS_GPU
 from amc_hw.devices.base import Device
 from amc_hw.errors import AmcHwError, DeviceError
 from amc_hw.formats.registry import FORMATS
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 
 
 def host(request: pytest.FixtureRequest) -> Device:

@@ -15,8 +15,9 @@ from printed_logs import print_today
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLogError
 from amc_hw.errors import AmcHwError, UsageError
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.mobilenet_v1 import mobilenet_v1_operators
-from amc_hw.latency.table import Fingerprint, LatencyTable
+from amc_hw.latency.table import LatencyTable
 from amc_hw.profiling.import_logs import import_logs
 from amc_hw.profiling.logged_files import logged_networks
 from amc_hw.profiling.logged_run import LoggedRun, logged_run
@@ -187,7 +188,7 @@ def test_kernels_say_their_precision_and_their_delegate(folder: Path, precision:
     assert (run.dtype, run.delegate) == (dtype, "xnnpack")
     assert table.fingerprint.dtype == dtype
     assert len(table.entries) == len({(o.family, o.c_in, o.c_out) for o in OPERATORS})
-    with pytest.raises(UsageError, match=f"--dtype int4 contradicts the logs, which say {dtype}; leave --dtype out"):
+    with pytest.raises(UsageError, match=f"dtype=int4 contradicts the logs, which say {dtype}; leave dtype= out"):
         read(folder, content, dtype="int4")
 
 
@@ -201,9 +202,9 @@ def test_what_a_log_says_outranks_defaults_and_contradictions_are_refused(folder
     content = print_today(KINDS, TIMES_US, threads=2, delegate="XNNPACK").encode()
     assert read(folder, content)[1] == LoggedRun(2, "xnnpack", "float32", 1)
     assert read(folder, content, threads=2, delegate="xnnpack")[1].threads == 2
-    with pytest.raises(UsageError, match="--threads 1 contradicts the logs, which say 2; leave --threads out"):
+    with pytest.raises(UsageError, match="threads=1 contradicts the logs, which say 2; leave threads= out"):
         read(folder, content, threads=1)
-    with pytest.raises(UsageError, match="--delegate none contradicts the logs, which say xnnpack"):
+    with pytest.raises(UsageError, match="delegate=none contradicts the logs, which say xnnpack"):
         read(folder, content, delegate="none")
     unsaid = print_today(KINDS, TIMES_US, threads=-1).encode()
     assert read(folder, unsaid)[1].threads == 1
@@ -212,7 +213,7 @@ def test_what_a_log_says_outranks_defaults_and_contradictions_are_refused(folder
 
 def test_a_quantised_network_is_never_taken_for_float(folder: Path) -> None:
     content = print_today(KINDS, TIMES_US, graph="mobilenet_v1_1.0_224_quant.tflite").encode()
-    with pytest.raises(UsageError, match="say --dtype int8"):
+    with pytest.raises(UsageError, match="say dtype=int8"):
         read(folder, content)
     assert read(folder, content, dtype="uint8")[1].dtype == "uint8"
 
@@ -291,7 +292,9 @@ def test_kernels_of_another_precision_than_the_file_are_refused(folder: Path) ->
     floats, whole = tflite_file(("FLOAT32", "FLOAT32")), tflite_file(("INT8", "INT8"))
     assert read_with_file(folder, floats, "Fully Connected (NC, F16) GEMM").dtype == "float16"  # XNNPACK may be told to
     assert read_with_file(folder, whole, "Fully Connected (NC, QS8, QC8W) GEMM").dtype == "int8"
-    with pytest.raises(UsageError, match=r"kernels of float32, but the network's file is of int8; name the --model"):
+    with pytest.raises(
+        UsageError, match=r"kernels of float32, but the network's file is of int8; name what ran as model="
+    ):
         read_with_file(folder, whole, "Fully Connected (NC, F32) GEMM")
-    with pytest.raises(UsageError, match="--dtype float32 contradicts the file, which says int8"):
+    with pytest.raises(UsageError, match="dtype=float32 contradicts the file, which says int8"):
         read_with_file(folder, whole, "FULLY_CONNECTED", dtype="float32")

@@ -34,7 +34,7 @@ def test_everything_told() -> None:
         thermal_status=0,
         battery_c=27.0,
         battery_level=80,
-        load=1.5,
+        load_average=1.5,
     )
     assert state.trouble([0]) == ""
     assert state.trouble([0, 2]) == "core 2 is held at 1.20 of 2.15 GHz"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from amc_hw.latency.diff import diff
-from amc_hw.latency.table import Entry, Fingerprint, LatencyTable
+from amc_hw.latency.fingerprint import Fingerprint
+from amc_hw.latency.table import Entry, LatencyTable
 
 CONV = "CONV_2D 1x8x8xC,1x8x8xC k=1x1 s=1 pad=same"
 ADD = "ADD 1x8x8xC,1x8x8xC,1x8x8xC"

@@ -10,9 +10,10 @@ import pytest
 from amc_hw.errors import TableError
 from amc_hw.latency.extrapolation import Extrapolation
 from amc_hw.latency.families import sizes
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor, structure_of
-from amc_hw.latency.table import CalibrationNetwork, Entry, Fingerprint, LatencyTable
+from amc_hw.latency.table import CalibrationNetwork, Entry, LatencyTable
 from amc_hw.latency.trust import inferred, warnings
 
 SIDES = (8, 16, 32)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from amc_hw.errors import TableError, UsageError
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.merge import merge
-from amc_hw.latency.table import CalibrationNetwork, Entry, Fingerprint, LatencyTable, PredictionError
+from amc_hw.latency.table import CalibrationNetwork, Entry, LatencyTable, PredictionError
 
 CONV = "CONV_2D 1x8x8xC,1x8x8xC k=1x1 s=1 pad=same"
 

@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from amc_hw.errors import TableError
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import Entry, Fingerprint, LatencyTable, load_table, parse_table
+from amc_hw.latency.table import Entry, LatencyTable, load_table, parse_table
+from amc_hw.profiling.profile import default_table
 
 CONV = "CONV_2D 1x8x8xC,1x8x8xC k=1x1 s=1 pad=same act=relu"
 PAD = "PAD 1x8x8xC,1x10x10xC"
@@ -49,6 +51,24 @@ def test_a_table_is_read_back_exactly(tmp_path: Path) -> None:
     before = path.read_bytes()
     load_table(path).save(path)
     assert path.read_bytes() == before
+
+
+def test_a_simulated_device_says_so_in_its_table_and_a_real_one_is_written_as_before(tmp_path: Path) -> None:
+    simulated = FINGERPRINT.model_copy(update={"simulated": True})
+    assert simulated.differences(FINGERPRINT) == ["simulated: True, False"]
+    table = parse_table({**document(), "fingerprint": simulated.model_dump()}, "here")
+    table.save(tmp_path / "table.json")
+    assert load_table(tmp_path / "table.json").fingerprint == simulated
+    assert "simulated" not in FINGERPRINT.model_dump_json()
+    assert default_table("board", FINGERPRINT).name == "board-65429bd3.json"
+    assert default_table("board", simulated) != default_table("board", FINGERPRINT)
+
+
+def test_a_table_of_before_is_of_a_simulated_device_where_its_name_says_so() -> None:
+    old = {**FINGERPRINT.model_dump(), "processor": "Simulated CPU"}
+    assert parse_table({**document(), "fingerprint": old}, "here").fingerprint.simulated
+    assert not parse_table({**document(), "fingerprint": {**old, "simulated": False}}, "here").fingerprint.simulated
+    assert not parse_table(document(), "here").fingerprint.simulated
 
 
 @pytest.mark.parametrize(

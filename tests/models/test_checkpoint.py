@@ -164,6 +164,7 @@ def test_no_pickled_code_is_run(tmp_path: Path, wrap, save) -> None:
         assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.trace(_method)?` is deprecated:FutureWarning")
 def test_what_needs_code_is_told_what_it_is(tmp_path: Path) -> None:
     path, images = tmp_path / "c.pt", torch.zeros(1, 1, 4, 4)
     torch.save({"model": small_net(), "epoch": 3}, path)
@@ -247,6 +248,15 @@ def test_a_misfit_names_the_tensors_and_changes_nothing(tmp_path: Path) -> None:
     assert "unexpected: extra.0, extra.1, extra.2, extra.3, extra.4 and 2 more;" in message
     assert "of another shape: 3.weight 4x16, needed 3x16, 3.bias 4, needed 3." in message
     assert same(model.state_dict(), before)
+
+
+def test_an_archive_on_several_disks_is_damaged(tmp_path: Path) -> None:
+    save_checkpoint(small_net(), tmp_path / "c.pt")
+    content = bytearray((tmp_path / "c.pt").read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 4] ^= 1  # the disk that the directory is on
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+        load_checkpoint(small_net(), tmp_path / "c.pt")
 
 
 def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:

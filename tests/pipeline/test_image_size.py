@@ -78,7 +78,7 @@ def test_a_run_takes_the_size_of_its_images_and_keeps_it(tmp_path: Path, squares
 
 def test_a_run_takes_the_size_that_was_asked_for(tmp_path: Path, mixed: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(UsageError, match="give it as --image-size"):
+    with pytest.raises(UsageError, match="give it as image_size="):
         begin(RunFolder(run), settings(tmp_path, mixed), SILENT)
     assert not run.exists()
     assert begin(RunFolder(run), settings(tmp_path, mixed, image_size=24), SILENT)[1].data.image_size == (3, 24, 24)
@@ -114,13 +114,13 @@ def test_networks_with_a_known_size_get_it_where_images_have_none(mixed: Path) -
 
 
 def test_images_that_keep_their_size_are_told() -> None:
-    with pytest.raises(UsageError, match=r"--image-size is 64, but the images of 'digits' are 32x32"):
+    with pytest.raises(UsageError, match=r"image_size=64 was asked for, but the images of 'digits' are 32x32"):
         load_model_and_data("resnet20", "digits", None, image_size=64)
     assert load_model_and_data("resnet20", "digits", None, image_size=32)[1].image_size == (1, 32, 32)
 
 
 def test_a_network_of_another_size_is_told_which(squares: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match=r"not run on images of 40x40 pixels, but of 24x24; .*-size 24"):
+    with pytest.raises(UnsupportedModelError, match=r"on images of 40x40 pixels, but of 24x24; .*image_size=24"):
         require_classes(Fixed(), load_data(f"imagefolder:{squares}"))
     require_classes(Fixed(), load_data(f"imagefolder:{squares}", size=24))
 

@@ -13,7 +13,7 @@ from amc_hw.devices import turns
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.pipeline import compress, job, search_and_verify, tables
 from amc_hw.profiling.check import check_table, doubts_of_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
@@ -72,7 +72,7 @@ def test_a_run_says_before_it_starts_that_its_table_is_not_of_this_speed_or_vers
     assert told(SimulatedDevice(overhead=1.05 * 1.04)) == []
     (slower,) = told(SimulatedDevice(overhead=1.05 * 1.2))
     assert "(+20.0%)" in slower
-    assert f"--run '{run}-again' --table '{run}-again.json'" in slower
+    assert f"run='{run}-again' and table='{run}-again.json'" in slower
     assert "-16.7%" in told(SimulatedDevice(overhead=1.05 / 1.2))[0]
     assert "by the table's prediction (+20" in told(SimulatedDevice(overhead=1.05 * 1.2), "another name")[0]
     assert told(SimulatedDevice(noise=0.1)) == []

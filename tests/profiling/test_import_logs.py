@@ -12,11 +12,12 @@ import pytest
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, OperatorTime, Statistics, parse_log
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.families import sizes
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.merge import merge
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import Fingerprint, LatencyTable
+from amc_hw.latency.table import LatencyTable
 from amc_hw.profiling.import_logs import LoggedNetwork, import_logs
 from amc_hw.profiling.logged_files import logged_networks
 from amc_hw.profiling.logged_run import logged_run

@@ -15,15 +15,15 @@ from amc_hw.tracing.groups import trace
 
 
 def seen(activation: Activation, results: Tensor) -> Tensor:
-    return (activation.scale * results + activation.shift).clamp(*activation.limits)
+    return (activation.scale * results + activation.shift).clamp(*activation.linear_range)
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 10_000), limits=st.sampled_from([(0.0, math.inf), (0.0, 6.0)]))
-def test_the_activation_takes_the_nearest_results_for_the_wanted_ones(seed: int, limits: tuple[float, float]) -> None:
+@given(seed=st.integers(0, 10_000), linear=st.sampled_from([(0.0, math.inf), (0.0, 6.0)]))
+def test_the_activation_takes_the_nearest_results_for_the_wanted_ones(seed: int, linear: tuple[float, float]) -> None:
     draw = torch.Generator().manual_seed(seed)
     ours, wanted, shift = (5 * torch.randn(20, 3, generator=draw).double() for _ in range(3))
-    activation = Activation(torch.tensor([2.0, -0.5, 1.0]).double(), shift, limits)
+    activation = Activation(torch.tensor([2.0, -0.5, 1.0]).double(), shift, linear)
     nearest = activation.nearest(ours, wanted)
     torch.testing.assert_close(seen(activation, nearest), seen(activation, wanted))
     assert ((nearest - ours).abs() <= (wanted - ours).abs() + 1e-9).all()

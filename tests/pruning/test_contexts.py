@@ -39,7 +39,7 @@ class Downsampled(Block):
 def test_the_norm_and_the_other_side_of_the_sum_are_found() -> None:
     for inplace in (False, True):
         contexts = find_contexts(Block(inplace).eval(), torch.zeros(1, 3, 5, 5))
-        assert contexts["stem"] == LayerContext(limits=(0.0, math.inf))
+        assert contexts["stem"] == LayerContext(linear_range=(0.0, math.inf))
         assert contexts["conv1"] == LayerContext("bn1", None, (0.0, math.inf))
         assert contexts["conv2"].norm == "bn2"
         assert contexts["conv2"].partner is not None
@@ -108,11 +108,11 @@ class Activated(nn.Module):
 
 def test_the_activation_is_found_behind_norm_and_sum_where_nothing_else_reads_what_it_takes() -> None:
     contexts = find_contexts(Activated().eval(), torch.zeros(1, 3, 5, 5))
-    assert contexts["conv1"].limits == (0.0, 6.0)
-    assert contexts["conv2"].limits == (0.0, math.inf)
-    assert contexts["conv3"].limits is None
-    assert contexts["conv4"].limits is None
-    assert contexts["conv5"].limits == (-1.0, 1.0)
+    assert contexts["conv1"].linear_range == (0.0, 6.0)
+    assert contexts["conv2"].linear_range == (0.0, math.inf)
+    assert contexts["conv3"].linear_range is None
+    assert contexts["conv4"].linear_range is None
+    assert contexts["conv5"].linear_range == (-1.0, 1.0)
 
 
 class PreActivated(nn.Module):
@@ -143,5 +143,5 @@ def test_a_network_that_is_one_layer_with_an_activation_has_no_formula_of_its_ow
             return F.relu(super().forward(x))
 
     assert find_contexts(Activating(3, 4, 1).eval(), torch.zeros(1, 3, 5, 5)) == {
-        "": LayerContext(limits=(0.0, math.inf), is_formula=False)
+        "": LayerContext(linear_range=(0.0, math.inf), is_formula=False)
     }

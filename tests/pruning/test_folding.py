@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amc_hw.pruning.folding import folded
+from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.tracing.same import relative_difference
 
 IMAGES = torch.zeros(2, 3, 12, 12)
@@ -162,7 +162,7 @@ def norms_in(model: nn.Module) -> int:
 def test_the_folded_network_computes_the_same(make: Any, left: int) -> None:
     model = shaken(make())
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    small = folded(model, IMAGES)
+    small = fold_batch_norms(model, IMAGES)
     x = torch.randn(3, 3, 12, 12)
     with torch.no_grad():
         assert relative_difference(model(x), small(x)) < 1e-5
@@ -171,12 +171,12 @@ def test_the_folded_network_computes_the_same(make: Any, left: int) -> None:
 
 
 def test_what_cannot_be_compared_is_not_folded() -> None:
-    assert norms_in(folded(shaken(NoNumber()), IMAGES)) == 3
+    assert norms_in(fold_batch_norms(shaken(NoNumber()), IMAGES)) == 3
 
 
 def test_the_folded_network_is_in_evaluation_mode_and_takes_no_gradients() -> None:
     model = shaken(Net()).train()
-    small = folded(model, IMAGES)
+    small = fold_batch_norms(model, IMAGES)
     assert model.training
     assert not any(module.training for module in small.modules())
     assert not any(parameter.requires_grad for parameter in small.parameters())

@@ -6,7 +6,7 @@ from torch import nn
 
 from amc_hw.errors import UsageError
 from amc_hw.pruning.contexts import find_contexts
-from amc_hw.pruning.importance import Evidence, consumers, find_importance
+from amc_hw.pruning.importance import Evidence, consumers, find_ranking
 from amc_hw.pruning.statistics import gather_grams
 from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.tracing.groups import trace
@@ -39,7 +39,7 @@ def test_magnitude_ranks_by_the_weights_that_read_a_channel(model: nn.Sequential
     group = trace(model, images).groups[0]
     for channel, size in enumerate([3.0, 6.0, 1.0, 5.0, 2.0, 4.0]):
         model[1].weight.data[:, channel] = size * torch.tensor([[1.0, -1, 1], [1, -1, 1], [1, -1, 1]])
-    order = find_importance("magnitude")(group, evidence_of(model, images))
+    order = find_ranking("magnitude")(group, evidence_of(model, images))
     assert order.tolist() == [1, 3, 5, 0, 4, 2]
 
 
@@ -50,8 +50,8 @@ def test_reconstruction_sees_that_a_channel_repeats_another(model: nn.Sequential
     model[1].weight.data[:, [1, 4]] *= 10  # magnitude would keep both
     group = trace(model, images).groups[0]
     evidence = evidence_of(model, images)
-    assert find_importance("reconstruction")(group, evidence).tolist()[-1] in (1, 4)
-    assert set(find_importance("magnitude")(group, evidence).tolist()[:2]) == {1, 4}
+    assert find_ranking("reconstruction")(group, evidence).tolist()[-1] in (1, 4)
+    assert set(find_ranking("magnitude")(group, evidence).tolist()[:2]) == {1, 4}
 
 
 def test_a_reader_without_gram_matrix_means_magnitude(model: nn.Sequential) -> None:
@@ -59,10 +59,10 @@ def test_a_reader_without_gram_matrix_means_magnitude(model: nn.Sequential) -> N
     group = trace(model, images).groups[0]
     full = evidence_of(model, images)
     partial = Evidence(full.modules, {}, full.contexts, full.taylor)
-    found = find_importance("reconstruction")(group, partial)
-    assert torch.equal(found, find_importance("magnitude")(group, full))
+    found = find_ranking("reconstruction")(group, partial)
+    assert torch.equal(found, find_ranking("magnitude")(group, full))
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'magnitude'"):
-        find_importance("magnitud")
+        find_ranking("magnitud")

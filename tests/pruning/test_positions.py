@@ -46,7 +46,7 @@ def called(layer: nn.Module, x: Tensor) -> Operands:
         TensorFlowSame(6, 8, (3, 4), stride=2),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")  # torch's
 @pytest.mark.parametrize("points", [7, 1000])
 def test_rows_times_weights_are_the_outputs(layer: Any, points: int) -> None:
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from tiny import TinyNet
 from torch import nn
 
 from amc_hw.errors import UsageError
-from amc_hw.pruning.importance import find_importance
+from amc_hw.pruning.importance import find_ranking
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.tracing.groups import trace
@@ -95,4 +95,4 @@ def test_wrong_use_is_refused(net: TinyNet) -> None:
     with pytest.raises(UsageError, match="one score for each class"):
         Pruner(maps, trace(maps, IMAGES[:1]), IMAGES, importance="taylor")
     with pytest.raises(UsageError, match="did you mean 'taylor'"):
-        find_importance("tailor")
+        find_ranking("tailor")

@@ -277,6 +277,15 @@ def test_warnings_name_what_is_wrong(run: Path, edit: Edit) -> None:
     assert "devices that differ in: simulated, threads." in text
 
 
+def test_the_simulated_device_of_an_earlier_version_is_told_by_its_name(run: Path, edit: Edit) -> None:
+    for file in ("benchmark.json", "summary.json"):
+        edit(run / file, lambda found: found["device"].update(device="Simulated board"))
+    assert "The device is simulated" in report(run).text
+    assert "devices that differ" not in report(run).text
+    edit(run / "benchmark.json", lambda benchmark: benchmark["device"].update(device="board"))
+    assert "The device is simulated" not in report(run).text
+
+
 def test_a_long_search_stays_a_small_page(make_run: Callable[..., Path]) -> None:
     run = make_run("long", episodes=4000)
     assert "One episode in 3 is drawn." in report(run).text

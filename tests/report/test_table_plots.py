@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from amc_hw.errors import UsageError
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import Entry, Fingerprint, LatencyTable
+from amc_hw.latency.table import Entry, LatencyTable
 from amc_hw.report.table_plots import find_family, plot_layer, plot_prediction
 
 CONV = "CONV_2D 1x8x8xC,1x8x8xC k=1x1 s=1 pad=same"

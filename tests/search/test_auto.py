@@ -34,7 +34,7 @@ def best(name: str, seed: int, episodes: int) -> float:
     found = []
     for _ in range(episodes):
         policy = strategy.ask()
-        found.append(reward(policy) if space.keeps(policy) else -1 - space.load(policy))
+        found.append(reward(policy) if space.keeps(policy) else -1 - space.share_used(policy))
         strategy.tell(policy, Result(1 + reward(policy), found[-1], space.cost(policy)))
     return max(found)
 

@@ -14,10 +14,10 @@ def test_a_tally_follows_the_cost_of_its_policy(problem) -> None:
         for _ in range(30):
             step = space.steps[draw.integers(4)]
             count = int(draw.choice(step.choices))
-            expected = space.load({**tally.policy, step.group: count})
+            expected = space.share_used({**tally.policy, step.group: count})
             assert tally.after(step.group, count) == pytest.approx([expected])
             tally.change(step.group, count)
-        assert tally.loads == pytest.approx([made.cost(tally.policy) / made.budget])
+        assert tally.shares == pytest.approx([made.cost(tally.policy) / made.budget])
 
 
 def test_shrinking_only_takes_away_and_growing_only_adds_until_nothing_fits(problem) -> None:
@@ -28,7 +28,7 @@ def test_shrinking_only_takes_away_and_growing_only_adds_until_nothing_fits(prob
         smaller = shrunk(space.original, space.choices, space.bounds, lambda group, channels, saved: saved)
         assert made.cost(smaller) <= made.budget
         assert all(smaller[group] <= count for group, count in space.original.items())
-        larger = grown(smaller, space.choices, space.bounds, lambda group, channels, load: -load)
+        larger = grown(smaller, space.choices, space.bounds, lambda group, channels, share: -share)
         assert made.cost(larger) <= made.budget
         assert all(larger[group] >= count for group, count in smaller.items())
         assert all(larger[group] == 0 for group, count in smaller.items() if not count)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from amc_hw.devices.base import Device, Kernel
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
-from amc_hw.latency.table import Fingerprint
 
 pytest.importorskip("litert_torch")  # whoever imports this measures files that it writes
 from amc_hw.formats.tflite.graph import TfliteGraph
@@ -38,6 +38,7 @@ class SimulatedDevice(Device):
             threads=1,
             cores="any",
             delegate="none",
+            simulated=True,
         )
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:

@@ -32,15 +32,15 @@ def test_what_is_excluded_stays_whole_and_says_why(resnet: nn.Module, everything
     gone = {name for name in everything if name.startswith("layer1.") or name == "layer3.0.conv1"}
     assert len(gone) == 4
     assert list(network.original) == [name for name in everything if name not in gone]
-    assert network.unprunable["layer1.2.conv1"] == "excluded by --exclude layer1.*"
-    assert network.unprunable["layer3.0.conv1"] == "excluded by --exclude layer3.0.conv1"
+    assert network.unprunable["layer1.2.conv1"] == "excluded by layer1.*"
+    assert network.unprunable["layer3.0.conv1"] == "excluded by layer3.0.conv1"
 
 
 def test_only_what_is_included_and_not_excluded_is_pruned(resnet: nn.Module, everything: list[str]) -> None:
     found = groups_of(resnet, include=["layer2.*", "layer3"], exclude=["*.1.conv1"])
     assert found == [name for name in everything if name[:6] in ("layer2", "layer3") and ".1.conv1" not in name]
     network = trace(resnet, torch.zeros(1, 3, 32, 32), include=["layer2.*", "layer3"])
-    assert network.unprunable["layer1.0.conv1"] == "not among --include layer2.*, layer3"
+    assert network.unprunable["layer1.0.conv1"] == "not among those to include: layer2.*, layer3"
 
 
 def test_any_layer_that_makes_the_channels_decides_for_the_group() -> None:

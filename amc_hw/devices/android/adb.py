@@ -20,7 +20,7 @@ class PushError(DeviceError):
 
 
 @dataclass(frozen=True)
-class Limits:
+class Waits:
     """The longest waits, in seconds; docs/devices.md lists them. Nothing on the way to a phone waits longer.
 
     Attributes:

@@ -18,7 +18,7 @@ from adb_shell.auth.keygen import keygen, write_public_keyfile  # type: ignore[i
 from adb_shell.auth.sign_pythonrsa import PythonRSASigner  # type: ignore[import-untyped]
 from adb_shell.transport.tcp_transport import TcpTransport  # type: ignore[import-untyped]
 
-from amc_hw.devices.android.adb import ConnectionLostError, Guard, Limits, Output, PushError, read_shell_v2
+from amc_hw.devices.android.adb import ConnectionLostError, Guard, Output, PushError, Waits, read_shell_v2
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.errors import DeviceError
 
@@ -86,34 +86,34 @@ class DirectAdb:
     Args:
         serial: what people call it.
         transport: makes a new transport to it.
-        limits: the longest waits.
+        waits: the longest waits.
 
     Raises:
         NotConnectedError: it does not answer, or nobody allows the connection.
     """
 
-    def __init__(self, serial: str, transport: Callable[[], Any], limits: Limits) -> None:
+    def __init__(self, serial: str, transport: Callable[[], Any], waits: Waits) -> None:
         self.serial = serial
         self._transport = transport
-        self._limits = limits
+        self._waits = waits
         self._device: Any = None
         self.reconnect()
 
     def reconnect(self) -> None:
         """See `Adb.reconnect`."""
         self.close()
-        limits = self._limits
+        waits = self._waits
         try:
-            device = AdbDevice(self._transport(), default_transport_timeout_s=limits.connect_s)
+            device = AdbDevice(self._transport(), default_transport_timeout_s=waits.connect_s)
         except _LOST as error:
             raise _no_answer(self.serial, error) from error
         asked: list[bool] = []
         try:
             device.connect(
                 rsa_keys=[_key()],
-                transport_timeout_s=limits.connect_s,
-                auth_timeout_s=limits.authorise_s,
-                read_timeout_s=max(limits.connect_s, limits.authorise_s),
+                transport_timeout_s=waits.connect_s,
+                auth_timeout_s=waits.authorise_s,
+                read_timeout_s=max(waits.connect_s, waits.authorise_s),
                 auth_callback=lambda _: asked.append(True),
             )
         except (*_LOST, exceptions.DeviceAuthError, exceptions.InvalidResponseError) as error:
@@ -129,8 +129,8 @@ class DirectAdb:
 
     def run(self, command: str, timeout_s: float) -> Output:
         """See `Adb.run`."""
-        with self._losses():
-            data = self._connected()._service(
+        with self._losses_told():
+            data = self._open_device()._service(
                 _SHELL,
                 command.encode(),
                 transport_timeout_s=timeout_s,
@@ -141,9 +141,9 @@ class DirectAdb:
 
     def guard(self, command: str) -> Guard:
         """See `Adb.guard`."""
-        limit, device = self._limits.command_s, self._connected()
-        with self._losses():
-            stream = device._open(_SHELL + b":" + command.encode(), limit, limit, None)
+        wait_s, device = self._waits.command_s, self._open_device()
+        with self._losses_told():
+            stream = device._open(_SHELL + b":" + command.encode(), wait_s, wait_s, None)
             said = b""
             while b"ready" not in said:
                 kind, data = device._read_until([constants.CLSE, constants.WRTE], stream)
@@ -154,13 +154,13 @@ class DirectAdb:
 
     def push(self, file: Path, path: str) -> None:
         """See `Adb.push`."""
-        with self._losses():
+        with self._losses_told():
             try:
-                self._connected().push(
+                self._open_device().push(
                     BytesIO(file.read_bytes()),
                     path,
-                    transport_timeout_s=self._limits.stall_s,
-                    read_timeout_s=self._limits.stall_s,
+                    transport_timeout_s=self._waits.stall_s,
+                    read_timeout_s=self._waits.stall_s,
                 )
             except (exceptions.PushFailedError, exceptions.AdbCommandFailureException) as error:
                 raise PushError(str(error)) from error
@@ -170,13 +170,13 @@ class DirectAdb:
         content = BytesIO()
         # adb-shell closes what it has written to.
         content.close = lambda: None  # type: ignore[method-assign]
-        with self._losses():
+        with self._losses_told():
             try:
-                self._connected().pull(
+                self._open_device().pull(
                     path,
                     content,
-                    transport_timeout_s=self._limits.stall_s,
-                    read_timeout_s=self._limits.stall_s,
+                    transport_timeout_s=self._waits.stall_s,
+                    read_timeout_s=self._waits.stall_s,
                 )
             except exceptions.AdbCommandFailureException as error:
                 raise DeviceError(f"cannot read {path} on the phone {self.serial}: {error}.") from error
@@ -189,13 +189,13 @@ class DirectAdb:
             with contextlib.suppress(*_LOST):
                 device.close()
 
-    def _connected(self) -> Any:
+    def _open_device(self) -> Any:
         if self._device is None:
             raise ConnectionLostError(f"the phone {self.serial} is not connected.")
         return self._device
 
     @contextlib.contextmanager
-    def _losses(self) -> Iterator[None]:
+    def _losses_told(self) -> Iterator[None]:
         """Name every way to lose the phone; what is left of the connection cannot be trusted and is closed."""
         try:
             yield
@@ -225,16 +225,16 @@ class _OpenStream:
             self._device._io_manager.send(goodbye, self._stream)
 
 
-def open_tcp(host: str, port: int, limits: Limits) -> DirectAdb:
+def open_tcp(host: str, port: int, waits: Waits) -> DirectAdb:
     """Connect to a phone by its address; see `DirectAdb`."""
-    return DirectAdb(f"{host}:{port}", lambda: WholeTcpTransport(host, port), limits)
+    return DirectAdb(f"{host}:{port}", lambda: WholeTcpTransport(host, port), waits)
 
 
-def open_usb(serial: str, limits: Limits) -> DirectAdb:
+def open_usb(serial: str, waits: Waits) -> DirectAdb:
     """Connect to a phone on a USB cable that no adb server holds; see `DirectAdb`."""
     from adb_shell.transport.usb_transport import UsbTransport  # type: ignore[import-untyped]
 
-    return DirectAdb(serial, lambda: UsbTransport.find_adb(serial), limits)
+    return DirectAdb(serial, lambda: UsbTransport.find_adb(serial), waits)
 
 
 def _no_answer(serial: str, error: Exception) -> NotConnectedError:

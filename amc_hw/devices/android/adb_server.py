@@ -15,7 +15,7 @@ from typing import Any
 from adbutils import AdbClient  # type: ignore[import-untyped]
 from adbutils.errors import AdbError, AdbTimeout  # type: ignore[import-untyped]
 
-from amc_hw.devices.android.adb import ConnectionLostError, Guard, Limits, Output, PushError
+from amc_hw.devices.android.adb import ConnectionLostError, Guard, Output, PushError, Waits
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.errors import DeviceError
 
@@ -79,10 +79,10 @@ class Attached:
         return "" if self.state == "device" else CURES.get(self.state, "see: adb devices")
 
 
-def listed(limits: Limits) -> list[Attached]:
+def list_attached(waits: Waits) -> list[Attached]:
     """Return the server's phones."""
-    with _losses("the adb server"):
-        found = _client(limits).list(extended=True)
+    with _losses_told("the adb server"):
+        found = _client(waits).list(extended=True)
     return [
         Attached(p.serial, p.state, p.tags.get("model", "").replace("_", " "), p.tags.get("device", "")) for p in found
     ]
@@ -93,20 +93,20 @@ class ServerAdb:
 
     Args:
         serial: as ``adb devices`` shows it.
-        limits: the longest waits.
+        waits: the longest waits.
 
     Raises:
         NotConnectedError: the server does not have it, or it is not ready.
     """
 
-    def __init__(self, serial: str, limits: Limits) -> None:
+    def __init__(self, serial: str, waits: Waits) -> None:
         self.serial = serial
-        self._limits = limits
-        self._client = _client(limits)
+        self._waits = waits
+        self._client = _client(waits)
         self._require_ready()
 
     def _require_ready(self) -> None:
-        phone = next((phone for phone in listed(self._limits) if phone.serial == self.serial), None)
+        phone = next((phone for phone in list_attached(self._waits) if phone.serial == self.serial), None)
         if phone is None:
             raise NotConnectedError(f"the adb server has no phone {self.serial}; plug it in, and see: adb devices")
         if phone.cure:
@@ -115,22 +115,22 @@ class ServerAdb:
     def reconnect(self) -> None:
         """See `Adb.reconnect`; a phone on a cable comes back by itself."""
         if ":" in self.serial:
-            with _losses(self.serial):
+            with _losses_told(self.serial):
                 self._client.disconnect(self.serial)
-                self._client.connect(self.serial, timeout=self._limits.connect_s)
+                self._client.connect(self.serial, timeout=self._waits.connect_s)
         self._require_ready()
 
     def run(self, command: str, timeout_s: float) -> Output:
         """See `Adb.run`."""
-        with _losses(self.serial):
+        with _losses_told(self.serial):
             done = self._client.device(self.serial).shell2(command, timeout=timeout_s, encoding=None, v2=True)
         stdout, stderr = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return Output(stdout, stderr, done.returncode)
 
     def guard(self, command: str) -> Guard:
         """See `Adb.guard`."""
-        with _losses(self.serial):
-            stream = self._client.device(self.serial).open_transport(timeout=self._limits.command_s)
+        with _losses_told(self.serial):
+            stream = self._client.device(self.serial).open_transport(timeout=self._waits.command_s)
             stream.send_command(f"shell,v2,raw:{command}")
             stream.check_okay()
             said = b""
@@ -143,7 +143,7 @@ class ServerAdb:
 
     def push(self, file: Path, path: str) -> None:
         """See `Adb.push`."""
-        with _losses(self.serial):
+        with _losses_told(self.serial):
             try:
                 self._client.device(self.serial).sync.push(file, path)
             except AdbError as error:
@@ -153,7 +153,7 @@ class ServerAdb:
 
     def pull(self, path: str) -> bytes:
         """See `Adb.pull`."""
-        with _losses(self.serial):
+        with _losses_told(self.serial):
             try:
                 content: bytes = self._client.device(self.serial).sync.read_bytes(path)
             except AdbError as error:
@@ -178,15 +178,15 @@ class _OpenStream:
             self._connection.close()
 
 
-def _client(limits: Limits) -> Any:
+def _client(waits: Waits) -> Any:
     if not is_server_running():
         raise ConnectionLostError("no adb server is running; start it with: adb start-server")
     host, port = server_address()
-    return AdbClient(host=host, port=port, socket_timeout=limits.stall_s)
+    return AdbClient(host=host, port=port, socket_timeout=waits.stall_s)
 
 
 @contextlib.contextmanager
-def _losses(whom: str) -> Iterator[None]:
+def _losses_told(whom: str) -> Iterator[None]:
     """Name every way to lose the phone or the server."""
     try:
         yield

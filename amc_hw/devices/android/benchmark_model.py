@@ -95,7 +95,7 @@ def run_command(
     threads: int,
     delegate: str,
     mask: int | None,
-    limit_s: float,
+    timeout_s: float,
     profile: str | None = None,
 ) -> str:
     """Return the shell command for exactly so many runs, held to cores and ended by the phone when it takes too long.
@@ -108,7 +108,7 @@ def run_command(
         threads: of the runtime.
         delegate: a key of `DELEGATES`.
         mask: bit for each core that may be used, or None for all.
-        limit_s: the phone ends the run after so many seconds.
+        timeout_s: the phone ends the run after so many seconds.
         profile: file on the phone for the time of every operator, or None.
 
     Raises:
@@ -118,32 +118,32 @@ def run_command(
         raise unknown_name("delegate", delegate, DELEGATES)
     # Above zero seconds or below the runs, benchmark_model would make more or fewer runs than asked for.
     words = [binary, f"--graph={model}", f"--warmup_runs={warmup}", "--warmup_min_secs=0"]
-    words += [f"--num_runs={runs}", "--min_secs=0", f"--max_secs={limit_s:g}", f"--num_threads={threads}"]
+    words += [f"--num_runs={runs}", "--min_secs=0", f"--max_secs={timeout_s:g}", f"--num_threads={threads}"]
     words += DELEGATES[delegate]
     if profile is not None:
         words += ["--enable_op_profiling=true", "--op_profiling_output_mode=proto"]
         words += [f"--op_profiling_output_file={profile}"]
     held = ["taskset", f"{mask:x}"] if mask is not None else []
     # A shell that stays keeps `timeout` alive when the connection breaks and adb hangs up on the shell.
-    return shlex.join(["timeout", "-k", str(KILL_AFTER_S), f"{limit_s:g}", *held, *words]) + "; exit $?"
+    return shlex.join(["timeout", "-k", str(KILL_AFTER_S), f"{timeout_s:g}", *held, *words]) + "; exit $?"
 
 
-def read_run(output: Output, profile: bytes | None, warmup: int, runs: int, limit_s: float) -> BenchmarkLog:
+def read_run(output: Output, profile: bytes | None, warmup: int, runs: int, timeout_s: float) -> BenchmarkLog:
     """Read a run of benchmark_model, strictly.
 
     Raises:
         BenchmarkKilledError: it was ended from outside.
         DeviceError: it could not be started, ran for too long, or did not do what was asked.
     """
-    refuse_failed_start(output, limit_s)
+    refuse_failed_start(output, timeout_s)
     return parse_log(output.stdout, stderr=output.stderr, profile=profile, warmup_runs=warmup, runs=runs)
 
 
-def refuse_failed_start(output: Output, limit_s: float) -> None:
+def refuse_failed_start(output: Output, timeout_s: float) -> None:
     """Raise for every exit status that is not benchmark_model's own; see `read_run`."""
     said = _last_line(output.stderr) or _last_line(output.stdout)
     if output.status == 124:
-        raise DeviceError(f"benchmark_model did not end within {limit_s:g} s; is the network very slow?")
+        raise DeviceError(f"benchmark_model did not end within {timeout_s:g} s; is the network very slow?")
     # A program of another kind may reach the phone's shell, as a script. toybox's `timeout` may end with 127, too,
     # when a program ends at once.
     not_started = output.status in (126, 127) or "syntax error" in said.lower()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from amc_hw.devices.android.adb import Adb, Limits
+from amc_hw.devices.android.adb import Adb, Waits
 from amc_hw.devices.android.devices_file import PhoneSettings
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.errors import DeviceError, UsageError
@@ -17,7 +17,7 @@ INSTALL = "pip install 'amc-hw[android]'"
 INSTALL_USB = "pip install 'amc-hw[android-usb]'"
 
 
-def connect(settings: PhoneSettings, limits: Limits) -> Adb:
+def connect(settings: PhoneSettings, waits: Waits) -> Adb:
     """Connect to the phone that the settings name, or to the only one there is.
 
     Raises:
@@ -29,20 +29,20 @@ def connect(settings: PhoneSettings, limits: Limits) -> Adb:
         require_library("adb_shell")
         from amc_hw.devices.android.adb_direct import open_tcp
 
-        return open_tcp(*settings.address, limits)
+        return open_tcp(*settings.address, waits)
     require_library("adbutils")
-    from amc_hw.devices.android.adb_server import ServerAdb, is_server_running, listed, start_server
+    from amc_hw.devices.android.adb_server import ServerAdb, is_server_running, list_attached, start_server
 
     # A server holds all phones on cables; without one, each is ours to open.
     if not is_server_running() and not has_usb():
         start_server()
     if is_server_running():
-        serial = settings.serial or _only(listed(limits), settings.codenames)
-        return ServerAdb(serial, limits)
+        serial = settings.serial or _only(list_attached(waits), settings.codenames)
+        return ServerAdb(serial, waits)
     if has_usb():
         from amc_hw.devices.android.adb_direct import open_usb
 
-        return open_usb(settings.serial or _only(usb_phones(), ()), limits)
+        return open_usb(settings.serial or _only(usb_phones(), ()), waits)
     raise NotConnectedError(
         f"no adb server is running; install adb and start it with: adb start-server, or for phones on a cable "
         f"without it: {INSTALL_USB}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from amc_hw.devices.android.adb import Limits
+from amc_hw.devices.android.adb import Waits
 from amc_hw.devices.android.connect import INSTALL, connect, has_usb, usb_phones
 from amc_hw.devices.android.devices_file import (
     KNOWN_PHONES,
@@ -69,7 +69,7 @@ def phone_settings(name: str) -> PhoneSettings:
     return with_options(settings, options, f"the device '{name}'")
 
 
-def open_phone(name: str, limits: Limits | None = None) -> AndroidDevice:
+def open_phone(name: str, waits: Waits | None = None) -> AndroidDevice:
     """Connect to a phone.
 
     Raises:
@@ -77,11 +77,11 @@ def open_phone(name: str, limits: Limits | None = None) -> AndroidDevice:
         NotConnectedError: it is not there, or not ready.
         DeviceError: a library is missing, or another amc-hw measures there.
     """
-    limits = limits or Limits()
+    waits = waits or Waits()
     settings = phone_settings(name)
-    adb = connect(settings, limits)
+    adb = connect(settings, waits)
     try:
-        return AndroidDevice(name, adb, settings, limits)
+        return AndroidDevice(name, adb, settings, waits)
     except BaseException:
         adb.close()
         raise
@@ -91,37 +91,37 @@ def found_phones() -> list[Phone]:
     """List the phones of the devices file and those that are attached, with what to do about each."""
     if find_spec("adbutils") is None or find_spec("adb_shell") is None:
         return [Phone(KIND, "phones over adb", INSTALL)]
-    limits = Limits(connect_s=LOOK_S, authorise_s=LOOK_S, command_s=LOOK_S, stall_s=LOOK_S)
+    waits = Waits(connect_s=LOOK_S, authorise_s=LOOK_S, command_s=LOOK_S, stall_s=LOOK_S)
     own = {name: phone for name, phone in named_phones().items() if name not in KNOWN_PHONES}
-    attached = _attached(limits)
+    attached = _attached(waits)
     looks = [(name, "", settings) for name, settings in own.items()]
     looks += [(f"{KIND}:{p.serial}", p.model, PhoneSettings(serial=p.serial)) for p in attached]
     if not looks:
         cure = "plug one in with USB debugging on, start the server with: adb start-server, or name android:HOST:PORT"
         return [Phone(KIND, f"phones over adb (also {', '.join(KNOWN_PHONES)})", cure)]
     with ThreadPoolExecutor(len(looks)) as pool:
-        return list(pool.map(lambda look: _look(look[0], look[1], look[2], limits), looks))
+        return list(pool.map(lambda look: _look(look[0], look[1], look[2], waits), looks))
 
 
-def _attached(limits: Limits) -> list[Attached]:
-    from amc_hw.devices.android.adb_server import is_server_running, listed
+def _attached(waits: Waits) -> list[Attached]:
+    from amc_hw.devices.android.adb_server import is_server_running, list_attached
 
     with contextlib.suppress(DeviceError):
         if is_server_running():
-            return listed(limits)
+            return list_attached(waits)
         if has_usb():
             return usb_phones()
     return []
 
 
-def _look(name: str, model: str, settings: PhoneSettings, limits: Limits) -> Phone:
+def _look(name: str, model: str, settings: PhoneSettings, waits: Waits) -> Phone:
     """Ask a phone what it is."""
     try:
-        adb = connect(settings, limits)
+        adb = connect(settings, waits)
     except AmcHwError as error:
         return Phone(name, model or "a phone", str(error))
     try:
-        known = read_properties(adb, limits.command_s)
+        known = read_properties(adb, waits.command_s)
         lock = FileLock(known["serial"] or adb.serial)
         busy = not lock.take()
         lock.release()

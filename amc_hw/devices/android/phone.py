@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from amc_hw.devices.android.adb import Adb, Limits, Output
+from amc_hw.devices.android.adb import Adb, Output, Waits
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError
 from amc_hw.devices.android.benchmark_model import (
     BenchmarkKilledError,
@@ -25,7 +25,7 @@ from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
 from amc_hw.devices.base import BusyError, Device, Kernel, NotConnectedError, Times
 from amc_hw.devices.effort import Effort
 from amc_hw.errors import DeviceError, UsageError
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.policy import DTYPES
 from amc_hw.runs.file_lock import FileLock
 
@@ -69,7 +69,7 @@ class AndroidDevice(Device):
         name: as the user wrote it.
         adb: the way to it.
         settings: how to measure.
-        limits: the longest waits.
+        waits: the longest waits.
         sleep: waits; tests bring their own.
 
     Raises:
@@ -87,15 +87,15 @@ class AndroidDevice(Device):
         name: str,
         adb: Adb,
         settings: PhoneSettings,
-        limits: Limits,
+        waits: Waits,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name = name
         self._notes: list[str] = []
         self._settings = settings
-        self._limits = limits
+        self._waits = waits
         self._sleep = sleep
-        self._properties = read_properties(adb, limits.command_s)
+        self._properties = read_properties(adb, waits.command_s)
         if settings.codenames and self._properties["codename"] not in settings.codenames:
             raise NotConnectedError(
                 f"the phone {adb.serial} is a {self._properties['model'] or 'phone of another kind'}, not a {name}; "
@@ -110,7 +110,7 @@ class AndroidDevice(Device):
         self._lock = FileLock(serial)
         if not self._lock.take():
             raise BusyError(f"another amc-hw is measuring on the phone {serial}; wait until it is done.")
-        self._session = AndroidSession(adb, limits, sleep)
+        self._session = AndroidSession(adb, waits, sleep)
         self._cores: tuple[int, ...] | None = settings.cores
         self._binary: tuple[Path, str] | None = None
 
@@ -173,7 +173,7 @@ class AndroidDevice(Device):
             self._wait_until_cool(cores)
             output, profile = self._session.recovering(lambda: self._run(file, warmup, runs, cores, with_kernels))
             try:
-                log = read_run(output, profile, warmup, runs, self._limits.run_s)
+                log = read_run(output, profile, warmup, runs, self._waits.run_s)
             except (BenchmarkKilledError, BenchmarkLogError) as error:
                 if tried > 1:
                     raise type(error)(f"{file}: {error}") from error
@@ -202,13 +202,13 @@ class AndroidDevice(Device):
             threads=self._settings.threads,
             delegate=self._settings.delegate,
             mask=sum(1 << core for core in cores) or None,
-            limit_s=self._limits.run_s,
+            timeout_s=self._waits.run_s,
             profile=profile,
         )
         if profile is not None:
             command = f"rm -f {shlex.quote(profile)}; {command}"
         session.traffic.starts += 1
-        output = session.run(command, self._limits.run_s + GRACE_S)
+        output = session.run(command, self._waits.run_s + GRACE_S)
         if profile is None or output.status:
             return output, None
         return output, session.adb.pull(profile)
@@ -243,14 +243,14 @@ class AndroidDevice(Device):
 
     def _wait_until_cool(self, cores: tuple[int, ...]) -> None:
         """Wait while the phone is hot or held back; raise DeviceError with the reason when that takes too long."""
-        deadline, told = time.monotonic() + self._limits.cool_s, ""
+        deadline, told = time.monotonic() + self._waits.cool_s, ""
         while trouble := self._state().trouble(cores):
             if trouble != told:
-                _LOG.warning("the phone %s has to wait (%g s at most): %s", self.name, self._limits.cool_s, trouble)
+                _LOG.warning("the phone %s has to wait (%g s at most): %s", self.name, self._waits.cool_s, trouble)
                 told = trouble
             if time.monotonic() > deadline:
                 raise DeviceError(
-                    f"the phone {self.name} did not become ready within {self._limits.cool_s:g} s: {trouble}; let it "
+                    f"the phone {self.name} did not become ready within {self._waits.cool_s:g} s: {trouble}; let it "
                     "cool, turn battery saver off and run the same command again: what was measured is kept."
                 )
-            self._sleep(self._limits.cool_poll_s)
+            self._sleep(self._waits.cool_poll_s)

@@ -28,7 +28,7 @@ class PhoneState:
         thermal_status: see `NO_THROTTLING`.
         battery_c: temperature of the battery in degrees Celsius.
         battery_level: in percent.
-        load: processes that wanted to run in the last minute, on average.
+        load_average: processes that wanted to run in the last minute, on average.
         refused: what the phone does not tell.
     """
 
@@ -37,7 +37,7 @@ class PhoneState:
     thermal_status: int | None = None
     battery_c: float | None = None
     battery_level: int | None = None
-    load: float | None = None
+    load_average: float | None = None
     refused: tuple[str, ...] = ()
 
     def trouble(self, cores: Iterable[int]) -> str:
@@ -57,13 +57,13 @@ def read_state(text: str) -> PhoneState:
     """Read what state.sh printed; everything in it may be missing."""
     head, services = _parts(text)
     numbers: dict[str, dict[int, int]] = {"maximum_khz": {}, "cap_khz": {}, "current_khz": {}}
-    load = None
+    load_average = None
     for line in head:
         name, *values = line.split()
         if name in numbers and len(values) == 2 and all(value.isdecimal() for value in values):
             numbers[name][int(values[0])] = int(values[1])
         elif name == "load" and values and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", values[0]):
-            load = float(values[0])
+            load_average = float(values[0])
     thermal, battery = services.get("thermalservice", ""), services.get("battery", "")
     status, tenths, level = _STATUS.search(thermal), _BATTERY.search(battery), _LEVEL.search(battery)
     told = {
@@ -78,7 +78,7 @@ def read_state(text: str) -> PhoneState:
         thermal_status=int(status[1]) if status else None,
         battery_c=int(tenths[1]) / 10 if tenths else None,
         battery_level=int(level[1]) if level else None,
-        load=load,
+        load_average=load_average,
         refused=tuple(name for name, value in told.items() if not value),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from amc_hw.devices.android.adb import Adb, ConnectionLostError, Guard, Limits, Output, PushError
+from amc_hw.devices.android.adb import Adb, ConnectionLostError, Guard, Output, PushError, Waits
 from amc_hw.devices.base import NotConnectedError
 from amc_hw.errors import DeviceError
 from amc_hw.shipped import shipped
@@ -48,13 +48,13 @@ class AndroidSession:
 
     Args:
         adb: the way to it.
-        limits: the longest waits.
+        waits: the longest waits.
         sleep: waits; tests bring their own.
     """
 
-    def __init__(self, adb: Adb, limits: Limits, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, adb: Adb, waits: Waits, sleep: Callable[[float], None] = time.sleep) -> None:
         self.adb = adb
-        self.limits = limits
+        self.waits = waits
         self.traffic = Traffic()
         self._sleep = sleep
         self._guard: Guard | None = None
@@ -83,7 +83,7 @@ class AndroidSession:
     def run(self, command: str, timeout_s: float | None = None) -> Output:
         """Run a command, by default a small one."""
         self.traffic.commands += 1
-        return self.adb.run(command, timeout_s or self.limits.command_s)
+        return self.adb.run(command, timeout_s or self.waits.command_s)
 
     def script(self, name: str) -> Output:
         """Run one of our scripts on our folder."""
@@ -149,7 +149,7 @@ class AndroidSession:
         """Remove everything that amc-hw ever put on the phone, after ending and restoring what it changed."""
         self.recovering(lambda: self.script("clean.sh"))
         self._forget()
-        done = self.adb.run(f"rm -rf {shlex.quote(FOLDER)}", self.limits.command_s)
+        done = self.adb.run(f"rm -rf {shlex.quote(FOLDER)}", self.waits.command_s)
         if done.status:
             raise DeviceError(f"cannot remove {FOLDER} on the phone {self.adb.serial}: {done.stderr.strip()}")
 
@@ -177,7 +177,7 @@ class AndroidSession:
         self._models.clear()
 
     def _reconnect(self) -> None:
-        deadline = time.monotonic() + self.limits.reconnect_s
+        deadline = time.monotonic() + self.waits.reconnect_s
         while True:
             try:
                 self.adb.reconnect()
@@ -186,10 +186,10 @@ class AndroidSession:
                 if time.monotonic() > deadline:
                     raise ConnectionLostError(
                         f"the phone {self.adb.serial} was lost and did not come back within "
-                        f"{self.limits.reconnect_s:g} s ({error}); connect it and run the same command again: what was "
+                        f"{self.waits.reconnect_s:g} s ({error}); connect it and run the same command again: what was "
                         "measured is kept."
                     ) from error
-            self._sleep(min(RECONNECT_PAUSE_S, self.limits.reconnect_s))
+            self._sleep(min(RECONNECT_PAUSE_S, self.waits.reconnect_s))
 
 
 def _free_bytes(disk: str) -> int | None:

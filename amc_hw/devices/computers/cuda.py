@@ -60,7 +60,7 @@ class CudaDevice(ProfiledDevice):
         hottest = max(state.get("temperature_c", 0) for state in self._states)
         return [f"the GPU ran at {min(clocks):.0f} to {max(clocks):.0f} of {most:.0f} MHz, at {hottest:.0f} C at most."]
 
-    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
-        answer = super()._asked(verb, file, warmup, runs)
+    def _ask(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
+        answer = super()._ask(verb, file, warmup, runs)
         self._states += [answer["gpu"]["before"], answer["gpu"]["after"]]
         return answer

@@ -35,10 +35,10 @@ class Machine(Protocol):
     def start(self, program: str, arguments: Sequence[str]) -> ProfilerProcess:
         """Make ready to run a program of the folder profilers; it starts with its first request."""
 
-    def placed(self, profiler: ProfilerProcess, file: Path) -> str:
+    def put(self, profiler: ProfilerProcess, file: Path) -> str:
         """Have a file on the machine and return its path there."""
 
-    def explained(self, error: ProfilerDiedError) -> DeviceError:
+    def explain(self, error: ProfilerDiedError) -> DeviceError:
         """Return the error to show where a program could not run."""
 
 
@@ -53,12 +53,12 @@ class ThisMachine:
         """See `Machine.start`."""
         return ProfilerProcess([sys.executable, *ISOLATED, str(shipped("profilers") / program), *arguments])
 
-    def placed(self, profiler: ProfilerProcess, file: Path) -> str:
-        """See `Machine.placed`."""
+    def put(self, profiler: ProfilerProcess, file: Path) -> str:
+        """See `Machine.put`."""
         return str(file)
 
-    def explained(self, error: ProfilerDiedError) -> DeviceError:
-        """See `Machine.explained`."""
+    def explain(self, error: ProfilerDiedError) -> DeviceError:
+        """See `Machine.explain`."""
         return DeviceError(error.message)
 
 
@@ -100,8 +100,8 @@ class SshMachine:
             [*self._client, "--", self.destination, f"exec {remote}"], greeting=json.dumps(sent).encode() + b"\n"
         )
 
-    def placed(self, profiler: ProfilerProcess, file: Path) -> str:
-        """See `Machine.placed`; a file that is there already is not sent again."""
+    def put(self, profiler: ProfilerProcess, file: Path) -> str:
+        """See `Machine.put`; a file that is there already is not sent again."""
         content = file.read_bytes()
         name = hashlib.sha256(content).hexdigest()[:20] + file.suffix
         there = profiler.request(do="keep", name=name)["file"]
@@ -109,8 +109,8 @@ class SshMachine:
             there = profiler.request(do="keep", name=name, content=base64.b64encode(content).decode())["file"]
         return str(there)
 
-    def explained(self, error: ProfilerDiedError) -> DeviceError:
-        """See `Machine.explained`."""
+    def explain(self, error: ProfilerDiedError) -> DeviceError:
+        """See `Machine.explain`."""
         if error.status == SSH_FAILED:
             return NotConnectedError(
                 f"ssh cannot reach {self.destination} ({error.message}); this must work without a question, and print "

@@ -10,7 +10,7 @@ from amc_hw.devices.computers.machines import Machine
 from amc_hw.devices.computers.profiler_process import Answer, ProfilerDiedError, RequestFailedError
 from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
-from amc_hw.latency.table import Fingerprint
+from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.policy import DTYPES
 
 
@@ -55,7 +55,7 @@ class ProfiledDevice(Device):
             about = self._profiler.request(do="describe")
         except ProfilerDiedError as error:
             self._profiler.close()
-            raise machine.explained(error) from error
+            raise machine.explain(error) from error
         self._fingerprint = Fingerprint(
             device=f"{about['processor']} ({about['architecture']})",
             processor=str(about["processor"]),
@@ -77,7 +77,7 @@ class ProfiledDevice(Device):
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         """See `Device.time_model`."""
-        answer = self._asked("time_model", file, warmup, runs)
+        answer = self._ask("time_model", file, warmup, runs)
         samples = [float(sample) for sample in answer["samples_us"]]
         if len(samples) != runs:
             raise DeviceError(f"{file.name} ran {len(samples)} times instead of {runs}.")
@@ -85,16 +85,16 @@ class ProfiledDevice(Device):
 
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         """See `Device.time_kernels`."""
-        answer = self._asked("time_kernels", file, warmup, runs)
+        answer = self._ask("time_kernels", file, warmup, runs)
         return [Kernel(kernel["name"], tuple(kernel["samples_us"])) for kernel in answer["kernels"]]
 
-    def _asked(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
+    def _ask(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
         try:
-            return self._answered(verb, file, warmup, runs)
+            return self._ask_once(verb, file, warmup, runs)
         except RequestFailedError as error:
             raise self._refused(file, error.reason) from error
         except ProfilerDiedError as error:
-            cause = self._machine.explained(error)
+            cause = self._machine.explain(error)
             if isinstance(cause, NotConnectedError):
                 raise cause from error
             raise self._refused(file, str(error)) from error
@@ -105,13 +105,13 @@ class ProfiledDevice(Device):
             f"amc-hw export --run RUN --format {self.format}"
         )
 
-    def _answered(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
-        placed = self._machine.placed(self._profiler, file)
+    def _ask_once(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
+        there = self._machine.put(self._profiler, file)
         try:
-            return self._profiler.request(do=verb, file=placed, warmup=warmup, runs=runs)
+            return self._profiler.request(do=verb, file=there, warmup=warmup, runs=runs)
         except DeviceError:
-            again = self._machine.placed(self._profiler, file)
-            if again == placed:
+            again = self._machine.put(self._profiler, file)
+            if again == there:
                 raise
             # The program was started again meanwhile and had lost the file.
             return self._profiler.request(do=verb, file=again, warmup=warmup, runs=runs)

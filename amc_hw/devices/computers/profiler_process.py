@@ -76,7 +76,7 @@ class ProfilerProcess:
             try:
                 answer = self._ask(request)
             except (BrokenPipeError, EOFError) as error:
-                status = self._ended()
+                status = self._exit_status()
                 if attempt == 2:
                     raise ProfilerDiedError(str(request.get("do")), status, self._last_message()) from error
                 continue
@@ -86,7 +86,7 @@ class ProfilerProcess:
         raise AssertionError("unreachable")
 
     def _ask(self, request: Answer) -> Answer:
-        process = self._started()
+        process = self._start()
         if process.stdin is None or process.stdout is None:
             raise EOFError
         process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -116,7 +116,7 @@ class ProfilerProcess:
             ) from error
         return answer
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._buffer = b""
             try:
@@ -129,7 +129,7 @@ class ProfilerProcess:
                 self._process.stdin.write(self._greeting)
         return self._process
 
-    def _ended(self) -> int | None:
+    def _exit_status(self) -> int | None:
         """Return the exit status of a program that closed its output."""
         process = self._process
         with contextlib.suppress(subprocess.TimeoutExpired):

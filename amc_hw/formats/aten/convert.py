@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.batches import in_batches
 from amc_hw.formats.program import traced_program
-from amc_hw.pruning.folding import folded
+from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.shipped import shipped
 
 FORMAT = 1
@@ -41,7 +41,7 @@ def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
     Raises:
         UnsupportedModelError: torch.export refused the network, or a call has more than one result.
     """
-    program = traced_program(folded(model, example_input).cpu(), example_input)
+    program = traced_program(fold_batch_norms(model, example_input).cpu(), example_input)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}

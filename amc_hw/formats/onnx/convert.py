@@ -12,7 +12,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import in_batches
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
-from amc_hw.pruning.folding import folded
+from amc_hw.pruning.folding import fold_batch_norms
 
 MISSING = "ONNX needs an extra of amc-hw: pip install 'amc-hw[onnx]'"
 
@@ -36,7 +36,9 @@ def to_onnx(model: nn.Module, example_input: Tensor) -> bytes:
     images = example_input.detach().cpu().contiguous()
     with quiet(), torch.no_grad():
         try:
-            program = torch.onnx.export(folded(model, example_input).cpu(), (images,), dynamo=True, verbose=False)
+            program = torch.onnx.export(
+                fold_batch_norms(model, example_input).cpu(), (images,), dynamo=True, verbose=False
+            )
         except Exception as error:
             raise UnsupportedModelError(
                 f"PyTorch's ONNX exporter cannot convert this network: {first_line(error)}"

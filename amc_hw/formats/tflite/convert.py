@@ -14,7 +14,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import in_batches
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
-from amc_hw.pruning.folding import folded
+from amc_hw.pruning.folding import fold_batch_norms
 
 
 @interrupts_deferred()
@@ -38,7 +38,7 @@ def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
                 "ARM); elsewhere measure with device=onnx"
             ) from error
         # The converter folds batch-norms, too; doing it first halves its time.
-        channels_last = litert_torch.to_channel_last_io(folded(model, example_input).cpu(), args=[0])
+        channels_last = litert_torch.to_channel_last_io(fold_batch_norms(model, example_input).cpu(), args=[0])
         images = example_input.detach().cpu().permute(0, 2, 3, 1).contiguous()
         try:
             with torch.no_grad():

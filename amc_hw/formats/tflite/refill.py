@@ -22,7 +22,7 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.tflite.convert import TfliteModel
 from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.policy import Policy
-from amc_hw.pruning.folding import folded
+from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.tracing.same import random_like
 
 
@@ -57,7 +57,7 @@ class Refill:
         self._graph = template.graph
         self._example = random_like(example_input)
         self._shapes = self._graph.shapes()
-        self._places = _places(self._graph, _state(folded(model, self._example)))
+        self._places = _places(self._graph, _state(fold_batch_norms(model, self._example)))
 
     def __call__(self, small: nn.Module, policy: Policy) -> bytes:
         """Return a file.
@@ -69,7 +69,7 @@ class Refill:
         Raises:
             UnsupportedModelError: the file would compute something else than the network.
         """
-        smaller = folded(small, self._example)
+        smaller = fold_batch_norms(small, self._example)
         state, shapes = _state(smaller), self._template.changed_shapes(policy)
         shapes = {tensor: shape for tensor, shape in shapes.items() if 0 not in shape}  # of blocks that are left out
         left_out = self._template.left_out(policy)

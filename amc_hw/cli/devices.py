@@ -1,0 +1,133 @@
+"""The commands that measure: what can be measured, its latency table, files timed on it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, Seed, TableFile, with_options
+from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+from amc_hw.profiling.protocol import Protocol
+
+if TYPE_CHECKING:
+    from amc_hw.profiling.timing import Timing
+
+LISTED_REPEATS = 6
+
+
+def devices(
+    clean: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="remove everything that amc-hw ever put on a phone: android, pixel1 ..."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what can be measured here, and what is missing for the rest."""
+    from amc_hw.devices.registry import clean_device, found_devices
+
+    if clean is not None:
+        clean_device(clean)
+        if json:
+            print_json({"cleaned": clean})
+        else:
+            say(f"{clean}: nothing of amc-hw is left there")
+        return
+    found = found_devices()
+    if json:
+        print_json([{"name": d.name, "description": d.description, "missing": d.missing} for d in found])
+        return
+    rows = [(d.name, d.description, f"missing: {with_options(d.missing)}" if d.missing else "ready") for d in found]
+    print_table("", ("device", "what it is", "state"), rows)
+
+
+def profile(
+    model: Model = DEFAULTS["model"],
+    device: DeviceName = DEFAULTS["device"],
+    table: TableFile = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
+    ] = None,
+    classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
+    seed: Seed = DEFAULTS["seed"],
+    json: Json = False,
+) -> None:
+    """Build or extend the latency table of a device for a network; only what it lacks or a busy machine spoiled."""
+    from amc_hw.devices.table_only import require_device
+    from amc_hw.models.names import require_model_name
+
+    require_model_name(model)
+    require_device(device, table)
+    from amc_hw.pipeline.tables import profile_model
+
+    with progress_bar() as report:
+        measured, path = profile_model(model, device, table, image_size, classes, seed, report)
+    errors = {k: e.model_dump() for k, e in measured.errors.items()}
+    if json:
+        print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": measured.notes})
+        return
+    answer(f"{path}: {len(measured.entries)} entries of {len(measured.families())} kinds of operators")
+    for network in dict.fromkeys((c.structure, c.model) for c in measured.calibration):
+        error = measured.errors.get(network[0])
+        if error:
+            answer(f"{network[1]}: predictions were off by {error.mean:.1%} on average, {error.worst:.1%} at worst")
+    for note in measured.notes:
+        say(f"note: {note}")
+
+
+def benchmark(
+    files: Annotated[list[Path], typer.Argument(help="exported files; several are timed in turns")],
+    device: DeviceName = DEFAULTS["device"],
+    warmup: Annotated[int, typer.Option(help="iterations before the clock counts", min=0)] = Protocol.warmup,
+    runs: Annotated[int, typer.Option(help="iterations that count", min=1)] = Protocol.runs,
+    repeats: Annotated[
+        int, typer.Option(help="how often all is repeated; more where these disagree", min=1)
+    ] = Protocol.repeats,
+    out: Annotated[Path | None, typer.Option(help="file for every sample, as JSON; logs go beside it")] = None,
+    json: Json = False,
+) -> None:
+    """Time exported files on a device: 3 x (100 warm-up + 200 runs), more where these disagree."""
+    from amc_hw.devices.registry import open_device, require_device_name
+    from amc_hw.devices.turns import taking_turns
+    from amc_hw.profiling.benchmark import benchmark as time_files
+    from amc_hw.profiling.benchmark import benchmark_record, require_files, write_logs
+    from amc_hw.runs.file_names import LOGS
+    from amc_hw.runs.files import require_writable
+    from amc_hw.runs.record_files import RecordFile
+    from amc_hw.runs.records import Benchmark
+
+    protocol = Protocol(warmup, runs, repeats)
+    require_device_name(device)
+    require_files(files)
+    if out is not None:
+        require_writable(out)
+    opened = open_device(device)
+    try:
+        with progress_bar() as report:
+            timings = time_files(opened, {str(file): file for file in files}, protocol, taking_turns(opened, report))
+        if out is not None:
+            RecordFile(out, Benchmark).write(benchmark_record(opened, protocol, timings))
+            write_logs(out.parent / LOGS, timings)
+        elif logs := write_logs(Path("benchmark-logs") / time.strftime("%Y-%m-%d_%H-%M-%S"), timings):
+            say(f"logs: {logs[0].parent}")
+    finally:
+        opened.close()
+    if json:
+        print_json([timing.record().document() for timing in timings.values()])
+        return
+    print_table(
+        "",
+        ("file", "ms", "means of the repeats", "p90", "error", "state"),
+        [_row(timing) for timing in timings.values()],
+    )
+
+
+def _row(timing: Timing) -> tuple[str, ...]:
+    means = " ".join(f"{mean:.3f}" for mean in timing.means_ms)
+    if len(timing.means_ms) > LISTED_REPEATS:
+        means = f"{len(timing.means_ms)} from {min(timing.means_ms):.3f} to {max(timing.means_ms):.3f}"
+    p90 = "" if timing.p90_ms is None else f"{timing.p90_ms:.3f}"
+    state = "unstable" if timing.unstable else "steady"
+    return timing.name, f"{timing.latency_ms:.3f}", means, p90, f"{timing.doubt:.1%}", state

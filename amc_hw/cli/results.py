@@ -1,0 +1,80 @@
+"""The commands that show what a run came to: its files, their accuracy, its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amc_hw.cli.options import DataRoot, Json, Run
+from amc_hw.cli.terminal import answer, print_json, progress_bar
+from amc_hw.errors import UsageError
+from amc_hw.runs.config import read_config
+from amc_hw.runs.files import require_room, require_writable
+from amc_hw.runs.names import EXPORTS, listed, require_export_name
+
+
+def export(
+    run: Run,
+    format: Annotated[str, typer.Option("--format", help=f"{listed(EXPORTS)}; aten is for --device cuda")] = "tflite",
+    json: Json = False,
+) -> None:
+    """Write a run's network as a file for devices."""
+    require_export_name(format)
+    read_config(run)
+    require_room(run)
+    from amc_hw.pipeline import finish
+    from amc_hw.pipeline.begin import open_trained
+    from amc_hw.runs.folder import RunFolder
+
+    _, trained = open_trained(run)
+    folder = RunFolder(run)
+    path = finish.export(folder, trained, format, finish.batch_of(folder))
+    if json:
+        print_json({"file": str(path), "bytes": path.stat().st_size})
+    else:
+        answer(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def evaluate(
+    file: Annotated[Path | None, typer.Argument(help="a .tflite or .onnx file")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="or a run folder")] = None,
+    data: Annotated[str | None, typer.Option(help="data set; by default the run's")] = None,
+    data_root: DataRoot = None,
+    json: Json = False,
+) -> None:
+    """Print the top-1 accuracy on the test set of an exported file or of a run's network."""
+    from amc_hw.pipeline.settings import check_evaluation
+
+    check_evaluation(file, run, data, data_root)
+    from amc_hw.pipeline.evaluate import evaluate_on_test
+
+    with progress_bar() as report:
+        name, accuracy = evaluate_on_test(file, run, data, data_root, report)
+    if json:
+        print_json({"evaluated": name, "accuracy": accuracy})
+    else:
+        answer(f"{name}: {accuracy:.2%} of the test set")
+
+
+def report(
+    runs: Annotated[list[Path] | None, typer.Argument(help="run folders to hold against each other")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="the one run folder to draw")] = None,
+    out: Annotated[Path, typer.Option(help="file for the comparison of several runs")] = Path("compare.html"),
+    json: Json = False,
+) -> None:
+    """Draw report.html from what a run folder holds, or one page that compares several runs."""
+    from amc_hw.report.compare import compare_report
+    from amc_hw.report.html import write_report
+
+    folders = list(dict.fromkeys([*([run] if run else []), *(runs or [])]))
+    if not folders:
+        raise UsageError("name a run folder, or several to compare: amc-hw report --run DIR, amc-hw report DIR DIR")
+    if len(folders) > 1:
+        require_writable(out)
+    path = write_report(folders[0]) if len(folders) == 1 else compare_report(folders, out)
+    if json:
+        print_json({"report": str(path)})
+    else:
+        answer(str(path))

@@ -1,0 +1,113 @@
+"""The commands that train: a baseline, and the pruned network of a run."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from amc_hw.cli.options import DEFAULTS, Compute, DataName, DataRoot, Epochs, ImageSize, Json, Model, Run, Seed
+from amc_hw.cli.terminal import answer, print_json, progress_bar, say
+from amc_hw.errors import UsageError
+from amc_hw.processes import is_first_process
+from amc_hw.runs.config import read_config
+from amc_hw.runs.files import require_room
+from amc_hw.runs.names import require_compute_name
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="file for the trained weights")],
+    model: Model = DEFAULTS["model"],
+    data: DataName = DEFAULTS["data"],
+    data_root: DataRoot = None,
+    image_size: ImageSize = None,
+    epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 14,
+    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
+    batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
+    weight_decay: Annotated[float, typer.Option(help="of the weights; biases and batch norms have none", min=0)] = 1e-3,
+    compute: Compute = None,
+    seed: Seed = DEFAULTS["seed"],
+    json: Json = False,
+) -> None:
+    """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
+    _check_training(out, model, data, data_root, lr, weight_decay, compute)
+    from amc_hw.models.checkpoint import save_checkpoint
+    from amc_hw.pipeline.trained import load_model_and_data, require_classes, say_size
+    from amc_hw.training import loop as training
+    from amc_hw.training.compute import find_compute
+    from amc_hw.training.evaluation import evaluate
+    from amc_hw.training.recipe import Recipe
+
+    place = find_compute(compute)
+    network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed, image_size)
+    require_classes(network, loaded)
+    say_size(loaded)
+    loaded = loaded.on(place)
+    state = out.with_name(out.name + ".state")
+    with progress_bar() as report:
+        history = training.train(
+            network,
+            loaded,
+            Recipe(epochs, lr, batch_size, weight_decay),
+            seed=seed,
+            device=place,
+            progress=report,
+            state_path=state,
+        )
+    if not is_first_process():
+        return
+    save_checkpoint(network, out)
+    state.unlink(missing_ok=True)
+    accuracy = evaluate(network, loaded.test, device=place)
+    if json:
+        print_json({"checkpoint": str(out), "search_accuracy": history.kept_accuracy, "test_accuracy": accuracy})
+    else:
+        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the search split)")
+
+
+def _check_training(
+    out: Path, model: str, data: str, data_root: Path | None, lr: float, weight_decay: float, compute: str | None
+) -> None:
+    """Refuse what cannot be trained, before anything heavy is loaded."""
+    from amc_hw.data.names import require_data
+    from amc_hw.models.names import require_model_name
+    from amc_hw.runs.files import require_writable
+
+    require_compute_name(compute)
+    require_model_name(model)
+    require_data(data, data_root)
+    if not (0 < lr < math.inf and weight_decay < math.inf):
+        raise UsageError("--lr takes a number over 0 and --weight-decay one from 0 on.")
+    if is_first_process():
+        require_writable(out)
+
+
+def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = None, json: Json = False) -> None:
+    """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
+    require_compute_name(compute)
+    read_config(run)
+    require_room(run)
+    from amc_hw.pipeline import finish
+    from amc_hw.pipeline.begin import open_trained
+    from amc_hw.runs.file_lock import exclusive
+    from amc_hw.runs.folder import RunFolder
+    from amc_hw.training.compute import find_compute
+    from amc_hw.training.evaluation import evaluate
+
+    config, trained = open_trained(run, find_compute(compute))
+    folder = RunFolder(run)
+    with progress_bar() as report, exclusive(run, report) if is_first_process() else nullcontext():
+        network = finish.finetune(folder, trained, epochs, config.seed, report)
+    if not is_first_process():
+        return
+    accuracy = evaluate(network, trained.data.search, device=trained.compute)
+    if json:
+        print_json({"weights": str(folder.finetuned), "search_accuracy": accuracy})
+    else:
+        learned = ", which was learned, too" if finish.search_split_learned(folder) else ""
+        answer(f"{folder.finetuned}: {accuracy:.2%} of the search split{learned}")
+        say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")
