@@ -114,7 +114,7 @@ def test_a_table_of_something_else_is_refused_before_any_work(
 
     table, run = tmp_path / "table.json", tmp_path / "run"
     measure_table(SimulatedDevice(), template, traced.choices, "tiny", table, 0, SILENT)
-    monkeypatch.setattr(turns, "open_or_predict", lambda name, table: Pinned())
+    monkeypatch.setattr(turns, "open_or_predict", lambda *named: Pinned())
     for room, work in ((job, "begin"), (tables, "trace_model")):
         monkeypatch.setattr(room, work, working)
     config = make_config(model=TINY, data="digits", table=str(table))

@@ -31,7 +31,7 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
         try:
             from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
-            from amc_hw.formats.tflite.ranges import activation_ranges
+            from amc_hw.formats.tflite.activations import activation_ranges
         except ImportError as error:
             raise DeviceError(
                 "a TFLite file in another precision than fp32 needs LiteRT's quantizer: pip install litert-torch"
