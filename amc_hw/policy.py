@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from amc_hw.errors import unknown_name
+
 Policy: TypeAlias = Mapping[str, int]
 """Channels kept for every channel group, in network order."""
 
@@ -29,6 +31,13 @@ DTYPES: dict[Precision, str] = {
     "int16x8": "int16x8",
 }
 """What tables call the precisions."""
+
+
+def as_precision(name: str) -> Precision:
+    """Return the precision of that name; raise UsageError with the nearest where there is none."""
+    if name not in DTYPES:
+        raise unknown_name("precision", name, DTYPES, "precision")
+    return name
 
 
 def precision_of(dtype: str) -> Precision:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, Seed, TableFile, with_options
+from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, PrecisionName, Seed, TableFile, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+from amc_hw.policy import as_precision
 from amc_hw.profiling.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def profile(
         int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
     ] = None,
     classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
+    precision: PrecisionName = DEFAULTS["precision"],
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:
@@ -59,11 +61,11 @@ def profile(
     from amc_hw.models.names import require_model_name
 
     require_model_name(model)
-    require_device(device, table)
+    require_device(device, table, as_precision(precision))
     from amc_hw.pipeline.tables import profile_model
 
     with progress_bar() as report:
-        measured, path = profile_model(model, device, table, image_size, classes, seed, report)
+        measured, path = profile_model(model, device, table, image_size, classes, seed, report, as_precision(precision))
     errors = {k: e.model_dump() for k, e in measured.errors.items()}
     if json:
         print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": measured.notes})

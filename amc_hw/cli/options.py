@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from annotated_types import Ge
@@ -50,6 +50,9 @@ DataRoot = Annotated[Path | None, option("data_root")]
 ImageSize = Annotated[int | None, option("image_size")]
 DeviceName = Annotated[str, option("device")]
 TableFile = Annotated[Path | None, option("table")]
+PrecisionName = Annotated[
+    str, option("precision", help="precision of the files: fp32, fp16, int8, int8-dynamic, int16x8")
+]
 Epochs = Annotated[int, option("epochs")]
 Seed = Annotated[int, option("seed")]
 Run = Annotated[Path, typer.Option("--run", help="folder that holds everything about this compression")]
@@ -115,7 +118,7 @@ def _kind(field: FieldInfo) -> Any:
     """Return what one option gives: the field's type, a path for a file, a list for texts."""
     if ABSOLUTE in field.metadata:
         return Path
-    if COMMAS in field.metadata:
+    if COMMAS in field.metadata or get_origin(field.annotation) is Literal:
         return str
     if get_origin(field.annotation) is tuple:
         return list[str]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, Seed, TableFile, example
+from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, PrecisionName, Seed, TableFile, example
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+from amc_hw.policy import as_precision
 
 if TYPE_CHECKING:
     from amc_hw.profiling.check import TableCheck
@@ -114,6 +115,7 @@ def check(
         bool, typer.Option("--export-all", help="export every network; by default the first, the others are written")
     ] = False,
     plot: Plot = None,
+    precision: PrecisionName = DEFAULTS["precision"],
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:
@@ -124,14 +126,16 @@ def check(
     from amc_hw.runs.files import require_writable
 
     require_model_name(model)
-    require_device(device, table)
+    require_device(device, table, as_precision(precision))
     if plot is not None:
         check_ending(plot)
         require_writable(plot)
     from amc_hw.pipeline.tables import check_predictions
 
     with progress_bar() as report:
-        found = check_predictions(model, device, table, image_size, classes, networks, seed, export_all, report)
+        found = check_predictions(
+            model, device, table, image_size, classes, networks, seed, export_all, report, as_precision(precision)
+        )
     if plot is not None:
         predicted = [network.predicted_ms for network in found.networks]
         measured = [network.measured_ms for network in found.networks]

@@ -62,7 +62,7 @@ def compress_job(job: Job, progress: Progress) -> Summary:
         timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
         if proof == PROOFS or not _is_missed(job, timings) or not _is_made_smaller(job, timings, progress):
             break
-    predicted = costs.latency_ms(job.trained.network.original)
+    predicted = costs.whole("latency_ms", job.trained.network.original)
     summary = finish.summarise(job.run, job.config, job.trained, job.device, timings, predicted, progress)
     write_report(job.run.path)
     return summary

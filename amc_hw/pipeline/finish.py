@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from amc_hw.pipeline.events import epoch_events
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.policy import Policy
+from amc_hw.policy import Policy, Precision
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
 from amc_hw.profiling.protocol import Protocol
@@ -38,6 +39,8 @@ from amc_hw.training.recipe import SMALL, recovery_recipe
 from amc_hw.training.state import History, digest
 
 EVALUATION_BATCH = 50
+
+_LOG = logging.getLogger(__name__)
 
 
 def finetune(
@@ -63,7 +66,7 @@ def finetune(
     if epochs:
         with epoch_events(run) as write_events:
             history = train(
-                model,
+                trained.as_shipped(model),
                 data,
                 recovery_recipe(len(data.train), epochs),
                 seed=seed,
@@ -120,19 +123,34 @@ def batch_of(run: RunFolder) -> int:
     return load_table(run.table).fingerprint.batch_size if run.table.exists() else 1
 
 
-def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1) -> Path:
+def export(
+    run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1, precision: Precision | None = None
+) -> Path:
     """Write the run's network as ``tflite``, ``onnx``, ``aten``, or ``pt2``, a program of torch.export.
 
+    Args:
+        run: the run folder.
+        trained: its original network.
+        format_name: of the file.
+        batch_size: images for each run of the file.
+        precision: of the file; by default the run's, where the format has it. Beside it stands one in fp32.
+
     Raises:
-        UsageError: an unknown format.
+        UsageError: an unknown format, or one that is not written in the precision.
         UnsupportedModelError: the network cannot be converted.
         WrongRunError: the run has no network yet.
     """
     model = restore(run, trained, run.best_weights)
     example = trained.example.expand(batch_size, -1, -1, -1)
     if format_name in FORMATS:
-        path = run.model(format_name)
-        export_file(model, example, path)
+        path, own = run.model(format_name), trained.precision
+        if own not in FORMATS[format_name].precisions:
+            _LOG.warning("%s files are not written in %s; this one is in fp32.", format_name, own)
+            own = "fp32"
+        chosen = precision or own
+        export_file(model, example, path, chosen, trained.calibration)
+        if chosen != "fp32":
+            export_file(model, example, run.float_model(format_name))
         return path
     if format_name in (program.ENDING, "torch"):
         path = run.model(program.ENDING)
@@ -171,10 +189,21 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
 def benchmark_run(run: RunFolder, device: Device, progress: Progress) -> dict[str, Timing]:
     """Benchmark the compressed file beside the original and keep every sample."""
     files = {"original": run.original(device.format), "compressed": run.model(device.format)}
+    files |= _in_other_precisions(run, device)
     timings = benchmark(device, files, Protocol(), progress)
     run.benchmark.write(benchmark_record(device, Protocol(), timings))
     write_logs(run.logs, timings)
     return timings
+
+
+def _in_other_precisions(run: RunFolder, device: Device) -> dict[str, Path]:
+    """Return the files beside the original in fp32 and the compressed network as it ships, by what they are."""
+    if device.precision == "fp32":
+        return {}
+    return {
+        f"original in {device.precision}": run.original(device.format, device.precision),
+        "compressed in fp32": run.float_model(device.format),
+    }
 
 
 def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
@@ -215,7 +244,7 @@ def summarise(
     predicted_original_ms: float,
     progress: Progress,
 ) -> Summary:
-    """Evaluate both files on the test set, once, and write summary.json.
+    """Evaluate the files on the test set, once, and write summary.json.
 
     Without timings the summary is marked unverified, and a share of the original's latency is of its prediction.
     """
@@ -226,7 +255,9 @@ def summarise(
     )
     compressed = _figures(trained, policy.channels, file, timings.get("compressed"), progress).model_copy(
         update={
-            "accuracy_before_finetune": evaluate(restore(run, trained, run.pruned), test, device=trained.compute),
+            "accuracy_before_finetune": evaluate(
+                trained.as_shipped(restore(run, trained, run.pruned)), test, device=trained.compute
+            ),
             "predicted_ms": policy.predicted_ms,
             "channels": policy.channels,
         }
@@ -242,6 +273,17 @@ def summarise(
         limits=limits,
         original=original,
         compressed=compressed,
+        precision=config.precision,
+        others={
+            name: _figures(
+                trained,
+                policy.channels if file == run.float_model(device.format) else trained.network.original,
+                file,
+                timings.get(name),
+                progress,
+            )
+            for name, file in _in_other_precisions(run, device).items()
+        },
         search=_search_facts(run, config),
         artifacts={
             device.format: file.name,

@@ -13,15 +13,18 @@ from torch import nn
 from amc_hw.data.dataset import Data
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
+from amc_hw.formats.registry import find_format
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.search.file_scoring import FileScorer
 from amc_hw.search.scoring import NetworkScore, OwnScore, PartScorer
 from amc_hw.training.compute import CPU
 
@@ -71,9 +74,24 @@ def opened_job(
         AmcHwError: see `amc_hw.pipeline.begin.begin`, `require_tables` and `looked_at`; or the device cannot be opened.
     """
     folder, table = RunFolder(run), table_of(config)
-    with exclusive(run, progress), device_in_turn(config.device, progress, table) as (device, in_turn):
+    with (
+        exclusive(run, progress),
+        device_in_turn(config.device, progress, table, config.precision) as (
+            device,
+            in_turn,
+        ),
+    ):
         require_tables(device, table, folder)
         config, trained = begin(folder, config, in_turn, compute, own)
         trained = looked_at(trained, by_accuracy=evaluate is None)
-        score: NetworkScore = PartScorer(trained.data.search, compute) if evaluate is None else OwnScore(evaluate)
-        yield Job(folder, config, trained, device, score), in_turn
+        yield Job(folder, config, trained, device, _score(trained, device, evaluate)), in_turn
+
+
+def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module], float] | None) -> NetworkScore:
+    """Return what the search maximises, in the precision that ships."""
+    if evaluate is not None:
+        return OwnScore(lambda model: evaluate(trained.as_shipped(model)))
+    if device.precision == "fp32":
+        return PartScorer(trained.data.search, trained.compute)
+    written, load = DeployedFiles(device, trained), find_format(device.format).load
+    return FileScorer(trained.data.search, trained.compute, lambda model: load(written(model)))

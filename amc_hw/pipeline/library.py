@@ -17,7 +17,7 @@ from amc_hw.devices.table_only import open_or_predict
 from amc_hw.errors import UsageError
 from amc_hw.latency.prediction import Predictor
 from amc_hw.pipeline.search import search_steps
-from amc_hw.policy import Policy
+from amc_hw.policy import Policy, Precision
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost as template_cost
 from amc_hw.profiling.profile import profile
@@ -64,17 +64,21 @@ def macs_cost(traced: TracedModel) -> Cost:
     return network_macs(traced.network)
 
 
-def open_device(name: str) -> Device:
+def open_device(name: str, precision: Precision = "fp32") -> Device:
     """Open a device, to be used in a ``with``: ``host:threads=2``, ``onnx``, ``ssh:user@host:onnx``, ``android`` ...
 
     Where a device is not in reach and its latency table ships with amc-hw (``pixel1``), the table stands for it:
     `latency_cost` predicts from it, and what would measure is refused.
 
+    Args:
+        name: of the device.
+        precision: of the files that it is measured with: ``fp32``, ``fp16``, ``int8``, ``int8-dynamic``, ``int16x8``.
+
     Raises:
-        UsageError: there is no such device, or an option it does not have.
+        UsageError: there is no such device, or it does not have an option, or the precision.
         DeviceError: the device is not here or cannot be used, and there is no table of it.
     """
-    return open_or_predict(name)
+    return open_or_predict(name, precision=precision)
 
 
 def latency_cost(device: Device, traced: TracedModel, table: Path | str | None = None) -> Cost:

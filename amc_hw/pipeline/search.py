@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_MACS = 640, 2560, 3.5e11
 640 of 48), and cost large networks minutes; so many as have these MACs in the original, and fit these bytes."""
 CALIBRATION_BYTES = 2**30
 LARGEST_MARGIN = 0.01
+_LOG = logging.getLogger(__name__)
+
 CANDIDATES = 3
 """Best policies of a search that are compared after a short fine-tune."""
 SETTLED = 30
@@ -103,7 +106,7 @@ def budget_limits(
     for budget in budgets:
         cost = costs.of(budget.metric)
         share = latency_share if budget.metric == "latency_ms" else 1.0
-        limits.append(Limit(cost, share * budget.target(cost(original))))
+        limits.append(Limit(cost, share * budget.target(costs.whole(budget.metric, original))))
     return tuple(limits)
 
 
@@ -135,6 +138,9 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
     main, *others = budget_limits(budgets, costs, original, 1 - margin)
     reward = _reward(job, main.cost(original))
     space = SearchSpace(search_steps(trained), main.cost, main.most if reward.needs_budget else None, others)
+    holds = reward.needs_budget and all(limit.cost(original) <= limit.most for limit in (main, *others))
+    if holds:  # precision alone is enough
+        _LOG.info("the original in %s keeps the budget: nothing is pruned", trained.precision)
     progress("gathering statistics for reconstruction")
     pruner = make_pruner(trained, config.seed, config.importance)
     keep = CANDIDATES if reward.needs_budget else 0  # then the most accurate policies are the best
@@ -142,7 +148,7 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
     problem = Problem(
         space,
         reward,
-        config.episodes,
+        1 if holds else config.episodes,
         _settings(config, (main, *others), original, scorer.images),
         costs.by_metric(),
         enough=CANDIDATES,
@@ -151,8 +157,9 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
     agent = agent_file(job.run, config)
     keep_first_agent(job.run, agent)
     importance = pruner.channel_importance() if config.strategy in WEIGH_CHANNELS else None
+    name, agent = ("uniform", None) if holds else (config.strategy, agent)  # whose first policy is the original
     strategy = build_strategy(
-        config.strategy, space, seed=config.seed, episodes=config.episodes, importance=importance, agent=agent
+        name, space, seed=config.seed, episodes=config.episodes, importance=importance, agent=agent
     )
     study = run_search(job.run, problem, strategy, scorer, progress)
     strategy.save(job.run.agent)

@@ -14,9 +14,10 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import save_checkpoint
+from amc_hw.pipeline.float_original import with_float_original
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
-from amc_hw.pipeline.settings import table_of
+from amc_hw.pipeline.settings import parse_budgets, table_of
 from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.unverified import NOT_VERIFIED, table_warnings, trust_in_table
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
@@ -49,7 +50,8 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
         _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
     latency, template, error = run_cost(run, device, trained, config.model, table_of(config), config.seed, progress)
     exported = template.file(trained.network.original, np.random.default_rng(0))
-    costs = network_costs(trained.network, latency, len(exported))
+    costs = network_costs(trained.network, latency, len(exported), device.precision)
+    costs = with_float_original(run, trained, device, costs, parse_budgets(config), progress)
     if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
         return costs
     doubtful = doubts_of_table(device, trained, template, config.model, run, progress)
@@ -64,6 +66,8 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
         verified = verify(run, trained, found, ranked, device, job.score, progress)
         table = load_table(run.table)
         warnings = outdated(table.notes) or doubts(found, verified.chosen, table.notes)
+    if verified.chosen.channels == trained.network.original:
+        warnings = [f"nothing is pruned: the original in {config.precision} keeps the budget.", *warnings]
     warnings = [*trained.notes, *doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]
     run.invalidate_after_search((*FORMATS, program.ENDING))
     save_checkpoint(verified.model, run.pruned)

@@ -38,7 +38,7 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
     find_reward(config.reward, config.accuracy_floor)
     agent_file(run, config)
     if config.granularity == "channels":
-        require_device(config.device, table_of(config))
+        require_device(config.device, table_of(config), config.precision)
     if not own_model:
         require_model_name(config.model)
         require_data(config.data, Path(config.data_root) if config.data_root else None)

@@ -138,7 +138,8 @@ def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float:
     few = few_images(trained.data, images, seed)
     epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
     recipe = recovery_recipe(len(few.train), epochs, len(trained.data.train))
-    history = train(model, few, recipe, seed=seed, teacher=trained.model, device=trained.compute)
+    learner = trained.as_shipped(model)
+    history = train(learner, few, recipe, seed=seed, teacher=trained.model, device=trained.compute)
     return history.kept_accuracy
 
 

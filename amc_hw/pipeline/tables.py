@@ -7,6 +7,7 @@ from pathlib import Path
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.latency.table import LatencyTable
 from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.policy import Precision
 from amc_hw.profiling.check import TableCheck, check_table
 from amc_hw.profiling.profile import profile, require_tables
 from amc_hw.runs.progress import Progress
@@ -21,6 +22,7 @@ def profile_model(
     classes: int,
     seed: int,
     progress: Progress,
+    precision: Precision = "fp32",
 ) -> tuple[LatencyTable, Path]:
     """Measure what a device's table lacks for a network, or has from a busy machine; its weights do not matter.
 
@@ -32,10 +34,11 @@ def profile_model(
         classes: outputs of the network.
         seed: decides which channel counts are measured.
         progress: is told how far the work is.
+        precision: of the files that are measured.
     """
     size = image_size or default_image_size(model)
     network = build_model(model, classes)
-    with device_in_turn(device_name, progress) as (device, progress):
+    with device_in_turn(device_name, progress, precision=precision) as (device, progress):
         require_tables(device, table)
         trained = trace_model(network, (3, size, size))
         measured, path, _ = profile(device, trained, model, table, seed, progress, renew=True)
@@ -52,10 +55,11 @@ def check_predictions(
     seed: int,
     export_all: bool,
     progress: Progress,
+    precision: Precision = "fp32",
 ) -> TableCheck:
     """Measure random pruned networks beside their predictions; see `amc_hw.profiling.check.check_table`."""
     size = image_size or default_image_size(model)
-    with device_in_turn(device_name, progress) as (device, progress):
+    with device_in_turn(device_name, progress, precision=precision) as (device, progress):
         require_tables(device, table)
         trained = trace_model(build_model(model, classes), (3, size, size))
         return check_table(device, trained, model, table, networks, seed, export_all, progress)

@@ -15,8 +15,10 @@ from amc_hw.data.dataset import Data, has_own_size, load_data
 from amc_hw.errors import UnsupportedModelError, UsageError, WrongRunError
 from amc_hw.models.zoo import build_model, default_image_size, known_image_size
 from amc_hw.pipeline.load import pruning_choices
+from amc_hw.policy import Precision
 from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
+from amc_hw.quantize.simulated import BITS, Simulated
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
@@ -39,6 +41,7 @@ class TrainedModel(TracedModel):
     Attributes:
         data: on ``compute``, as far as they fit.
         compute: where tensors are worked on; the networks themselves stay on the CPU.
+        precision: that ships.
         pruned_before: what a later round prunes instead of the model: a network of the same shape, in which the
             channels that earlier rounds took are zero.
         notes: what the reader of its results should know of it, a sentence each.
@@ -46,6 +49,7 @@ class TrainedModel(TracedModel):
 
     data: Data
     compute: torch.device = CPU
+    precision: Precision = "fp32"
     pruned_before: nn.Module | None = None
     notes: tuple[str, ...] = ()
 
@@ -53,6 +57,15 @@ class TrainedModel(TracedModel):
     def calibration(self) -> Tensor:  # type: ignore[override]
         """Training images (N, C, H, W), on the CPU, that tell the ranges of activations."""
         return self.data.train.first(CALIBRATION_IMAGES, seed=0)[0].cpu()
+
+    def as_shipped(self, model: nn.Module) -> nn.Module:
+        """Return what computes with a network's weights as its file will, for fine-tuning and scoring.
+
+        In fp32, and in precisions that are not simulated, that is the network itself.
+        """
+        if self.precision not in BITS:
+            return model
+        return Simulated(model, self.calibration.to(next(model.parameters()).device), self.precision)
 
     @property
     def start(self) -> nn.Module:
@@ -130,6 +143,7 @@ def make_trained_model(
     data: Data,
     allowed: PruningChoices | None = None,
     compute: torch.device = CPU,
+    precision: Precision = "fp32",
 ) -> TrainedModel:
     """Trace a trained network; see `trace_model` and `TrainedModel`.
 
@@ -139,12 +153,14 @@ def make_trained_model(
     """
     require_classes(model, data)
     traced = trace_model(model, data.image_size, allowed)
-    return TrainedModel(traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute)
+    return TrainedModel(
+        traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute, precision
+    )
 
 
 def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    return make_trained_model(model, data, pruning_choices(config), compute)
+    return make_trained_model(model, data, pruning_choices(config), compute, config.precision)
 
 
 def require_classes(model: nn.Module, data: Data) -> None:

@@ -9,12 +9,13 @@ from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
+from amc_hw.formats.registry import export
 from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.benchmark import benchmark
-from amc_hw.profiling.deployed import export_for
+from amc_hw.profiling.deployed import example_for, export_for
 from amc_hw.profiling.protocol import Protocol
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.folder import RunFolder
@@ -105,7 +106,7 @@ def verify(
             fitting, best_share, surely_used = (model, chosen), share, share * (1 - doubt)
         if fitting is not None and (surely_used >= WELL_USED or not search.bounded):
             break
-        off = used / (latency(policy) / budget.target(latency(search.original)))
+        off = used / (latency(policy) / budget.target(search.costs.whole("latency_ms", search.original)))
         try:
             policy = fit(policy, trained.decisions, search.limits(HEADROOM / off))
         except BudgetError:
@@ -147,7 +148,7 @@ def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]
     budget = search.latency_budget
     if budget is None or chosen.measured_ms is None or chosen.original_ms is None:
         return []
-    drift = 1.0 if budget.ratio is None else chosen.original_ms / search.costs.latency_ms(search.original)
+    drift = 1.0 if budget.ratio is None else chosen.original_ms / search.costs.whole("latency_ms", search.original)
     if abs(chosen.measured_ms / (drift * chosen.predicted_ms) - 1) <= FAR_OFF:
         return []
     return [
@@ -158,11 +159,13 @@ def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]
 
 
 def export_original(run: RunFolder, trained: TrainedModel, device: Device, progress: Progress) -> None:
-    """Keep the original's exported file in the run folder."""
-    file = run.original(device.format)
-    if not file.exists():
-        progress("exporting the original")
-        export_for(device, trained, trained.model, file)
+    """Keep the original's exported files in the run folder: in fp32, and in the precision that ships."""
+    example = example_for(device, trained)
+    for precision in dict.fromkeys(("fp32", device.precision)):
+        file = run.original(device.format, precision)
+        if not file.exists():
+            progress("exporting the original")
+            export(trained.model, example, file, precision, trained.calibration)
 
 
 def measure(run: RunFolder, trained: TrainedModel, model: nn.Module, device: Device) -> dict[str, Timing]:

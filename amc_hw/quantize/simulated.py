@@ -140,13 +140,12 @@ class Simulated(nn.Module):
 
     @torch.no_grad()
     def _ranges(self) -> dict[int, tuple[float, float]]:
-        """Return the range of the input (-1) and of every result that has a scale."""
-        wanted = {-1, *self._scale_of.values()}
+        """Return the range of every scale, by its first call; -1 is the input's."""
         found: dict[int, list[Tensor]] = {}
 
         def see(number: int, _: str, result: Tensor) -> Tensor:
-            if number in wanted:
-                rows = result.flatten(1)
+            if number in self._scale_of or number == -1:
+                rows = result.flatten(1) if result.dim() > 1 else result.reshape(1, -1)
                 found.setdefault(number, []).append(torch.stack([rows.amin(1), rows.amax(1)]))
             return result
 
@@ -156,4 +155,9 @@ class Simulated(nn.Module):
             with Calls(see):
                 self.model(part)
         limits = {number: torch.cat(seen, 1).float().cpu().numpy() for number, seen in found.items()}
-        return {number: range_of(*np.asarray(each)) for number, each in limits.items()}
+        ranges: dict[int, tuple[float, float]] = {}
+        for number, each in limits.items():
+            scale, (low, high) = self._scale_of.get(number, -1), range_of(*np.asarray(each))
+            before = ranges.get(scale, (low, high))
+            ranges[scale] = (min(low, before[0]), max(high, before[1]))
+        return ranges

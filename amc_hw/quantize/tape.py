@@ -16,10 +16,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from amc_hw.quantize.ranges import Classes
+
 WEIGHTED = frozenset({"conv1d", "conv2d", "conv3d", "linear"})
 """Calls whose second operand is a weight, its first axis the outputs."""
 _TAKES_ACTIVATION = WEIGHTED | {"add", "sub", "mul", "div", "batch_norm"}
 _ACTIVATIONS = frozenset({"relu", "relu6"})
+_CLAMPS = {"hardtanh": ((1, "min_val"), (2, "max_val")), **dict.fromkeys(("clamp", "clip"), ((1, "min"), (2, "max")))}
+_CLAMPED = {(0, None): "relu", (0, 6): "relu6"}
 _SAME_SCALE = frozenset(
     {
         *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "get"),
@@ -30,6 +34,7 @@ _SAME_SCALE = frozenset(
         *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "interpolate", "upsample"),
     }
 )
+_JOINED = frozenset({"cat", "concat", "concatenate", "stack"})
 _SAME_SCALE_ROUNDED = frozenset({"avg_pool1d", "avg_pool2d"})
 """These make new values, but keep the scale of their input."""
 
@@ -62,20 +67,20 @@ class Tape:
     returned: frozenset[int] = frozenset()
 
     def rounded(self) -> dict[int, int]:
-        """Return the calls whose results are rounded, with the call whose scale each of them has; -1 is the input's."""
-        scale_of: dict[int, int] = {-1: -1}
-        found: dict[int, int] = {}
+        """Return the calls whose results are rounded, each with the first call of those that have its scale.
+
+        -1 is the network's input.
+        """
+        scales, rounded = Classes(), list[int]()
         for number, call in enumerate(self.calls):
-            source = scale_of[call.reads[0]] if call.reads else number
-            if call.name in _SAME_SCALE:
-                scale_of[number] = source
-            elif call.name in _SAME_SCALE_ROUNDED:
-                scale_of[number] = found[number] = source
-            elif self._goes_on(number):
-                scale_of[number] = number  # rounded behind what follows only
-            else:
-                scale_of[number] = found[number] = number
-        return found
+            if call.name in _SAME_SCALE | _SAME_SCALE_ROUNDED and call.reads:
+                scales.join(call.reads[0], number)
+            if call.name in _JOINED:
+                for read in call.reads:
+                    scales.join(read, number)
+            if call.name not in _SAME_SCALE | _JOINED and not self._goes_on(number):
+                rounded.append(number)
+        return {number: scales.of(number) for number in rounded}
 
     def _goes_on(self, number: int) -> bool:
         """Tell whether the result of a call goes into what is a part of the same operator, and nowhere else."""
@@ -107,7 +112,7 @@ class Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a function of torch."""
         kwargs = kwargs or {}
-        name = name_of(func)
+        name = name_of(func, args, kwargs)
         if name in WEIGHTED and self._weight is not None:
             args, kwargs = _with_weight(self._weight, args, kwargs)
         self.operands(args, kwargs)
@@ -127,10 +132,14 @@ class Calls(TorchFunctionMode):
         return self.count - 1
 
 
-def name_of(func: Any) -> str:
-    """Return a function's name without underscores, and without the sign of an in-place form."""
+def name_of(func: Any, args: Any, kwargs: Any) -> str:
+    """Return a function's name without underscores or the sign of an in-place form; of a clamp, an activation's."""
     name = str(getattr(func, "__name__", func)).strip("_")
-    return name.removeprefix("i") if name in ("iadd", "imul", "isub") else name
+    name = name.removeprefix("i") if name in ("iadd", "imul", "isub") else name
+    if name in _CLAMPS:
+        low, high = (kwargs.get(key, args[place] if len(args) > place else None) for place, key in _CLAMPS[name])
+        return _CLAMPED.get((low, high), name)
+    return name
 
 
 def is_float(value: Any) -> bool:

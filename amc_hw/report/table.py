@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from amc_hw.report.numbers import MISSING, count, milliseconds, percent, points, ratio, size
-from amc_hw.runs.summaries import Figures
+from amc_hw.runs.summaries import Figures, Summary
 
 # Row name, figure of the original, figure of the compressed network, how a value is written.
 _ROWS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
@@ -33,6 +33,36 @@ def before_after_rows(original: Figures, compressed: Figures) -> list[tuple[str,
             continue
         cells = [MISSING if value is None else written(value) for value in (before, after)]
         rows.append((name, cells[0], cells[1], _change(before, after, written is percent)))
+    return rows
+
+
+def precision_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
+    """Return a row (name, top-1, latency, share of the original's in fp32, size) for each precision of both networks.
+
+    There are none where fp32 ships.
+    """
+    if not summary.others:
+        return []
+    named = {
+        "original in fp32": summary.original,
+        **summary.others,
+        f"compressed in {summary.precision}": summary.compressed,
+    }
+    whole = summary.original.latency_ms
+    order = sorted(named, key=lambda name: (not name.startswith("original"), not name.endswith("fp32")))
+    rows = []
+    for name in order:
+        figures = named[name]
+        cells = [
+            MISSING if value is None else written(value)
+            for value, written in (
+                (figures.accuracy, percent),
+                (figures.latency_ms, milliseconds),
+                (figures.latency_ms / whole if figures.latency_ms and whole else None, ratio),
+                (figures.size_bytes, size),
+            )
+        ]
+        rows.append((name, cells[0], cells[1], cells[2], cells[3]))
     return rows
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
-from amc_hw.policy import Metric
+from amc_hw.policy import Metric, Precision, as_precision
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
@@ -94,6 +94,11 @@ class RunConfig(BaseModel):
     table: _File = Field(
         None, description="latency table to use and extend; by default one for each device in the user's cache"
     )
+    precision: Precision = Field(
+        "fp32",
+        description="precision that ships, in which is measured, scored, fine-tuned and exported: fp32, fp16, int8, "
+        "int8-dynamic or int16x8; a share such as 0.5x is of the original in fp32",
+    )
     metric: Metric = "latency_ms"
     budget: str = "0.5x"
     limits: dict[Metric, str] = {}
@@ -140,6 +145,11 @@ class RunConfig(BaseModel):
             field = str(info.field_name)
             raise unknown_name(field, name, known, field)
         return name
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision(cls, name: object) -> Precision:
+        return as_precision(str(name))
 
     @field_validator("exclude", "include", mode="before")
     @classmethod

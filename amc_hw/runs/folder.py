@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from amc_hw.policy import Precision
 from amc_hw.runs import file_names as names
 from amc_hw.runs.files import damaged, read_json
 from amc_hw.runs.record_files import EpisodeLog, LinesFile, RecordFile
-from amc_hw.runs.records import Benchmark, ChosenPolicy, Contender, Facts, Finetune, Miss, SparsePolicy
+from amc_hw.runs.records import Benchmark, ChosenPolicy, Contender, Facts, Finetune, Miss, OriginalTimes, SparsePolicy
 from amc_hw.runs.summaries import Summary
 
 
@@ -55,6 +56,11 @@ class RunFolder:
     def episodes(self) -> EpisodeLog:
         """The log of the search."""
         return EpisodeLog(self.path / names.EPISODES)
+
+    @property
+    def original_times(self) -> RecordFile[OriginalTimes]:
+        """What the original takes in fp32 and in the precision that ships."""
+        return RecordFile(self.path / names.ORIGINAL_TIMES, OriginalTimes)
 
     @property
     def shortlist(self) -> LinesFile[Contender]:
@@ -130,13 +136,18 @@ class RunFolder:
         """Return where a fine-tuning of so many epochs keeps its state, for going on."""
         return self.path / names.FINETUNE_STATE.format("" if epochs is None else f"-{epochs}")
 
-    def original(self, format_name: str) -> Path:
+    def original(self, format_name: str, precision: Precision = "fp32") -> Path:
         """Return the original network's exported file."""
-        return self.path / f"{names.ORIGINAL}.{format_name}"
+        ending = "" if precision == "fp32" else f"-{precision}"
+        return self.path / f"{names.ORIGINAL}{ending}.{format_name}"
 
     def model(self, format_name: str) -> Path:
-        """Return the compressed network's exported file."""
+        """Return the compressed network's exported file, in the precision that ships."""
         return self.path / f"{names.MODEL}.{format_name}"
+
+    def float_model(self, format_name: str) -> Path:
+        """Return the compressed network's file in fp32, where another precision ships."""
+        return self.path / f"{names.MODEL}-fp32.{format_name}"
 
     def candidate(self, format_name: str) -> Path:
         """Return the exported file of a network that is being measured."""
@@ -168,5 +179,6 @@ class RunFolder:
             formats: that the network may have been exported to.
         """
         made = [self.finetuned, self.finetune.path, self.summary.path, self.benchmark.path]
-        for stale in [*made, *self.path.glob(names.FINETUNE_STATES), *map(self.model, formats)]:
+        made += [file(each) for each in formats for file in (self.model, self.float_model)]
+        for stale in [*made, *self.path.glob(names.FINETUNE_STATES)]:
             stale.unlink(missing_ok=True)

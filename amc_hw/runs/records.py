@@ -126,6 +126,13 @@ class Miss(Record):
     used: Positive
 
 
+class OriginalTimes(FileRecord):
+    """original-times.json: the original's latency in fp32 and in the precision that ships, timed in turns."""
+
+    float_ms: Positive
+    shipped_ms: Positive
+
+
 class Group(Record):
     """One channel group of the chosen policy; latencies are predicted, of all operators the group touches."""
 

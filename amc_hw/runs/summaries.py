@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from amc_hw.policy import Precision
 from amc_hw.runs.records import Amount, Channels, Count, DeviceFacts, FileRecord, Fraction, Positive, Record
 
 
@@ -52,6 +53,7 @@ class SearchFacts(Record):
 class Summary(FileRecord):
     """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format.
 
+    ``original`` is in fp32, ``compressed`` in ``precision``; ``others`` are both in the other one, by their names.
     ``warnings`` are those of a run of single weights; where channels are pruned, policy.json has them.
     """
 
@@ -62,6 +64,8 @@ class Summary(FileRecord):
     limits: list[BudgetFigures] = Field(default_factory=list)
     original: Figures = Figures()
     compressed: Figures = Figures()
+    precision: Precision = "fp32"
+    others: dict[str, Figures] = Field(default_factory=dict)
     search: SearchFacts = SearchFacts()
     artifacts: dict[str, str] = Field(default_factory=dict)
     unverified: bool = False

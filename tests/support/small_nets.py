@@ -7,6 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def learned(model: nn.Module) -> nn.Module:
+    """Give a network weights and statistics as if it had been trained: none of them alike."""
+    random = torch.Generator().manual_seed(1)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            spread = torch.rand(tensor.shape, generator=random)
+            tensor.copy_(0.5 + spread if name.endswith("var") else tensor + 0.2 * (spread - 0.5))
+    return model.eval()
+
+
 def convolution(c_in: int, c_out: int, size: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
     layer = nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(c_out), nn.ReLU())

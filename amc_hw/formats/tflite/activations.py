@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,16 @@ from numpy.typing import NDArray
 
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.tflite.graph import TfliteGraph
-from amc_hw.quantize.ranges import range_of
+from amc_hw.quantize.ranges import Classes, range_of
 
-BATCH = 32
+JOINED = frozenset({"CONCATENATION", "PACK"})
+MOVED = frozenset(
+    {
+        *("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "SQUEEZE", "EXPAND_DIMS"),
+        *("PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "GATHER"),
+        *("SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "BROADCAST_TO", "MIRROR_PAD"),
+    }
+)
 
 
 def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, dict[str, NDArray[np.float32]]]:
@@ -22,21 +30,51 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
 
     Args:
         content: a float32 file.
-        images: (N, C, H, W); where the file's batch size is fixed in it, a rest that fills no batch is left out.
+        images: (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
 
     Returns:
         A tensor's name to its ``min`` and ``max``, each of the tensor's rank.
     """
     maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    seen: dict[str, list[NDArray[np.float32]]] = {}
+    seen: dict[str, list[tuple[float, float]]] = {}
     ranks: dict[str, int] = {}
     for tensors in _runs(content, maps):
         for name, value in tensors:
             ranks[name] = value.ndim
-            rows = value.reshape(len(value), -1) if value.ndim else value.reshape(1, 1)
-            seen.setdefault(name, []).append(np.stack([rows.min(1), rows.max(1)]))
-    limits = {name: np.concatenate(parts, axis=1) for name, parts in seen.items()}
-    return {name: _entry(*range_of(*each), (1,) * ranks[name]) for name, each in limits.items()}
+            seen.setdefault(name, []).append((float(value.min()), float(value.max())))
+    ranges = {name: range_of(*np.asarray(each).T) for name, each in seen.items()}
+    together = _of_one_scale(TfliteGraph(content))
+    return {
+        name: _entry(*_union(ranges[other] for other in together.get(name, (name,)) if other in ranges), (1,) * rank)
+        for name, rank in ranks.items()
+    }
+
+
+def _union(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    lows, highs = zip(*ranges, strict=True)
+    return min(lows), max(highs)
+
+
+def _of_one_scale(graph: TfliteGraph) -> dict[str, list[str]]:
+    """Return for every activation the names of those that get its scale.
+
+    What only moves values keeps its input's, and what is joined gets one: else the quantizer would write operators that
+    change scales between, some or none, as the largest value happens to come from one part or another.
+    """
+    classes, activations = Classes(), set[int]()
+    for index, kind in enumerate(graph.kinds):
+        used = [tensor for tensor in graph.tensors_of(index) if tensor >= 0 and not graph.is_constant(tensor)]
+        activations.update(used)
+        if kind in JOINED:
+            for tensor in used[1:]:
+                classes.join(used[0], tensor)
+        elif kind in MOVED:
+            for output in graph.outputs_of(index):
+                classes.join(used[0], output)
+    members: dict[int, list[str]] = {}
+    for tensor in sorted(activations):
+        members.setdefault(classes.of(tensor), []).append(graph.name(tensor))
+    return {graph.name(tensor): members[classes.of(tensor)] for tensor in activations}
 
 
 def _entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
@@ -44,31 +82,29 @@ def _entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray
 
 
 def _runs(content: bytes, maps: NDArray[np.float32]) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
-    """Run images (N, H, W, C) and yield the file's tensors, batch by batch."""
+    """Run images (N, H, W, C) in batches of the file's own size, and yield its activations.
+
+    A larger batch would be faster, but a slice or a reshape in the file may say how many images there are, and then
+    silently take the first ones.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
-    with quiet():
+    with quiet(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
-        entry = interpreter.get_input_details()[0]
-        batch = min(BATCH, len(maps))
-        try:
-            interpreter.resize_tensor_input(entry["index"], [batch, *maps.shape[1:]])
-            interpreter.allocate_tensors()
-        except (RuntimeError, ValueError):  # a reshape inside says how many images there are
-            batch = int(entry["shape"][0])
-            interpreter.resize_tensor_input(entry["index"], [batch, *maps.shape[1:]])
-            interpreter.allocate_tensors()
-    graph = TfliteGraph(content)
+        interpreter.allocate_tensors()
+    entry, graph = interpreter.get_input_details()[0], TfliteGraph(content)
+    batch = int(entry["shape"][0])
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
     named = [
         each
         for each in interpreter.get_tensor_details()
         if each["dtype"] == np.float32 and each["name"] and each["name"] not in constant
     ]
-    for start in range(0, len(maps) - batch + 1, batch):
-        interpreter.set_tensor(entry["index"], maps[start : start + batch])
-        with quiet():
-            interpreter.invoke()
+    whole = np.resize(maps, (max(batch, len(maps) // batch * batch), *maps.shape[1:]))
+    for start in range(0, len(whole), batch):
+        interpreter.set_tensor(entry["index"], whole[start : start + batch])
+        interpreter.invoke()
         yield [(each["name"], value) for each in named if (value := _value(interpreter, each["index"])) is not None]
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -96,8 +97,19 @@ def _shaped(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _state(model: nn.Module) -> dict[str, NDArray[Any]]:
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors}
+    tensors = dict((*model.named_parameters(), *model.named_buffers()))
+    for name, norm in model.named_modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
+            tensors |= {f"{name}.{part}": tensor for part, tensor in _parts_of_norm(norm).items()}
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _parts_of_norm(norm: Any) -> dict[str, Tensor]:
+    """Return what a file can have in place of a batch norm's weights, where it is not folded: x * scale + shift."""
+    deviation = torch.rsqrt(norm.running_var + norm.eps)
+    scale = deviation if norm.weight is None else deviation * norm.weight
+    shift = -norm.running_mean * scale
+    return {"deviation": deviation, "scale": scale, "shift": shift if norm.bias is None else shift + norm.bias}
 
 
 def _places(graph: TfliteGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place | float]:
@@ -108,10 +120,12 @@ def _places(graph: TfliteGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, 
         layer = ""
         for tensor in inputs:
             value = graph.constant(tensor) if tensor >= 0 else None
-            if value is None or value.dtype.kind != "f" or value.size < 2:
+            if value is None or value.dtype.kind != "f":
                 continue
             shape = graph.shapes()[tensor]
             place = _place(value.reshape(shape), state, layer)
+            if place is None and value.size == 1:
+                continue  # a number of the network's forward
             if place is None:
                 raise UnsupportedModelError(f"the weight '{graph.name(tensor)}' is in the file only.")
             found[tensor] = place
@@ -127,9 +141,11 @@ def _place(value: NDArray[Any], state: Mapping[str, NDArray[Any]], layer: str) -
         for name, tensor in state.items()
         if tensor.size == value.size and tensor.dtype.kind == "f"
         for axes in _orders(tensor, value.shape)
-        if np.array_equal(tensor.transpose(axes).reshape(value.shape), value)
+        if np.allclose(tensor.transpose(axes).reshape(value.shape), value, rtol=1e-5, atol=1e-8)
     ]
     own = [place for place in places if place.layer == layer]
+    if value.size == 1:
+        return next(iter(own), None)
     if value.min() == value.max() and not own:
         return float(value.flat[0])
     return next(iter(own or places), None)

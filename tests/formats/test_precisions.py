@@ -1,0 +1,125 @@
+"""Every precision of a format: the file runs, is the network's, and can be written for other channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_nets import ChunksAndNeck, convolution, learned
+from tiny import TinyNet
+from torch import nn
+
+pytest.importorskip("litert_torch")
+from amc_hw.errors import UnsupportedModelError, UsageError
+from amc_hw.formats.check import require_near
+from amc_hw.formats.registry import FORMATS, export, load_file
+from amc_hw.formats.template import lower
+from amc_hw.formats.tflite.activations import activation_ranges
+from amc_hw.formats.tflite.graph import TfliteGraph
+from amc_hw.policy import DTYPES, Precision
+from amc_hw.profiling.plan import draw_policy
+from amc_hw.pruning.surgery import first_channels, shrink
+from amc_hw.tracing.traced import trace_model
+
+QUANTIZED: list[tuple[str, Precision]] = [
+    (name, precision) for name, kind in FORMATS.items() for precision in kind.precisions if precision != "fp32"
+]
+NOISE: dict[Precision, float] = {"fp16": 0.001, "int16x8": 0.005, "int8": 0.01, "int8-dynamic": 0.005}
+"""Of outputs, as a share of their range: what rounding may do to a small network."""
+
+
+class TinyResidual(nn.Module):
+    """A depthwise layer in a sum, and a squeeze."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = convolution(3, 32, stride=2)
+        self.inner = nn.Sequential(convolution(32, 32, groups=32), convolution(32, 32, 1))
+        self.squeeze, self.excite = nn.Conv2d(32, 16, 1), nn.Conv2d(16, 32, 1)
+        self.classifier = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = x + self.inner(x)
+        x = x * self.excite(self.squeeze(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return self.classifier(x.mean((2, 3)))
+
+
+def images(count: int = 16, channels: int = 3) -> torch.Tensor:
+    return torch.randn(count, channels, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("file_format", "precision"), QUANTIZED)
+def test_a_file_in_another_precision_is_near_its_network_and_smaller(
+    file_format: str, precision: Precision, tmp_path: Path
+) -> None:
+    model, file, whole = learned(ChunksAndNeck()), tmp_path / f"m.{file_format}", tmp_path / f"whole.{file_format}"
+    export(model, images(1), file, precision, images(64))
+    export(model, images(1), whole)
+    with torch.no_grad():
+        expected = model(images()).numpy()
+    written = load_file(file)(images().numpy())  # floats go in and come out
+    noise = np.sqrt(np.square(written - expected).mean()) / np.ptp(expected)
+    assert noise <= NOISE[precision]
+    assert file.stat().st_size < whole.stat().st_size
+
+
+@pytest.mark.parametrize(("file_format", "precision"), QUANTIZED)
+@pytest.mark.parametrize("network", [ChunksAndNeck, TinyResidual])
+def test_written_files_have_the_sizes_of_quantized_ones_and_run(
+    network: type[nn.Module], file_format: str, precision: Precision
+) -> None:
+    trained = trace_model(learned(network()), (3, 32, 32))
+    kind = FORMATS[file_format].in_precision(precision, trained.calibration)
+    template = lower(trained.model, trained.network, trained.example, kind)
+    policy = draw_policy(trained.choices, np.random.default_rng(3))
+    content = template.file(policy, np.random.default_rng(0))
+    small = shrink(trained.model, trained.network, first_channels(policy))
+    exported = kind.read(kind.convert(small, trained.example))
+    assert kind.read(content).uses() == exported.uses()
+    assert template.operators(policy) == exported.operators()
+    assert np.isfinite(kind.load(content)(images(1).numpy())).all()
+
+
+def test_int8_is_integer_inside_with_a_scale_for_every_channel() -> None:
+    model = learned(TinyNet())
+    kind = FORMATS["tflite"].in_precision("int8", images(16, 1))
+    graph = TfliteGraph(kind.convert(model, images(1, 1)))
+    assert graph.kinds[0] == "QUANTIZE"
+    assert graph.kinds[-1] == "DEQUANTIZE"
+    assert not {"QUANTIZE", "DEQUANTIZE", "TRANSPOSE", "CAST"} & set(graph.kinds[1:-1])
+    scales = [
+        len(graph.subgraph.tensors[graph.tensors_of(index)[1]].quantization.scale)
+        for index, name in enumerate(graph.kinds)
+        if name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    ]
+    assert scales == [16, 32, 48, 10]
+
+
+def test_ranges_are_of_activations_alone_and_leave_odd_images_out() -> None:
+    model, seen = learned(TinyNet()), images(64, 1)
+    content = FORMATS["tflite"].convert(model, images(1, 1))
+    graph = TfliteGraph(content)
+    constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
+    ranges = activation_ranges(content, seen.numpy())
+    assert not constant & set(ranges)
+    odd = seen.clone()
+    odd[0] *= 100.0
+    assert activation_ranges(content, odd.numpy()).keys() == ranges.keys()
+    widest = max(float(each["max"].max()) for each in ranges.values())
+    assert max(float(each["max"].max()) for each in activation_ranges(content, odd.numpy()).values()) < 2 * widest
+
+
+def test_what_rounding_has_ruined_is_refused() -> None:
+    model = learned(TinyNet())
+    with pytest.raises(UnsupportedModelError, match="would say nothing of the network's outputs"):
+        require_near(model, lambda pictures: np.zeros((len(pictures), 10)) + 1e3, images(16, 1), Path("m.tflite"))
+
+
+@pytest.mark.parametrize("file_format", [name for name, kind in FORMATS.items() if len(kind.precisions) < len(DTYPES)])
+def test_a_precision_that_a_format_lacks_is_refused(file_format: str, tmp_path: Path) -> None:
+    lacking = next(precision for precision in DTYPES if precision not in FORMATS[file_format].precisions)
+    with pytest.raises(UsageError, match=f"not as {lacking}"):
+        export(TinyNet().eval(), images(1, 1), tmp_path / f"m.{file_format}", lacking, images(4, 1))

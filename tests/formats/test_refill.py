@@ -1,0 +1,96 @@
+"""A pruned network's file that is written without the converter computes what the network does, or is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes, learned
+from torch import Tensor, nn
+
+pytest.importorskip("litert_torch")
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.check import TOLERANCE, output_difference
+from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.template import lower
+from amc_hw.formats.tflite.convert import TfliteModel
+from amc_hw.formats.tflite.refill import Refill
+from amc_hw.models.zoo import build_model
+from amc_hw.profiling.plan import draw_policy
+from amc_hw.pruning.surgery import first_channels, policy_of, shrink
+from amc_hw.tracing.traced import TracedModel, trace_model
+
+TFLITE = FORMATS["tflite"]
+
+
+def refill_of(traced: TracedModel) -> Refill:
+    template = lower(traced.model, traced.network, traced.example, TFLITE)
+    return Refill(template, traced.model, traced.example)
+
+
+@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice])
+def test_a_refilled_file_computes_what_its_network_does(network: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    traced = trace_model(learned(network()), (3, 32, 32))
+    refill, random = refill_of(traced), np.random.default_rng(0)
+    for _ in range(3):
+        policy = draw_policy(traced.choices, random)
+        small = learned(shrink(traced.model, traced.network, first_channels(policy)))
+        content = refill(small, policy)
+        assert output_difference(small, TfliteModel(content), torch.randn(2, 3, 32, 32)) <= TOLERANCE
+        assert TFLITE.read(content).operators() == TFLITE.read(TFLITE.convert(small, traced.example)).operators()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2"])
+def test_blocks_are_left_out_of_a_refilled_file(name: str) -> None:
+    torch.manual_seed(0)
+    size = 32 if name == "resnet20" else 64
+    traced = trace_model(learned(build_model(name, 10)), (3, size, size))
+    out = [block.group for block in traced.network.blocks][::3]
+    policy = {**traced.network.original, **dict.fromkeys(out, 0)}
+    small = shrink(traced.model, traced.network, first_channels(policy))
+    assert out
+    assert policy_of(traced.model, traced.network, small) == policy
+    content = refill_of(traced)(small, policy)
+    assert output_difference(small, TfliteModel(content), torch.randn(2, 3, size, size)) <= TOLERANCE
+    assert len(TFLITE.read(content).kinds) < len(TFLITE.read(TFLITE.convert(traced.model, traced.example)).kinds)
+
+
+@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice])
+def test_a_policy_is_known_from_the_network_that_it_made(network: type[nn.Module]) -> None:
+    traced = trace_model(network().eval(), (3, 32, 32))
+    for seed in range(3):
+        policy = draw_policy(traced.choices, np.random.default_rng(seed))
+        small = shrink(traced.model, traced.network, first_channels(policy))
+        assert policy_of(traced.model, traced.network, small) == policy
+
+
+class Raised(nn.Module):
+    """Its file has a weight that it has not: e to the power of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 8, 3)
+        self.gain = nn.Parameter(torch.linspace(0, 1, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x)).mean((2, 3)) * self.gain.exp()
+
+
+def test_a_file_with_a_weight_of_its_own_is_refused() -> None:
+    traced = trace_model(learned(Raised()), (3, 16, 16))
+    with pytest.raises(UnsupportedModelError, match="is in the file only"):
+        refill_of(traced)
+
+
+def test_a_file_of_another_network_is_refused() -> None:
+    traced = trace_model(learned(ChunksAndNeck()), (3, 32, 32))
+    refill, policy = refill_of(traced), draw_policy(traced.choices, np.random.default_rng(0))
+    small = shrink(traced.model, traced.network, first_channels(policy))
+
+    def halved(module: nn.Module, _: object, output: Tensor) -> Tensor:
+        return output / 2
+
+    small.register_forward_hook(halved)
+    with pytest.raises(UnsupportedModelError, match="cannot be written without the converter"):
+        refill(small, policy)

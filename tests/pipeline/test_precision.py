@@ -1,0 +1,104 @@
+"""A whole run in int8: measured, scored, fine-tuned and exported in it, with shares of the original in fp32."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import TINY, amc_hw
+
+pytest.importorskip("litert_torch")
+from amc_hw.data.dataset import load_data
+from amc_hw.formats.registry import load_file
+from amc_hw.formats.tflite.graph import TfliteGraph
+from amc_hw.latency.table import load_table
+
+
+@pytest.fixture(scope="module")
+def run(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "int8"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        status = amc_hw(
+            *("compress", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.5x"),
+            *("--precision", "int8", "--episodes", 8, "--epochs", 1, "--run", folder),
+        )
+    assert status == 0
+    return folder
+
+
+def test_the_table_and_the_files_are_of_the_precision(run: Path) -> None:
+    assert load_table(run / "table.json").fingerprint.dtype == "int8"
+    integer = [TfliteGraph((run / name).read_bytes()).kinds for name in ("model.tflite", "original-int8.tflite")]
+    plain = [TfliteGraph((run / name).read_bytes()).kinds for name in ("model-fp32.tflite", "original.tflite")]
+    assert all("QUANTIZE" in kinds for kinds in integer)
+    assert not any("QUANTIZE" in kinds for kinds in plain)
+
+
+def test_all_four_are_timed_evaluated_and_shown(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    names = ["original", "compressed", "original in int8", "compressed in fp32"]
+    assert [each["name"] for each in json.loads((run / "benchmark.json").read_text())["models"]] == names
+    assert summary["precision"] == "int8"
+    assert set(summary["others"]) == set(names[2:])
+    for each in (summary["original"], summary["compressed"], *summary["others"].values()):
+        assert each["latency_ms"] > 0
+        assert each["accuracy"] > 0.8
+    assert summary["compressed"]["size_bytes"] < summary["others"]["compressed in fp32"]["size_bytes"]
+    page = (run / "report.html").read_text()
+    assert "In each precision" in page
+    assert "compressed in int8" in page
+
+
+def test_the_accuracy_is_that_of_the_int8_file(run: Path) -> None:
+    summary, test = json.loads((run / "summary.json").read_text()), load_data("digits").test
+    model, right = load_file(run / "model.tflite"), 0
+    for images, labels in test.batches(50):
+        right += int((model(images.numpy()).argmax(1) == labels.numpy()).sum())
+    assert summary["compressed"]["accuracy"] == pytest.approx(right / len(test))
+
+
+def test_episodes_are_scored_as_files_of_the_precision(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
+    accuracies = [line["accuracy"] for line in lines if "accuracy" in line]
+    assert len(accuracies) == 8
+    assert np.all(np.asarray(accuracies) <= 1)
+
+
+def test_shares_are_of_the_original_in_fp32(run: Path) -> None:
+    times = json.loads((run / "original-times.json").read_text())
+    assert times["float_ms"] > 0
+    assert times["shipped_ms"] > 0
+    assert json.loads((run / "policy.json").read_text())["candidates"][0]["original_ms"] > 0
+
+
+def test_the_run_is_exported_in_its_precision_where_the_format_has_it(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "model.tflite").read_bytes()
+    assert amc_hw("export", "--run", run, "--format", "tflite") == 0
+    assert TfliteGraph((run / "model.tflite").read_bytes()).kinds == TfliteGraph(before).kinds
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--precision", "int9"), "did you mean 'int8'"),
+        (("--precision", "int8", "--device", "onnx"), "the device 'onnx' runs fp32, not int8"),
+        (("--precision", "int8", "--device", "pixel1"), "of fp32, not int8"),
+    ],
+)
+def test_a_precision_that_is_not_there_is_refused(
+    options: tuple[str, ...], says: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--run", tmp_path / "run")
+    assert amc_hw("compress", *task, *options) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_another_precision_is_another_run(run: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.5x", "--run", run)
+    assert amc_hw("compress", *task, "--precision", "fp32", "--episodes", 8, "--epochs", 1) == 2
+    assert "precision" in capsys.readouterr().err

@@ -1,0 +1,138 @@
+"""What is simulated is what the file computes: rounding where the file rounds, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_nets import ChunksAndNeck
+from tiny import TinyNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.models.zoo import build_model
+from amc_hw.policy import Precision
+from amc_hw.quantize.simulated import BITS, Grid, Simulated, rounded_weight
+from amc_hw.quantize.tape import record
+
+
+def images(count: int = 32, channels: int = 3) -> Tensor:
+    return torch.randn(count, channels, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def learned(model: nn.Module) -> nn.Module:
+    """Give a network batch-norm statistics of its own, so that folding them changes the weights' scales."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.train()
+        channels = next(parameter for parameter in model.parameters() if parameter.dim() == 4).shape[1]
+        for seed in range(20):
+            model(torch.randn(16, channels, 32, 32, generator=torch.Generator().manual_seed(seed)))
+    return model.eval()
+
+
+class Residual(nn.Module):
+    """A sum with an activation behind it, a joined path, and a pooling that keeps its scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU6())
+        self.inner = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.BatchNorm2d(16))
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = F.relu(x + self.inner(x))
+        z = torch.cat([F.avg_pool2d(x, 4), F.max_pool2d(y, 4)], 1)
+        return self.last(z.mean((2, 3)))
+
+
+@pytest.mark.parametrize("precision", list(BITS))
+@pytest.mark.parametrize("network", [TinyNet, ChunksAndNeck, Residual, lambda: build_model("resnet20", 10)])
+def test_the_simulation_is_near_to_the_file(network: type[nn.Module], precision: Precision) -> None:
+    pytest.importorskip("litert_torch")
+    from amc_hw.formats.registry import FORMATS
+
+    model = learned(network())
+    channels = next(parameter for parameter in model.parameters() if parameter.dim() == 4).shape[1]
+    seen, new = images(64, channels), images(96, channels)[64:]
+    kind = FORMATS["tflite"].in_precision(precision, seen)
+    written = torch.from_numpy(kind.load(kind.convert(model, seen[:1]))(new.numpy()))
+    with torch.no_grad():
+        simulated, plain = Simulated(model, seen, precision)(new), model(new)
+    step = float(plain.max() - plain.min()) / 255
+    off, rounding = (float((each - written).square().mean().sqrt()) for each in (simulated, plain))
+    assert off <= 1.5 * step  # a norm that is not folded is four operators in the file, and one call here
+    assert off <= 0.75 * rounding
+
+
+def test_what_is_a_part_of_an_operator_is_not_rounded() -> None:
+    tape = record(learned(Residual()), images(2))
+    rounded = {number: tape.calls[number].name for number in tape.rounded()}
+    # The first convolution with its norm and activation, the inner one with its norm, the sum with its activation ...
+    assert list(rounded.values()) == ["relu6", "batch_norm", "relu", "avg_pool2d", "mean", "linear"]
+    scale = {name: tape.rounded()[number] for number, name in rounded.items()}
+    assert scale["relu6"] == scale["relu"] == scale["avg_pool2d"]  # they are joined, so they have one
+    assert len(set(scale.values())) == 4
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 3.0), (0.0, 6.0), (0.5, 2.0), (-2.0, -1.0), (0.0, 0.0)])
+def test_a_grid_has_zero_and_its_ends(low: float, high: float) -> None:
+    for bits in BITS.values():
+        grid = Grid.between(low, high, bits)
+        x = torch.tensor([min(low, 0.0), 0.0, max(high, 0.0)])
+        assert torch.allclose(grid(x), x, atol=0.51 * grid.scale)
+        assert grid(torch.zeros(1)) == 0
+
+
+def test_weights_are_rounded_by_channel_with_their_norm_folded_in() -> None:
+    model = learned(TinyNet())
+    layer, norm = model.conv1[0], model.conv1[1]
+    factor = (norm.weight * torch.rsqrt(norm.running_var + norm.eps)).detach().view(-1, 1, 1, 1)
+    whole = rounded_weight(layer.weight, norm).detach() * factor
+    steps = whole / (whole.abs().amax((1, 2, 3), keepdim=True) / 127)
+    assert torch.allclose(steps, steps.round(), atol=1e-3)
+    assert torch.allclose(whole, layer.weight * factor, atol=float(whole.abs().max()) / 127)
+
+
+def test_it_learns_with_fixed_norms_and_looks_at_its_ranges_again() -> None:
+    model = learned(TinyNet())
+    simulated = Simulated(model, images(16, 1)).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(simulated.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(simulated(images(8, 1)), torch.arange(8)).backward()
+        optimizer.step()
+    after = model.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before if "running" in key)
+    assert all(not torch.equal(before[key], after[key]) for key in before if key.endswith("0.weight"))
+    grids = dict(simulated._grids)
+    simulated.eval()
+    assert grids != simulated._grids
+
+
+class Wayward(nn.Module):
+    """Takes another way for many images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x) if len(x) < 40 else torch.tanh(self.layer(x))
+        return x.mean((2, 3))
+
+
+def test_another_way_for_other_images_is_refused() -> None:
+    simulated = Simulated(Wayward().eval(), images(8, 1))
+    with pytest.raises(UnsupportedModelError, match="another way for other images"):
+        simulated(images(64, 1))
+
+
+def test_the_same_network_is_simulated_alike_twice() -> None:
+    model = learned(ChunksAndNeck())
+    with torch.no_grad():
+        one, other = (Simulated(model, images())(images(4)) for _ in range(2))
+    assert np.array_equal(one.numpy(), other.numpy())
