@@ -16,6 +16,7 @@ from amc_hw.pipeline import finish
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.rounds import after_rounds
 from amc_hw.pipeline.search_and_verify import search_and_verify
+from amc_hw.pipeline.summary import summarise
 from amc_hw.profiling.timing import Timing
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import RunConfig
@@ -63,7 +64,7 @@ def compress_job(job: Job, progress: Progress) -> Summary:
         if proof == PROOFS or not _is_missed(job, timings) or not _is_made_smaller(job, timings, progress):
             break
     predicted = costs.whole("latency_ms", job.trained.network.original)
-    summary = finish.summarise(job.run, job.config, job.trained, job.device, timings, predicted, progress)
+    summary = summarise(job.run, job.config, job.trained, job.device, timings, predicted, progress)
     write_report(job.run.path)
     return summary
 

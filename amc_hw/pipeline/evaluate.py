@@ -7,10 +7,10 @@ from pathlib import Path
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import UsageError
 from amc_hw.formats.registry import FORMATS, load_file
-from amc_hw.pipeline import finish
 from amc_hw.pipeline.begin import open_trained
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import check_evaluation
+from amc_hw.pipeline.summary import evaluate_file
 from amc_hw.pipeline.trained import square_side
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -32,10 +32,10 @@ def evaluate_on_test(
         folder = RunFolder(run)
         for file in map(folder.model, FORMATS):
             if file.exists():
-                return str(file), finish.evaluate_file(file, part, progress)
+                return str(file), evaluate_file(file, part, progress)
         weights = folder.best_weights
         return str(weights), evaluate(restore(folder, trained, weights), part)
     if file is None or data is None:
         raise UsageError("name a file and its data set.")
     size = load_file(file).image_size
-    return str(file), finish.evaluate_file(file, load_data(data, data_root, size[1] if size else None).test, progress)
+    return str(file), evaluate_file(file, load_data(data, data_root, size[1] if size else None).test, progress)

@@ -14,9 +14,9 @@ from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
 from amc_hw.formats.registry import export
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
-from amc_hw.pipeline.finish import evaluate_file
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.rounds import plan_rounds, round_name
+from amc_hw.pipeline.summary import evaluate_file
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.runs.config import RunConfig, open_run
