@@ -34,7 +34,7 @@ def evaluate_on_test(
             if file.exists():
                 return str(file), evaluate_file(file, part, progress)
         weights = folder.best_weights
-        return str(weights), evaluate(restore(folder, trained, weights), part)
+        return str(weights), evaluate(trained.as_shipped(restore(folder, trained, weights)), part)
     if file is None or data is None:
         raise UsageError("name a file and its data set.")
     size = load_file(file).image_size
