@@ -74,8 +74,9 @@ def rounded_weight(weight: Tensor, norm: Any = None) -> Tensor:
 class Simulated(nn.Module):
     """Computes what a network's integer file computes, but for the order of sums.
 
-    Ranges of activations are those of the network as it is when this is put into evaluation mode. Batch norms keep
-    their statistics while the network learns, as they are part of the weights that are rounded.
+    Ranges of activations are those of the network as it is when this is put into evaluation mode. While the network
+    learns, batch norms normalise by the batch's statistics, and weights are rounded by the scales that the running ones
+    give them (Krishnamoorthi 2018, arXiv:1806.08342, section 3.2.2).
 
     Args:
         model: the network; its parameters are trained where this one is.
@@ -114,9 +115,6 @@ class Simulated(nn.Module):
     def train(self, mode: bool = True) -> Simulated:
         """Switch the mode; to evaluation with new ranges."""
         super().train(mode)
-        for module in self.model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
         self._weights = {}
         if not mode:
             fixed = {number: Grid(1 / 256, -128, -128, 127) for number, n in enumerate(self._names) if n in _SIGMOIDS}
