@@ -22,7 +22,7 @@ from amc_hw.latency.table import load_table
 
 CLI = [sys.executable, str(Path(__file__).with_name("simulated_cli.py"))]
 TINY = f"{TESTS / 'support' / 'tiny.py'}:tiny"
-CLOCKS = {"seconds", "created", "command", "versions", "file", "artifacts"}
+CLOCKS = {"seconds", "created", "command", "versions", "file", "artifacts", "table"}
 """What tells the time or the place of a run, not what came of it."""
 LOGS = {"log.txt"}
 

@@ -100,8 +100,8 @@ def test_it_learns_at_a_fine_tuning_s_rate_and_looks_at_its_ranges_again() -> No
     model = learned(TinyNet())
     simulated = Simulated(model, images(16, 1)).train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    optimizer, losses = torch.optim.SGD(simulated.parameters(), lr=0.03, momentum=0.9), list[float]()
-    for _ in range(40):
+    optimizer, losses = torch.optim.SGD(simulated.parameters(), lr=0.1, momentum=0.9), list[float]()
+    for _ in range(60):
         optimizer.zero_grad()
         loss = F.cross_entropy(simulated(images(10, 1)), torch.arange(10))
         loss.backward()
