@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,12 +19,16 @@ from amc_hw.formats.check import require_near, require_same
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
-from amc_hw.formats.tflite.quantize import quantized
+from amc_hw.formats.tflite.quantize import left_in_float, quantized
 from amc_hw.policy import Precision
 from amc_hw.runs.files import write_bytes
 
+INTEGER: tuple[Precision, ...] = ("int8", "int16x8")
+"""Precisions in which everything between input and output should be whole numbers."""
 LONGEST_REASON = 1000
 """Characters of an error's message; some libraries put the content of the file into it."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class FileModel(Protocol):
@@ -50,6 +55,7 @@ class Format:
         graph: the file's bytes to its graph.
         quantize: a float32 file, a precision and training images (N, C, H, W) to the file in that precision.
         precisions: what it can be written in.
+        left_in_float: a file's bytes to the names of its operators that compute in floating point.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Format:
     graph: Callable[[bytes], Graph]
     quantize: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
     precisions: tuple[Precision, ...] = ("fp32",)
+    left_in_float: Callable[[bytes], list[str]] | None = None
 
     def in_precision(self, precision: Precision, images: Tensor) -> Format:
         """Return the format whose files are written in a precision.
@@ -133,7 +140,7 @@ def _onnx_graph(content: bytes) -> Graph:
 
 
 FORMATS = {
-    "tflite": Format("tflite", to_tflite, TfliteModel, _tflite_graph, quantized, get_args(Precision)),
+    "tflite": Format("tflite", to_tflite, TfliteModel, _tflite_graph, quantized, get_args(Precision), left_in_float),
     "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph),
     "aten": Format("aten", to_aten, AtenModel, _aten_graph),
 }
@@ -196,4 +203,6 @@ def export(
         images = example_input if calibration is None else calibration
         content = kind.quantize(content, precision, images.detach().cpu().numpy())
         require_near(model, kind.load(content), images, path)
+        if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
+            _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))
     write_bytes(path, content)

@@ -94,4 +94,4 @@ def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module]
     if device.precision == "fp32":
         return PartScorer(trained.data.search, trained.compute)
     written, load = DeployedFiles(device, trained), find_format(device.format).load
-    return FileScorer(trained.data.search, trained.compute, lambda model: load(written(model)))
+    return FileScorer(trained.data.search, trained.compute, write=lambda model: load(written(model)))

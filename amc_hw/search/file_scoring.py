@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,11 +21,10 @@ class FileScorer(PartScorer):
         write: a network on the CPU to what runs its file.
     """
 
-    write: Callable[[nn.Module], FileModel] | None = None
+    write: Callable[[nn.Module], FileModel] = field(kw_only=True)
 
     def prepared(self, model: nn.Module) -> Any:
         """Return what runs the network's file."""
-        assert self.write is not None
         return self.write(model.cpu())
 
     def _logits(self, prepared: Any, positions: Tensor) -> tuple[Tensor, Tensor]:

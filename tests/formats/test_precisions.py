@@ -98,6 +98,24 @@ def test_int8_is_integer_inside_with_a_scale_for_every_channel() -> None:
     assert scales == [16, 32, 48, 10]
 
 
+class Erfs(nn.Module):
+    """Has an operator that LiteRT's quantizer leaves alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.sin(self.first(x)).mean((2, 3)))
+
+
+def test_operators_that_stay_in_float_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    export(learned(TinyNet()), images(1, 1), tmp_path / "m.tflite", "int8", images(16, 1))
+    assert not caplog.records
+    export(learned(Erfs()), images(1, 1), tmp_path / "n.tflite", "int8", images(16, 1))
+    assert "SIN stay in float32" in caplog.text
+
+
 def test_ranges_are_of_activations_alone_and_leave_odd_images_out() -> None:
     model, seen = learned(TinyNet()), images(64, 1)
     content = FORMATS["tflite"].convert(model, images(1, 1))

@@ -131,6 +131,17 @@ class TfliteGraph(Graph):
             return None
         return tuple(int(number) for number in value)
 
+    def float_kinds(self) -> list[str]:
+        """TFLite's names of the operators that read floating-point activations, but for those that quantize them."""
+        floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
+        found: dict[str, None] = {}
+        for index, kind in enumerate(self.kinds):
+            inputs = [int(tensor) for tensor in self.subgraph.operators[index].inputs if tensor >= 0]
+            reads = [self.subgraph.tensors[tensor].type for tensor in inputs if not self.is_constant(tensor)]
+            if kind != "QUANTIZE" and any(each in floats for each in reads):
+                found[kind] = None
+        return list(found)
+
     def _has_scale(self, tensor: int) -> bool:
         parameters = self.subgraph.tensors[tensor].quantization
         return parameters is not None and len(_values(parameters.scale)) > 0

@@ -47,6 +47,13 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
             ) from error
 
 
+def left_in_float(content: bytes) -> list[str]:
+    """Return the names of the operators of a file that still compute in floating point."""
+    from amc_hw.formats.tflite.graph import TfliteGraph
+
+    return TfliteGraph(content).float_kinds()
+
+
 def _recipe(recipes: Any, types: Any, precision: str) -> Any:
     """Return what the quantizer is to do."""
     every, name = ".*", types.TFLOperationName
