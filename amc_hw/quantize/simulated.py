@@ -93,11 +93,12 @@ class Simulated(nn.Module):
         self._images = images
         self._bits = BITS[precision]
         modules = dict(model.eval().named_modules())
-        self._norms = {
-            id(modules[name].weight): context.norm_of(modules)
+        # Modules, and not what identifies their weights: a copy of this one has copies of them.
+        self._norms = [
+            (modules[name], context.norm_of(modules))
             for name, context in find_contexts(model, images[:2]).items()
             if context.norm is not None and context.is_formula
-        }
+        ]
         tape = record(model, images[:2])
         self._names = [call.name for call in tape.calls]
         self._scale_of = tape.rounded()
@@ -129,7 +130,7 @@ class Simulated(nn.Module):
         return result if source is None else self._grids[source](result)
 
     def _learning_weight(self, weight: Tensor) -> Tensor:
-        return rounded_weight(weight, self._norms.get(id(weight)))
+        return rounded_weight(weight, next((norm for layer, norm in self._norms if layer.weight is weight), None))
 
     def _kept_weight(self, weight: Tensor) -> Tensor:
         if id(weight) not in self._weights:

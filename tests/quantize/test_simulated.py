@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,18 @@ def test_it_learns_at_a_fine_tuning_s_rate_and_looks_at_its_ranges_again() -> No
     grids = dict(simulated._grids)
     simulated.eval()
     assert grids != simulated._grids
+
+
+def test_a_copy_computes_the_same_with_weights_of_its_own() -> None:
+    simulated = Simulated(learned(TinyNet()), images(16, 1))
+    twin = copy.deepcopy(simulated)
+    with torch.no_grad():
+        before = simulated(images(4, 1))
+        assert torch.equal(twin.eval()(images(4, 1)), before)
+        for parameter in twin.parameters():
+            parameter.mul_(0.5)
+        assert not torch.equal(twin.eval()(images(4, 1)), before)
+        assert torch.equal(simulated(images(4, 1)), before)
 
 
 class Wayward(nn.Module):
