@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from damage import CHANGE, mutated
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, OperatorTime, parse_log
+from amc_hw.devices.android.benchmark_statistics import number, positive, whole
 from amc_hw.errors import DeviceError
 
 pytest.importorskip("ai_edge_litert")
@@ -325,3 +327,10 @@ def test_ten_thousand_damaged_logs(changes: list[tuple[str, float, int, str]]) -
             assert_right_or_refused(content.decode(errors="replace"), profile)
         else:
             assert_right_or_refused(stdout, content if form == "proto" else content.decode(errors="replace"))
+
+
+@pytest.mark.parametrize("read", [number, positive, whole])
+def test_what_is_no_number_is_told_in_one_line(read: Callable[[str, str], float]) -> None:
+    with pytest.raises(BenchmarkLogError) as told:
+        read("0.\r000", "Mean (ND)\t0.\r000")
+    assert len(str(told.value).splitlines()) == 1

@@ -195,7 +195,7 @@ def _operators(rows: list[dict[str, str]], total_us: float, runs: int) -> Profil
 def _percent(text: str, line: str) -> float:
     """Read ``4.928%``."""
     if not text.endswith("%"):
-        raise damaged(line, f"'{text[:40]}' is not a percentage")
+        raise damaged(line, f"{shown(text[:40])} is not a percentage")
     return number(text[:-1], line)
 
 

@@ -52,7 +52,7 @@ def damaged(line: str, reason: str) -> BenchmarkLogError:
 def number(text: str, line: str) -> float:
     """Read a finite number >= 0 as benchmark_model prints it; refuse all else with the line it stands in."""
     if not _NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
-        raise damaged(line, f"'{text[:40]}' is not a time or count that can be")
+        raise damaged(line, f"{shown(text[:40])} is not a time or count that can be")
     return value
 
 
@@ -66,7 +66,7 @@ def positive(text: str, line: str) -> float:
 def whole(text: str, line: str) -> int:
     """Read an integer >= 0."""
     if not text.isdecimal():
-        raise damaged(line, f"'{text[:40]}' is not a whole number")
+        raise damaged(line, f"{shown(text[:40])} is not a whole number")
     return int(number(text, line))
 
 

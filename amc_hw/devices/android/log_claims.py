@@ -65,7 +65,7 @@ def _threads(lines: Sequence[str]) -> int | None:
     for line in lines:
         if said := _THREADS.fullmatch(line):
             if not re.fullmatch(r"-1|[1-9][0-9]{0,3}", said[1]):
-                raise damaged(line, f"'{said[1][:40]}' is no number of threads")
+                raise damaged(line, f"{shown(said[1][:40])} is no number of threads")
             found.add(int(said[1]))
     if len(found - {-1}) > 1:
         raise BenchmarkLogError(f"the log says {sorted(found)} threads; give one run's log.")
