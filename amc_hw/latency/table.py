@@ -26,9 +26,9 @@ _OTHER_TABLE = "name another table=, and the device is measured into that."
 FORMAT = 2
 """History: 1, the first; 2, measured in files whose every bias has the shape of its own operator."""
 
-Microseconds = Annotated[float, Field(gt=0, lt=1e9, allow_inf_nan=False)]
+Microseconds = Annotated[float, Field(ge=1e-6, lt=1e9, allow_inf_nan=False)]
 Spread = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
-Milliseconds = Annotated[float, Field(gt=0, lt=1e6, allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(ge=1e-9, lt=1e6, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1e3, allow_inf_nan=False)]
 Channels = Annotated[int, Field(ge=1, lt=10**6)]
 Count = Annotated[int, Field(ge=1, lt=10**9)]
@@ -258,7 +258,7 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         raise TableError(f"{place} is no latency table (it has no 'format'); make one with: amc-hw profile")
     if type(document["format"]) is not int or not 1 <= document["format"] <= FORMAT:
         raise TableError(
-            f"{place} has format {document['format']!r}; this version of amc-hw reads formats 1 to {FORMAT}: "
+            f"{place} has format {repr(document['format'])[:40]}; this version of amc-hw reads formats 1 to {FORMAT}: "
             "update amc-hw."
         )
     try:

@@ -253,7 +253,7 @@ def read_config(run: Path) -> RunConfig:
         if isinstance(document, dict) and not {"model", "data"} <= document.keys():
             raise UsageError("it names no model and data")  # what a new run may leave out, a run that began has
         return RunConfig.model_validate(document)
-    except (ValidationError, UsageError) as error:
+    except (ValidationError, UsageError, UnicodeError) as error:  # half a surrogate pair is no text
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")
         raise damaged(path, fault) from error
 

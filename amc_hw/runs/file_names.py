@@ -37,6 +37,9 @@ _MADE_BY = {
     SPARSITY: "sparsify",
 }
 
+LONGEST_COMMAND = 1000
+"""Characters of a command that an error names; a longer one is rather damage."""
+
 
 def maker(path: Path) -> str:
     """Return the command that makes a file of a run folder: whole, where the run's settings say what was typed.
@@ -65,7 +68,7 @@ def _typed(folder: Path) -> list[str]:
     words = [word for word in words if word != "--debug"]
     if words[:1] != ["amc-hw"] or words[1:2] not in (["search"], ["compress"], ["sparsify"], ["sweep"]):
         return []
-    if not all(word.isprintable() for word in words):
+    if not all(word.isprintable() for word in words) or sum(map(len, words)) > LONGEST_COMMAND:
         return []
     if words[1] == "sweep":
         return words

@@ -35,7 +35,8 @@ def load_agent(file: Path, agent: Agent, steps: Sequence[Step]) -> None:
     try:
         document = load_plain(file)
         if document["format"] != FORMAT:
-            raise UsageError(f"{file} has format {document['format']}, and this version reads format {FORMAT}; {cure}.")
+            found = repr(document["format"])[:40]
+            raise UsageError(f"{file} has format {found}, and this version reads format {FORMAT}; {cure}.")
         if document["groups"] != _groups(steps):
             raise UsageError(f"the agent in {file} learned the channel groups of another network; {cure}.")
         for network, name in ((agent.actor, "actor"), (agent.critic, "critic")):

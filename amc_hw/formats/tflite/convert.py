@@ -88,11 +88,16 @@ class TfliteModel:
         self.image_size = tuple(shape[axis] for axis in (3, 1, 2)) if len(shape) == 4 else ()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the outputs for ``images`` (N, C, H, W float32)."""
+        """Return the outputs for ``images`` (N, C, H, W float32); raise UnsupportedModelError where it does not run."""
         return in_batches(self._run, images, self._batch)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
-        self._interpreter.invoke()
-        output: np.ndarray = self._interpreter.get_tensor(self._output["index"])
+        try:
+            self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+            self._interpreter.invoke()
+            output: np.ndarray = self._interpreter.get_tensor(self._output["index"])
+        except (ValueError, RuntimeError) as error:
+            raise UnsupportedModelError(
+                f"the TFLite file does not run ({first_line(error)}); export it again."
+            ) from error
         return output
