@@ -104,7 +104,7 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
         network = finish.finetune(folder, trained, epochs, config.seed, report)
     if not is_first_process():
         return
-    accuracy = evaluate(network, trained.data.search, device=trained.compute)
+    accuracy = evaluate(trained.as_shipped(network), trained.data.search, device=trained.compute)
     if json:
         print_json({"weights": str(folder.finetuned), "search_accuracy": accuracy})
     else:

@@ -189,14 +189,17 @@ def export(
         example_input: (N, C, H, W); N becomes the file's batch size.
         path: the file.
         precision: of the file.
-        calibration: training images (N, C, H, W) that tell the ranges of activations; by default the example.
+        calibration: training images (N, C, H, W) that tell the ranges of activations, for ``int8`` and ``int16x8``.
 
     Raises:
+        UsageError: an ending that is no format's, a precision that the format lacks, or no images where it needs some.
         UnsupportedModelError: the network cannot be converted, or its outputs would differ; then no file is written.
         RunFolderError: the file cannot be written.
     """
     kind = find_format(path.suffix.removeprefix("."))
     kind.require_precision(precision)
+    if precision in INTEGER and calibration is None:
+        raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
     content = kind.convert(model, example_input)
     require_same(model, kind.load(content), example_input, path)
     if precision != "fp32" and kind.quantize is not None:

@@ -6,6 +6,7 @@ Every step finds what an earlier call finished in the run folder, so the same ca
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def compress_job(job: Job, progress: Progress) -> Summary:
         timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
         if proof == PROOFS or not _is_missed(job, timings) or not _is_made_smaller(job, timings, progress):
             break
-    predicted = costs.whole("latency_ms", job.trained.network.original)
+    whole = costs.whole("latency_ms", job.trained.network.original)
+    predicted = whole if math.isfinite(whole) else None
     summary = summarise(job.run, job.config, job.trained, job.device, timings, predicted, progress)
     write_report(job.run.path)
     return summary

@@ -19,7 +19,6 @@ from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.policy import Precision
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
 from amc_hw.profiling.protocol import Protocol
@@ -115,33 +114,30 @@ def batch_of(run: RunFolder) -> int:
     return load_table(run.table).fingerprint.batch_size if run.table.exists() else 1
 
 
-def export(
-    run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1, precision: Precision | None = None
-) -> Path:
+def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1) -> Path:
     """Write the run's network as ``tflite``, ``onnx``, ``aten``, or ``pt2``, a program of torch.export.
 
     Args:
         run: the run folder.
         trained: its original network.
         format_name: of the file.
-        batch_size: images for each run of the file.
-        precision: of the file; by default the run's, where the format has it. Beside it stands one in fp32.
+        batch_size: images for each run of the file, which is in the run's precision where the format has that; beside
+            it stands one in fp32 then.
 
     Raises:
-        UsageError: an unknown format, or one that is not written in the precision.
+        UsageError: an unknown format.
         UnsupportedModelError: the network cannot be converted.
         WrongRunError: the run has no network yet.
     """
     model = restore(run, trained, run.best_weights)
     example = trained.example.expand(batch_size, -1, -1, -1)
     if format_name in FORMATS:
-        path, own = run.model(format_name), trained.precision
-        if own not in FORMATS[format_name].precisions:
-            _LOG.warning("%s files are not written in %s; this one is in fp32.", format_name, own)
-            own = "fp32"
-        chosen = precision or own
-        export_file(model, example, path, chosen, trained.calibration)
-        if chosen != "fp32":
+        path, precision = run.model(format_name), trained.precision
+        if precision not in FORMATS[format_name].precisions:
+            _LOG.warning("%s files are not written in %s; this one is in fp32.", format_name, precision)
+            precision = "fp32"
+        export_file(model, example, path, precision, trained.calibration)
+        if precision != "fp32":
             export_file(model, example, run.float_model(format_name))
         return path
     if format_name in (program.ENDING, "torch"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -41,12 +42,13 @@ def with_float_original(
         times = run.original_times.find() or _measured(run, device, progress)
         latency = costs.latency_ms(trained.network.original)
         of_float["latency_ms"] = latency * times.float_ms / times.shipped_ms
-    elif any(budget.metric == "latency_ms" and budget.ratio is not None for budget in budgets):
+        return replace(costs, of_float=of_float)
+    if any(budget.metric == "latency_ms" and budget.ratio is not None for budget in budgets):
         raise UsageError(
             f"'{device.name}' is not in reach, so what the original takes in fp32 is not known there; give the latency "
             "budget in milliseconds."
         )
-    return replace(costs, of_float=of_float)
+    return replace(costs, of_float={**of_float, "latency_ms": math.inf})  # not known, and more than any budget
 
 
 def _measured(run: RunFolder, device: Device, progress: Progress) -> OriginalTimes:

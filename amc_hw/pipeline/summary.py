@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def summarise(
     trained: TrainedModel,
     device: Device,
     timings: dict[str, Timing],
-    predicted_original_ms: float,
+    predicted_original_ms: float | None,
     progress: Progress,
 ) -> Summary:
     """Evaluate the files on the test set, once, and write summary.json.
@@ -54,9 +55,8 @@ def summarise(
             "channels": policy.channels,
         }
     )
-    budget, *limits = (
-        _allowed(budget, original.value(budget.metric) or predicted_original_ms) for budget in parse_budgets(config)
-    )
+    unknown = predicted_original_ms or math.inf  # then no budget is a share of it
+    budget, *limits = (_allowed(each, original.value(each.metric) or unknown) for each in parse_budgets(config))
     summary = Summary(
         model=config.model,
         data=config.data,

@@ -220,4 +220,4 @@ def require_trainable(trained: TrainedModel) -> str:
         smallest_batch(part, recovery_batch_size(len(part)), trained.compute)
         for part in (data.train, data.with_search_learned().train)
     ]
-    return try_training(model, min(batches, key=lambda batch: len(batch[1])), trained.compute)
+    return try_training(trained.as_shipped(model), min(batches, key=lambda batch: len(batch[1])), trained.compute)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.check import require_same
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import Format, export, find_format
 from amc_hw.formats.template import lower
@@ -53,7 +54,7 @@ class DeployedFiles:
     """
 
     def __init__(self, device: Device, trained: TracedModel) -> None:
-        self._format = _format(device, trained)
+        self._format, self._float_format = _format(device, trained), find_format(device.format)
         self._trained = trained
         self._precision = device.precision
 
@@ -63,16 +64,19 @@ class DeployedFiles:
         Raises:
             UnsupportedModelError: the network cannot be converted.
         """
-        if self._refill is not None and self._format.quantize is not None:
+        quantize, images = self._format.quantize, self._trained.calibration.numpy()
+        if self._refill is not None and quantize is not None:
             try:
                 policy = policy_of(self._trained.model, self._trained.network, model)
                 content = self._refill(model, policy)
             except UnsupportedModelError as error:
                 _LOG.warning("%s It is converted, which takes some seconds.", error)
             else:
-                images = self._trained.calibration.numpy()
-                return self._format.quantize(content, self._precision, images)
-        return self._format.convert(model, self._trained.example)
+                return quantize(content, self._precision, images)
+        file, example = Path(f"the {self._format.name} file"), self._trained.example
+        content = self._float_format.convert(model, example)
+        require_same(model, self._float_format.load(content), example, file)
+        return content if quantize is None else quantize(content, self._precision, images)
 
     @cached_property
     def _refill(self) -> Refill | None:

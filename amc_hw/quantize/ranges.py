@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CUT_OFF = 0.03
-"""Share of the images whose extremes lie outside of a range, on either side: a few odd images widen none."""
+"""Largest share of the images whose extremes lie outside of a range, on either side: a few odd ones widen none."""
 
 
 class Classes:
@@ -30,6 +30,6 @@ class Classes:
 
 def range_of(lowest: NDArray[Any], highest: NDArray[Any]) -> tuple[float, float]:
     """Return the range of a tensor whose least and greatest values on every image are given (images,)."""
-    low = np.quantile(lowest, CUT_OFF, method="higher")
-    high = np.quantile(highest, 1 - CUT_OFF, method="lower")
+    low = np.quantile(lowest, CUT_OFF, method="lower")
+    high = np.quantile(highest, 1 - CUT_OFF, method="higher")
     return float(low), float(high)

@@ -8,8 +8,10 @@ there, but for what is cut off.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -101,15 +103,16 @@ class Simulated(nn.Module):
         ]
         tape = record(model, images[:2])
         self._names = [call.name for call in tape.calls]
+        self._learning_calls = _calls_while_learning(model, images[:2], self._names)
         self._scale_of = tape.rounded()
         self._grids: Mapping[int, Grid] = {}
-        self._weights: dict[int, Tensor] = {}
+        self._weights: dict[int, tuple[Tensor, Tensor]] = {}
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for images (N, C, H, W)."""
         rounded = self._grids[-1](images)
-        with Calls(self._rounded, self._learning_weight if self.training else self._kept_weight):
+        with Calls(self._rounded, self._learning_weight if torch.is_grad_enabled() else self._kept_weight):
             output: Tensor = self.model(rounded)
         return output
 
@@ -124,18 +127,25 @@ class Simulated(nn.Module):
         return self
 
     def _rounded(self, number: int, name: str, result: Tensor) -> Tensor:
-        if number >= len(self._names) or self._names[number] != name:
-            raise UnsupportedModelError("the network takes another way for other images, so it cannot be simulated.")
-        source = self._scale_of.get(number)
+        calls = self._learning_calls if self.training else [*enumerate(self._names)]
+        place, known = calls[number] if number < len(calls) else (None, "")
+        if known != name:
+            raise UnsupportedModelError(
+                "the network takes another way for other images or at random, so int8 cannot be simulated; use "
+                "precision=fp16 or int8-dynamic, which are fine-tuned in float32."
+            )
+        source = None if place is None else self._scale_of.get(place)
         return result if source is None else self._grids[source](result)
 
     def _learning_weight(self, weight: Tensor) -> Tensor:
         return rounded_weight(weight, next((norm for layer, norm in self._norms if layer.weight is weight), None))
 
     def _kept_weight(self, weight: Tensor) -> Tensor:
+        if not isinstance(weight, nn.Parameter):  # made anew by every call, so that nothing tells it from another
+            return self._learning_weight(weight)
         if id(weight) not in self._weights:
-            self._weights[id(weight)] = self._learning_weight(weight)
-        return self._weights[id(weight)]
+            self._weights[id(weight)] = (weight, self._learning_weight(weight))
+        return self._weights[id(weight)][1]
 
     @torch.no_grad()
     def _ranges(self) -> dict[int, tuple[float, float]]:
@@ -160,3 +170,19 @@ class Simulated(nn.Module):
             before = ranges.get(scale, (low, high))
             ranges[scale] = (min(low, before[0]), max(high, before[1]))
         return ranges
+
+
+def _calls_while_learning(model: nn.Module, images: Tensor, names: list[str]) -> list[tuple[int | None, str]]:
+    """Return the calls of a network in training mode: which of those in evaluation mode each is, and its name.
+
+    Some are made while it learns only, such as those that drop a branch of some images; they are not rounded.
+    """
+    try:
+        learning = [call.name for call in record(copy.deepcopy(model).train(), images).calls]
+    except Exception:  # whatever a forward raises; the trial of a training step tells it
+        return [*enumerate(names)]
+    places: list[int | None] = [None] * len(learning)
+    for block in SequenceMatcher(None, names, learning, autojunk=False).get_matching_blocks():
+        for step in range(block.size):
+            places[block.b + step] = block.a + step
+    return list(zip(places, learning, strict=True))

@@ -170,7 +170,7 @@ class _Recorder(Calls):
 
 
 def record(model: nn.Module, images: Tensor) -> Tape:
-    """Return the calls of a network in evaluation mode, for some images (N, C, H, W)."""
+    """Return the calls of a network, in the mode that it is in, for some images (N, C, H, W)."""
     recorder = _Recorder()
     with torch.no_grad(), recorder:
         outputs = model(images)

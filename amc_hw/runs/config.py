@@ -166,6 +166,9 @@ class RunConfig(BaseModel):
         return number
 
 
+_LIBRARIES = (
+    *("amc-hw", "torch", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "onnxruntime", "numpy", "scikit-learn"),
+)
 Settings: TypeAlias = Mapping[str, Any]
 """Settings by their names, as `make_config` takes them."""
 
@@ -261,7 +264,7 @@ def read_config(run: Path) -> RunConfig:
 def library_versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     versions = {"python": platform.python_version()}
-    for name in ("amc-hw", "torch", "ai-edge-litert", "litert-torch", "onnxruntime", "numpy", "scikit-learn"):
+    for name in _LIBRARIES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

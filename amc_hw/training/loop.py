@@ -151,6 +151,7 @@ class _Run:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         batches = self.data.train.batches(recipe.batch_size, True, generator, True, self.device, self.team.share)
         loss_sum, seen = torch.zeros((), device=self.device), 0
+        self.model.eval()  # a simulated network looks at its ranges then: of these weights, also where it goes on
         self.start(self.model)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator.initial_seed() + self.team.rank)  # dropout draws from the global generator

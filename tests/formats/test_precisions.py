@@ -21,6 +21,7 @@ from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.policy import DTYPES, Precision
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink
+from amc_hw.quantize.ranges import range_of
 from amc_hw.tracing.traced import trace_model
 
 QUANTIZED: list[tuple[str, Precision]] = [
@@ -128,6 +129,16 @@ def test_ranges_are_of_activations_alone_and_leave_odd_images_out() -> None:
     assert activation_ranges(content, odd.numpy()).keys() == ranges.keys()
     widest = max(float(each["max"].max()) for each in ranges.values())
     assert max(float(each["max"].max()) for each in activation_ranges(content, odd.numpy()).values()) < 2 * widest
+
+
+def test_int8_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="give calibration="):
+        export(learned(TinyNet()), images(1, 1), tmp_path / "m.tflite", "int8")
+
+
+def test_few_images_are_all_seen() -> None:
+    assert range_of(np.array([-1.0, -10.0]), np.array([1.0, 10.0])) == (-10.0, 10.0)
+    assert range_of(np.arange(100.0) - 100, np.arange(100.0)) == (-98.0, 97.0)
 
 
 def test_what_rounding_has_ruined_is_refused() -> None:

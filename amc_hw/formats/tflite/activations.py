@@ -38,10 +38,12 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
     maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
     seen: dict[str, list[tuple[float, float]]] = {}
     ranks: dict[str, int] = {}
+    batch = TfliteGraph(content).batch
     for tensors in _runs(content, maps):
         for name, value in tensors:
             ranks[name] = value.ndim
-            seen.setdefault(name, []).append((float(value.min()), float(value.max())))
+            by_image = value if value.ndim > 1 and len(value) == batch else value[None]
+            seen.setdefault(name, []).extend((float(image.min()), float(image.max())) for image in by_image)
     ranges = {name: range_of(*np.asarray(each).T) for name, each in seen.items()}
     together = _of_one_scale(TfliteGraph(content))
     return {

@@ -90,6 +90,11 @@ class TfliteGraph(Graph):
         return copies
 
     @property
+    def batch(self) -> int:
+        """Images for each run of the file."""
+        return int(self.subgraph.tensors[int(self.subgraph.inputs[0])].shape[0])
+
+    @property
     def kinds(self) -> Sequence[str]:
         """TFLite's name of every operator."""
         return self._kinds
