@@ -60,6 +60,10 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+LONGEST_NAME = 80
+"""Characters of a name that a message repeats; what is longer stands in a damaged file."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], argument: str = "") -> UsageError:
     """Return a UsageError that says which names exist and which is nearest.
 
@@ -75,7 +79,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], argument: str = "")
     nearest = max(near, key=lambda other: _alike(name, other), default=None)
     hint = f"did you mean '{nearest}'?" if nearest else f"known: {', '.join(names)}."
     place = f" for {argument}=" if argument else ""
-    return UsageError(f"unknown {kind} '{name}'{place}; {hint}")
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    return UsageError(f"unknown {kind} '{shown}'{place}; {hint}")
 
 
 def _alike(name: str, other: str) -> int:

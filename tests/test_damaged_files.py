@@ -106,7 +106,7 @@ def test_an_impossible_table_is_refused_in_a_short_sentence(change: Callable[[An
 @pytest.mark.parametrize("command", ["amc-hw compress --model \ud800", "amc-hw compress --model " + "9" * 5000])
 def test_damaged_settings_are_told_in_a_short_sentence(command: str, tmp_path: Path) -> None:
     config = {"model": "m", "data": "\ud800", "command": command, "exclude": 1}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps({**config, "precision": "fp" + "9" * 5000}))
     with pytest.raises(RunFolderError) as told:
         read_config(tmp_path)
     assert len(str(told.value)) < 600
