@@ -158,7 +158,7 @@ def test_weights_of_the_original_that_are_gone_or_damaged_are_named_with_what_ma
 def test_a_device_out_of_reach_is_predicted_from_its_shipped_table(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("litert_torch")
 
-    def away(name: str) -> None:
+    def away(name: str, precision: str) -> None:
         raise DeviceError(f"{name} is not connected")
 
     monkeypatch.setattr("amc_hw.devices.table_only.open_device", away)

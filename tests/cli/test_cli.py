@@ -65,7 +65,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("benchmark", "gone.tflite"), "gone.tflite"),
         (("benchmark", "README.md", "--device", "host:threads=²"), "a whole number from 1"),
         (("table", "show", "gone.json"), "gone.json"),
-        (("table", "show", "pixel7"), "nor a shipped table (pixel1"),
+        (("table", "show", "pixel7"), "nor a shipped table (epyc-zen5, pixel1"),
         (("table", "merge", "a.json", "b.json", "--out", "b.json"), "is one of the files to read"),
         (("table", "merge", "a.json", "b.json", "--out", "pyproject.toml"), "no latency table"),
         (

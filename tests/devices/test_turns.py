@@ -183,7 +183,7 @@ def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[str] = []
     device = SimpleNamespace(turn=None, close=lambda: tries.append("closed"))
 
-    def opened(name: str, table: Path | None) -> Any:
+    def opened(name: str, table: Path | None, precision: str) -> Any:
         tries.append(name)
         if len(tries) < 3:
             raise BusyError("another amc-hw is measuring on the phone")
