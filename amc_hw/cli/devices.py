@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, PrecisionName, Seed, TableFile, with_options
+from amc_hw.cli.options import (
+    DEFAULTS,
+    Classes,
+    DeviceName,
+    Json,
+    Model,
+    OwnImageSize,
+    PrecisionName,
+    Seed,
+    TableFile,
+    with_options,
+)
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 from amc_hw.policy import as_precision
 from amc_hw.profiling.protocol import Protocol
@@ -48,10 +59,8 @@ def profile(
     model: Model = DEFAULTS["model"],
     device: DeviceName = DEFAULTS["device"],
     table: TableFile = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
-    ] = None,
-    classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
+    image_size: OwnImageSize = None,
+    classes: Classes = 1000,
     precision: PrecisionName = DEFAULTS["precision"],
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,

@@ -60,6 +60,10 @@ Compute = Annotated[
     str | None,
     typer.Option(help="where to train, prune and score: cpu, cuda or cuda:1; by default a GPU if there is one"),
 ]
+OwnImageSize = Annotated[
+    int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
+]
+Classes = Annotated[int, typer.Option(help="classes that the network tells apart", min=2)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
 
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amc_hw.cli.options import DEFAULTS, DeviceName, Json, Model, PrecisionName, Seed, TableFile, example
+from amc_hw.cli.options import (
+    DEFAULTS,
+    Classes,
+    DeviceName,
+    Json,
+    Model,
+    OwnImageSize,
+    PrecisionName,
+    Seed,
+    TableFile,
+    example,
+)
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 from amc_hw.policy import as_precision
 
@@ -107,10 +118,8 @@ def check(
     device: DeviceName = DEFAULTS["device"],
     table: TableFile = None,
     networks: Annotated[int, typer.Option(help="random pruned networks to measure", min=1)] = 30,
-    image_size: Annotated[
-        int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
-    ] = None,
-    classes: Annotated[int, typer.Option(help="classes that the network tells apart", min=2)] = 1000,
+    image_size: OwnImageSize = None,
+    classes: Classes = 1000,
     export_all: Annotated[
         bool, typer.Option("--export-all", help="export every network; by default the first, the others are written")
     ] = False,

@@ -103,6 +103,7 @@ class Simulated(nn.Module):
         ]
         tape = record(model, images[:2])
         self._names = [call.name for call in tape.calls]
+        self._calls: list[tuple[int | None, str]] = [*enumerate(self._names)]
         self._learning_calls = _calls_while_learning(model, images[:2], self._names)
         self._scale_of = tape.rounded()
         self._grids: Mapping[int, Grid] = {}
@@ -127,7 +128,7 @@ class Simulated(nn.Module):
         return self
 
     def _rounded(self, number: int, name: str, result: Tensor) -> Tensor:
-        calls = self._learning_calls if self.training else [*enumerate(self._names)]
+        calls = self._learning_calls if self.training else self._calls
         place, known = calls[number] if number < len(calls) else (None, "")
         if known != name:
             raise UnsupportedModelError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,6 @@ class FileScorer(PartScorer):
         return self.write(model.cpu())
 
     def _logits(self, prepared: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
+        chosen = self._chosen(positions)
         logits = [torch.from_numpy(prepared(images.cpu().numpy())) for images, _ in chosen.batches(BATCH)]
         return torch.cat(logits).flatten(1).float(), chosen.labels.cpu()

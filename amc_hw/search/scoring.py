@@ -124,9 +124,13 @@ class PartScorer:
         own = logits.gather(1, labels[:, None])[:, 0]
         return own - logits.scatter(1, labels[:, None], -math.inf).amax(1)
 
+    def _chosen(self, positions: Tensor) -> Part:
+        """Return some images of the part, with their labels."""
+        return replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
+
     def _logits(self, prepared: nn.Module, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class scores of some images (n, classes), and their labels (n,)."""
-        chosen = replace(self.part, positions=self.part.positions[positions], labels=self.part.labels[positions])
+        chosen = self._chosen(positions)
         batches = chosen.batches(GPU_BATCH if self.compute.type == "cuda" else BATCH, device=self.compute)
         half = torch.autocast(self.compute.type, torch.bfloat16, enabled=fast_in_bfloat16(self.compute))
         with torch.inference_mode(), half:

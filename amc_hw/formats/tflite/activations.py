@@ -38,14 +38,14 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
     maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
     seen: dict[str, list[tuple[float, float]]] = {}
     ranks: dict[str, int] = {}
-    batch = TfliteGraph(content).batch
-    for tensors in _runs(content, maps):
+    graph = TfliteGraph(content)
+    for tensors in _runs(content, graph, maps):
         for name, value in tensors:
             ranks[name] = value.ndim
-            by_image = value if value.ndim > 1 and len(value) == batch else value[None]
+            by_image = value if value.ndim > 1 and len(value) == graph.batch else value[None]
             seen.setdefault(name, []).extend((float(image.min()), float(image.max())) for image in by_image)
     ranges = {name: range_of(*np.asarray(each).T) for name, each in seen.items()}
-    together = _of_one_scale(TfliteGraph(content))
+    together = _of_one_scale(graph)
     return {
         name: _entry(*_union(ranges[other] for other in together.get(name, (name,)) if other in ranges), (1,) * rank)
         for name, rank in ranks.items()
@@ -83,7 +83,9 @@ def _entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray
     return {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}
 
 
-def _runs(content: bytes, maps: NDArray[np.float32]) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
+def _runs(
+    content: bytes, graph: TfliteGraph, maps: NDArray[np.float32]
+) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
     """Run images (N, H, W, C) in batches of the file's own size, and yield its activations.
 
     A larger batch would be faster, but a slice or a reshape in the file may say how many images there are, and then
@@ -95,8 +97,7 @@ def _runs(content: bytes, maps: NDArray[np.float32]) -> Iterator[list[tuple[str,
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
-    entry, graph = interpreter.get_input_details()[0], TfliteGraph(content)
-    batch = int(entry["shape"][0])
+    entry, batch = interpreter.get_input_details()[0], graph.batch
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
     named = [
         each

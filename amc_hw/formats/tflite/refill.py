@@ -115,6 +115,7 @@ def _parts_of_norm(norm: Any) -> dict[str, Tensor]:
 def _places(graph: TfliteGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place | float]:
     """Return for every constant of several floating-point numbers where it comes from, or its one value."""
     found: dict[int, Place | float] = {}
+    shapes = graph.shapes()
     for index in range(len(graph.kinds)):
         inputs = [int(tensor) for tensor in graph.tensors_of(index)]
         layer = ""
@@ -122,8 +123,7 @@ def _places(graph: TfliteGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, 
             value = graph.constant(tensor) if tensor >= 0 else None
             if value is None or value.dtype.kind != "f":
                 continue
-            shape = graph.shapes()[tensor]
-            place = _place(value.reshape(shape), state, layer)
+            place = _place(value.reshape(shapes[tensor]), state, layer)
             if place is None and value.size == 1:
                 continue  # a number of the network's forward
             if place is None:
