@@ -23,6 +23,8 @@ Metric: TypeAlias = Literal["latency_ms", "macs", "params", "size_bytes"]
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int8-dynamic", "int16x8"]
 """In what a network is written and computed: ``int8`` has scales from calibration images, ``int8-dynamic`` finds those
 of activations while it runs, ``int16x8`` has activations of 16 bits and weights of 8."""
+PrecisionSetting: TypeAlias = Literal["auto", Precision]
+"""A precision, or the one that keeps most accuracy within the budget."""
 DTYPES: dict[Precision, str] = {
     "fp32": "float32",
     "fp16": "float16",

@@ -21,8 +21,7 @@ import torch
 from amc_hw.devices.registry import open_device
 from amc_hw.formats.registry import find_format
 from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.search import make_pruner
-from amc_hw.pipeline.trained import load_model_and_data, make_trained_model
+from amc_hw.pipeline.trained import load_model_and_data, make_pruner, make_trained_model
 from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.quantize.simulated import Simulated
 from amc_hw.search.file_scoring import FileScorer
@@ -46,7 +45,7 @@ def main() -> None:
     load_checkpoint(model, options.checkpoint)
     trained = make_trained_model(model, data, precision="int8")
     with open_device("host", "int8") as device:
-        written, kind = DeployedFiles(device, trained), find_format(device.format)
+        written, kind = DeployedFiles(device, trained, device.precision), find_format(device.format)
     part = data.search
     as_file = FileScorer(part, write=lambda network: kind.load(written(network)))
     quantized = kind.in_precision("int8", trained.calibration)

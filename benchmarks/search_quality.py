@@ -27,10 +27,11 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.data.dataset import Data
 from amc_hw.devices.registry import open_device
 from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.search import CANDIDATES, make_pruner, search_steps
+from amc_hw.pipeline.originals import export_originals
+from amc_hw.pipeline.search import CANDIDATES, search_steps
 from amc_hw.pipeline.shortlist import short_finetune
-from amc_hw.pipeline.trained import load_model_and_data, make_trained_model
-from amc_hw.pipeline.verify import export_original, measure
+from amc_hw.pipeline.trained import load_model_and_data, make_pruner, make_trained_model
+from amc_hw.pipeline.verify import measure
 from amc_hw.policy import Policy
 from amc_hw.profiling.profile import run_cost
 from amc_hw.runs.folder import RunFolder
@@ -105,7 +106,7 @@ class Bench:
     def _measured(self, policy: Policy) -> tuple[float, float]:
         """Return the milliseconds of a policy's network and of the original."""
         assert self.device is not None
-        export_original(RunFolder(self.out), self.trained, self.device, SILENT)
+        export_originals(RunFolder(self.out), self.trained, self.device, SILENT)
         timings = measure(RunFolder(self.out), self.trained, self.pruner.pruned(policy), self.device)
         return timings["candidate"].latency_ms, timings["original"].latency_ms
 

@@ -19,8 +19,8 @@ from amc_hw.budget.budget import parse_budget
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import Data, load_data
-from amc_hw.pipeline.search import make_pruner, search_steps
-from amc_hw.pipeline.trained import make_trained_model
+from amc_hw.pipeline.search import search_steps
+from amc_hw.pipeline.trained import make_pruner, make_trained_model
 from amc_hw.policy import Policy
 from amc_hw.search.environment import CompressionEnv
 from amc_hw.search.moves import largest_uniform

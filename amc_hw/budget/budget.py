@@ -1,4 +1,4 @@
-"""A budget as people write it: ``0.5x``, ``12ms``, ``40M``."""
+"""A budget as people write it: ``0.5x``, ``0.5x-int8``, ``12ms``, ``40M``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from amc_hw.errors import BudgetError, UsageError
-from amc_hw.policy import Metric
+from amc_hw.policy import Metric, Precision, as_precision
 
 _UNITS = {
     "latency_ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -26,11 +26,16 @@ _EXAMPLES = {
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit on a metric: a share of the original's (``ratio``) or a value in the metric's unit (``absolute``)."""
+    """A limit on a metric: a share of the original's (``ratio``) or a value in the metric's unit (``absolute``).
+
+    Attributes:
+        of: the precision of the original that a ratio is of.
+    """
 
     metric: Metric
     ratio: float | None = None
     absolute: float | None = None
+    of: Precision = "fp32"
 
     def allowed(self, original: float) -> float:
         """Return the limit for a network whose original costs ``original``, also where that is within it by itself."""
@@ -57,16 +62,19 @@ def parse_budget(metric: Metric, text: str) -> Budget:
     """Read a budget.
 
     Raises:
-        UsageError: no number with ``x`` or a unit of the metric, or a share that is not between 0 and 1.
+        UsageError: no number with ``x`` or a unit of the metric, a share that is not between 0 and 1, or one of the
+            original in a precision that there is not.
     """
-    match = re.fullmatch(r"\s*([+-]?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    match = re.fullmatch(r"\s*([+-]?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)(?:-([\w-]+))?\s*", text)
     if match is None:
         raise UsageError(f"the budget '{text}' is no number with a unit; write for example {_EXAMPLES[metric]}.")
     value, unit = float(match[1]), match[2].lower()
+    if match[3] and unit != "x":
+        raise UsageError(f"the budget '{text}' names a precision, as only a share of the original's does: 0.5x-int8.")
     if unit == "x":
         if not 0 < value < 1:
             raise UsageError(f"the budget '{text}' must be more than 0x and less than 1x of the original.")
-        return Budget(metric, ratio=value)
+        return Budget(metric, ratio=value, of=as_precision(match[3] or "fp32"))
     meant = f"; did you mean '{value:g}x', a share of the original's?" if not unit and 0 < value < 1 else ""
     if unit not in _UNITS[metric]:
         raise UsageError(

@@ -35,9 +35,9 @@ class NetworkCosts:
     size_bytes: Cost
     of_float: Mapping[str, float] = field(default_factory=dict)
 
-    def whole(self, metric: str, original: Policy) -> float:
-        """Return what shares of a metric are of: what the original costs in fp32."""
-        return self.of_float[metric] if metric in self.of_float else self.of(metric)(original)
+    def whole(self, metric: str, original: Policy, of: Precision = "fp32") -> float:
+        """Return what shares of a metric are of: what the original costs in fp32, or in the precision that ships."""
+        return self.of_float[metric] if of == "fp32" and metric in self.of_float else self.of(metric)(original)
 
     def by_metric(self) -> dict[str, Cost]:
         """Return all of them by the names of their metrics."""

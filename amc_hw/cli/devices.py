@@ -61,7 +61,7 @@ def profile(
     table: TableFile = None,
     image_size: OwnImageSize = None,
     classes: Classes = 1000,
-    precision: PrecisionName = DEFAULTS["precision"],
+    precision: PrecisionName = "fp32",
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:

@@ -124,7 +124,7 @@ def check(
         bool, typer.Option("--export-all", help="export every network; by default the first, the others are written")
     ] = False,
     plot: Plot = None,
-    precision: PrecisionName = DEFAULTS["precision"],
+    precision: PrecisionName = "fp32",
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from amc_hw.devices.android.devices_file import named_phones
 from amc_hw.devices.android.names import KIND, found_phones, is_phone, open_phone, phone_settings
@@ -41,15 +42,24 @@ def open_device(name: str, precision: Precision = "fp32") -> Device:
 
 def require_device_name(name: str, precision: Precision = "fp32") -> None:
     """Raise UsageError where there is no such device, option or precision of its files; nothing is opened."""
+    known = precisions_of(name)
+    if precision not in known:
+        raise UsageError(f"the device '{name}' runs {', '.join(known)}, not {precision}; choose another precision=.")
+
+
+def precisions_of(name: str) -> tuple[Precision, ...]:
+    """Return the precisions of the files that a device runs; nothing is opened.
+
+    Raises:
+        UsageError: there is no such device, or it does not have an option.
+    """
     if is_phone(name):
         phone_settings(name)
-        return
+        return get_args(Precision)
     kind = name.partition(":")[0]
     if kind not in (*KINDS, SSH):
         raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()), "device")
-    known = KINDS[computer(name).kind].precisions
-    if precision not in known:
-        raise UsageError(f"the device '{name}' runs {', '.join(known)}, not {precision}; choose another precision=.")
+    return KINDS[computer(name).kind].precisions
 
 
 def clean_device(name: str) -> None:

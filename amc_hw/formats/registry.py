@@ -202,10 +202,40 @@ def export(
         raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
     content = kind.convert(model, example_input)
     require_same(model, kind.load(content), example_input, path)
-    if precision != "fp32" and kind.quantize is not None:
+    if precision != "fp32":
         images = example_input if calibration is None else calibration
-        content = kind.quantize(content, precision, images.detach().cpu().numpy())
-        require_near(model, kind.load(content), images, path)
-        if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
-            _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))
+        content = _quantized(kind, content, model, path, precision, images)
     write_bytes(path, content)
+
+
+def quantize_file(file: Path, model: nn.Module, path: Path, precision: Precision, calibration: Tensor) -> None:
+    """Write a float32 file that `export` made in another precision, and check what it computes.
+
+    Args:
+        file: the float32 file; it stays.
+        model: its network.
+        path: the file to write, of the same format.
+        precision: of the new file.
+        calibration: training images (N, C, H, W) that tell the ranges of activations.
+
+    Raises:
+        UsageError: the format lacks the precision.
+        UnsupportedModelError: the network cannot be quantized, or its outputs would say nothing any more.
+        RunFolderError: the file cannot be written.
+    """
+    kind = find_format(path.suffix.removeprefix("."))
+    kind.require_precision(precision)
+    write_bytes(path, _quantized(kind, file.read_bytes(), model, path, precision, calibration))
+
+
+def _quantized(
+    kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Tensor
+) -> bytes:
+    """Return a float32 file's content in another precision, held against the network."""
+    if kind.quantize is None:
+        return content
+    content = kind.quantize(content, precision, images.detach().cpu().numpy())
+    require_near(model, kind.load(content), images, path)
+    if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
+        _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))
+    return content

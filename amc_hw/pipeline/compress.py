@@ -6,7 +6,6 @@ Every step finds what an earlier call finished in the run folder, so the same ca
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from amc_hw.errors import BudgetError
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.job import Job, opened_job
+from amc_hw.pipeline.precision_alone import loses_by_rounding
 from amc_hw.pipeline.rounds import after_rounds
 from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.summary import summarise
@@ -56,19 +56,23 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
 def compress_job(job: Job, progress: Progress) -> Summary:
     """Compress what is opened already; see `compress`."""
     job = after_rounds(job, progress)
-    costs = search_and_verify(job, progress)
+    predicted = search_and_verify(job, progress)
     for proof in range(1, PROOFS + 1):
-        finish.finetune(job.run, job.trained, job.config.epochs, job.config.seed, progress)
+        finish.finetune(job.run, job.trained, _epochs(job), job.config.seed, progress)
         progress("exporting the compressed network")
         finish.export(job.run, job.trained, job.device.format, job.device.fingerprint().batch_size)
         timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
         if proof == PROOFS or not _is_missed(job, timings) or not _is_made_smaller(job, timings, progress):
             break
-    whole = costs.whole("latency_ms", job.trained.network.original)
-    predicted = whole if math.isfinite(whole) else None
     summary = summarise(job.run, job.config, job.trained, job.device, timings, predicted, progress)
     write_report(job.run.path)
     return summary
+
+
+def _epochs(job: Job) -> int:
+    """Return how long to fine-tune: not at all where nothing is pruned, and rounding loses nothing to speak of."""
+    pruned = job.run.policy.read().channels != job.trained.network.original
+    return job.config.epochs if pruned or loses_by_rounding(job) else 0
 
 
 def _is_missed(job: Job, timings: Mapping[str, Timing]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from amc_hw.budget.budget import parse_budget
+from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.devices.base import Device
 from amc_hw.errors import CheckpointError, RunFolderError, unknown_name
 from amc_hw.formats import program
@@ -171,12 +171,19 @@ def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
     """Return the share of its latency budget that a run uses by its last benchmark; 0 where none was measured."""
     if not timings or config.metric != "latency_ms":
         return 0.0
-    return _share(config, timings["compressed"].latency_ms, timings["original"].latency_ms)
+    budget = parse_budget(config.metric, config.budget)
+    return timings["compressed"].latency_ms / budget.allowed(timings[original_of(budget)].latency_ms)
 
 
 def doubt_of_share(config: RunConfig, timings: Mapping[str, Timing]) -> float:
     """Return the standard error of `share_used`, as a share of it."""
-    return share_doubt(parse_budget(config.metric, config.budget), timings["compressed"], timings["original"])
+    budget = parse_budget(config.metric, config.budget)
+    return share_doubt(budget, timings["compressed"], timings[original_of(budget)])
+
+
+def original_of(budget: Budget) -> str:
+    """Return what the files of a last benchmark call the original that a share is of."""
+    return "original" if budget.of == "fp32" else f"original in {budget.of}"
 
 
 def share_found(config: RunConfig, policy: ChosenPolicy) -> float:
@@ -184,8 +191,4 @@ def share_found(config: RunConfig, policy: ChosenPolicy) -> float:
     chosen = policy.chosen
     if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
         return 1.0
-    return _share(config, chosen.measured_ms, chosen.original_ms)
-
-
-def _share(config: RunConfig, latency_ms: float, original_ms: float) -> float:
-    return latency_ms / parse_budget(config.metric, config.budget).allowed(original_ms)
+    return chosen.measured_ms / parse_budget(config.metric, config.budget).allowed(chosen.original_ms)

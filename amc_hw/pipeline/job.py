@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,13 +14,15 @@ from amc_hw.data.dataset import Data
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.formats.registry import find_format
+from amc_hw.pipeline.auto_precision import choose_precision
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.first_look import looked_at
-from amc_hw.pipeline.settings import table_of
+from amc_hw.pipeline.settings import settled, table_of
 from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.policy import Precision
 from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.profiling.profile import require_tables
-from amc_hw.runs.config import RunConfig
+from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -74,24 +76,29 @@ def opened_job(
         AmcHwError: see `amc_hw.pipeline.begin.begin`, `require_tables` and `looked_at`; or the device cannot be opened.
     """
     folder, table = RunFolder(run), table_of(config)
-    with (
-        exclusive(run, progress),
-        device_in_turn(config.device, progress, table, config.precision) as (
-            device,
-            in_turn,
-        ),
-    ):
-        require_tables(device, table, folder)
-        config, trained = begin(folder, config, in_turn, compute, own)
-        trained = looked_at(trained, by_accuracy=evaluate is None)
-        yield Job(folder, config, trained, device, _score(trained, device, evaluate)), in_turn
+    with exclusive(run, progress):
+        config = settled(folder, config)
+        with device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn):
+            require_tables(device, table, folder)
+            config, trained = begin(folder, config, in_turn, compute, own)
+            trained = looked_at(trained, by_accuracy=evaluate is None)
+
+            def score_in(precision: Precision) -> NetworkScore:
+                return _score(replace(trained, precision=precision), device, evaluate)
+
+            if config.precision == "auto":
+                device.precision = choose_precision(folder, config, trained, device, score_in, in_turn)
+                config = config.model_copy(update={"precision": device.precision})
+                trained = replace(trained, precision=device.precision)
+                open_run(run, config)
+            yield Job(folder, config, trained, device, score_in(device.precision)), in_turn
 
 
 def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module], float] | None) -> NetworkScore:
     """Return what the search maximises, in the precision that ships."""
     if evaluate is not None:
         return OwnScore(lambda model: evaluate(trained.as_shipped(model)))
-    if device.precision == "fp32":
+    if trained.precision == "fp32":
         return PartScorer(trained.data.search, trained.compute)
-    written, load = DeployedFiles(device, trained), find_format(device.format).load
+    written, load = DeployedFiles(device, trained, trained.precision), find_format(device.format).load
     return FileScorer(trained.data.search, trained.compute, write=lambda model: load(written(model)))

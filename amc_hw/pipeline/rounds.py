@@ -8,6 +8,7 @@ from torch import nn
 
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.precision_alone import keeps_budgets
 from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.settings import require_falling
 from amc_hw.pipeline.trained import TrainedModel
@@ -44,6 +45,8 @@ def after_rounds(job: Job, progress: Progress) -> Job:
         The last round: its costs, its teacher and what it is measured beside are the original's.
     """
     *earlier, _ = plan_rounds(job.run, job.config)
+    if earlier and keeps_budgets(job, progress):
+        return job
     for number, (folder, settings) in enumerate(earlier, start=1):
         told = progress.within(round_name(number, len(earlier) + 1))
         open_run(folder.path, settings)

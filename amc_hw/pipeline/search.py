@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +15,9 @@ from amc_hw.pipeline.agent import agent_file, keep_first_agent
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.run_search import run_search
 from amc_hw.pipeline.settings import parse_budgets
-from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Policy
-from amc_hw.pruning.pruner import BATCH, Pruner
+from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Candidate, ChosenPolicy, Group
@@ -29,10 +28,6 @@ from amc_hw.search.study import Problem, StudyResult
 from amc_hw.tracing.network import Layer
 from amc_hw.tracing.traced import TracedModel
 
-LEAST_CALIBRATION, MOST_CALIBRATION, CALIBRATION_MACS = 640, 2560, 3.5e11
-"""Images for the statistics: more of them help (2,560 images of 16 points gave a halved ResNet-20 1.4 points more than
-640 of 48), and cost large networks minutes; so many as have these MACs in the original, and fit these bytes."""
-CALIBRATION_BYTES = 2**30
 LARGEST_MARGIN = 0.01
 _LOG = logging.getLogger(__name__)
 
@@ -106,17 +101,8 @@ def budget_limits(
     for budget in budgets:
         cost = costs.of(budget.metric)
         share = latency_share if budget.metric == "latency_ms" else 1.0
-        limits.append(Limit(cost, share * budget.target(costs.whole(budget.metric, original))))
+        limits.append(Limit(cost, share * budget.target(costs.whole(budget.metric, original, budget.of))))
     return tuple(limits)
-
-
-def make_pruner(trained: TrainedModel, seed: int, importance: str = "reconstruction") -> Pruner:
-    """Gather the statistics for reconstruction from images of the training split."""
-    macs = trained.network.macs(trained.network.original)
-    fitting = CALIBRATION_BYTES // (4 * math.prod(trained.data.image_size))
-    count = min(MOST_CALIBRATION, max(LEAST_CALIBRATION, int(CALIBRATION_MACS / macs)), max(BATCH, fitting))
-    images, labels = trained.data.train.first(count, seed, trained.compute)
-    return Pruner(trained.start, trained.network, images, labels=labels, importance=importance)
 
 
 def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress) -> Search:

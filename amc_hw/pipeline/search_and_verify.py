@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from amc_hw.budget.network_costs import NetworkCosts, network_costs
+from amc_hw.budget.network_costs import network_costs
 from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.pipeline.float_original import with_float_original
 from amc_hw.pipeline.job import Job, opened_job
+from amc_hw.pipeline.originals import with_float_original
+from amc_hw.pipeline.precision_alone import keep_original, keeps_budgets
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import parse_budgets, table_of
 from amc_hw.pipeline.shortlist import shortlist
@@ -40,11 +42,18 @@ def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: 
     return job.run.policy.read()
 
 
-def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
+def search_and_verify(job: Job, progress: Progress) -> float | None:
     """Search a policy and verify it on the device; the run folder then has policy.json and pruned.pt.
 
-    Where the device is known by its table only, nothing is verified, and policy.json says so.
+    Where the device is known by its table only, nothing is verified, and policy.json says so. Where the original keeps
+    the budgets by its precision, there is no search.
+
+    Returns:
+        What shares of a latency are of, as far as it is predicted, in milliseconds.
     """
+    if keeps_budgets(job, progress):
+        keep_original(job, progress)
+        return None
     run, config, trained, device = job.run, job.config, job.trained, job.device
     if not device.in_reach:
         _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
@@ -52,8 +61,10 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
     exported = template.file(trained.network.original, np.random.default_rng(0))
     costs = network_costs(trained.network, latency, len(exported), device.precision)
     costs = with_float_original(run, trained, device, costs, parse_budgets(config), progress)
+    whole = costs.whole("latency_ms", trained.network.original)
+    predicted = whole if math.isfinite(whole) else None
     if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
-        return costs
+        return predicted
     doubtful = doubts_of_table(device, trained, template, config.model, run, progress)
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
@@ -72,7 +83,7 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
     run.invalidate_after_search((*FORMATS, program.ENDING))
     save_checkpoint(verified.model, run.pruned)
     run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, warnings))
-    return costs
+    return predicted
 
 
 def _is_searched(run: RunFolder, config: RunConfig) -> bool:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.data.names import require_data
+from amc_hw.devices.registry import precisions_of
 from amc_hw.devices.table_only import require_device
 from amc_hw.errors import UsageError
+from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name
 from amc_hw.pipeline.agent import agent_file
+from amc_hw.policy import Precision, PrecisionSetting, precision_of
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import require_compute_name
@@ -33,12 +36,12 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
         WrongRunError: the folder holds a run of something else.
     """
     require_compute_name(compute)
-    parse_budgets(config)
+    config = settled(run, config)
     require_falling(config)
     find_reward(config.reward, config.accuracy_floor)
     agent_file(run, config)
     if config.granularity == "channels":
-        require_device(config.device, table_of(config), config.precision)
+        require_device(config.device, table_of(config), config.known_precision)
     if not own_model:
         require_model_name(config.model)
         require_data(config.data, Path(config.data_root) if config.data_root else None)
@@ -68,6 +71,45 @@ def parse_budgets(config: RunConfig) -> tuple[Budget, ...]:
     """Return the budgets of a run, the main one first; raise UsageError where one cannot be read."""
     texts = {config.metric: config.budget, **config.limits}
     return tuple(parse_budget(metric, text) for metric, text in texts.items())
+
+
+def settled(run: RunFolder, config: RunConfig) -> RunConfig:
+    """Return a run's settings with its precision, where that is asked for or decided already.
+
+    ``auto`` is what the run was begun with, what its budgets or its table name, or fp32 where nothing else can be: for
+    single weights, for budgets that no precision changes, on devices that run float32 only. Else it stays open.
+
+    Raises:
+        UsageError: a budget is a share of the original in another precision than the one that ships.
+    """
+    named = {budget.of for budget in parse_budgets(config)} - {"fp32"}
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": _decided(run, config, named)})
+    if config.precision != "auto" and named - {config.precision}:
+        other = min(named - {config.precision})
+        raise UsageError(
+            f"a budget is a share of the original in {other}, and the run's precision is {config.precision}; "
+            f"give precision={other}, or the budget as a share of the original in {config.precision} or fp32."
+        )
+    return config
+
+
+def _decided(run: RunFolder, config: RunConfig, named: set[Precision]) -> PrecisionSetting:
+    if run.config.exists() and (begun := read_config(run.path).precision) != "auto":
+        return begun
+    if config.granularity == "weights":
+        return "fp32"
+    if named:
+        return min(named)
+    for table in (table_of(config), run.table):
+        if table is not None and table.exists():
+            return precision_of(load_table(table).fingerprint.dtype)
+    changed = {"latency_ms", "size_bytes"} & {budget.metric for budget in parse_budgets(config)}
+    try:
+        several = len(precisions_of(config.device)) > 1
+    except UsageError:  # a device that is known by its table alone, or not at all
+        several = False
+    return "auto" if changed and several else "fp32"
 
 
 def require_falling(config: RunConfig) -> None:
@@ -103,5 +145,5 @@ def _require_weights(config: RunConfig) -> None:
 
 def _is_smaller(one: Budget, other: Budget) -> bool:
     if one.ratio is not None and other.ratio is not None:
-        return one.ratio < other.ratio
+        return one.of == other.of and one.ratio < other.ratio
     return one.absolute is not None and other.absolute is not None and one.absolute < other.absolute

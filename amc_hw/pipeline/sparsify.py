@@ -16,6 +16,7 @@ from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.rounds import plan_rounds, round_name
+from amc_hw.pipeline.settings import settled
 from amc_hw.pipeline.summary import evaluate_file
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.masks import nonzero_weights
@@ -57,7 +58,7 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     """
     last = RunFolder(run)
     with exclusive(run, progress):
-        config, trained = begin(last, config, progress, compute)
+        config, trained = begin(last, settled(last, config), progress, compute)
         rounds = plan_rounds(last, config)
         trained = looked_at(trained, by_accuracy=True)
         cost, sparse = nonzero_cost(trained), whole(trained)

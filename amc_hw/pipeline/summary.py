@@ -12,7 +12,7 @@ from amc_hw.data.dataset import Part
 from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError
 from amc_hw.formats.registry import load_file
-from amc_hw.pipeline.finish import in_other_precisions
+from amc_hw.pipeline.finish import in_other_precisions, original_of
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
@@ -55,8 +55,21 @@ def summarise(
             "channels": policy.channels,
         }
     )
+    others = {
+        name: _figures(
+            trained,
+            policy.channels if file == run.float_model(device.format) else trained.network.original,
+            file,
+            timings.get(name),
+            progress,
+        )
+        for name, file in in_other_precisions(run, device).items()
+    }
     unknown = predicted_original_ms or math.inf  # then no budget is a share of it
-    budget, *limits = (_allowed(each, original.value(each.metric) or unknown) for each in parse_budgets(config))
+    shares_of = {"original": original, **others}
+    budget, *limits = (
+        _allowed(each, shares_of[original_of(each)].value(each.metric) or unknown) for each in parse_budgets(config)
+    )
     summary = Summary(
         model=config.model,
         data=config.data,
@@ -65,17 +78,8 @@ def summarise(
         limits=limits,
         original=original,
         compressed=compressed,
-        precision=config.precision,
-        others={
-            name: _figures(
-                trained,
-                policy.channels if file == run.float_model(device.format) else trained.network.original,
-                file,
-                timings.get(name),
-                progress,
-            )
-            for name, file in in_other_precisions(run, device).items()
-        },
+        precision=device.precision,
+        others=others,
         search=_search_facts(run, config),
         artifacts={
             device.format: file.name,
@@ -91,6 +95,8 @@ def summarise(
 
 
 def _search_facts(run: RunFolder, config: RunConfig) -> SearchFacts:
+    if not run.has_episodes():  # nothing needed to be pruned
+        return SearchFacts(seed=config.seed)
     episodes = read_study(run.episodes.path).episodes
     seconds = sum(episode.seconds for episode in episodes)
     return SearchFacts(strategy=config.strategy, episodes=len(episodes), seconds=seconds, seed=config.seed)
@@ -109,7 +115,8 @@ def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing |
 
 def _allowed(budget: Budget, original: float) -> BudgetFigures:
     """Return what summary.json holds of a budget."""
-    return BudgetFigures(metric=budget.metric, target=budget.allowed(original), ratio=budget.ratio)
+    named = {} if budget.of == "fp32" else {"of": budget.of}
+    return BudgetFigures(metric=budget.metric, target=budget.allowed(original), ratio=budget.ratio, **named)
 
 
 def evaluate_file(file: Path, part: Part, progress: Progress) -> float:

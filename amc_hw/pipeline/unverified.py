@@ -11,9 +11,10 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import load_table
 from amc_hw.latency.trust import warnings
+from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.pipeline.verify import Verified, export_original
+from amc_hw.pipeline.verify import Verified
 from amc_hw.policy import Policy
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -42,7 +43,7 @@ def trust_in_table(
         score: accuracy of a pruned network on the search split.
         progress: is told how far the work is.
     """
-    export_original(run, trained, device, progress)
+    export_originals(run, trained, device, progress)
     policy = ranked[0]
     model = search.pruner.pruned(policy).cpu()
     chosen = Candidate(

@@ -9,23 +9,20 @@ from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
-from amc_hw.formats.registry import export
+from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.policy import Policy
+from amc_hw.policy import Policy, Precision
 from amc_hw.profiling.benchmark import benchmark
-from amc_hw.profiling.deployed import example_for, export_for
-from amc_hw.profiling.protocol import Protocol
+from amc_hw.profiling.deployed import export_for
+from amc_hw.profiling.protocol import HEADROOM, QUICK
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Candidate, Miss
 
-QUICK = Protocol(warmup=30, runs=100, repeats=3)
 MEASUREMENTS = 9
-HEADROOM = 0.995
-"""What is measured here is aimed this much under the target, so that the final benchmark finds it there, too."""
 WELL_USED = 0.95
 """The least share of a latency budget that a policy should use by the clock."""
 MOST_DOUBT = (1 - WELL_USED) / 2
@@ -72,7 +69,7 @@ def verify(
     Raises:
         BudgetError: not even the smallest policies keep the budget on the device.
     """
-    export_original(run, trained, device, progress)
+    export_originals(run, trained, device, progress)
     budget, latency = search.latency_budget, search.costs.latency_ms
     candidates: list[Candidate] = []
     fitting: tuple[nn.Module, Candidate] | None = None
@@ -83,7 +80,7 @@ def verify(
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         model = search.pruner.pruned(policy, thorough=True).cpu()
-        timings = measure(run, trained, model, device)
+        timings = measure(run, trained, model, device, budget.of if budget else "fp32")
         original_ms, measured_ms = timings["original"].latency_ms, timings["candidate"].latency_ms
         chosen = Candidate(
             channels=dict(policy),
@@ -106,7 +103,7 @@ def verify(
             fitting, best_share, surely_used = (model, chosen), share, share * (1 - doubt)
         if fitting is not None and (surely_used >= WELL_USED or not search.bounded):
             break
-        off = used / (latency(policy) / budget.target(search.costs.whole("latency_ms", search.original)))
+        off = used / (latency(policy) / budget.target(search.costs.whole("latency_ms", search.original, budget.of)))
         try:
             policy = fit(policy, trained.decisions, search.limits(HEADROOM / off))
         except BudgetError:
@@ -148,7 +145,11 @@ def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]
     budget = search.latency_budget
     if budget is None or chosen.measured_ms is None or chosen.original_ms is None:
         return []
-    drift = 1.0 if budget.ratio is None else chosen.original_ms / search.costs.whole("latency_ms", search.original)
+    drift = (
+        1.0
+        if budget.ratio is None
+        else chosen.original_ms / search.costs.whole("latency_ms", search.original, budget.of)
+    )
     if abs(chosen.measured_ms / (drift * chosen.predicted_ms) - 1) <= FAR_OFF:
         return []
     return [
@@ -158,21 +159,13 @@ def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]
     ]
 
 
-def export_original(run: RunFolder, trained: TrainedModel, device: Device, progress: Progress) -> None:
-    """Keep the original's exported files in the run folder: in fp32, and in the precision that ships."""
-    example = example_for(device, trained)
-    for precision in dict.fromkeys(("fp32", device.precision)):
-        file = run.original(device.format, precision)
-        if not file.exists():
-            progress("exporting the original")
-            export(trained.model, example, file, precision, trained.calibration)
-
-
-def measure(run: RunFolder, trained: TrainedModel, model: nn.Module, device: Device) -> dict[str, Timing]:
-    """Export a pruned network and time it beside the original."""
+def measure(
+    run: RunFolder, trained: TrainedModel, model: nn.Module, device: Device, of: Precision = "fp32"
+) -> dict[str, Timing]:
+    """Export a pruned network and time it beside the original in a precision."""
     file = run.candidate(device.format)
     export_for(device, trained, model, file)
     try:
-        return benchmark(device, {"original": run.original(device.format), "candidate": file}, QUICK, SILENT)
+        return benchmark(device, {"original": run.original(device.format, of), "candidate": file}, QUICK, SILENT)
     finally:
         file.unlink()

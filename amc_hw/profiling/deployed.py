@@ -15,6 +15,7 @@ from amc_hw.formats.check import require_same
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import Format, export, find_format
 from amc_hw.formats.template import lower
+from amc_hw.policy import Precision
 from amc_hw.pruning.surgery import policy_of
 from amc_hw.tracing.traced import TracedModel
 
@@ -26,7 +27,9 @@ _LOG = logging.getLogger(__name__)
 
 def template_for(device: Device, trained: TracedModel) -> GraphTemplate:
     """Return the operators that a device runs, as functions of the channel counts."""
-    return lower(trained.model, trained.network, example_for(device, trained), _format(device, trained))
+    return lower(
+        trained.model, trained.network, example_for(device, trained), _format(device, trained, device.precision)
+    )
 
 
 def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Path) -> None:
@@ -39,8 +42,8 @@ def example_for(device: Device, trained: TracedModel) -> Tensor:
     return trained.example.expand(device.fingerprint().batch_size, -1, -1, -1)
 
 
-def _format(device: Device, trained: TracedModel) -> Format:
-    return find_format(device.format).in_precision(device.precision, trained.calibration)
+def _format(device: Device, trained: TracedModel, precision: Precision) -> Format:
+    return find_format(device.format).in_precision(precision, trained.calibration)
 
 
 class DeployedFiles:
@@ -49,14 +52,15 @@ class DeployedFiles:
     Pruned versions are written without the converter where that gives the same (`Refill`), which takes milliseconds.
 
     Args:
-        device: which format and precision.
+        device: which format.
         trained: the network.
+        precision: of the files.
     """
 
-    def __init__(self, device: Device, trained: TracedModel) -> None:
-        self._format, self._float_format = _format(device, trained), find_format(device.format)
+    def __init__(self, device: Device, trained: TracedModel, precision: Precision) -> None:
+        self._format, self._float_format = _format(device, trained, precision), find_format(device.format)
         self._trained = trained
-        self._precision = device.precision
+        self._precision = precision
 
     def __call__(self, model: nn.Module) -> bytes:
         """Return the content of a file.

@@ -18,3 +18,9 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.warmup < 0 or self.runs < 1 or self.repeats < 1:
             raise UsageError("a benchmark needs at least one run and one repeat, and no negative warm-up.")
+
+
+QUICK = Protocol(warmup=30, runs=100, repeats=3)
+"""For what is compared on the way; the last benchmark has the whole protocol."""
+HEADROOM = 0.995
+"""What is measured here is aimed this much under the target, so that the final benchmark finds it there, too."""

@@ -16,7 +16,7 @@ from amc_hw.report.charts import finetune_plots, search_plots
 from amc_hw.report.groups import group_bars
 from amc_hw.report.run import Run, read_run
 from amc_hw.report.samples import ModelSamples, model_samples
-from amc_hw.report.table import before_after_rows, precision_rows
+from amc_hw.report.table import before_after_rows, precision_rows, trial_rows
 from amc_hw.report.verdict import gauge, verdict
 from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
 from amc_hw.runs.files import write_bytes
@@ -79,6 +79,8 @@ def report_context(run: Run) -> Mapping[str, object]:
         "cautions": cautions(run, samples),
         "rows": _before_after(run, run.summary) if run.summary else [],
         "precisions": precision_rows(run.summary) if run.summary else [],
+        "trials": trial_rows(run.precision) if run.precision else [],
+        "alone": bool(run.precision and run.precision.alone),
         "groups": group_bars(run.policy) if run.policy else [],
         "search": run.summary.search if run.summary else None,
         "search_plots": search_plots(run),
@@ -169,13 +171,17 @@ def _missing(run: Run) -> list[tuple[str, str]]:
                 "summary.json is written at the end, when the policy was proved.",
             ),
             ("Channels kept", policy and group_bars(policy), "policy.json holds no channel groups yet."),
-            ("Search", run.episodes, "episodes.jsonl holds no episodes yet."),
+            ("Search", run.episodes or run.is_whole, "episodes.jsonl holds no episodes yet."),
             (
                 "Predicted against measured",
-                policy and verified_rows(policy),
+                run.is_whole or (policy and verified_rows(policy)),
                 "no policy was measured on the device.",
             ),
-            ("Fine-tuning", run.finetune and run.finetune.epochs, "no epoch was recorded in finetune.json."),
+            (
+                "Fine-tuning",
+                run.is_whole or (run.finetune and run.finetune.epochs),
+                "no epoch was recorded in finetune.json.",
+            ),
             ("Benchmark", _samples(benchmark), "benchmark.json holds no samples yet."),
             ("Device", run.device, "no file names the device."),
             ("How to reproduce", _command(run.config.get("command")), "config.json names no command."),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from amc_hw.errors import WrongRunError
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Facts, Finetune
+from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Facts, Finetune, PrecisionChoice
 from amc_hw.runs.summaries import Summary
 
 
@@ -22,6 +22,13 @@ class Run:
     finetune: Finetune | None
     benchmark: Benchmark | None
     summary: Summary | None
+    precision: PrecisionChoice | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the original was chosen as it is, so that nothing had to be searched."""
+        policy = self.policy
+        return policy is not None and not self.episodes and policy.channels == policy.original_channels
 
     @property
     def device(self) -> Facts:
@@ -54,6 +61,7 @@ def read_run(folder: RunFolder) -> Run:
         finetune=folder.finetune.find(),
         benchmark=folder.benchmark.find(),
         summary=folder.summary.find(),
+        precision=folder.precision.find(),
     )
     if not (run.config or run.episodes or run.policy or run.benchmark or run.summary):
         raise WrongRunError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from amc_hw.report.numbers import MISSING, count, milliseconds, percent, points, ratio, size
+from amc_hw.runs.records import PrecisionChoice
 from amc_hw.runs.summaries import Figures, Summary
 
 # Row name, figure of the original, figure of the compressed network, how a value is written.
@@ -64,6 +65,21 @@ def precision_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
         ]
         rows.append((name, cells[0], cells[1], cells[2], cells[3]))
     return rows
+
+
+def trial_rows(choice: PrecisionChoice) -> list[tuple[str, str, str, str, str, bool]]:
+    """Return a row (name, latency, size, share of the budget, score, whether it was chosen) for each precision."""
+    return [
+        (
+            trial.precision,
+            milliseconds(trial.latency_ms),
+            size(trial.size_bytes),
+            ratio(trial.used),
+            MISSING if trial.accuracy is None else percent(trial.accuracy),
+            trial.precision == choice.chosen,
+        )
+        for trial in choice.trials
+    ]
 
 
 def _change(before: float | None, after: float | None, is_accuracy: bool) -> str:

@@ -71,9 +71,10 @@ def verdict(run: Run) -> Verdict:
         return _unfinished(run)
     written = with_unit(budget.metric)
     allowed = f"the budget is {written(budget.target)}"
-    before = summary.original.value(budget.metric)
     if budget.ratio is not None:
-        allowed += f" ({ratio(budget.ratio)} of the original" + (f", {written(before)})" if before else ")")
+        whole, named = summary.whole(budget), "" if budget.of == "fp32" else f" in {budget.of}"
+        before = whole.value(budget.metric)
+        allowed += f" ({ratio(budget.ratio)} of the original{named}" + (f", {written(before)})" if before else ")")
     device = run.fact("device")
     reached = f"{written(value)}{f' {how}' if how else ''}"
     if how == "measured" and device:

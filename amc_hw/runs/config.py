@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
-from amc_hw.policy import Metric, Precision, as_precision
+from amc_hw.policy import Metric, Precision, PrecisionSetting, as_precision
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
@@ -50,7 +50,9 @@ class Budgets(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    latency: str | None = Field(None, description="latency budget: 0.5x of the original's, or 12ms")
+    latency: str | None = Field(
+        None, description="latency budget: 0.5x of the original's in fp32, 0.5x-int8 of it in int8, or 12ms"
+    )
     macs: str | None = Field(None, description="budget of multiply-accumulates: 0.5x, or 150M")
     params: str | None = Field(None, description="budget of parameters: 0.5x, or 2M")
     size: str | None = Field(None, description="budget of the exported file: 0.5x, or 500kB")
@@ -94,10 +96,10 @@ class RunConfig(BaseModel):
     table: _File = Field(
         None, description="latency table to use and extend; by default one for each device in the user's cache"
     )
-    precision: Precision = Field(
-        "fp32",
+    precision: PrecisionSetting = Field(
+        "auto",
         description="precision that ships, in which is measured, scored, fine-tuned and exported: fp32, fp16, int8, "
-        "int8-dynamic or int16x8; a share such as 0.5x is of the original in fp32",
+        "int8-dynamic, int16x8, or the one of them that keeps most accuracy within the budget (auto)",
     )
     metric: Metric = "latency_ms"
     budget: str = "0.5x"
@@ -137,6 +139,11 @@ class RunConfig(BaseModel):
     command: str = ""
     versions: dict[str, str] = {}
 
+    @property
+    def known_precision(self) -> Precision:
+        """The precision that ships; fp32 as long as it is not chosen."""
+        return "fp32" if self.precision == "auto" else self.precision
+
     @field_validator("strategy", "reward", "importance")
     @classmethod
     def _known(cls, name: str, info: ValidationInfo) -> str:
@@ -148,8 +155,8 @@ class RunConfig(BaseModel):
 
     @field_validator("precision", mode="before")
     @classmethod
-    def _precision(cls, name: object) -> Precision:
-        return as_precision(str(name))
+    def _precision(cls, name: object) -> PrecisionSetting:
+        return "auto" if name == "auto" else as_precision(str(name))
 
     @field_validator("exclude", "include", mode="before")
     @classmethod
@@ -237,6 +244,8 @@ def require_same_run(run: Path, config: RunConfig) -> None:
         config = config.model_copy(update={"image_size": before["image_size"]})
     fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
     open_still = frozenset() if folder.has_episodes() else _MAY_CHANGE_UNSEARCHED
+    if "auto" in (before["precision"], config.precision):  # not chosen yet, or left to the run
+        config = config.model_copy(update={"precision": before["precision"]})
     for key, now in config.model_dump().items():
         if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
             raise WrongRunError(f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another run= folder.")
@@ -252,9 +261,8 @@ def read_config(run: Path) -> RunConfig:
     document = read_json(path)
     if not isinstance(document, dict) or not {"model", "data"} <= document.keys():
         raise damaged(path, "it names no model and no data")
+    document.setdefault("precision", "fp32")  # earlier versions knew no other
     try:
-        if isinstance(document, dict) and not {"model", "data"} <= document.keys():
-            raise UsageError("it names no model and data")  # what a new run may leave out, a run that began has
         return RunConfig.model_validate(document)
     except (ValidationError, UsageError, UnicodeError) as error:  # half a surrogate pair is no text
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")

@@ -10,7 +10,17 @@ from amc_hw.policy import Precision
 from amc_hw.runs import file_names as names
 from amc_hw.runs.files import damaged, read_json
 from amc_hw.runs.record_files import EpisodeLog, LinesFile, RecordFile
-from amc_hw.runs.records import Benchmark, ChosenPolicy, Contender, Facts, Finetune, Miss, OriginalTimes, SparsePolicy
+from amc_hw.runs.records import (
+    Benchmark,
+    ChosenPolicy,
+    Contender,
+    Facts,
+    Finetune,
+    Miss,
+    OriginalTimes,
+    PrecisionChoice,
+    SparsePolicy,
+)
 from amc_hw.runs.summaries import Summary
 
 
@@ -61,6 +71,11 @@ class RunFolder:
     def original_times(self) -> RecordFile[OriginalTimes]:
         """What the original takes in fp32 and in the precision that ships."""
         return RecordFile(self.path / names.ORIGINAL_TIMES, OriginalTimes)
+
+    @property
+    def precision(self) -> RecordFile[PrecisionChoice]:
+        """What the original takes in each precision, and which one was chosen for it."""
+        return RecordFile(self.path / names.PRECISION, PrecisionChoice)
 
     @property
     def shortlist(self) -> LinesFile[Contender]:

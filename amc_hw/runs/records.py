@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WrapValidator, model_validator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
+from amc_hw.policy import Precision
 from amc_hw.runs.simulated import tell_simulated
 
 FORMAT: Final = 1
@@ -131,6 +132,33 @@ class OriginalTimes(FileRecord):
 
     float_ms: Positive
     shipped_ms: Positive
+
+
+class PrecisionTrial(Record):
+    """The original in one precision, before the search.
+
+    Attributes:
+        precision: of its file.
+        latency_ms: on the device.
+        size_bytes: of the file.
+        used: the largest share of a budget that it uses: above 1, it must become so many times smaller.
+        accuracy: 0..1, on the search split: of the original where it keeps the budgets in some precision, else of a
+            network with one keep ratio for all groups that keeps them; None where it was not told.
+    """
+
+    precision: Precision
+    latency_ms: Positive
+    size_bytes: Count
+    used: Positive
+    accuracy: Number | None = None
+
+
+class PrecisionChoice(FileRecord):
+    """precision.json: what ``precision=auto`` found; ``alone`` is whether a precision keeps the budgets by itself."""
+
+    chosen: Precision
+    alone: bool
+    trials: list[PrecisionTrial]
 
 
 class Group(Record):

@@ -11,11 +11,15 @@ from amc_hw.runs.records import Amount, Channels, Count, DeviceFacts, FileRecord
 
 
 class BudgetFigures(Record):
-    """What the search had to stay under: ``target`` in the metric's unit, ``ratio`` of the original's where given."""
+    """What the search had to stay under: ``target`` in the metric's unit, ``ratio`` of the original's where given.
+
+    The original is that in the precision ``of``.
+    """
 
     metric: str
     target: Positive
     ratio: Positive | None = None
+    of: Precision = "fp32"
 
 
 class Figures(Record):
@@ -72,6 +76,10 @@ class Summary(FileRecord):
     test_images: Count | None = None
     image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
     warnings: list[str] = Field(default_factory=list)
+
+    def whole(self, budget: BudgetFigures) -> Figures:
+        """Return the figures of the original that a budget's ratio is of; empty where they are not known."""
+        return self.original if budget.of == "fp32" else self.others.get(f"original in {budget.of}", Figures())
 
 
 class SparseFigures(Record):

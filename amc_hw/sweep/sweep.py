@@ -113,7 +113,8 @@ def is_finished(run: Path, config: RunConfig) -> bool:
     """Tell whether a run has ended with these settings."""
     if not RunFolder(run).summary.exists():
         return False
-    ignored = {"command", "versions"} | ({"image_size"} if config.image_size is None else set())
+    left_open = {"image_size"} if config.image_size is None else set()
+    ignored = {"command", "versions"} | left_open | ({"precision"} if config.precision == "auto" else set())
     return read_config(run).model_dump(exclude=ignored) == config.model_dump(exclude=ignored)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amc_hw.budget.budget import parse_budget
+from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.errors import BudgetError, UsageError
 
 
@@ -48,6 +48,9 @@ def test_any_text_gives_a_budget_or_a_usage_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("metric", "text", "says"),
     [
+        ("latency_ms", "12ms-int8", "names a precision, as only a share of the original's does"),
+        ("latency_ms", "0.5x-int9", "did you mean 'int8'"),
+        ("latency_ms", "0.5x-", "no number with a unit"),
         ("macs", "0.5", "of MACs is less than one; did you mean '0.5x'"),
         ("params", ".25", "of parameters is less than one; did you mean '0.25x'"),
         ("size_bytes", "0.5", "of the file's size is less than one; did you mean '0.5x'"),
@@ -59,3 +62,9 @@ def test_any_text_gives_a_budget_or_a_usage_error(text: str) -> None:
 def test_half_an_operation_is_asked_about(metric: str, text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         parse_budget(metric, text)
+
+
+def test_a_share_may_be_of_the_original_in_another_precision() -> None:
+    assert parse_budget("latency_ms", "0.5x-int8-dynamic") == Budget("latency_ms", ratio=0.5, of="int8-dynamic")
+    assert parse_budget("size_bytes", " 0.5X-int8 ") == Budget("size_bytes", ratio=0.5, of="int8")
+    assert parse_budget("latency_ms", "0.5x").of == "fp32"

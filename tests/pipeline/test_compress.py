@@ -22,6 +22,7 @@ def run(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory)
         patch.setenv("XDG_CACHE_HOME", str(cache))
         status = amc_hw(
             *("compress", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),
+            *("--precision", "fp32"),
             *("--episodes", 12, "--epochs", 2, "--run", folder),
         )
     assert status == 0
@@ -88,6 +89,7 @@ def test_run_of_another_model_is_refused_and_kept(run: Path, checkpoint: Path, c
     before = (run / "config.json").read_bytes()
     status = amc_hw(
         *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.4x"),
+        *("--precision", "fp32"),
         *("--episodes", 12, "--run", run),
     )
     assert status != 0
@@ -124,6 +126,7 @@ def test_killed_search_ends_with_the_policy_of_the_undisturbed_one(run: Path, ch
     (killed / "table.json").write_bytes((run / "table.json").read_bytes())
     command = (
         *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),
+        *("--precision", "fp32"),
         *("--episodes", 12, "--run", killed),
     )
     pause = random.Random(0)
@@ -194,6 +197,7 @@ def test_a_trained_agent_begins_the_search_for_another_budget(run: Path, checkpo
 def test_interrupt_says_how_to_go_on(checkpoint: Path, tmp_path: Path) -> None:
     process = start_amc_hw(
         *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.6x"),
+        *("--precision", "fp32"),
         *("--episodes", 500, "--run", tmp_path / "run"),
     )
     log = tmp_path / "run" / "episodes.jsonl"

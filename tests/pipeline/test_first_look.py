@@ -53,7 +53,13 @@ def test_it_is_said_before_the_search_and_stays_with_the_policy_and_the_report(
     progress = Progress(lambda update: told.append(update.stage))
     logging.getLogger("amc_hw").addHandler(told_of)
     config = make_config(
-        model="SecondHead", data="digits", strategy="uniform", episodes=1, latency="0.6x", table=tmp_path / "table.json"
+        model="SecondHead",
+        data="digits",
+        strategy="uniform",
+        episodes=1,
+        latency="0.6x",
+        precision="fp32",
+        table=tmp_path / "table.json",
     )
     try:
         for name, overhead in (("run", 1.05), ("later", 1.3)):  # by then the device has become slower

@@ -47,7 +47,14 @@ class TiresLater(SimulatedDevice):
 
 def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
     config = make_config(
-        model=TINY, checkpoint=str(checkpoint), data="digits", budget="0.6x", strategy="uniform", episodes=1, epochs=1
+        model=TINY,
+        checkpoint=str(checkpoint),
+        data="digits",
+        budget="0.6x",
+        precision="fp32",
+        strategy="uniform",
+        episodes=1,
+        epochs=1,
     )
     folder = RunFolder(run)
     config, trained = begin(folder, config, SILENT)

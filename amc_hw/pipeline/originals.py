@@ -1,21 +1,49 @@
-"""What shares of a budget are of, where another precision ships than fp32: the original in fp32, timed beside."""
+"""The original network as files: in fp32, of which shares of a budget are, and in the precision that ships."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from amc_hw.budget.budget import Budget
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError
+from amc_hw.formats.registry import export, quantize_file
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.pipeline.verify import QUICK, export_original
+from amc_hw.policy import Precision
 from amc_hw.profiling.benchmark import benchmark
+from amc_hw.profiling.deployed import example_for
+from amc_hw.profiling.protocol import QUICK
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import OriginalTimes
+
+
+def export_original(
+    run: RunFolder, trained: TrainedModel, device: Device, precision: Precision, progress: Progress
+) -> Path:
+    """Return the original's exported file in a precision; it is kept in the run folder.
+
+    Raises:
+        UnsupportedModelError: the network cannot be exported, or says nothing any more in the precision.
+    """
+    float_file, file = (run.original(device.format, each) for each in ("fp32", precision))
+    if not float_file.exists():
+        progress("exporting the original")
+        export(trained.model, example_for(device, trained), float_file)
+    if not file.exists():
+        progress(f"exporting the original in {precision}")
+        quantize_file(float_file, trained.model, file, precision, trained.calibration)
+    return file
+
+
+def export_originals(run: RunFolder, trained: TrainedModel, device: Device, progress: Progress) -> None:
+    """Keep the original's exported files in the run folder: in fp32, and in the precision that ships."""
+    for precision in dict.fromkeys(("fp32", device.precision)):
+        export_original(run, trained, device, precision, progress)
 
 
 def with_float_original(
@@ -36,10 +64,10 @@ def with_float_original(
     """
     if device.precision == "fp32":
         return costs
-    export_original(run, trained, device, progress)
+    export_originals(run, trained, device, progress)
     of_float = {"size_bytes": float(run.original(device.format).stat().st_size)}
     if device.in_reach:
-        times = run.original_times.find() or _measured(run, device, progress)
+        times = original_times(run, trained, device, progress)
         latency = costs.latency_ms(trained.network.original)
         of_float["latency_ms"] = latency * times.float_ms / times.shipped_ms
         return replace(costs, of_float=of_float)
@@ -51,7 +79,11 @@ def with_float_original(
     return replace(costs, of_float={**of_float, "latency_ms": math.inf})  # not known, and more than any budget
 
 
-def _measured(run: RunFolder, device: Device, progress: Progress) -> OriginalTimes:
+def original_times(run: RunFolder, trained: TrainedModel, device: Device, progress: Progress) -> OriginalTimes:
+    """Return what the original takes on the device; measured once, and kept in the run folder."""
+    if (known := run.original_times.find()) is not None:
+        return known
+    export_originals(run, trained, device, progress)
     files = {"float": run.original(device.format), "shipped": run.original(device.format, device.precision)}
     timings = benchmark(device, files, QUICK, progress)
     times = OriginalTimes(float_ms=timings["float"].latency_ms, shipped_ms=timings["shipped"].latency_ms)

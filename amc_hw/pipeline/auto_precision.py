@@ -1,0 +1,148 @@
+"""Which precision ships where the user leaves it open: the one that keeps most accuracy within the budget."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.network_costs import macs_cost
+from amc_hw.devices.base import Device
+from amc_hw.devices.registry import precisions_of
+from amc_hw.errors import BudgetError, UnsupportedModelError
+from amc_hw.pipeline.originals import export_original
+from amc_hw.pipeline.settings import parse_budgets
+from amc_hw.pipeline.trained import TrainedModel, make_pruner
+from amc_hw.policy import Precision
+from amc_hw.profiling.benchmark import benchmark
+from amc_hw.profiling.protocol import HEADROOM, QUICK
+from amc_hw.runs.config import RunConfig
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import OriginalTimes, PrecisionChoice, PrecisionTrial
+from amc_hw.search.moves import largest_uniform
+
+TRIED: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8")
+"""What is compared. int16x8 is left out: no processor that is known here runs it faster than float32."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def choose_precision(
+    run: RunFolder,
+    config: RunConfig,
+    trained: TrainedModel,
+    device: Device,
+    score_in: Callable[[Precision], Callable[[nn.Module], float]],
+    progress: Progress,
+) -> Precision:
+    """Return the precision that keeps most accuracy within a run's budgets, by what the device and the files say.
+
+    The original is written and timed in each. Those in which it keeps the budgets by itself are compared by its
+    accuracy. If there are none, each that takes less than fp32 gets what it needs: one keep ratio for all groups, at
+    the share of the multiply-accumulates that its time allows, and the accuracies of these networks are compared,
+    before any fine-tuning. Of several that are within one standard error of the best, the fastest is taken.
+
+    Args:
+        run: the run folder, which keeps the originals and precision.json.
+        config: the settings.
+        trained: the network.
+        device: is left with files of the chosen precision.
+        score_in: what the search maximises in a precision.
+        progress: is told how far the work is.
+
+    Raises:
+        UnsupportedModelError: the network cannot be exported at all.
+    """
+    if not device.in_reach:
+        return device.precision  # that of its table
+    trials = _timed(run, config, trained, device, progress)
+    alone = [trial for trial in trials if trial.used <= HEADROOM]
+    alone = [trial for trial in alone if trial.precision == "fp32"] or alone  # which needs nothing, and is told so
+    quicker = [trial for trial in trials if trial.precision == "fp32" or trial.used < trials[0].used]
+    compared = [_scored(trial, trained, config, score_in, progress, alone=bool(alone)) for trial in alone or quicker]
+    known = [trial for trial in compared if trial.accuracy is not None]
+    best = max((trial.accuracy or 0.0 for trial in known), default=0.0)
+    error = math.sqrt(best * (1 - best) / len(trained.data.search))
+    near = [trial for trial in known if (trial.accuracy or 0.0) >= best - error] or compared
+    chosen = min(near, key=lambda trial: trial.used)
+    _tell(chosen, trials, bool(alone))
+    times = {trial.precision: trial.latency_ms for trial in trials}
+    run.original_times.write(OriginalTimes(float_ms=times["fp32"], shipped_ms=chosen.latency_ms))
+    scored = {trial.precision: trial for trial in compared}
+    run.precision.write(
+        PrecisionChoice(
+            chosen=chosen.precision,
+            alone=bool(alone),
+            trials=[scored.get(trial.precision, trial) for trial in trials],
+        )
+    )
+    return chosen.precision
+
+
+def _timed(
+    run: RunFolder, config: RunConfig, trained: TrainedModel, device: Device, progress: Progress
+) -> list[PrecisionTrial]:
+    """Write the original in every precision and time the files in turns."""
+    files: dict[str, Path] = {}
+    budgets = parse_budgets(config)
+    sized = any(budget.metric == "size_bytes" for budget in budgets)
+    for precision in TRIED:
+        if precision not in precisions_of(config.device) or (precision == "fp16" and not sized):
+            continue  # processors compute a file of fp16 in float32: it is only smaller
+        try:
+            files[precision] = export_original(run, trained, device, precision, progress)
+        except UnsupportedModelError as error:
+            if precision == "fp32":
+                raise
+            _LOG.warning("%s is left out: %s", precision, error)
+    timings = benchmark(device, files, QUICK, progress)
+    whole = {"latency_ms": timings["fp32"].latency_ms, "size_bytes": float(files["fp32"].stat().st_size)}
+    network = trained.network
+    counted = {"macs": network.macs(network.original), "params": network.params(network.original)}
+    trials = []
+    for precision in (each for each in TRIED if each in files):
+        latency_ms, size = timings[precision].latency_ms, files[precision].stat().st_size
+        costs = {"latency_ms": latency_ms, "size_bytes": size, **counted}
+        used = max(costs[each.metric] / each.allowed({**whole, **counted}[each.metric]) for each in budgets)
+        trials.append(PrecisionTrial(precision=precision, latency_ms=latency_ms, size_bytes=size, used=used))
+    return trials
+
+
+def _scored(
+    trial: PrecisionTrial,
+    trained: TrainedModel,
+    config: RunConfig,
+    score_in: Callable[[Precision], Callable[[nn.Module], float]],
+    progress: Progress,
+    *,
+    alone: bool,
+) -> PrecisionTrial:
+    """Return a trial with the accuracy of the original, or where that is over the budget, of a network within it."""
+    progress(f"scoring {trial.precision}")
+    model = trained.start
+    if not alone:
+        cost = macs_cost(trained.network)
+        try:
+            bounds = Bounds(cost, trained.decisions, cost(trained.network.original) / trial.used)
+        except BudgetError:
+            return trial  # not even the smallest channel counts are enough
+        _, policy = largest_uniform(trained.decisions, bounds)
+        model = make_pruner(trained, config.seed, config.importance).pruned(policy)
+    try:
+        accuracy = score_in(trial.precision)(model)
+    except UnsupportedModelError as error:
+        _LOG.warning("%s is left out: %s", trial.precision, error)
+        return trial
+    return trial.model_copy(update={"accuracy": accuracy})
+
+
+def _tell(chosen: PrecisionTrial, trials: list[PrecisionTrial], alone: bool) -> None:
+    whole = next(trial.latency_ms for trial in trials if trial.precision == "fp32")
+    shares = ", ".join(f"{trial.precision} {trial.latency_ms / whole:.2f}x" for trial in trials)
+    verdict = "which keeps the budget by itself" if alone else "which keeps most accuracy within the budget"
+    _LOG.info("the original's latency on the device: %s; %s ships, %s", shares, chosen.precision, verdict)

@@ -1,0 +1,111 @@
+"""A precision that nobody named is chosen by what the device, the files and the search split say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import TINY, amc_hw
+
+pytest.importorskip("litert_torch")
+from amc_hw.errors import UsageError
+from amc_hw.pipeline.settings import check_settings, settled
+from amc_hw.runs.config import make_config, open_run, read_config
+from amc_hw.runs.folder import RunFolder
+
+
+def task(checkpoint: Path, run: Path, *more: object) -> tuple[object, ...]:
+    return ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--run", run, *more)
+
+
+@pytest.fixture(scope="module")
+def alone(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        assert amc_hw("compress", *task(checkpoint, folder, "--size", "0.9x", "--epochs", 1)) == 0
+    return folder
+
+
+def test_where_a_precision_keeps_the_budget_nothing_is_pruned(alone: Path) -> None:
+    choice, policy, summary = (
+        json.loads((alone / name).read_text()) for name in ("precision.json", "policy.json", "summary.json")
+    )
+    assert choice["alone"]
+    assert choice["chosen"] != "fp32"
+    assert policy["channels"] == policy["original_channels"]
+    assert summary["precision"] == choice["chosen"] == read_config(alone).precision
+    assert summary["compressed"]["size_bytes"] <= 0.9 * summary["original"]["size_bytes"]
+    assert summary["compressed"]["accuracy"] >= summary["original"]["accuracy"] - 0.02
+    assert not (alone / "episodes.jsonl").exists()
+    assert f"the original in {choice['chosen']} keeps the budget" in (alone / "report.html").read_text()
+
+
+def test_what_each_precision_takes_is_kept(alone: Path) -> None:
+    trials = {each["precision"]: each for each in json.loads((alone / "precision.json").read_text())["trials"]}
+    assert list(trials) == ["fp32", "fp16", "int8-dynamic", "int8"]
+    sizes = [trials[name]["size_bytes"] for name in ("fp32", "fp16", "int8")]
+    assert sizes == sorted(sizes, reverse=True)
+    assert trials["fp32"]["used"] == pytest.approx(1 / 0.9)
+    assert "accuracy" not in trials["fp32"]
+
+
+def test_the_same_command_goes_on_in_the_precision_that_was_chosen(alone: Path, checkpoint: Path) -> None:
+    before = (alone / "precision.json").read_bytes()
+    assert amc_hw("compress", *task(checkpoint, alone, "--size", "0.9x", "--epochs", 1)) == 0
+    assert (alone / "precision.json").read_bytes() == before
+    named = read_config(alone).precision
+    assert amc_hw("compress", *task(checkpoint, alone, "--size", "0.9x", "--epochs", 1, "--precision", named)) == 0
+    assert amc_hw("compress", *task(checkpoint, alone, "--size", "0.9x", "--epochs", 1, "--precision", "fp32")) == 2
+
+
+def test_where_none_does_the_search_is_in_the_one_that_loses_least(checkpoint: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ("--size", "0.25x", "--strategy", "uniform", "--episodes", 2)
+    assert amc_hw("search", *task(checkpoint, run, *options)) == 0
+    choice = json.loads((run / "precision.json").read_text())
+    assert not choice["alone"]
+    accuracies = {each["precision"]: each.get("accuracy") for each in choice["trials"]}
+    assert accuracies[choice["chosen"]] is not None
+    policy = json.loads((run / "policy.json").read_text())
+    assert policy["channels"] != policy["original_channels"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "decided"),
+    [
+        ({"macs": "0.5x"}, "fp32"),
+        ({"latency": "0.5x"}, "auto"),
+        ({"latency": "0.5x-int8"}, "int8"),
+        ({"macs": "0.5x", "size": "0.5x"}, "auto"),
+        ({"latency": "0.5x", "device": "cuda"}, "fp32"),
+        ({"latency": "0.5x", "granularity": "weights"}, "fp32"),
+        ({"latency": "0.5x-int8", "precision": "int8"}, "int8"),
+    ],
+)
+def test_what_needs_no_trial_is_decided_at_once(tmp_path: Path, settings: dict, decided: str) -> None:
+    assert settled(RunFolder(tmp_path / "run"), make_config(**settings)).precision == decided
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"latency": "0.5x-int8", "precision": "fp32"},
+        {"latency": "0.5x-int8", "precision": "int16x8"},
+        {"latency": "0.5x", "size": "0.9x-fp16", "precision": "int8"},
+        {"latency": "0.5x-int8", "size": "0.5x-fp16"},
+    ],
+)
+def test_a_share_of_another_precision_is_refused(tmp_path: Path, settings: dict) -> None:
+    with pytest.raises(UsageError, match="a share of the original in"):
+        check_settings(RunFolder(tmp_path / "run"), make_config(**settings))
+
+
+def test_a_run_from_before_precisions_is_one_in_fp32(tmp_path: Path) -> None:
+    open_run(tmp_path, make_config(model="m", data="digits", precision="fp32"))
+    document = json.loads((tmp_path / "config.json").read_text())
+    del document["precision"]
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    assert read_config(tmp_path).precision == "fp32"
+    assert settled(RunFolder(tmp_path), make_config(model="m", data="digits")).precision == "fp32"
