@@ -24,12 +24,13 @@ from amc_hw.devices.registry import open_device
 from amc_hw.errors import BudgetError
 from amc_hw.formats.registry import export
 from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.compress import PROOFS, TOO_BUSY
 from amc_hw.pipeline.finish import doubt_of_share, share_used
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import search
 from amc_hw.pipeline.shortlist import best_policies
-from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, make_trained_model
+from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.pipeline.verify import WELL_USED, verify
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import example_for

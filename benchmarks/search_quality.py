@@ -27,9 +27,10 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.data.dataset import Data
 from amc_hw.devices.registry import open_device
 from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.search import CANDIDATES, make_pruner, search_steps
 from amc_hw.pipeline.shortlist import short_finetune
-from amc_hw.pipeline.trained import load_model_and_data, make_trained_model
+from amc_hw.pipeline.trained import make_trained_model
 from amc_hw.pipeline.verify import export_original, measure
 from amc_hw.policy import Policy
 from amc_hw.profiling.profile import run_cost

@@ -250,11 +250,9 @@ def read_config(run: Path) -> RunConfig:
     if not path.exists() and (within := sorted(run.glob(f"*/{path.name}"))):
         raise WrongRunError(f"{run} is a folder of runs; name one of them, for example {within[0].parent}.")
     document = read_json(path)
-    if not isinstance(document, dict) or not {"model", "data"} <= document.keys():
+    if not isinstance(document, dict) or not {"model", "data"} <= document.keys():  # a new run may leave these out
         raise damaged(path, "it names no model and no data")
     try:
-        if isinstance(document, dict) and not {"model", "data"} <= document.keys():
-            raise UsageError("it names no model and data")  # what a new run may leave out, a run that began has
         return RunConfig.model_validate(document)
     except (ValidationError, UsageError, UnicodeError) as error:  # half a surrogate pair is no text
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")
