@@ -50,7 +50,7 @@ def last_mile(
 ) -> tuple[float, ...]:
     """Take a random policy to the device; return what `COLUMNS` names, without budget and seed."""
     run.path.mkdir(parents=True, exist_ok=True)
-    latency, _, error = run_cost(run, device, trained, model, None, 0, SILENT)
+    latency, _, error = run_cost(run, device, trained, None, 0, SILENT)
     costs = network_costs(trained.network, latency, 0)
     config = make_config(model=model, data="", budget=budget, strategy="random", episodes=1, seed=seed)
     found = search(Job(run, config, trained, device, OwnScore(lambda model: 0.5)), costs, error, SILENT)

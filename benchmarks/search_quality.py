@@ -64,7 +64,7 @@ class Bench:
         if self.device is None:
             cost, budget = macs_cost(self.trained.network), parse_budget("macs", arguments.macs)
         else:
-            cost, *_ = run_cost(RunFolder(self.out), self.device, self.trained, arguments.model, None, 0, SILENT)
+            cost, *_ = run_cost(RunFolder(self.out), self.device, self.trained, None, 0, SILENT)
             budget = parse_budget("latency_ms", arguments.latency)
         self.limit = Limit(cost, budget.target(cost(self.trained.network.original)))
         self.space = SearchSpace(search_steps(self.trained), cost, self.limit.most)

@@ -158,7 +158,7 @@ def square_side(data: Data) -> int | None:
 
 def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    return make_trained_model(model, data, pruning_choices(config), compute, config.precision)
+    return make_trained_model(model, data, pruning_choices(config), compute, config.precision, config.model)
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

@@ -48,13 +48,13 @@ def search_and_verify(job: Job, progress: Progress) -> NetworkCosts:
     run, config, trained, device = job.run, job.config, job.trained, job.device
     if not device.in_reach:
         _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
-    latency, template, error = run_cost(run, device, trained, config.model, table_of(config), config.seed, progress)
+    latency, template, error = run_cost(run, device, trained, table_of(config), config.seed, progress)
     exported = template.file(trained.network.original, np.random.default_rng(0))
     costs = network_costs(trained.network, latency, len(exported), device.precision)
     costs = with_float_original(run, trained, device, costs, parse_budgets(config), progress)
     if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
         return costs
-    doubtful = doubts_of_table(device, trained, template, config.model, run, progress)
+    doubtful = doubts_of_table(device, trained, template, run, progress)
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
     found = search(job, costs, error, progress)

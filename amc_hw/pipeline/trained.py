@@ -70,6 +70,7 @@ def make_trained_model(
     allowed: PruningChoices | None = None,
     compute: torch.device = CPU,
     precision: Precision = "fp32",
+    name: str = "",
 ) -> TrainedModel:
     """Trace a trained network; see `trace_model` and `TrainedModel`.
 
@@ -78,9 +79,9 @@ def make_trained_model(
         UsageError: a pattern that matches no layer.
     """
     require_classes(model, data)
-    traced = trace_model(model, data.image_size, allowed)
+    traced = trace_model(model, data.image_size, allowed, name)
     return TrainedModel(
-        traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute, precision
+        traced.model, traced.example, traced.network, traced.choices, traced.name, data.on(compute), compute, precision
     )
 
 
