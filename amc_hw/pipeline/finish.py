@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
 
-from amc_hw.budget.budget import parse_budget
 from amc_hw.devices.base import Device
 from amc_hw.errors import CheckpointError, RunFolderError, unknown_name
 from amc_hw.formats import program
@@ -22,11 +20,10 @@ from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
 from amc_hw.profiling.protocol import Protocol
-from amc_hw.profiling.timing import Timing, share_doubt
-from amc_hw.runs.config import RunConfig
+from amc_hw.profiling.timing import Timing
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.runs.records import ChosenPolicy, Epoch, Finetune
+from amc_hw.runs.records import Epoch, Finetune
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import SMALL, recovery_recipe
 from amc_hw.training.state import History, digest
@@ -165,27 +162,3 @@ def in_other_precisions(run: RunFolder, device: Device) -> dict[str, Path]:
         f"original in {device.precision}": run.original(device.format, device.precision),
         "compressed in fp32": run.float_model(device.format),
     }
-
-
-def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
-    """Return the share of its latency budget that a run uses by its last benchmark; 0 where none was measured."""
-    if not timings or config.metric != "latency_ms":
-        return 0.0
-    return _share(config, timings["compressed"].latency_ms, timings["original"].latency_ms)
-
-
-def doubt_of_share(config: RunConfig, timings: Mapping[str, Timing]) -> float:
-    """Return the standard error of `share_used`, as a share of it."""
-    return share_doubt(parse_budget(config.metric, config.budget), timings["compressed"], timings["original"])
-
-
-def share_found(config: RunConfig, policy: ChosenPolicy) -> float:
-    """Return the share of its latency budget that the policy used when it was chosen; 1 where nobody measured."""
-    chosen = policy.chosen
-    if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
-        return 1.0
-    return _share(config, chosen.measured_ms, chosen.original_ms)
-
-
-def _share(config: RunConfig, latency_ms: float, original_ms: float) -> float:
-    return latency_ms / parse_budget(config.metric, config.budget).allowed(original_ms)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from amc_hw.budget.budget import Budget
 from amc_hw.data.dataset import Data
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.formats.registry import find_format
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.first_look import looked_at
-from amc_hw.pipeline.settings import table_of
+from amc_hw.pipeline.settings import parse_budgets, table_of
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.profiling.profile import require_tables
@@ -46,6 +48,11 @@ class Job:
     trained: TrainedModel
     device: Device
     score: NetworkScore
+
+    @cached_property
+    def budgets(self) -> tuple[Budget, ...]:
+        """What the network must keep, all of it, the main budget first."""
+        return parse_budgets(self.config)
 
 
 @contextmanager
