@@ -17,6 +17,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from amc_hw.devices.computers.host import HostDevice
@@ -74,7 +75,7 @@ def main() -> None:
 
 def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, object]:
     size = default_image_size(name)
-    trained = trace_model(build_model(name, 10 if size == 32 else 1000), (3, size, size), name=name)
+    trained = replace(trace_model(build_model(name, 10 if size == 32 else 1000), (3, size, size)), name=name)
     device = HostDevice(threads)
     try:
         with tempfile.TemporaryDirectory() as folder:

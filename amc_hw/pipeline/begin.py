@@ -63,7 +63,7 @@ def begin(
     config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
-    trained = replace(trained_model_of(config, model, data, compute), notes=(frozen,) if frozen else ())
+    trained = replace(_trained_model(config, model, data, compute), notes=(frozen,) if frozen else ())
     baseline = run.baseline
     if own is not None and baseline.exists():
         _require_same(model, baseline)
@@ -88,7 +88,7 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
     model = thawed(model)
     load_own_checkpoint(model, baseline)
-    return config, trained_model_of(config, model, data, compute)
+    return config, _trained_model(config, model, data, compute)
 
 
 def load_model_and_data(
@@ -156,9 +156,10 @@ def square_side(data: Data) -> int | None:
     return height if height == width else None
 
 
-def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
+def _trained_model(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    return make_trained_model(model, data, pruning_choices(config), compute, config.precision, config.model)
+    trained = make_trained_model(model, data, pruning_choices(config), compute, config.precision)
+    return replace(trained, name=config.model)
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amc_hw.devices.base import Device
@@ -45,7 +45,7 @@ def _opened(asked: AskedTable, progress: Progress) -> Iterator[tuple[Device, Tra
     size, network = asked.image_size or default_image_size(asked.model), build_model(asked.model, asked.classes)
     with device_in_turn(asked.device, progress, precision=asked.precision) as (device, progress):
         require_tables(device, asked.table)
-        yield device, trace_model(network, (3, size, size), name=asked.model), progress
+        yield device, replace(trace_model(network, (3, size, size)), name=asked.model), progress
 
 
 def profile_model(asked: AskedTable, seed: int, progress: Progress) -> tuple[LatencyTable, Path]:

@@ -70,7 +70,6 @@ def make_trained_model(
     allowed: PruningChoices | None = None,
     compute: torch.device = CPU,
     precision: Precision = "fp32",
-    name: str = "",
 ) -> TrainedModel:
     """Trace a trained network; see `trace_model` and `TrainedModel`.
 
@@ -79,7 +78,7 @@ def make_trained_model(
         UsageError: a pattern that matches no layer.
     """
     require_classes(model, data)
-    traced = trace_model(model, data.image_size, allowed, name)
+    traced = trace_model(model, data.image_size, allowed)
     return TrainedModel(
         traced.model, traced.example, traced.network, traced.choices, traced.name, data.on(compute), compute, precision
     )

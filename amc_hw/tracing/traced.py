@@ -44,7 +44,7 @@ class TracedModel:
         example: one image (1, C, H, W).
         network: the trace.
         choices: for every group the channel counts to choose from, ascending, the original's last.
-        name: the network's, for people and in tables.
+        name: the network's, for people and in tables; its class's where it has no other.
     """
 
     model: nn.Module
@@ -66,7 +66,7 @@ class TracedModel:
 
 
 def trace_model(
-    model: nn.Module, image_size: tuple[int, int, int], allowed: PruningChoices | None = None, name: str = ""
+    model: nn.Module, image_size: tuple[int, int, int], allowed: PruningChoices | None = None
 ) -> TracedModel:
     """Trace a network for images of a size.
 
@@ -74,7 +74,6 @@ def trace_model(
         model: the network; it is put into evaluation mode.
         image_size: (C, H, W).
         allowed: what may be pruned; by default whatever can be.
-        name: the network's; by default its class's.
 
     Raises:
         UnsupportedModelError: nothing in the network can be pruned.
@@ -89,7 +88,7 @@ def trace_model(
     if allowed.keep_blocks:
         network = replace(network, blocks=())
     choices = {group.name: channel_choices(group.channels, allowed.multiple, allowed.lower) for group in network.groups}
-    return TracedModel(model, example, network, choices, name or type(model).__name__)
+    return TracedModel(model, example, network, choices, type(model).__name__)
 
 
 def _nothing_to_prune(network: Network, *, by_patterns: bool) -> AmcHwError:
