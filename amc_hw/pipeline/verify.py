@@ -25,7 +25,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Candidate, Miss
 
-Measured: TypeAlias = tuple[nn.Module, Candidate, Mapping[str, Timing]]
+_Measured: TypeAlias = tuple[nn.Module, Candidate, Mapping[str, Timing]]
 """A candidate's network, what is kept of its measurement, and its timing beside the original's."""
 Misses: TypeAlias = dict[tuple[tuple[str, int], ...], Miss]
 
@@ -51,7 +51,7 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class Use:
+class _Use:
     """How much of a latency budget a policy uses on the device: shares, because the device's speed changes.
 
     Attributes:
@@ -100,7 +100,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
         model, chosen, _ = _measured(job, search, policy, ranked)
         return Verified(model, chosen, [chosen])
     candidates: list[Candidate] = []
-    best: tuple[nn.Module, Candidate, Use] | None = None
+    best: tuple[nn.Module, Candidate, _Use] | None = None
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         model, chosen, timings = _measured(job, search, policy, ranked)
@@ -125,7 +125,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
     return Verified(model, chosen, candidates)
 
 
-def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]) -> Measured:
+def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]) -> _Measured:
     """Prune to a policy and measure the network; its score is the search's, where that has scored the policy."""
     model = search.pruner.pruned(policy, thorough=True).cpu()
     timings = measure(job.run, job.trained, model, job.device)
@@ -142,12 +142,12 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
     return model, candidate, timings
 
 
-def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: Misses) -> Use:
+def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: Misses) -> _Use:
     """Return how much of its budget a policy uses, as the last benchmark should find it."""
     candidate, original = timings["candidate"], timings["original"]
     share = _slower(missed) * candidate.latency_ms / budget.allowed(original.latency_ms)
     miss = missed.get(tuple(policy.items()))
-    return Use(share, min(MOST_DOUBT, share_doubt(budget, candidate, original)), 0.0 if miss is None else miss.used)
+    return _Use(share, min(MOST_DOUBT, share_doubt(budget, candidate, original)), 0.0 if miss is None else miss.used)
 
 
 def _slower(missed: Misses) -> float:
