@@ -15,9 +15,8 @@ from amc_hw.errors import UsageError, unknown_name
 from amc_hw.pipeline.compress import compress_job
 from amc_hw.pipeline.job import opened_job
 from amc_hw.pipeline.load import restore
-from amc_hw.pipeline.settings import check_settings
-from amc_hw.runs.config import make_config, user_settings
-from amc_hw.runs.files import require_room
+from amc_hw.pipeline.settings import checked_config
+from amc_hw.runs.config import user_settings
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.training.compute import find_compute
@@ -77,12 +76,10 @@ def compress(
             raise unknown_name("setting", name, known)
     name, folder = data if isinstance(data, str) else data.name, RunFolder(Path(run))
     told = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
-    config = make_config(**settings, model=type(model).__name__, data=name)
+    config = checked_config(folder, compute, own_model=True, **settings, model=type(model).__name__, data=name)
     root = Path(config.data_root) if config.data_root else None
     if isinstance(data, str):
         require_data(data, root)
-    require_room(folder.path)
-    check_settings(folder, config, compute, own_model=True)
     loaded = load_data(data, root, example_input.shape[-1]) if isinstance(data, str) else data
     place = find_compute(compute)
     if tuple(example_input.shape[1:]) != tuple(loaded.image_size):

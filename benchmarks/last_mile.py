@@ -24,17 +24,18 @@ from amc_hw.devices.registry import open_device
 from amc_hw.errors import BudgetError
 from amc_hw.formats.registry import export
 from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.compress import PROOFS, TOO_BUSY
-from amc_hw.pipeline.finish import doubt_of_share, share_used
+from amc_hw.pipeline.begin import load_model_and_data
+from amc_hw.pipeline.compress import PROOFS, TOO_BUSY, share_used
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import search
 from amc_hw.pipeline.shortlist import best_policies
-from amc_hw.pipeline.trained import TrainedModel, load_model_and_data, make_trained_model
+from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.pipeline.verify import WELL_USED, verify
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.profile import run_cost
 from amc_hw.profiling.protocol import Protocol
+from amc_hw.profiling.timing import share_doubt
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
@@ -49,16 +50,17 @@ def last_mile(
 ) -> tuple[float, ...]:
     """Take a random policy to the device; return what `COLUMNS` names, without budget and seed."""
     run.path.mkdir(parents=True, exist_ok=True)
-    latency, _, error = run_cost(run, device, trained, model, None, 0, SILENT)
+    latency, _, error = run_cost(run, device, trained, None, 0, SILENT)
     costs = network_costs(trained.network, latency, 0)
     config = make_config(model=model, data="", budget=budget, strategy="random", episodes=1, seed=seed)
-    found = search(Job(run, config, trained, device, OwnScore(lambda model: 0.5)), costs, error, SILENT)
+    job = Job(run, config, trained, device, OwnScore(lambda model: 0.5))
+    found, main_budget = search(job, costs, error, SILENT), job.budgets[0]
     ranked = best_policies(found, trained.decisions)[:1]
-    target = found.budgets[0].target
+    target = main_budget.target
     run.misses.path.unlink(missing_ok=True)
     for proof in range(1, PROOFS + 1):
         try:
-            verified = verify(run, trained, found, ranked, device, lambda model: 0.5, SILENT)
+            verified = verify(job, found, ranked, SILENT)
         except BudgetError:
             if proof == 1:
                 raise
@@ -70,8 +72,8 @@ def last_mile(
         export(verified.model, example_for(device, trained), file)
         files = {"original": run.original(device.format), "compressed": file}
         timings = benchmark(device, files, Protocol(), SILENT)
-        used = share_used(config, timings)
-        doubt = doubt_of_share(config, timings)
+        used = share_used(main_budget, timings)
+        doubt = share_doubt(main_budget, timings["compressed"], timings["original"])
         if used <= 1 or proof == PROOFS or doubt > TOO_BUSY:
             break
         run.misses.append(Miss(channels=chosen.channels, found=found_share, used=used))

@@ -17,6 +17,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from amc_hw.devices.computers.host import HostDevice
@@ -74,7 +75,7 @@ def main() -> None:
 
 def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, object]:
     size = default_image_size(name)
-    trained = trace_model(build_model(name, 10 if size == 32 else 1000), (3, size, size))
+    trained = replace(trace_model(build_model(name, 10 if size == 32 else 1000), (3, size, size)), name=name)
     device = HostDevice(threads)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -85,10 +86,10 @@ def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, obje
                 if update.stage.startswith("measuring") and not converting[0]:
                     converting[0] = time.perf_counter() - started
 
-            profile(device, trained, name, path, 0, Progress(watch))
+            profile(device, trained, path, 0, Progress(watch))
             seconds = time.perf_counter() - started
             entries = len(load_table(path).entries)
-            checked = check_table(device, trained, name, path, networks, seed, False, SILENT)
+            checked = check_table(device, trained, path, networks, seed, SILENT)
     finally:
         device.close()
     steady = checked.at_speed_of_table()

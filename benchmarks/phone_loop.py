@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +73,10 @@ def main() -> int:
 
 def loop(device: AndroidDevice, options: argparse.Namespace, folder: Path) -> dict[str, object]:
     size = options.image_size
-    trained = trace_model(build_model(options.model, 1000), (3, size, size))
+    trained = replace(trace_model(build_model(options.model, 1000), (3, size, size)), name=options.model)
     template = lower(trained.model, trained.network, trained.example, FORMATS["tflite"])
     start = time.monotonic()
-    table = measure_table(
-        device, template, trained.choices, options.model, folder / "table.json", options.seed, Progress(show)
-    )
+    table = measure_table(device, trained, template, folder / "table.json", options.seed, Progress(show))
     seconds = time.monotonic() - start
     traffic = device.traffic
     cost = {"starts": traffic.starts, "commands": traffic.commands, "pushes": traffic.pushes}

@@ -21,7 +21,8 @@ import torch
 from amc_hw.devices.registry import open_device
 from amc_hw.formats.registry import find_format
 from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.trained import load_model_and_data, make_pruner, make_trained_model
+from amc_hw.pipeline.begin import load_model_and_data
+from amc_hw.pipeline.trained import make_pruner, make_trained_model
 from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.quantize.simulated import Simulated
 from amc_hw.search.file_scoring import FileScorer

@@ -27,10 +27,11 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.data.dataset import Data
 from amc_hw.devices.registry import open_device
 from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import CANDIDATES, search_steps
 from amc_hw.pipeline.shortlist import short_finetune
-from amc_hw.pipeline.trained import load_model_and_data, make_pruner, make_trained_model
+from amc_hw.pipeline.trained import make_pruner, make_trained_model
 from amc_hw.pipeline.verify import measure
 from amc_hw.policy import Policy
 from amc_hw.profiling.profile import run_cost
@@ -64,7 +65,7 @@ class Bench:
         if self.device is None:
             cost, budget = macs_cost(self.trained.network), parse_budget("macs", arguments.macs)
         else:
-            cost, *_ = run_cost(RunFolder(self.out), self.device, self.trained, arguments.model, None, 0, SILENT)
+            cost, *_ = run_cost(RunFolder(self.out), self.device, self.trained, None, 0, SILENT)
             budget = parse_budget("latency_ms", arguments.latency)
         self.limit = Limit(cost, budget.target(cost(self.trained.network.original)))
         self.space = SearchSpace(search_steps(self.trained), cost, self.limit.most)

@@ -71,10 +71,11 @@ def profile(
 
     require_model_name(model)
     require_device(device, table, as_precision(precision))
-    from amc_hw.pipeline.tables import profile_model
+    from amc_hw.pipeline.tables import AskedTable, profile_model
 
+    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision))
     with progress_bar() as report:
-        measured, path = profile_model(model, device, table, image_size, classes, seed, report, as_precision(precision))
+        measured, path = profile_model(asked, seed, report)
     errors = {k: e.model_dump() for k, e in measured.errors.items()}
     if json:
         print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": measured.notes})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from amc_hw.cli.options import Compute, Json, Run, all_but, takes_settings, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
-from amc_hw.runs.config import Settings, make_config
+from amc_hw.runs.config import Settings
 
 if TYPE_CHECKING:
     from amc_hw.runs.records import ChosenPolicy
@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 @takes_settings(*all_but("rounds", "epochs"))
 def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
-    from amc_hw.pipeline.settings import check_settings
-    from amc_hw.runs.files import require_room
+    from amc_hw.pipeline.settings import checked_config
     from amc_hw.runs.folder import RunFolder
 
-    config = make_config(**chosen, epochs=0)
-    require_room(run)
-    check_settings(RunFolder(run), config, compute)
+    config = checked_config(RunFolder(run), compute, **chosen, epochs=0)
     from amc_hw.pipeline.search_and_verify import search_on_device
     from amc_hw.training.compute import find_compute
 
@@ -59,13 +56,10 @@ def _measured(policy: ChosenPolicy) -> str:
 @takes_settings(*all_but())
 def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
-    from amc_hw.pipeline.settings import check_settings
-    from amc_hw.runs.files import require_room
+    from amc_hw.pipeline.settings import checked_config
     from amc_hw.runs.folder import RunFolder
 
-    config = make_config(**chosen)
-    require_room(run)
-    check_settings(RunFolder(run), config, compute)
+    config = checked_config(RunFolder(run), compute, **chosen)
     from amc_hw.pipeline.compress import compress as compress_network
     from amc_hw.report.run import read_run
     from amc_hw.report.table import before_after_rows, precision_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amc_hw.cli.options import Compute, Json, Run, takes_settings
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
-from amc_hw.runs.config import Settings, make_config
+from amc_hw.runs.config import Settings
 
 
 @takes_settings(
@@ -25,13 +25,10 @@ from amc_hw.runs.config import Settings, make_config
 )
 def sparsify(run: Run, chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Set weights to zero until the others fit a size, and fine-tune (AMC's fine-grained pruning); not for latency."""
-    from amc_hw.pipeline.settings import check_settings
-    from amc_hw.runs.files import require_room
+    from amc_hw.pipeline.settings import checked_config
     from amc_hw.runs.folder import RunFolder
 
-    config = make_config(**chosen, granularity="weights")
-    require_room(run)
-    check_settings(RunFolder(run), config, compute)
+    config = checked_config(RunFolder(run), compute, **chosen, granularity="weights")
     from amc_hw.pipeline.sparsify import sparsify as sparsify_network
     from amc_hw.training.compute import find_compute
 

@@ -36,8 +36,8 @@ def sweep(
     from amc_hw.runs.folder import RunFolder
     from amc_hw.sweep.plan import plan_sweep, read_budgets
 
-    base, budgets = read_budgets(chosen)
-    for run, config in plan_sweep(out, base, budgets, seeds).items():
+    plan = plan_sweep(out, *read_budgets(chosen), seeds)
+    for run, config in plan.items():
         check_settings(RunFolder(run), config, compute)
     from amc_hw.runs.file_names import FRONT
     from amc_hw.sweep.ray_cluster import Cluster
@@ -46,7 +46,7 @@ def sweep(
 
     place, cluster = (CPU, Cluster(ray, compute)) if ray else (find_compute(compute), None)
     with progress_bar() as report:
-        rows = run_sweep(out, base, budgets, seeds, report, place, jobs, cluster)
+        rows = run_sweep(out, plan, report, place, jobs, cluster)
     failed = [row for row in rows if row.summary is None]
     if json:
         print_json([_document(row) for row in rows])

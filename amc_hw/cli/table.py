@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from amc_hw.cli.options import (
     TableFile,
     example,
 )
+from amc_hw.cli.table_import import Out, import_, left_out, require_table_or_none
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 from amc_hw.policy import as_precision
 
@@ -36,7 +37,6 @@ app = typer.Typer(
 Plot = Annotated[
     Path | None, typer.Option("--plot", help="file for a picture, a page that any browser shows: layer.html")
 ]
-Out = Annotated[Path, typer.Option(help="file for the table")]
 
 
 @app.command("show", epilog=example("amc-hw table show pixel1 --plot layer.html --layer '14x14xC k=1x1'"))
@@ -79,7 +79,7 @@ def show(
     for field, value in loaded.fingerprint.model_dump().items():
         answer(f"{field:16} {value}")
     print_table("", ("operator", "entries", "c_in", "c_out", "us", "tile", "unstable"), rows)
-    for name, error in _left_out(loaded).items():
+    for name, error in left_out(loaded).items():
         answer(f"{name}: predicted {error:+.1%} off by the other networks' measurements")
     for note in loaded.notes:
         say(f"note: {note}")
@@ -87,29 +87,9 @@ def show(
         answer(f"plot: {plot}")
 
 
-def _require_table_or_none(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse to write a table over something else, over what it is made from, or where nothing can be written."""
-    from amc_hw.errors import TableError, UsageError
-    from amc_hw.latency.table import load_table
-    from amc_hw.runs.files import require_writable
-
-    if out.resolve() in [file.resolve() for file in inputs]:
-        raise UsageError(f"--out {out} is one of the files to read; name another.")
-    if out.is_file():
-        try:
-            load_table(out)
-        except TableError as error:
-            raise UsageError(f"--out {out} exists and is no latency table to replace ({error})") from error
-    require_writable(out)
-
-
 def _span(values: Sequence[float]) -> str:
     texts = (f"{value:.1f}" if isinstance(value, float) else str(value) for value in (min(values), max(values)))
     return "..".join(dict.fromkeys(texts))
-
-
-def _left_out(table: Any) -> dict[str, float]:
-    return {name: error for found in table.errors.values() for name, error in found.left_out.items()}
 
 
 @app.command("check", epilog=example("amc-hw table check --device host --model mobilenet_v2 --networks 30 --seed 1"))
@@ -139,12 +119,11 @@ def check(
     if plot is not None:
         check_ending(plot)
         require_writable(plot)
-    from amc_hw.pipeline.tables import check_predictions
+    from amc_hw.pipeline.tables import AskedTable, check_predictions
 
+    asked_table = AskedTable(model, device, table, image_size, classes, as_precision(precision))
     with progress_bar() as report:
-        found = check_predictions(
-            model, device, table, image_size, classes, networks, seed, export_all, report, as_precision(precision)
-        )
+        found = check_predictions(asked_table, networks, seed, report, export_all=export_all)
     if plot is not None:
         predicted = [network.predicted_ms for network in found.networks]
         measured = [network.measured_ms for network in found.networks]
@@ -186,71 +165,13 @@ def _print_check(found: TableCheck) -> None:
         say(f"note of the table: {note}")
 
 
-@app.command(
+app.command(
     "import",
     epilog=example(
         "amc-hw table import logs/*.txt --model mobilenet_v1 --channels logs/channels.json "
         "--device-name 'Google Pixel 1' --out pixel1.json"
     ),
-)
-def import_(
-    logs: Annotated[list[Path], typer.Argument(help="what benchmark_model printed, a file for each run")],
-    model: Annotated[str, typer.Option(help="what was run: a .tflite file, or mobilenet_v1 (TensorFlow's)")],
-    device_name: Annotated[str, typer.Option(help="model of the phone, board or machine")],
-    out: Out,
-    channels: Annotated[
-        Path | None,
-        typer.Option(help="JSON file with the channels of each variant of mobilenet_v1; see lookup_tables/README.md"),
-    ] = None,
-    profile: Annotated[
-        list[Path] | None,
-        typer.Option(help="file of --op_profiling_output_file, csv or proto; once for each log, in order"),
-    ] = None,
-    processor: Annotated[str, typer.Option(help="system on chip or processor")] = "not said",
-    system: Annotated[str, typer.Option(help="operating system and version")] = "not said",
-    runtime_version: Annotated[str, typer.Option(help="TensorFlow Lite's, or its binary's sha256")] = "not said",
-    threads: Annotated[
-        int | None,
-        typer.Option(help="threads of the runtime; by default what the logs say, or 1", min=1),
-    ] = None,
-    cores: Annotated[str, typer.Option(help="processor numbers that it was held to")] = "not said",
-    delegate: Annotated[str, typer.Option(help="what ran the network; by default what the logs say, or none")] = "",
-    dtype: Annotated[
-        str, typer.Option(help="of the weights and activations; by default what the logs or the file say, or float32")
-    ] = "",
-    json: Json = False,
-) -> None:
-    """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
-    from amc_hw.latency.fingerprint import Fingerprint
-    from amc_hw.profiling.benchmark import require_files
-
-    inputs = [*logs, *(profile or []), *([channels] if channels else [])]
-    _require_table_or_none(out, inputs)
-    require_files([*inputs, *([Path(model)] if model.endswith(".tflite") else [])])
-    from amc_hw.profiling.import_logs import import_logs
-    from amc_hw.profiling.logged_files import logged_networks
-    from amc_hw.profiling.logged_run import logged_run
-
-    networks = logged_networks(logs, profile or [], model, channels)
-    fingerprint = Fingerprint(
-        device=device_name,
-        processor=processor,
-        system=system,
-        runtime="tflite",
-        runtime_version=runtime_version,
-        cores=cores,
-        **asdict(logged_run(networks, threads, delegate or None, dtype or None)),
-    )
-    table = import_logs(networks, fingerprint, ", ".join(log.name for log in logs))
-    table.save(out)
-    if json:
-        print_json({"table": str(out), "entries": len(table.entries), "left_out": _left_out(table)})
-        return
-    answer(f"{out}: {len(table.entries)} entries of {len(table.families())} kinds of operators from {len(logs)} logs")
-    for note in table.notes[1:]:  # the first one names the logs
-        say(f"warning: {note}")
-    for name, error in _left_out(table).items():
-        answer(f"{name}: predicted {error:+.1%} off by the other networks' logs")
+)(import_)
 
 
 @app.command("merge", epilog=example("amc-hw table merge monday.json tuesday.json --out both.json"))
@@ -264,7 +185,7 @@ def merge(
     from amc_hw.latency.table import load_table
 
     places = {str(file): find_table(file) for file in files}
-    _require_table_or_none(out, places.values())
+    require_table_or_none(out, places.values())
     tables = {name: load_table(place) for name, place in places.items()}
     from amc_hw.latency.merge import merge as join
 

@@ -36,7 +36,8 @@ def train(
     """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
     _check_training(out, model, data, data_root, lr, weight_decay, compute)
     from amc_hw.models.checkpoint import save_checkpoint
-    from amc_hw.pipeline.trained import load_model_and_data, require_classes, say_size
+    from amc_hw.pipeline.begin import load_model_and_data, say_size
+    from amc_hw.pipeline.trained import require_classes
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
     from amc_hw.training.evaluation import evaluate

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from amc_hw.data.dataset import Data
-from amc_hw.errors import CheckpointError, WrongRunError
+from amc_hw.data.dataset import Data, has_own_size, load_data
+from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
+from amc_hw.models.zoo import build_model, default_image_size, known_image_size
+from amc_hw.pipeline.load import pruning_choices
 from amc_hw.pipeline.settings import check_settings
-from amc_hw.pipeline.trained import (
-    TrainedModel,
-    image_size_of,
-    load_model_and_data,
-    say_size,
-    size_to_begin,
-    square_side,
-    trained_model_of,
-)
+from amc_hw.pipeline.trained import TrainedModel, make_trained_model
+from amc_hw.processes import is_first_process
 from amc_hw.runs.config import RunConfig, open_run, read_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
@@ -30,6 +26,8 @@ from amc_hw.training.compute import CPU
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import demo_recipe
 from amc_hw.training.trial import note_of_frozen, thawed
+
+_LOG = logging.getLogger(__name__)
 
 
 def begin(
@@ -65,7 +63,7 @@ def begin(
     config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
-    trained = replace(trained_model_of(config, model, data, compute), notes=(frozen,) if frozen else ())
+    trained = replace(_trained_model(config, model, data, compute), notes=(frozen,) if frozen else ())
     baseline = run.baseline
     if own is not None and baseline.exists():
         _require_same(model, baseline)
@@ -90,7 +88,78 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
     model = thawed(model)
     load_own_checkpoint(model, baseline)
-    return config, trained_model_of(config, model, data, compute)
+    return config, _trained_model(config, model, data, compute)
+
+
+def load_model_and_data(
+    model: str, data: str, data_root: str | None, seed: int = 0, image_size: int | None = None
+) -> tuple[nn.Module, Data]:
+    """Build a network (untrained) for a data set.
+
+    Args:
+        model: the network's name.
+        data: the data set's name.
+        data_root: its folder, where it needs one.
+        seed: of the initial weights.
+        image_size: side in pixels; by default that of the images where all have one, or what the network was
+            designed for.
+
+    Raises:
+        UsageError: wrong names or files, or the images have another size, or they have none and none is known.
+    """
+    loaded = load_data(data, Path(data_root) if data_root else None, image_size, known_image_size(model))
+    channels, height, width = loaded.image_size
+    if image_size not in (None, height) or image_size not in (None, width):
+        raise UsageError(
+            f"image_size={image_size} was asked for, but the images of '{data}' are {height}x{width}, which only "
+            "image folders can be decoded to; leave it out, or write the images at that size."
+        )
+    return build_model(model, loaded.num_classes, channels, seed=seed), loaded
+
+
+def image_size_of(config: RunConfig) -> int | None:
+    """Return the side of the images of a run that has begun, or None where the data alone decides it.
+
+    Runs of earlier versions took image folders at the size that the network was designed for, 224 for a file's.
+    """
+    if config.image_size is None and not has_own_size(config.data):
+        return default_image_size(config.model)
+    return config.image_size
+
+
+def size_to_begin(run: RunFolder, config: RunConfig) -> int | None:
+    """Return the side of the images that was asked for, or that a run which goes on has; None leaves it to the data.
+
+    Raises:
+        WrongRunError: these are two.
+    """
+    before = read_config(run.path) if run.config.exists() else None
+    if before is None or before.data != config.data:  # of other data, which is refused with its name
+        return config.image_size
+    begun = image_size_of(before)
+    if begun is not None and config.image_size not in (None, begun):
+        raise WrongRunError(
+            f"{run} is a run with images of {begun} pixels, not {config.image_size}; choose another folder with run=."
+        )
+    return config.image_size if begun is None else begun
+
+
+def say_size(data: Data) -> None:
+    """Say which size the images have, once all that was asked for is known to be right."""
+    if is_first_process():
+        _LOG.info("%s: images of %dx%d pixels (height x width)", data.name, *data.image_size[1:])
+
+
+def square_side(data: Data) -> int | None:
+    """Return the side in pixels of a data set's images where they are squares."""
+    _, height, width = data.image_size
+    return height if height == width else None
+
+
+def _trained_model(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
+    """Trace a run's network; see `make_trained_model`."""
+    trained = make_trained_model(model, data, pruning_choices(config), compute, config.known_precision)
+    return replace(trained, name=config.model)
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

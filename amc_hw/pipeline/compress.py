@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from amc_hw.budget.budget import Budget
 from amc_hw.errors import BudgetError
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.job import Job, opened_job
@@ -18,11 +19,11 @@ from amc_hw.pipeline.precision_alone import loses_by_rounding
 from amc_hw.pipeline.rounds import after_rounds
 from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.summary import summarise
-from amc_hw.profiling.timing import Timing
+from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.progress import Progress
-from amc_hw.runs.records import Miss
+from amc_hw.runs.records import ChosenPolicy, Miss
 from amc_hw.runs.summaries import Summary
 from amc_hw.training.compute import CPU
 
@@ -62,9 +63,9 @@ def compress_job(job: Job, progress: Progress) -> Summary:
         progress("exporting the compressed network")
         finish.export(job.run, job.trained, job.device.format, job.device.fingerprint().batch_size)
         timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
-        if proof == PROOFS or not _is_missed(job, timings) or not _is_made_smaller(job, timings, progress):
+        if proof == PROOFS or not _is_missed(job.budgets[0], timings) or not _is_made_smaller(job, timings, progress):
             break
-    summary = summarise(job.run, job.config, job.trained, job.device, timings, predicted, progress)
+    summary = summarise(job, timings, predicted, progress)
     write_report(job.run.path)
     return summary
 
@@ -75,16 +76,35 @@ def _epochs(job: Job) -> int:
     return job.config.epochs if pruned or loses_by_rounding(job) else 0
 
 
-def _is_missed(job: Job, timings: Mapping[str, Timing]) -> bool:
+def share_used(budget: Budget, timings: Mapping[str, Timing]) -> float:
+    """Return the share of a latency budget that a run uses by its last benchmark; 0 where none was measured."""
+    if not timings or budget.metric != "latency_ms":
+        return 0.0
+    return timings["compressed"].latency_ms / budget.allowed(timings[finish.original_of(budget)].latency_ms)
+
+
+def share_found(budget: Budget, policy: ChosenPolicy) -> float:
+    """Return the share of its latency budget that the policy used when it was chosen; 1 where nobody measured."""
+    chosen = policy.chosen
+    if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
+        return 1.0
+    return chosen.measured_ms / budget.allowed(chosen.original_ms)
+
+
+def _is_missed(budget: Budget, timings: Mapping[str, Timing]) -> bool:
     """Tell whether the last benchmark is over the budget, and says so of the network and not of a busy device."""
-    return finish.share_used(job.config, timings) > 1 and finish.doubt_of_share(job.config, timings) <= TOO_BUSY
+    return (
+        share_used(budget, timings) > 1
+        and share_doubt(budget, timings["compressed"], timings[finish.original_of(budget)]) <= TOO_BUSY
+    )
 
 
 def _is_made_smaller(job: Job, timings: Mapping[str, Timing], progress: Progress) -> bool:
     """Note what the last benchmark missed and choose a smaller policy; tell whether there is one."""
-    used, policy = finish.share_used(job.config, timings), job.run.policy.read()
+    budget, policy = job.budgets[0], job.run.policy.read()
+    used = share_used(budget, timings)
     _LOG.warning("the last benchmark is %.1f %% over the budget: making the network smaller", 100 * (used - 1))
-    job.run.misses.append(Miss(channels=policy.channels, found=finish.share_found(job.config, policy), used=used))
+    job.run.misses.append(Miss(channels=policy.channels, found=share_found(budget, policy), used=used))
     try:
         search_and_verify(job, progress)
     except BudgetError as error:  # what there is stays, and the report says that it misses

@@ -7,11 +7,10 @@ from pathlib import Path
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import UsageError
 from amc_hw.formats.registry import FORMATS, load_file
-from amc_hw.pipeline.begin import open_trained
+from amc_hw.pipeline.begin import open_trained, square_side
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import check_evaluation
 from amc_hw.pipeline.summary import evaluate_file
-from amc_hw.pipeline.trained import square_side
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.training.evaluation import evaluate

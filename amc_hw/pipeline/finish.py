@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
 
-from amc_hw.budget.budget import Budget, parse_budget
+from amc_hw.budget.budget import Budget
 from amc_hw.devices.base import Device
 from amc_hw.errors import CheckpointError, RunFolderError, unknown_name
 from amc_hw.formats import program
@@ -22,11 +21,10 @@ from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
 from amc_hw.profiling.protocol import Protocol
-from amc_hw.profiling.timing import Timing, share_doubt
-from amc_hw.runs.config import RunConfig
+from amc_hw.profiling.timing import Timing
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.runs.records import ChosenPolicy, Epoch, Finetune
+from amc_hw.runs.records import Epoch, Finetune
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import SMALL, recovery_recipe
 from amc_hw.training.state import History, digest
@@ -167,28 +165,6 @@ def in_other_precisions(run: RunFolder, device: Device) -> dict[str, Path]:
     }
 
 
-def share_used(config: RunConfig, timings: Mapping[str, Timing]) -> float:
-    """Return the share of its latency budget that a run uses by its last benchmark; 0 where none was measured."""
-    if not timings or config.metric != "latency_ms":
-        return 0.0
-    budget = parse_budget(config.metric, config.budget)
-    return timings["compressed"].latency_ms / budget.allowed(timings[original_of(budget)].latency_ms)
-
-
-def doubt_of_share(config: RunConfig, timings: Mapping[str, Timing]) -> float:
-    """Return the standard error of `share_used`, as a share of it."""
-    budget = parse_budget(config.metric, config.budget)
-    return share_doubt(budget, timings["compressed"], timings[original_of(budget)])
-
-
 def original_of(budget: Budget) -> str:
     """Return what the files of a last benchmark call the original that a share is of."""
     return "original" if budget.of == "fp32" else f"original in {budget.of}"
-
-
-def share_found(config: RunConfig, policy: ChosenPolicy) -> float:
-    """Return the share of its latency budget that the policy used when it was chosen; 1 where nobody measured."""
-    chosen = policy.chosen
-    if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
-        return 1.0
-    return chosen.measured_ms / parse_budget(config.metric, config.budget).allowed(chosen.original_ms)

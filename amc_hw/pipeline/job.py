@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from amc_hw.budget.budget import Budget
 from amc_hw.data.dataset import Data
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
@@ -17,7 +19,7 @@ from amc_hw.formats.registry import find_format
 from amc_hw.pipeline.auto_precision import choose_precision
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.first_look import looked_at
-from amc_hw.pipeline.settings import settled, table_of
+from amc_hw.pipeline.settings import parse_budgets, settled, table_of
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Precision
 from amc_hw.profiling.deployed import DeployedFiles
@@ -48,6 +50,11 @@ class Job:
     trained: TrainedModel
     device: Device
     score: NetworkScore
+
+    @cached_property
+    def budgets(self) -> tuple[Budget, ...]:
+        """What the network must keep, all of it, the main budget first."""
+        return parse_budgets(self.config)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def latency_cost(device: Device, traced: TracedModel, table: Path | str | None =
         template = template_for(device, traced)
         return template_cost(template, Predictor(known), traced.choices)
     file = None if table is None else Path(table).expanduser()
-    measured, _, template = profile(device, traced, type(traced.model).__name__, file, 0, SILENT)
+    measured, _, template = profile(device, traced, file, 0, SILENT)
     return template_cost(template, Predictor(measured), traced.choices)
 
 

@@ -11,7 +11,6 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.originals import original_times
-from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.verify import missed_policies
 from amc_hw.profiling.protocol import HEADROOM
 from amc_hw.runs.progress import Progress
@@ -43,7 +42,7 @@ def keeps_budgets(job: Job, progress: Progress) -> bool:
         "macs": [counted.macs(original)] * 2,
         "params": [counted.params(original)] * 2,
     }
-    for budget in parse_budgets(job.config):
+    for budget in job.budgets:
         whole, here = whole_and_here[budget.metric]
         headroom = HEADROOM if budget.metric == "latency_ms" else 1.0
         if here > headroom * budget.allowed(whole if budget.of == "fp32" else here):

@@ -10,7 +10,6 @@ from amc_hw.pipeline import finish
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.precision_alone import keeps_budgets
 from amc_hw.pipeline.search_and_verify import search_and_verify
-from amc_hw.pipeline.settings import require_falling
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import first_channels, widened
@@ -26,11 +25,7 @@ def plan_rounds(run: RunFolder, config: RunConfig) -> list[Round]:
     """Return the folder and the settings of every round; the last one is the run itself.
 
     Earlier rounds are in ``round-1``, ``round-2`` ... of the run folder and have no budget but their own.
-
-    Raises:
-        UsageError: a budget cannot be read, or they do not fall.
     """
-    require_falling(config)
     earlier = [
         (run.round(number), config.model_copy(update={"budget": text, "limits": {}}))
         for number, text in enumerate(config.rounds, start=1)

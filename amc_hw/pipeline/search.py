@@ -14,7 +14,6 @@ from amc_hw.errors import UsageError
 from amc_hw.pipeline.agent import agent_file, keep_first_agent
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.run_search import run_search
-from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner
@@ -120,8 +119,8 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
             another network.
     """
     config, trained = job.config, job.trained
-    budgets, margin, original = parse_budgets(config), min(table_error, LARGEST_MARGIN), trained.network.original
-    main, *others = budget_limits(budgets, costs, original, 1 - margin)
+    margin, original = min(table_error, LARGEST_MARGIN), trained.network.original
+    main, *others = budget_limits(job.budgets, costs, original, 1 - margin)
     reward = _reward(job, main.cost(original))
     space = SearchSpace(search_steps(trained), main.cost, main.most if reward.needs_budget else None, others)
     holds = reward.needs_budget and all(limit.cost(original) <= limit.most for limit in (main, *others))
@@ -149,7 +148,9 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
     )
     study = run_search(job.run, problem, strategy, scorer, progress)
     strategy.save(job.run.agent)
-    return Search(study, original, budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0)
+    return Search(
+        study, original, job.budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0
+    )
 
 
 def _reward(job: Job, original_cost: float) -> Reward:

@@ -19,7 +19,7 @@ from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.originals import with_float_original
 from amc_hw.pipeline.precision_alone import keep_original, keeps_budgets
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
-from amc_hw.pipeline.settings import parse_budgets, table_of
+from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.unverified import NOT_VERIFIED, table_warnings, trust_in_table
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
@@ -57,24 +57,24 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
     run, config, trained, device = job.run, job.config, job.trained, job.device
     if not device.in_reach:
         _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
-    latency, template, error = run_cost(run, device, trained, config.model, table_of(config), config.seed, progress)
+    latency, template, error = run_cost(run, device, trained, table_of(config), config.seed, progress)
     exported = template.file(trained.network.original, np.random.default_rng(0))
     costs = network_costs(trained.network, latency, len(exported), device.precision)
-    costs = with_float_original(run, trained, device, costs, parse_budgets(config), progress)
+    costs = with_float_original(run, trained, device, costs, job.budgets, progress)
     whole = costs.whole("latency_ms", trained.network.original)
     predicted = whole if math.isfinite(whole) else None
     if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
         return predicted
-    doubtful = doubts_of_table(device, trained, template, config.model, run, progress)
+    doubtful = doubts_of_table(device, trained, template, run, progress)
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
     found = search(job, costs, error, progress)
-    ranked = shortlist(run, trained, found, job.score, config.seed, progress)
+    ranked = shortlist(job, found, progress)
     if not device.in_reach:
-        verified = trust_in_table(run, trained, found, ranked, device, job.score, progress)
-        warnings = table_warnings(run, trained, template)
+        verified = trust_in_table(job, found, ranked, progress)
+        warnings = table_warnings(job, template)
     else:
-        verified = verify(run, trained, found, ranked, device, job.score, progress)
+        verified = verify(job, found, ranked, progress)
         table = load_table(run.table)
         warnings = outdated(table.notes) or doubts(found, verified.chosen, table.notes)
     if verified.chosen.channels == trained.network.original:

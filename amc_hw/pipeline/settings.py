@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 from amc_hw.budget.budget import Budget, parse_budget
 from amc_hw.data.names import require_data
@@ -15,10 +16,31 @@ from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name
 from amc_hw.pipeline.agent import agent_file
 from amc_hw.policy import Precision, PrecisionSetting, precision_of
-from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
+from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
+from amc_hw.runs.files import require_room
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import require_compute_name
 from amc_hw.search.rewards import find_reward
+
+
+def checked_config(run: RunFolder, compute: str | None, *, own_model: bool = False, **given: Any) -> RunConfig:
+    """Return the settings of a run that a user asks for, once they and its folder are known to be right.
+
+    Args:
+        run: the run folder.
+        compute: where to train, prune and score, by name.
+        own_model: whether the model and its data are the caller's own, and not found by their names.
+        given: see `make_config`.
+
+    Raises:
+        UsageError: see `make_config` and `check_settings`.
+        WrongRunError: the folder holds a run of something else.
+        RunFolderError: it cannot be written.
+    """
+    config = make_config(**given)
+    require_room(run.path)
+    check_settings(run, config, compute, own_model=own_model)
+    return config
 
 
 def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None, *, own_model: bool = False) -> None:
@@ -37,7 +59,7 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
     """
     require_compute_name(compute)
     config = settled(run, config)
-    require_falling(config)
+    _require_falling(config)
     find_reward(config.reward, config.accuracy_floor)
     agent_file(run, config)
     if config.granularity == "channels":
@@ -112,7 +134,7 @@ def _decided(run: RunFolder, config: RunConfig, named: set[Precision]) -> Precis
     return "auto" if changed and several else "fp32"
 
 
-def require_falling(config: RunConfig) -> None:
+def _require_falling(config: RunConfig) -> None:
     """Raise UsageError where the budgets of the rounds cannot be read, or do not fall to the run's own."""
     texts = (*config.rounds, config.budget)
     budgets = [parse_budget(config.metric, text) for text in texts]

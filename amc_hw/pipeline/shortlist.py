@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -10,10 +10,10 @@ from torch import nn
 
 from amc_hw.budget.bounds import Bounds, Limit
 from amc_hw.data.dataset import Data
+from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import CANDIDATES, Search
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
-from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Contender
 from amc_hw.search.moves import grown, largest_uniform, shrunk
@@ -29,14 +29,7 @@ TUNING_MACS = 1e12
 """Of the original's forward passes over the images of one short fine-tune, where they are not too few."""
 
 
-def shortlist(
-    run: RunFolder,
-    trained: TrainedModel,
-    search: Search,
-    score: Callable[[nn.Module], float],
-    seed: int,
-    progress: Progress,
-) -> list[Policy]:
+def shortlist(job: Job, search: Search, progress: Progress) -> list[Policy]:
     """Return the search's best policies, the one that is best after a short fine-tune first.
 
     The uniform policy competes, too: it is often better after fine-tuning than policies that were better before.
@@ -44,24 +37,21 @@ def shortlist(
     kept in the run folder, so that a stopped comparison goes on.
 
     Args:
-        run: the run folder.
-        trained: the network and its data.
+        job: what is compressed; its seed decides which images are learned, in which order.
         search: the finished search.
-        score: accuracy of a network on the search split.
-        seed: decides which images are learned, in which order.
         progress: is told how far the work is.
     """
-    policies = best_policies(search, trained.decisions)
+    policies = best_policies(search, job.trained.decisions)
     if len(policies) == 1:
         return policies
-    known = {tuple(contender.channels.items()): contender for contender in run.shortlist.read()}
+    known = {tuple(contender.channels.items()): contender for contender in job.run.shortlist.read()}
     contenders: list[Contender] = []
     for number, policy in enumerate(policies):
         key = tuple(policy.items())
         if key not in known:
             progress("short fine-tunes", number, len(policies), f"candidate {number + 1}")
-            known[key] = Contender(channels=dict(policy), score=_tuned_score(trained, search, policy, score, seed))
-            run.shortlist.append(known[key])
+            known[key] = Contender(channels=dict(policy), score=_tuned_score(job, search, policy))
+            job.run.shortlist.append(known[key])
         contenders.append(known[key])
         best = max(contenders, key=lambda contender: contender.score)
         progress("short fine-tunes", number + 1, len(policies), f"best {best.score:.2%}")
@@ -124,12 +114,10 @@ def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -
     return Bounds(first.cost, choices, first.most, others)
 
 
-def _tuned_score(
-    trained: TrainedModel, search: Search, policy: Policy, score: Callable[[nn.Module], float], seed: int
-) -> float:
+def _tuned_score(job: Job, search: Search, policy: Policy) -> float:
     model = search.pruner.pruned(policy, thorough=True)
-    learned = short_finetune(model, trained, seed)
-    return learned if isinstance(score, PartScorer) else score(model)
+    learned = short_finetune(model, job.trained, job.config.seed)
+    return learned if isinstance(job.score, PartScorer) else job.score(model)
 
 
 def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float:

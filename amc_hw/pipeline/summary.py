@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from amc_hw.budget.budget import Budget
 from amc_hw.data.dataset import Part
-from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError
 from amc_hw.formats.registry import load_file
 from amc_hw.pipeline.finish import in_other_precisions, original_of
+from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.load import restore
-from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.timing import Timing
@@ -29,18 +29,13 @@ EVALUATION_BATCH = 50
 
 
 def summarise(
-    run: RunFolder,
-    config: RunConfig,
-    trained: TrainedModel,
-    device: Device,
-    timings: dict[str, Timing],
-    predicted_original_ms: float | None,
-    progress: Progress,
+    job: Job, timings: Mapping[str, Timing], predicted_original_ms: float | None, progress: Progress
 ) -> Summary:
     """Evaluate the files on the test set, once, and write summary.json.
 
     Without timings the summary is marked unverified, and a share of the original's latency is of its prediction.
     """
+    run, config, trained, device = job.run, job.config, job.trained, job.device
     policy, test = run.policy.read(), trained.data.test
     original_file, file = run.original(device.format), run.model(device.format)
     original = _figures(trained, trained.network.original, original_file, timings.get("original"), progress).model_copy(
@@ -55,20 +50,11 @@ def summarise(
             "channels": policy.channels,
         }
     )
-    others = {
-        name: _figures(
-            trained,
-            policy.channels if file == run.float_model(device.format) else trained.network.original,
-            file,
-            timings.get(name),
-            progress,
-        )
-        for name, file in in_other_precisions(run, device).items()
-    }
     unknown = predicted_original_ms or math.inf  # then no budget is a share of it
+    others = _others(job, policy.channels, timings, progress)
     shares_of = {"original": original, **others}
     budget, *limits = (
-        _allowed(each, shares_of[original_of(each)].value(each.metric) or unknown) for each in parse_budgets(config)
+        _allowed(each, shares_of[original_of(each)].value(each.metric) or unknown) for each in job.budgets
     )
     summary = Summary(
         model=config.model,
@@ -92,6 +78,15 @@ def summarise(
     )
     run.summary.write(summary)
     return summary
+
+
+def _others(job: Job, channels: Policy, timings: Mapping[str, Timing], progress: Progress) -> dict[str, Figures]:
+    """Return what is known of the files in the other of the two precisions, by what they are."""
+    found = {}
+    for name, file in in_other_precisions(job.run, job.device).items():
+        policy = channels if file == job.run.float_model(job.device.format) else job.trained.network.original
+        found[name] = _figures(job.trained, policy, file, timings.get(name), progress)
+    return found
 
 
 def _search_facts(run: RunFolder, config: RunConfig) -> SearchFacts:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.latency.table import LatencyTable
 from amc_hw.models.zoo import build_model, default_image_size
@@ -11,55 +15,55 @@ from amc_hw.policy import Precision
 from amc_hw.profiling.check import TableCheck, check_table
 from amc_hw.profiling.profile import profile, require_tables
 from amc_hw.runs.progress import Progress
-from amc_hw.tracing.traced import trace_model
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 
-def profile_model(
-    model: str,
-    device_name: str,
-    table: Path | None,
-    image_size: int | None,
-    classes: int,
-    seed: int,
-    progress: Progress,
-    precision: Precision = "fp32",
-) -> tuple[LatencyTable, Path]:
-    """Measure what a device's table lacks for a network, or has from a busy machine; its weights do not matter.
+@dataclass(frozen=True)
+class AskedTable:
+    """Whose latency table is asked for: a network's, whose weights do not matter, on a device.
 
-    Args:
+    Attributes:
         model: the network's name.
-        device_name: the device's name.
+        device: the device's name.
         table: the table's file, or None for the device's default one.
         image_size: side in pixels, or None for the network's own.
         classes: outputs of the network.
-        seed: decides which channel counts are measured.
-        progress: is told how far the work is.
         precision: of the files that are measured.
     """
-    size = image_size or default_image_size(model)
-    network = build_model(model, classes)
-    with device_in_turn(device_name, progress, precision=precision) as (device, progress):
-        require_tables(device, table)
-        trained = trace_model(network, (3, size, size))
-        measured, path, _ = profile(device, trained, model, table, seed, progress, renew=True)
+
+    model: str
+    device: str
+    table: Path | None
+    image_size: int | None
+    classes: int
+    precision: Precision = "fp32"
+
+
+@contextmanager
+def _opened(asked: AskedTable, progress: Progress) -> Iterator[tuple[Device, TracedModel, Progress]]:
+    """Open the device and trace the network; see `device_in_turn`."""
+    size, network = asked.image_size or default_image_size(asked.model), build_model(asked.model, asked.classes)
+    with device_in_turn(asked.device, progress, precision=asked.precision) as (device, progress):
+        require_tables(device, asked.table)
+        yield device, replace(trace_model(network, (3, size, size)), name=asked.model), progress
+
+
+def profile_model(asked: AskedTable, seed: int, progress: Progress) -> tuple[LatencyTable, Path]:
+    """Measure what a device's table lacks for a network, or has from a busy machine; return it and its file.
+
+    Args:
+        asked: the network and the device.
+        seed: decides which channel counts are measured.
+        progress: is told how far the work is.
+    """
+    with _opened(asked, progress) as (device, traced, progress):
+        measured, path, _ = profile(device, traced, asked.table, seed, progress, renew=True)
     return measured, path
 
 
 def check_predictions(
-    model: str,
-    device_name: str,
-    table: Path | None,
-    image_size: int | None,
-    classes: int,
-    networks: int,
-    seed: int,
-    export_all: bool,
-    progress: Progress,
-    precision: Precision = "fp32",
+    asked: AskedTable, networks: int, seed: int, progress: Progress, *, export_all: bool = False
 ) -> TableCheck:
     """Measure random pruned networks beside their predictions; see `amc_hw.profiling.check.check_table`."""
-    size = image_size or default_image_size(model)
-    with device_in_turn(device_name, progress, precision=precision) as (device, progress):
-        require_tables(device, table)
-        trained = trace_model(build_model(model, classes), (3, size, size))
-        return check_table(device, trained, model, table, networks, seed, export_all, progress)
+    with _opened(asked, progress) as (device, traced, progress):
+        return check_table(device, traced, asked.table, networks, seed, progress, export_all=export_all)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from amc_hw.data.dataset import Data, has_own_size, load_data
-from amc_hw.errors import UnsupportedModelError, UsageError, WrongRunError
-from amc_hw.models.zoo import build_model, default_image_size, known_image_size
-from amc_hw.pipeline.load import pruning_choices
+from amc_hw.data.dataset import Data, has_own_size
+from amc_hw.errors import UnsupportedModelError
 from amc_hw.policy import Precision
-from amc_hw.processes import is_first_process
 from amc_hw.pruning.pruner import BATCH, Pruner
 from amc_hw.pruning.surgery import shrink
 from amc_hw.quantize.simulated import BITS, Simulated
-from amc_hw.runs.config import RunConfig, read_config
-from amc_hw.runs.folder import RunFolder
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
 from amc_hw.training.compute import CPU
 from amc_hw.training.recipe import recovery_batch_size
@@ -36,8 +29,6 @@ LEAST_STATISTICS, MOST_STATISTICS, STATISTICS_MACS = 640, 2560, 3.5e11
 STATISTICS_BYTES = 2**30
 USUAL_SIZES = (32, 64, 224, 28, 48, 96, 128, 160, 192, 256, 299, 384, *range(8, 257, 8))
 """Sides that a network is tried with where it does not run, to name the one that it takes."""
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,71 +70,6 @@ class TrainedModel(TracedModel):
         return self.model if self.pruned_before is None else self.pruned_before
 
 
-def load_model_and_data(
-    model: str, data: str, data_root: str | None, seed: int = 0, image_size: int | None = None
-) -> tuple[nn.Module, Data]:
-    """Build a network (untrained) for a data set.
-
-    Args:
-        model: the network's name.
-        data: the data set's name.
-        data_root: its folder, where it needs one.
-        seed: of the initial weights.
-        image_size: side in pixels; by default that of the images where all have one, or what the network was
-            designed for.
-
-    Raises:
-        UsageError: wrong names or files, or the images have another size, or they have none and none is known.
-    """
-    loaded = load_data(data, Path(data_root) if data_root else None, image_size, known_image_size(model))
-    channels, height, width = loaded.image_size
-    if image_size not in (None, height) or image_size not in (None, width):
-        raise UsageError(
-            f"image_size={image_size} was asked for, but the images of '{data}' are {height}x{width}, which only "
-            "image folders can be decoded to; leave it out, or write the images at that size."
-        )
-    return build_model(model, loaded.num_classes, channels, seed=seed), loaded
-
-
-def image_size_of(config: RunConfig) -> int | None:
-    """Return the side of the images of a run that has begun, or None where the data alone decides it.
-
-    Runs of earlier versions took image folders at the size that the network was designed for, 224 for a file's.
-    """
-    if config.image_size is None and not has_own_size(config.data):
-        return default_image_size(config.model)
-    return config.image_size
-
-
-def size_to_begin(run: RunFolder, config: RunConfig) -> int | None:
-    """Return the side of the images that was asked for, or that a run which goes on has; None leaves it to the data.
-
-    Raises:
-        WrongRunError: these are two.
-    """
-    before = read_config(run.path) if run.config.exists() else None
-    if before is None or before.data != config.data:  # of other data, which is refused with its name
-        return config.image_size
-    begun = image_size_of(before)
-    if begun is not None and config.image_size not in (None, begun):
-        raise WrongRunError(
-            f"{run} is a run with images of {begun} pixels, not {config.image_size}; choose another folder with run=."
-        )
-    return config.image_size if begun is None else begun
-
-
-def say_size(data: Data) -> None:
-    """Say which size the images have, once all that was asked for is known to be right."""
-    if is_first_process():
-        _LOG.info("%s: images of %dx%d pixels (height x width)", data.name, *data.image_size[1:])
-
-
-def square_side(data: Data) -> int | None:
-    """Return the side in pixels of a data set's images where they are squares."""
-    _, height, width = data.image_size
-    return height if height == width else None
-
-
 def make_trained_model(
     model: nn.Module,
     data: Data,
@@ -160,13 +86,8 @@ def make_trained_model(
     require_classes(model, data)
     traced = trace_model(model, data.image_size, allowed)
     return TrainedModel(
-        traced.model, traced.example, traced.network, traced.choices, data.on(compute), compute, precision
+        traced.model, traced.example, traced.network, traced.choices, traced.name, data.on(compute), compute, precision
     )
-
-
-def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
-    """Trace a run's network; see `make_trained_model`."""
-    return make_trained_model(model, data, pruning_choices(config), compute, config.known_precision)
 
 
 def make_pruner(trained: TrainedModel, seed: int, importance: str = "reconstruction") -> Pruner:

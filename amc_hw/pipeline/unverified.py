@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import nn
-
-from amc_hw.devices.base import Device
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import load_table
 from amc_hw.latency.trust import warnings
+from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
-from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pipeline.verify import Verified
 from amc_hw.policy import Policy
-from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Candidate
 
 NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table, and nothing was verified on it."
 
 
-def trust_in_table(
-    run: RunFolder,
-    trained: TrainedModel,
-    search: Search,
-    ranked: list[Policy],
-    device: Device,
-    score: Callable[[nn.Module], float],
-    progress: Progress,
-) -> Verified:
+def trust_in_table(job: Job, search: Search, ranked: list[Policy], progress: Progress) -> Verified:
     """Take the best policy by the table's word; it has no measured latency.
 
     Args:
-        run: the run folder; the original's exported file is kept there.
-        trained: the network.
+        job: what is compressed, for a device that is known by its table only.
         search: the finished search.
         ranked: its best policies, the best first.
-        device: known by its table only.
-        score: accuracy of a pruned network on the search split.
         progress: is told how far the work is.
     """
-    export_originals(run, trained, device, progress)
+    export_originals(job.run, job.trained, job.device, progress)
     policy = ranked[0]
     model = search.pruner.pruned(policy).cpu()
     chosen = Candidate(
         channels=dict(policy),
-        score=score(model),
+        score=job.score(model),
         predicted_ms=search.costs.latency_ms(policy),
         measured_ms=None,
         original_ms=None,
@@ -57,9 +40,9 @@ def trust_in_table(
     return Verified(model, chosen, [chosen])
 
 
-def table_warnings(run: RunFolder, trained: TrainedModel, template: GraphTemplate) -> list[str]:
+def table_warnings(job: Job, template: GraphTemplate) -> list[str]:
     """Return what someone should know who relies on the run's table, one sentence each."""
-    largest = {group: counts[-1] for group, counts in trained.choices.items()}
-    smallest = {group: counts[0] for group, counts in trained.choices.items()}
-    predictor = Predictor(load_table(run.table))
+    largest = {group: counts[-1] for group, counts in job.trained.choices.items()}
+    smallest = {group: counts[0] for group, counts in job.trained.choices.items()}
+    predictor = Predictor(load_table(job.run.table))
     return [NOT_VERIFIED, *warnings(predictor, template.operators(largest), template.operators(smallest))]

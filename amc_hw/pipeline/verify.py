@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import nn
 
+from amc_hw.budget.budget import Budget
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError
+from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.shortlist import fit
@@ -21,6 +24,10 @@ from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Candidate, Miss
+
+_Measured: TypeAlias = tuple[nn.Module, Candidate, Mapping[str, Timing]]
+"""A candidate's network, what is kept of its measurement, and its timing beside the original's."""
+Misses: TypeAlias = dict[tuple[tuple[str, int], ...], Miss]
 
 MEASUREMENTS = 9
 WELL_USED = 0.95
@@ -40,15 +47,32 @@ class Verified:
     candidates: list[Candidate]
 
 
-def verify(
-    run: RunFolder,
-    trained: TrainedModel,
-    search: Search,
-    ranked: list[Policy],
-    device: Device,
-    score: Callable[[nn.Module], float],
-    progress: Progress,
-) -> Verified:
+@dataclass(frozen=True)
+class _Use:
+    """How much of a latency budget a policy uses on the device: shares, because the device's speed changes.
+
+    Attributes:
+        share: as it was measured, times what the last benchmark took longer than such a measurement.
+        doubt: standard error of the share, as a share of it.
+        missed: what the last benchmark of this very policy found; 0 where there was none.
+    """
+
+    share: float
+    doubt: float
+    missed: float = 0.0
+
+    @property
+    def most(self) -> float:
+        """The share, with what is in doubt counted against the policy."""
+        return max(self.share * (1 + self.doubt), self.missed)
+
+    @property
+    def least(self) -> float:
+        """The share that is used for sure."""
+        return self.share * (1 - self.doubt)
+
+
+def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -> Verified:
     """Make the best policy keep its latency budget on the device, and use it up.
 
     Each measurement tells how far the table is off for this network. A policy over the budget is made smaller
@@ -58,83 +82,90 @@ def verify(
     was. Without a latency budget one measurement is enough.
 
     Args:
-        run: the run folder; the original's exported file is kept there.
-        trained: the network.
+        job: what is compressed, where to measure; the original's exported file is kept in its run folder.
         search: the finished search.
         ranked: its best policies, the best first.
-        device: where to measure.
-        score: accuracy of a pruned network on the search split.
         progress: is told how far the work is.
 
     Raises:
         BudgetError: not even the smallest policies keep the budget on the device.
     """
-    export_originals(run, trained, device, progress)
-    budget, latency = search.latency_budget, search.costs.latency_ms
+    export_originals(job.run, job.trained, job.device, progress)
+    budget, missed, policy = search.latency_budget, missed_policies(job.run), ranked[0]
+    if budget is None:
+        progress("measuring candidates")
+        model, chosen, _ = _measured(job, search, policy, ranked)
+        return Verified(model, chosen, [chosen])
+    target = budget.target(search.costs.whole("latency_ms", search.original, budget.of))
     candidates: list[Candidate] = []
-    fitting: tuple[nn.Module, Candidate] | None = None
-    best_share = surely_used = 0.0
-    policy: Policy = ranked[0]
-    missed = missed_policies(run)
-    slower = max([1.0, *(miss.used / miss.found for miss in missed.values())])
+    best: tuple[nn.Module, Candidate, _Use] | None = None
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
-        model = search.pruner.pruned(policy, thorough=True).cpu()
-        timings = measure(run, trained, model, device, budget.of if budget else "fp32")
-        original_ms, measured_ms = timings["original"].latency_ms, timings["candidate"].latency_ms
-        chosen = Candidate(
-            channels=dict(policy),
-            score=_score(search, policy, model, score),
-            predicted_ms=latency(policy),
-            measured_ms=measured_ms,
-            original_ms=original_ms,
-            repaired=policy not in ranked,
-        )
+        model, chosen, timings = _measured(job, search, policy, ranked)
         candidates.append(chosen)
-        if budget is None:
-            return Verified(model, chosen, candidates)
-        allowed = budget.allowed(original_ms)
-        share = slower * measured_ms / allowed
-        doubt = min(MOST_DOUBT, share_doubt(budget, timings["candidate"], timings["original"]))
-        used = share * (1 + doubt)
-        if (miss := missed.get(tuple(policy.items()))) is not None:
-            used = max(used, miss.used)
-        if used <= 1 and share > best_share:  # shares, because the device's speed changes between the measurements
-            fitting, best_share, surely_used = (model, chosen), share, share * (1 - doubt)
-        if fitting is not None and (surely_used >= WELL_USED or not search.bounded):
+        use = _use(budget, policy, timings, missed)
+        if use.most <= 1 and (best is None or use.share > best[2].share):
+            best = model, chosen, use
+        if best is not None and (best[2].least >= WELL_USED or not search.bounded):
             break
-        off = used / (latency(policy) / budget.target(search.costs.whole("latency_ms", search.original, budget.of)))
+        off = use.most / (chosen.predicted_ms / target)
         try:
-            policy = fit(policy, trained.decisions, search.limits(HEADROOM / off))
+            policy = fit(policy, job.trained.decisions, search.limits(HEADROOM / off))
         except BudgetError:
             break
-        if fitting is not None and policy in [candidate.channels for candidate in candidates]:
+        if best is not None and policy in [candidate.channels for candidate in candidates]:
             break
-    if fitting is None:
+    if best is None:
         if missed:
-            run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
-        raise _over_the_budget(measured_ms, allowed, slower)
-    return Verified(*fitting, candidates)
+            job.run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
+        raise _over_the_budget(budget, timings, _slower(missed))
+    model, chosen, _ = best
+    return Verified(model, chosen, candidates)
 
 
-def _over_the_budget(measured_ms: float, allowed_ms: float, slower: float) -> BudgetError:
+def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]) -> _Measured:
+    """Prune to a policy and measure the network; its score is the search's, where that has scored the policy."""
+    model = search.pruner.pruned(policy, thorough=True).cpu()
+    of = search.latency_budget.of if search.latency_budget else "fp32"
+    timings = measure(job.run, job.trained, model, job.device, of)
+    known = {tuple(episode.channels.items()): episode.accuracy for episode in search.study.episodes}
+    accuracy = known.get(tuple(policy.items()))
+    candidate = Candidate(
+        channels=dict(policy),
+        score=job.score(model) if accuracy is None else accuracy,
+        predicted_ms=search.costs.latency_ms(policy),
+        measured_ms=timings["candidate"].latency_ms,
+        original_ms=timings["original"].latency_ms,
+        repaired=policy not in ranked,
+    )
+    return model, candidate, timings
+
+
+def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: Misses) -> _Use:
+    """Return how much of its budget a policy uses, as the last benchmark should find it."""
+    candidate, original = timings["candidate"], timings["original"]
+    share = _slower(missed) * candidate.latency_ms / budget.allowed(original.latency_ms)
+    miss = missed.get(tuple(policy.items()))
+    return _Use(share, min(MOST_DOUBT, share_doubt(budget, candidate, original)), 0.0 if miss is None else miss.used)
+
+
+def _slower(missed: Misses) -> float:
+    """Return how many times as long as here the last benchmark takes, by what it missed."""
+    return max([1.0, *(miss.used / miss.found for miss in missed.values())])
+
+
+def _over_the_budget(budget: Budget, timings: Mapping[str, Timing], slower: float) -> BudgetError:
     later = f" and the last benchmark takes {slower:.2f} times as long" if slower > 1 else ""
+    measured_ms, allowed_ms = timings["candidate"].latency_ms, budget.allowed(timings["original"].latency_ms)
     return BudgetError(
         f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where {allowed_ms:.4g} ms are "
         f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
     )
 
 
-def missed_policies(run: RunFolder) -> dict[tuple[tuple[str, int], ...], Miss]:
+def missed_policies(run: RunFolder) -> Misses:
     """Return the misses of a run by their policies' items."""
     return {tuple(miss.channels.items()): miss for miss in run.misses.read()}
-
-
-def _score(search: Search, policy: Policy, model: nn.Module, score: Callable[[nn.Module], float]) -> float:
-    """Return the score of a policy as the search knows it, or score it now."""
-    known = {tuple(episode.channels.items()): episode.accuracy for episode in search.study.episodes}
-    accuracy = known.get(tuple(policy.items()))
-    return score(model) if accuracy is None else accuracy
 
 
 def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import corner_policies, draw_policy
 from amc_hw.runs.files import write_bytes
+from amc_hw.tracing.traced import TracedModel
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class ProfilingBench:
 
     Attributes:
         device: where to measure.
-        template: the network's operators as functions of the policy.
-        choices: channel counts of every group that a search may choose, ascending, the original's last.
+        traced: the network.
+        template: its operators as functions of the policy.
         file: is overwritten with each network.
         random: draws networks and their weights.
     """
 
     device: Device
+    traced: TracedModel
     template: GraphTemplate
-    choices: Mapping[str, Sequence[int]]
     file: Path
     random: np.random.Generator
 
@@ -42,11 +42,11 @@ class ProfilingBench:
     @property
     def corners(self) -> list[dict[str, int]]:
         """The original network and the smallest one."""
-        return corner_policies(self.choices)
+        return corner_policies(self.traced.choices)
 
     def draw(self) -> dict[str, int]:
         """Draw a network."""
-        return draw_policy(self.choices, self.random)
+        return draw_policy(self.traced.choices, self.random)
 
     def content(self, policy: Policy) -> bytes:
         """Return the file of a network, with random weights."""

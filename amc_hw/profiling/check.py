@@ -122,13 +122,13 @@ def draw_ratios(choices: Mapping[str, Sequence[int]], random: np.random.Generato
 
 def check_table(
     device: Device,
-    trained: TracedModel,
-    model_name: str,
+    traced: TracedModel,
     table: Path | None,
     networks: int,
     seed: int,
-    export_all: bool,
     progress: Progress,
+    *,
+    export_all: bool = False,
 ) -> TableCheck:
     """Measure random pruned networks beside their prediction; what the table lacks is measured first.
 
@@ -138,37 +138,36 @@ def check_table(
 
     Args:
         device: where to measure.
-        trained: the traced network.
-        model_name: its name for people.
+        traced: the network.
         table: the table's file, or None for the device's default one.
         networks: how many to draw.
         seed: decides which; the table's own networks are drawn from other streams.
-        export_all: export every network instead (some seconds each).
         progress: is told how far the work is.
+        export_all: export every network instead (some seconds each).
 
     Raises:
         DeviceError: a measurement failed, or the device is not in reach.
         UnsupportedModelError: the exported network has other operators than the written file.
     """
-    measured, path, template = profile(device, trained, model_name, table, seed, progress)
+    measured, path, template = profile(device, traced, table, seed, progress)
     predictor, random = Predictor(measured), np.random.default_rng([seed, networks, 3])
-    policies = [draw_ratios(trained.choices, random) for _ in range(networks)]
-    original = template.operators(trained.network.original)
+    policies = [draw_ratios(traced.choices, random) for _ in range(networks)]
+    original = template.operators(traced.network.original)
     predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{index}.{device.format}" for index in range(networks + 1)]
         for index, policy in enumerate(policies):
             progress("writing networks", index, networks)
             if index == 0 or export_all:
-                _export(device, trained, template, policy, files[index])
+                _export(device, traced, template, policy, files[index])
             if not export_all:
                 write_bytes(files[index], template.file(policy, random))
-        write_bytes(files[-1], template.file(trained.network.original, random))
+        write_bytes(files[-1], template.file(traced.network.original, random))
         with measuring(device):
             about = [*predicted, predictor.network_ms(original)]
             *visits, of_original = _interleaved(device, files, about, progress)
     checked = [_checked(*each) for each in zip(policies, predicted, visits, strict=True)]
-    drift = _drift(measured, structure_of(original), model_name, float(np.median(of_original)))
+    drift = _drift(measured, structure_of(original), traced.name, float(np.median(of_original)))
     return TableCheck(path, tuple(measured.notes), tuple(checked), drift)
 
 
@@ -179,7 +178,7 @@ def _checked(policy: Policy, predicted_ms: float, ms: NDArray[np.float64]) -> Ch
 
 
 def doubts_of_table(
-    device: Device, trained: TracedModel, template: GraphTemplate, model_name: str, run: RunFolder, progress: Progress
+    device: Device, traced: TracedModel, template: GraphTemplate, run: RunFolder, progress: Progress
 ) -> list[str]:
     """Say why a run should not rely on its table, before it does: one sentence each, with its cure.
 
@@ -187,9 +186,8 @@ def doubts_of_table(
 
     Args:
         device: where the budget must hold.
-        trained: the network.
+        traced: the network.
         template: its operators as functions of the channel counts.
-        model_name: its name in the table.
         run: the run folder, which has the table.
         progress: is told how far the work is.
     """
@@ -203,13 +201,13 @@ def doubts_of_table(
         told.append(
             f"the latency table was made by {maker} and may be of files that this one writes otherwise; {cure}."
         )
-    operators = template.operators(trained.network.original)
+    operators = template.operators(traced.network.original)
     structure = structure_of(operators)
     if all(network.structure != structure for network in table.calibration):
         told.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
-    then_ms = _measured_then(table, structure, model_name)
+    then_ms = _measured_then(table, structure, traced.name)
     due_ms = then_ms or Predictor(table).network_ms(operators)
-    content = template.file(trained.network.original, np.random.default_rng(0))
+    content = template.file(traced.network.original, np.random.default_rng(0))
     now_ms = _time_now(device, content, due_ms, progress)
     change = now_ms / due_ms - 1
     if abs(change) > SPEED_CHANGE:
@@ -253,10 +251,10 @@ def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) 
     return None if then_ms is None else now_ms / then_ms - 1
 
 
-def _export(device: Device, trained: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
+def _export(device: Device, traced: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
     """Export a pruned network, and hold its operators and all their sizes against the template's."""
     kept, read = first_channels(policy), find_format(device.format).read
-    export_for(device, trained, shrink(trained.model, trained.network, kept), file)
+    export_for(device, traced, shrink(traced.model, traced.network, kept), file)
     exported, written = read(file.read_bytes()), read(template.file(policy, np.random.default_rng(0)))
     if exported.operators() != template.operators(policy) or exported.uses() != written.uses():
         raise UnsupportedModelError(

@@ -86,7 +86,7 @@ class Clock:
         while self._done < min(1.0, share) * self._total:
             self._visit()
 
-    def finish(self, model_name: str, progress: Progress) -> None:
+    def finish(self, progress: Progress) -> None:
         """Make the visits that are left, and put the calibration into the table."""
         while self._done < self._total:
             self._visit()
@@ -94,10 +94,11 @@ class Clock:
         if not self._policies:
             return
         predictor, visits_ms = Predictor(self._table), in_peace(np.array(self._visits_ms))
+        name = self._bench.traced.name
         networks = [
             CalibrationNetwork(
                 structure=self._structure,
-                model=model_name,
+                model=name,
                 operators_ms=sum(predictor.operators_ms(self._bench.template.operators(policy))),
                 measured_ms=float(np.median(visits)),
                 original=policy == self._bench.corners[0],
@@ -110,7 +111,7 @@ class Clock:
         unstable = [network.unstable for network in networks]
         if are_spoiled(unstable):
             self._table.note(
-                f"the times of {sum(unstable)} of {len(networks)} whole networks of {model_name} disagree: {BUSY}"
+                f"the times of {sum(unstable)} of {len(networks)} whole networks of {name} disagree: {BUSY}"
             )
 
     def _visit(self) -> None:

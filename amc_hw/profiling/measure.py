@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from amc_hw.profiling.clock import BUSY, Clock, are_spoiled
 from amc_hw.profiling.plan import families_to_measure
 from amc_hw.runs.files import make_folder, require_writable
 from amc_hw.runs.progress import Progress
+from amc_hw.tracing.traced import TracedModel
 
 UNSTABLE_SPREAD = 0.10
 """Networks whose 10th to 75th percentile (entries leave out the slowest quarter) spans more than this share of the
@@ -60,9 +61,8 @@ def open_table(path: Path, device: Device) -> LatencyTable:
 
 def measure_table(
     device: Device,
+    traced: TracedModel,
     template: GraphTemplate,
-    choices: Mapping[str, Sequence[int]],
-    model_name: str,
     path: Path,
     seed: int,
     progress: Progress,
@@ -76,9 +76,8 @@ def measure_table(
 
     Args:
         device: where to measure.
-        template: the network's operators as functions of the policy.
-        choices: channel counts of every group that a search may choose, ascending, the original's last.
-        model_name: the network's name for people.
+        traced: the network.
+        template: its operators as functions of the policy.
         path: the table's file.
         seed: decides which networks are drawn.
         progress: is told how far the work is.
@@ -93,12 +92,12 @@ def measure_table(
         random = np.random.default_rng([seed, len(table.entries)])
         file = Path(folder) / f"network.{device.format}"
         try:
-            bench = ProfilingBench(device, template, choices, file, random)
+            bench = ProfilingBench(device, traced, template, file, random)
             if renew:
                 _forget_spoiled(table, template.operators(bench.corners[0]))
             clock = Clock(bench, table)
             _measure_operators(bench, table, path, clock, progress)
-            clock.finish(model_name, progress)
+            clock.finish(progress)
         finally:
             for note in device.notes():  # what a device could not tell of its own state
                 table.note(note)

@@ -54,8 +54,7 @@ def require_tables(device: Device, table: Path | None, run: RunFolder | None = N
 
 def profile(
     device: Device,
-    trained: TracedModel,
-    model_name: str,
+    traced: TracedModel,
     table: Path | None,
     seed: int,
     progress: Progress,
@@ -72,20 +71,14 @@ def profile(
     """
     device.require_reach()
     progress("converting the network")
-    template = template_for(device, trained)
+    template = template_for(device, traced)
     path = table or default_table(device.name, device.fingerprint())
-    measured = measure_table(device, template, trained.choices, model_name, path, seed, progress, renew=renew)
+    measured = measure_table(device, traced, template, path, seed, progress, renew=renew)
     return measured, path, template
 
 
 def run_cost(
-    run: RunFolder,
-    device: Device,
-    trained: TracedModel,
-    model_name: str,
-    table: Path | None,
-    seed: int,
-    progress: Progress,
+    run: RunFolder, device: Device, traced: TracedModel, table: Path | None, seed: int, progress: Progress
 ) -> tuple[Cost, GraphTemplate, float]:
     """Return the predicted latency of the run's network as a cost.
 
@@ -98,19 +91,19 @@ def run_cost(
     path, known = run.table, device.known_table()
     if path.exists():
         progress("converting the network")
-        template, measured = template_for(device, trained), load_table(path)
+        template, measured = template_for(device, traced), load_table(path)
         measured.require(device.fingerprint(), path)
     elif known is not None:
         progress("converting the network")
-        template, measured = template_for(device, trained), known
+        template, measured = template_for(device, traced), known
         measured.save(path)
     else:
-        measured, _, template = profile(device, trained, model_name, table, seed, progress)
+        measured, _, template = profile(device, traced, table, seed, progress)
         measured.save(path)
     for doubt in outdated(measured.notes):
         _LOG.warning("%s", doubt)
-    original = {group: counts[-1] for group, counts in trained.choices.items()}
+    original = {group: counts[-1] for group, counts in traced.choices.items()}
     own = measured.errors.get(structure_of(template.operators(original)))
     # What was never held against the clock is taken to be as far off as the networks that were.
     error = max((known.mean for known in ([own] if own else measured.errors.values())), default=0.0)
-    return latency_cost(template, Predictor(measured), trained.choices), template, error
+    return latency_cost(template, Predictor(measured), traced.choices), template, error

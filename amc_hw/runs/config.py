@@ -259,7 +259,7 @@ def read_config(run: Path) -> RunConfig:
     if not path.exists() and (within := sorted(run.glob(f"*/{path.name}"))):
         raise WrongRunError(f"{run} is a folder of runs; name one of them, for example {within[0].parent}.")
     document = read_json(path)
-    if not isinstance(document, dict) or not {"model", "data"} <= document.keys():
+    if not isinstance(document, dict) or not {"model", "data"} <= document.keys():  # a new run may leave these out
         raise damaged(path, "it names no model and no data")
     document.setdefault("precision", "fp32")  # earlier versions knew no other
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.summaries import Summary
 from amc_hw.sweep.jobs import run_all
-from amc_hw.sweep.plan import plan_sweep
 from amc_hw.sweep.ray_cluster import Cluster, run_on_ray
 from amc_hw.training.compute import CPU
 
@@ -46,24 +45,20 @@ class Swept:
 
 def sweep(
     folder: Path,
-    base: RunConfig,
-    budgets: Sequence[str],
-    seeds: int,
+    plan: Mapping[Path, RunConfig],
     progress: Progress,
     compute: torch.device = CPU,
     jobs: int = 1,
     cluster: Cluster | None = None,
 ) -> list[Swept]:
-    """Compress once for every budget and seed, and draw the Pareto front of the runs that ended well.
+    """Compress once for every budget and seed of a plan, and draw the Pareto front of the runs that ended well.
 
     Finished runs are not repeated, a stopped one goes on where it was. A run that fails is named in the
     result, and the others go on.
 
     Args:
-        folder: holds a run folder for each budget and seed, and ``front.html``.
-        base: the settings that all share; its budget and seed are replaced.
-        budgets: of its metric.
-        seeds: how many seeds, from the base's on.
+        folder: gets ``front.html``.
+        plan: run folders below it and their settings; see `amc_hw.sweep.plan.plan_sweep`.
         progress: is told how far the work is.
         compute: where to train, prune and score.
         jobs: runs at a time; with more than one, each has a process of its own and shows its progress in its folder.
@@ -71,23 +66,22 @@ def sweep(
             where to compute is the cluster's.
 
     Raises:
-        UsageError: see `plan_sweep`, or see `amc_hw.sweep.ray_cluster.run_on_ray`.
+        UsageError: see `amc_hw.sweep.ray_cluster.run_on_ray`.
         DeviceError: the cluster does not answer.
     """
-    configs = plan_sweep(folder, base, budgets, seeds)
     make_folder(folder)
-    todo = {run: config for run, config in configs.items() if not is_finished(run, config)}
+    todo = {run: config for run, config in plan.items() if not is_finished(run, config)}
     if cluster is not None:
         errors = run_on_ray(folder, todo, cluster, jobs, progress, is_finished)
     elif jobs == 1:
-        errors = _one_by_one(configs, todo, progress, compute)
+        errors = _one_by_one(plan, todo, progress, compute)
     else:
         errors = run_all(todo, jobs, str(compute), progress)
     rows = [
         Swept(run, config.budget, config.seed, None, errors[run])
         if run in errors
         else Swept(run, config.budget, config.seed, RunFolder(run).summary.read(), "")
-        for run, config in configs.items()
+        for run, config in plan.items()
     ]
     done = [row.run for row in rows if row.summary is not None]
     if done:
@@ -96,14 +90,14 @@ def sweep(
 
 
 def _one_by_one(
-    configs: Mapping[Path, RunConfig], todo: Mapping[Path, RunConfig], progress: Progress, compute: torch.device
+    plan: Mapping[Path, RunConfig], todo: Mapping[Path, RunConfig], progress: Progress, compute: torch.device
 ) -> dict[Path, str]:
     """Run what is to be done in this process; return why runs failed."""
     errors = {}
-    for number, (run, config) in enumerate(configs.items(), start=1):
+    for number, (run, config) in enumerate(plan.items(), start=1):
         try:
             if run in todo:
-                compress(run, config, progress.within(f"run {number} of {len(configs)}"), compute)
+                compress(run, config, progress.within(f"run {number} of {len(plan)}"), compute)
         except AmcHwError as error:
             errors[run] = str(error)
     return errors

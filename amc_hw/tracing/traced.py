@@ -44,12 +44,14 @@ class TracedModel:
         example: one image (1, C, H, W).
         network: the trace.
         choices: for every group the channel counts to choose from, ascending, the original's last.
+        name: the network's, for people and in tables; its class's where it has no other.
     """
 
     model: nn.Module
     example: Tensor
     network: Network
     choices: dict[str, tuple[int, ...]]
+    name: str
 
     @property
     def calibration(self) -> Tensor:
@@ -86,7 +88,7 @@ def trace_model(
     if allowed.keep_blocks:
         network = replace(network, blocks=())
     choices = {group.name: channel_choices(group.channels, allowed.multiple, allowed.lower) for group in network.groups}
-    return TracedModel(model, example, network, choices)
+    return TracedModel(model, example, network, choices, type(model).__name__)
 
 
 def _nothing_to_prune(network: Network, *, by_patterns: bool) -> AmcHwError:

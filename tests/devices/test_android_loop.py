@@ -86,7 +86,7 @@ def test_profile_goes_on_after_a_lost_cable(
             phone.cut_cable("shell", seconds=0.1, away=4.0)
 
     with pytest.raises(ConnectionLostError, match="run the same command again: what was measured is kept"):
-        measure_table(device, template, trained.choices, "tiny", path, 0, Progress(pull_the_cable))
+        measure_table(device, trained, template, path, 0, Progress(pull_the_cable))
     kept = {entry.key for entry in load_table(path).entries}
     assert len(kept) >= 3
     device.close()
@@ -95,7 +95,7 @@ def test_profile_goes_on_after_a_lost_cable(
     wait_until(lambda: is_connected(f"android:{phone.serial}"))
     again = open_android(phone)
     measured: list[Update] = []
-    table = measure_table(again, template, trained.choices, "tiny", path, 0, Progress(measured.append))
+    table = measure_table(again, trained, template, path, 0, Progress(measured.append))
     assert kept <= {entry.key for entry in table.entries}
     assert len(table.calibration) == QUICK.calibration
     assert sum(update.stage == "measuring operators" for update in measured) == 2  # three of the five were known

@@ -14,11 +14,12 @@ from torch import nn
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.pipeline.begin import begin
+from amc_hw.pipeline.begin import begin, open_trained
 from amc_hw.runs.config import make_config, open_run
 from amc_hw.runs.files import append_line
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
+from amc_hw.tracing.traced import trace_model
 
 OWN = make_config(model="TinyNet", data="digits", episodes=5)
 
@@ -55,6 +56,14 @@ def test_a_run_by_name_goes_on_with_the_weights_that_it_began_with(tmp_path: Pat
     weights.unlink()
     with pytest.raises(UsageError, match="there is no checkpoint"):
         begin(RunFolder(run), config, SILENT)
+
+
+def test_tables_know_a_runs_network_by_the_name_in_its_settings(tmp_path: Path) -> None:
+    save_checkpoint(TinyNet(), tmp_path / "weights.pt")
+    run, model = RunFolder(tmp_path / "run"), f"{Path(__file__).parents[1] / 'support' / 'tiny.py'}:TinyNet"
+    _, trained = begin(run, make_config(model=model, data="digits", checkpoint=tmp_path / "weights.pt"), SILENT)
+    assert trained.name == open_trained(run.path)[1].name == model
+    assert trace_model(TinyNet(), (1, 32, 32)).name == "TinyNet"
 
 
 def test_a_folder_of_the_version_before_is_gone_on_with(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import UnsupportedModelError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.pipeline.begin import begin, open_trained
-from amc_hw.pipeline.trained import load_model_and_data, require_classes
+from amc_hw.pipeline.begin import begin, load_model_and_data, open_trained
+from amc_hw.pipeline.trained import require_classes
 from amc_hw.runs.config import RunConfig, make_config, read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT

@@ -25,7 +25,7 @@ def test_search_and_compress_without_the_device(
 ) -> None:
     monkeypatch.setattr("amc_hw.profiling.profile.template_for", lambda *trained: template)
     table, run = tmp_path / "board.json", tmp_path / "run"
-    measure_table(SimulatedDevice(), template, traced.choices, "tiny", table, 0, SILENT)
+    measure_table(SimulatedDevice(), traced, template, table, 0, SILENT)
     options = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--device", "board", "--table", table)
     options = (*options, "--latency", "0.6x", "--strategy", "random", "--episodes", 3, "--run", run)
 

@@ -18,7 +18,8 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.pipeline.finish import share_found
+from amc_hw.pipeline.compress import share_found
+from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import Search, under_floor
 from amc_hw.pipeline.shortlist import best_policies, few_images, fit
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
@@ -29,6 +30,7 @@ from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.runs.records import Candidate, ChosenPolicy, Episode, Miss
+from amc_hw.search.scoring import OwnScore
 from amc_hw.search.study import StudyResult
 from amc_hw.tracing.traced import TracedModel
 
@@ -103,7 +105,8 @@ class Wavering(Stubborn):
 def run_verify(traced: TracedModel, template: GraphTemplate, folder: Path, device: SimulatedDevice, budget: str):
     search = finished_search(traced, exact_cost(traced, template), budget)
     ranked = best_policies(search, traced.choices)
-    return ranked, verify(RunFolder(folder), traced, search, ranked, device, lambda model: 0.5, SILENT)
+    job = Job(RunFolder(folder), make_config(budget=budget), traced, device, OwnScore(lambda model: 0.5))
+    return ranked, verify(job, search, ranked, SILENT)
 
 
 def test_a_true_table_needs_one_measurement(traced: TracedModel, template: GraphTemplate, tmp_path: Path) -> None:
@@ -210,11 +213,11 @@ def test_policies_are_taken_to_be_as_much_slower_at_last_as_one_that_missed_was(
 
 
 def test_a_policy_that_nobody_measured_is_taken_to_use_all_of_its_budget() -> None:
-    config = make_config(model="m", data="digits", budget="0.5x")
+    budget = parse_budget("latency_ms", "0.5x")
     known = Candidate(channels={"g": 8}, score=0.9, predicted_ms=1.0, measured_ms=0.8, original_ms=2.0)
     unknown = known.model_copy(update={"measured_ms": None})
-    assert share_found(config, ChosenPolicy(channels={"g": 8}, candidates=[known])) == pytest.approx(0.8)
-    assert share_found(config, ChosenPolicy(channels={"g": 8}, candidates=[unknown])) == 1
+    assert share_found(budget, ChosenPolicy(channels={"g": 8}, candidates=[known])) == pytest.approx(0.8)
+    assert share_found(budget, ChosenPolicy(channels={"g": 8}, candidates=[unknown])) == 1
 
 
 def test_what_the_repeats_leave_in_doubt_counts_against_a_policy(

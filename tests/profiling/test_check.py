@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,8 @@ def test_a_table_is_held_against_its_device(
 ) -> None:
     monkeypatch.setattr("amc_hw.profiling.profile.template_for", lambda *trained: template)
     path = tmp_path / "simulated.json"
-    measure_table(SimulatedDevice(overhead=1.05), template, traced.choices, "tiny", path, 0, SILENT)
-    good = check_table(SimulatedDevice(overhead=1.05), traced, "tiny", path, 6, 1, False, SILENT)
+    measure_table(SimulatedDevice(overhead=1.05), traced, template, path, 0, SILENT)
+    good = check_table(SimulatedDevice(overhead=1.05), traced, path, 6, 1, SILENT)
     assert len(good.networks) == 6
     assert good.mean_error <= good.worst_error < 0.05
     assert good.rank_correlation is not None
@@ -48,7 +49,7 @@ def test_a_table_is_held_against_its_device(
     assert good.repeatability is not None
     assert good.repeatability > 0.9
     # A device that has become a fifth slower since: the check must say so.
-    slower = check_table(SimulatedDevice(overhead=1.26), traced, "tiny", path, 6, 1, False, SILENT)
+    slower = check_table(SimulatedDevice(overhead=1.26), traced, path, 6, 1, SILENT)
     assert slower.bias == pytest.approx(1.05 / 1.26 - 1, abs=0.03)
     assert good.drift == pytest.approx(0, abs=0.03)
     assert slower.drift == pytest.approx(1.26 / 1.05 - 1, abs=0.03)
@@ -57,24 +58,27 @@ def test_a_table_is_held_against_its_device(
     assert steady.mean_error <= steady.worst_error < 0.05
     assert [n.channels for n in slower.networks] == [n.channels for n in good.networks]
     with pytest.raises(DeviceError, match="connect the device"):
-        check_table(TableOnly("simulated", path), traced, "tiny", path, 6, 1, False, SILENT)
+        check_table(TableOnly("simulated", path), traced, path, 6, 1, SILENT)
 
 
 def test_a_run_says_before_it_starts_that_its_table_is_not_of_this_speed_or_version(
     traced: TracedModel, template: GraphTemplate, tmp_path: Path
 ) -> None:
     run = tmp_path / "my run"
-    table = measure_table(SimulatedDevice(), template, traced.choices, "tiny", run / "table.json", 0, SILENT)
+    table = measure_table(SimulatedDevice(), traced, template, run / "table.json", 0, SILENT)
 
-    def told(device: SimulatedDevice | TableOnly, model: str = "tiny") -> list[str]:
-        return doubts_of_table(device, traced, template, model, RunFolder(run), SILENT)
+    def told(device: SimulatedDevice | TableOnly, model: TracedModel = traced) -> list[str]:
+        return doubts_of_table(device, model, template, RunFolder(run), SILENT)
 
     assert told(SimulatedDevice(overhead=1.05 * 1.04)) == []
     (slower,) = told(SimulatedDevice(overhead=1.05 * 1.2))
     assert "(+20.0%)" in slower
     assert f"run='{run}-again' and table='{run}-again.json'" in slower
     assert "-16.7%" in told(SimulatedDevice(overhead=1.05 / 1.2))[0]
-    assert "by the table's prediction (+20" in told(SimulatedDevice(overhead=1.05 * 1.2), "another name")[0]
+    assert (
+        "by the table's prediction (+20"
+        in told(SimulatedDevice(overhead=1.05 * 1.2), replace(traced, name="another name"))[0]
+    )
     assert told(SimulatedDevice(noise=0.1)) == []
     for version, maker in (("0.0.1", "amc-hw 0.0.1"), ("", "an older version of amc-hw")):
         table.model_copy(update={"version": version}).save(run / "table.json")
@@ -98,8 +102,8 @@ def test_a_device_that_is_slow_for_a_second_is_looked_at_again(
                 (3 if self.visits <= 15 else 1) * sample for sample in super().time_model(file, warmup=0, runs=runs)
             ]
 
-    measure_table(SimulatedDevice(), template, traced.choices, "tiny", tmp_path / "table.json", 0, SILENT)
-    assert doubts_of_table(SlowAtFirst(), traced, template, "tiny", RunFolder(tmp_path), SILENT) == []
+    measure_table(SimulatedDevice(), traced, template, tmp_path / "table.json", 0, SILENT)
+    assert doubts_of_table(SlowAtFirst(), traced, template, RunFolder(tmp_path), SILENT) == []
 
 
 def test_a_table_of_something_else_is_refused_before_any_work(
@@ -113,7 +117,7 @@ def test_a_table_of_something_else_is_refused_before_any_work(
         raise AssertionError("the refusal came after work")
 
     table, run = tmp_path / "table.json", tmp_path / "run"
-    measure_table(SimulatedDevice(), template, traced.choices, "tiny", table, 0, SILENT)
+    measure_table(SimulatedDevice(), traced, template, table, 0, SILENT)
     monkeypatch.setattr(turns, "open_or_predict", lambda *named: Pinned())
     for room, work in ((job, "begin"), (tables, "trace_model")):
         monkeypatch.setattr(room, work, working)
@@ -121,10 +125,11 @@ def test_a_table_of_something_else_is_refused_before_any_work(
     for step in (search_and_verify.search_on_device, compress.compress):
         with pytest.raises(TableError, match=r"cores: any, 0\); name another table="):
             step(run, config, SILENT)
+    asked = tables.AskedTable(TINY, "host", table, 32, 10)
     with pytest.raises(TableError, match="name another table="):
-        tables.profile_model(TINY, "host", table, 32, 10, 0, SILENT)
+        tables.profile_model(asked, 0, SILENT)
     with pytest.raises(TableError, match="name another table="):
-        tables.check_predictions(TINY, "host", table, 32, 10, 2, 0, False, SILENT)
+        tables.check_predictions(asked, 2, 0, SILENT)
     run.mkdir(exist_ok=True)
     (run / "table.json").write_bytes(table.read_bytes())
     with pytest.raises(TableError, match="begin another run= here"):

@@ -26,7 +26,7 @@ from amc_hw.tracing.traced import TracedModel
 
 
 def measure(device: SimulatedDevice, traced: TracedModel, template: GraphTemplate, path: Path):
-    return measure_table(device, template, traced.choices, "tiny", path, 0, SILENT)
+    return measure_table(device, traced, template, path, 0, SILENT)
 
 
 def test_prediction_is_close_on_networks_never_measured(traced: TracedModel, template: GraphTemplate, tmp_path) -> None:
@@ -69,7 +69,7 @@ def test_a_table_that_was_measured_in_wrong_files_is_named_before_the_search(
         run = tmp_path / f"run of {number}"
         for _ in ("started", "gone on with"):
             caplog.clear()
-            run_cost(RunFolder(run), Litert(), traced, "tiny", tmp_path / "cache.json", 0, SILENT)
+            run_cost(RunFolder(run), Litert(), traced, tmp_path / "cache.json", 0, SILENT)
             assert [str(tmp_path / "cache.json") in message for message in caplog.messages] == [True] * told
 
 
@@ -118,13 +118,13 @@ def test_what_a_busy_machine_spoiled_is_measured_again_on_demand(
     assert sum("amc-hw profile measures these again" in note for note in load_table(path).notes) == 2
     measure(quiet, traced, template, path)
     assert quiet.timed_files == 0
-    table = measure_table(quiet, template, traced.choices, "tiny", path, 0, SILENT, renew=True)
+    table = measure_table(quiet, traced, template, path, 0, SILENT, renew=True)
     assert quiet.timed_files > 0
     assert not any(known.unstable for known in (*table.entries, *table.calibration))
     assert table.notes == []
     assert [error.worst < 0.05 for error in table.errors.values()] == [True]
     measured = quiet.timed_files
-    assert measure_table(quiet, template, traced.choices, "tiny", path, 0, SILENT, renew=True) == table
+    assert measure_table(quiet, traced, template, path, 0, SILENT, renew=True) == table
     assert quiet.timed_files == measured
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from amc_hw.data.dataset import load_data
-from amc_hw.pipeline.trained import load_model_and_data
+from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.search.scoring import LEVEL, LOOKS, EarlyDropping, PartScorer, is_hopeless
 from amc_hw.training.evaluation import evaluate
 

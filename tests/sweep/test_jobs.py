@@ -18,6 +18,7 @@ from amc_hw.runs.file_names import SHOWN
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.sweep import jobs as module
 from amc_hw.sweep.jobs import run_all
+from amc_hw.sweep.plan import plan_sweep
 from amc_hw.sweep.sweep import sweep
 
 STAND_IN = """
@@ -82,14 +83,15 @@ def test_runs_go_side_by_side_and_finished_ones_are_not_repeated(tmp_path: Path)
     base, shown = make_config(model="m", data="digits", episodes=5, epochs=1), []
     budgets = ["0.1x", "0.2x", "0.5x", "0.7x"]
     (tmp_path / "together").write_text("4")  # none ends well before all have begun
-    rows = sweep(tmp_path, base, budgets, 1, Progress(lambda update: shown.append(update.note)), jobs=4)
+    plan = plan_sweep(tmp_path, base, budgets, 1)
+    rows = sweep(tmp_path, plan, Progress(lambda update: shown.append(update.note)), jobs=4)
     assert rows[0].error == "a budget of 0.1x cannot be reached."
     assert "signal 9" in rows[1].error
     assert [row.on_front for row in rows] == [False, False, True, True]
     assert len(lines(tmp_path / "begun.jsonl")) == 4
     assert (tmp_path / "0.7x-seed0" / SHOWN).read_text() == "compressing for 0.7x\n"
     assert "compressing for 0.7x [0.7x-seed0]" in shown
-    again = sweep(tmp_path, base, budgets, 1, SILENT, jobs=2)
+    again = sweep(tmp_path, plan, SILENT, jobs=2)
     assert again[2:] == rows[2:]
     assert sorted(name for name, *_ in lines(tmp_path / "begun.jsonl")[4:]) == ["0.1x-seed0", "0.2x-seed0"]
 
@@ -133,7 +135,7 @@ def test_a_real_run_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     missing = make_config(model="resnet20", data="digits", device="onyx")
-    (row,) = sweep(tmp_path / "out", missing, ["0.5x"], 1, SILENT, jobs=2)
+    (row,) = sweep(tmp_path / "out", plan_sweep(tmp_path / "out", missing, ["0.5x"], 1), SILENT, jobs=2)
     assert row.summary is None
     assert "did you mean 'onnx'" in row.error
     assert "error: unknown device 'onyx'" in (tmp_path / "out" / "0.5x-seed0" / SHOWN).read_text()

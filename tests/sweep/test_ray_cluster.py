@@ -18,6 +18,7 @@ from amc_hw.runs.config import make_config
 from amc_hw.runs.progress import SILENT
 from amc_hw.sweep import jobs as sweep_jobs
 from amc_hw.sweep import ray_cluster as sweep_ray
+from amc_hw.sweep.plan import plan_sweep
 from amc_hw.sweep.ray_cluster import Cluster, device_resource
 from amc_hw.sweep.sweep import sweep
 
@@ -109,7 +110,7 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 def run_sweep(folder: Path, *budgets: str, compute: str | None = "cpu", jobs: int = 1, device: str = "host") -> list:
     base = BASE.model_copy(update={"device": device})
-    return sweep(folder, base, budgets, 1, SILENT, jobs=jobs, cluster=Cluster("auto", compute))
+    return sweep(folder, plan_sweep(folder, base, budgets, 1), SILENT, jobs=jobs, cluster=Cluster("auto", compute))
 
 
 def begun(folder: Path) -> list[list[str]]:
@@ -188,13 +189,14 @@ def test_what_no_node_has_is_not_waited_for(ray, tmp_path, compute, device, cure
 
 
 def test_an_address_that_nobody_answers_at_is_not_waited_for(ray: FakeRay, tmp_path: Path) -> None:
+    plan = plan_sweep(tmp_path, BASE, ["0.5x"], 1)
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         port = unheard.getsockname()[1]
         with pytest.raises(DeviceError, match=f"127.0.0.1:{port} .*ray start --head"):
-            sweep(tmp_path, BASE, ["0.5x"], 1, SILENT, cluster=Cluster(f"127.0.0.1:{port}"))
+            sweep(tmp_path, plan, SILENT, cluster=Cluster(f"127.0.0.1:{port}"))
     with pytest.raises(UsageError, match="HOST:PORT"):
-        sweep(tmp_path, BASE, ["0.5x"], 1, SILENT, cluster=Cluster("head"))
+        sweep(tmp_path, plan, SILENT, cluster=Cluster("head"))
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ from pathlib import Path
 from amc_hw.sweep import ray_cluster as sweep_ray
 from amc_hw.runs.config import make_config
 from amc_hw.runs.progress import SILENT
+from amc_hw.sweep.plan import plan_sweep
 from amc_hw.sweep.sweep import sweep
 from amc_hw.cli.terminal import say_warnings
 
@@ -53,9 +54,9 @@ def on_the_node(*arguments):  # Ray sends what this file defines along
 
 sweep_ray._run = on_the_node
 say_warnings()
-base = make_config(model="m", data="digits")
-for row in sweep(Path(sys.argv[1]), base, ["0.5x", "0.6x", "0.7x"], 1, SILENT,
-                 cluster=sweep_ray.Cluster(sys.argv[2], "cpu")):
+folder = Path(sys.argv[1])
+plan = plan_sweep(folder, make_config(model="m", data="digits"), ["0.5x", "0.6x", "0.7x"], 1)
+for row in sweep(folder, plan, SILENT, cluster=sweep_ray.Cluster(sys.argv[2], "cpu")):
     print(row.budget, row.error or row.summary.compressed.latency_ms)
 """
 

@@ -14,6 +14,7 @@ from amc_hw.runs.file_names import FRONT
 from amc_hw.runs.files import write_json
 from amc_hw.runs.progress import SILENT
 from amc_hw.sweep import sweep as module
+from amc_hw.sweep.plan import plan_sweep
 from amc_hw.sweep.sweep import sweep
 
 
@@ -46,14 +47,14 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_finished_runs_are_not_repeated(compressed: list[str], tmp_path: Path) -> None:
     base = make_config(model="m", data="digits", episodes=5, epochs=1)
-    rows = sweep(tmp_path, base, ["0.3x", "0.5x"], 2, SILENT)
+    rows = sweep(tmp_path, plan_sweep(tmp_path, base, ["0.3x", "0.5x"], 2), SILENT)
     assert compressed == ["0.3x-seed0", "0.3x-seed1", "0.5x-seed0", "0.5x-seed1"]
     assert [row.on_front for row in rows] == [True, False, True, False]
     assert "0.5x-seed1" in (tmp_path / FRONT).read_text()
-    again = sweep(tmp_path, base, ["0.3x", "0.5x", "0.7x"], 2, SILENT)
+    again = sweep(tmp_path, plan_sweep(tmp_path, base, ["0.3x", "0.5x", "0.7x"], 2), SILENT)
     assert compressed[4:] == ["0.7x-seed0", "0.7x-seed1"]
     assert again[:4] == rows
-    sweep(tmp_path, base.model_copy(update={"epochs": 2}), ["0.3x"], 1, SILENT)
+    sweep(tmp_path, plan_sweep(tmp_path, base.model_copy(update={"epochs": 2}), ["0.3x"], 1), SILENT)
     assert compressed[6:] == ["0.3x-seed0"]
 
 
@@ -69,4 +70,4 @@ def test_a_run_that_fails_does_not_stop_the_others(compressed: list[str], tmp_pa
 @pytest.mark.parametrize("budgets", [[], ["0.5x", "0.5x"]])
 def test_budgets_must_differ(budgets: list[str], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="different budgets"):
-        sweep(tmp_path, make_config(model="m", data="digits"), budgets, 1, SILENT)
+        plan_sweep(tmp_path, make_config(model="m", data="digits"), budgets, 1)
