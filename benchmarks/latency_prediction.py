@@ -7,7 +7,7 @@ halves" is the rank correlation of one half of the visits with the other: what t
 any prediction. The machine should be quiet.
 
 usage: python benchmarks/latency_prediction.py [--threads 1 2] [--models NAME ...] [--networks 30] [--seed 1000]
-                                               [--out FILE]
+                                               [--precision fp32] [--out FILE]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from amc_hw.devices.computers.host import HostDevice
 from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.policy import DTYPES, Precision
 from amc_hw.profiling.check import check_table
 from amc_hw.profiling.profile import profile
 from amc_hw.runs.progress import SILENT, Progress, Update
@@ -40,6 +41,7 @@ MODELS = (
 COLUMNS = (
     "model",
     "threads",
+    "precision",
     "mean %",
     "worst %",
     "bias %",
@@ -60,23 +62,25 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--networks", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--precision", choices=DTYPES, default="fp32")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + "---|" * len(COLUMNS), flush=True)
     for threads in options.threads:
         for name in options.models:
-            row = measure(name, threads, options.networks, options.seed)
+            row = measure(name, threads, options.precision, options.networks, options.seed)
             print("| " + " | ".join(map(str, row.values())) + " |", flush=True)
             if options.out:
                 with options.out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
 
 
-def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, object]:
+def measure(name: str, threads: int, precision: Precision, networks: int, seed: int) -> dict[str, object]:
     size = default_image_size(name)
     trained = replace(trace_model(build_model(name, 10 if size == 32 else 1000), (3, size, size)), name=name)
     device = HostDevice(threads)
+    device.precision = precision
     try:
         with tempfile.TemporaryDirectory() as folder:
             path, converting = Path(folder) / "table.json", [0.0]
@@ -97,6 +101,7 @@ def measure(name: str, threads: int, networks: int, seed: int) -> dict[str, obje
     return {
         "model": name,
         "threads": threads,
+        "precision": precision,
         "mean": f"{checked.mean_error:.1%}".rstrip("%"),
         "worst": f"{checked.worst_error:.1%}".rstrip("%"),
         "bias": f"{checked.bias:+.1%}".rstrip("%"),
