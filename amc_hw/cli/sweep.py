@@ -12,7 +12,7 @@ from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, s
 from amc_hw.runs.config import METRICS, Settings
 
 if TYPE_CHECKING:
-    from amc_hw.runs.summaries import Figures
+    from amc_hw.runs.summaries import Summary
     from amc_hw.sweep.sweep import Swept
 
 _SEVERAL = {name: {"help": f"{SETTINGS[name].description}; of one metric several: 0.3x,0.5x,0.7x"} for name in METRICS}
@@ -50,8 +50,8 @@ def sweep(
     failed = [row for row in rows if row.summary is None]
     if json:
         print_json([_document(row) for row in rows])
-    elif shown := [_cells(row, row.summary.compressed) for row in rows if row.summary is not None]:
-        print_table("", ("budget", "seed", "ms", "accuracy", "on the front"), shown)
+    elif shown := [_cells(row, row.summary) for row in rows if row.summary is not None]:
+        print_table("", ("budget", "seed", "precision", "ms", "accuracy", "on the front"), shown)
         answer(f"front: {out / FRONT}")
     for row in failed:
         say(f"error: {row.run}: {with_options(row.error)}")
@@ -65,6 +65,7 @@ def _document(row: Swept) -> dict[str, object]:
     return {**told, "error": with_options(row.error), **compressed}
 
 
-def _cells(row: Swept, made: Figures) -> tuple[str, ...]:
+def _cells(row: Swept, summary: Summary) -> tuple[str, ...]:
+    made = summary.compressed
     latency = f"{made.latency_ms:.3f}" if made.latency_ms else f"{made.predicted_ms:.3f} (predicted)"
-    return row.budget, str(row.seed), latency, f"{made.accuracy:.2%}", "yes" if row.on_front else ""
+    return row.budget, str(row.seed), summary.precision, latency, f"{made.accuracy:.2%}", "yes" if row.on_front else ""

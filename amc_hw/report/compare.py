@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amc_hw.errors import UsageError
+from amc_hw.policy import DTYPES
 from amc_hw.report.axes import Axis, linear_axis
 from amc_hw.report.html import write_page
 from amc_hw.report.numbers import milliseconds, percent, with_unit
@@ -34,6 +35,7 @@ class ComparedRun:
     number: int
     name: str
     model: str
+    precision: str
     strategy: str
     budget: str
     verdict: Verdict
@@ -70,7 +72,8 @@ def compare_report(runs: Sequence[Path], out: Path) -> Path:
     together: dict[str, list[tuple[int, Run]]] = {}
     for number, folder in enumerate(runs, start=1):
         run = read_run(RunFolder(folder))
-        kind = json.dumps([run.device, run.fact("data")], sort_keys=True)
+        device = {name: fact for name, fact in run.device.items() if name != "dtype"}  # any precision is comparable
+        kind = json.dumps([device, run.fact("data")], sort_keys=True)
         together.setdefault(kind, []).append((number, run))
     comparisons = [_comparison(members) for members in together.values()]
     write_page(out, "compare.html.jinja", {"comparisons": comparisons, "count": len(runs)})
@@ -138,6 +141,7 @@ def _row(number: int, run: Run, on_front: bool) -> ComparedRun:
         number=number,
         name=run.folder.path.resolve().name,
         model=run.fact("model"),
+        precision=_precision(run.device.get("dtype")),
         strategy=strategy if isinstance(strategy, str) else "",
         budget=with_unit(budget.metric)(budget.target) if budget else "",
         verdict=verdict(run),
@@ -147,6 +151,11 @@ def _row(number: int, run: Run, on_front: bool) -> ComparedRun:
         seed=summary.search.seed,
         seconds=summary.search.seconds,
     )
+
+
+def _precision(dtype: object) -> str:
+    """Return what users call the precision of a table; another type (``bfloat16``) is called as it is."""
+    return next((name for name, called in DTYPES.items() if called == dtype), str(dtype or ""))
 
 
 def _pareto_plot(rows: list[ComparedRun], front: list[int]) -> Plot:
@@ -197,7 +206,7 @@ def _original_marks(x: Axis, y: Axis, originals: list[tuple[float, float]]) -> l
 
 def _tooltip(row: ComparedRun) -> str:
     latency, accuracy = row.compressed.latency_ms or 0.0, row.compressed.accuracy or 0.0
-    return f"{row.number}: {row.name}, {row.strategy}, {milliseconds(latency)}, {percent(accuracy)}"
+    return f"{row.number}: {row.name}, {row.strategy}, {row.precision}, {milliseconds(latency)}, {percent(accuracy)}"
 
 
 def _label(row: ComparedRun, runs: int) -> str:
