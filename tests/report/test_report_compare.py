@@ -41,7 +41,7 @@ def test_several_runs_share_a_table_and_a_front(make_run: Callable[..., Path], e
     assert page == tmp_path / "pages" / "compare.html"
     text, source = text_of(page), page.read_text()
     assert "cifar10 on Intel Xeon Gold 6330 (x86_64)" in text
-    assert "1 small front resnet20 ddpg 0 0.393 ms 0.387 ms 0.30× 88.00 % −3.73" in text
+    assert "1 small front resnet20 fp32 ddpg 0 0.393 ms 0.387 ms 0.30× 88.00 % −3.73" in text
     assert "2 middle front" in text
     assert "3 beaten resnet20 <b>uniform" in text
     assert "4 unfinished resnet20 ddpg – – – – – – – – Unfinished" in text
