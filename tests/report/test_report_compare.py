@@ -43,8 +43,8 @@ def test_several_runs_share_a_table_and_a_front(make_run: Callable[..., Path], e
     assert "cifar10 on Intel Xeon Gold 6330 (x86_64)" in text
     assert "1 small front resnet20 fp32 ddpg 0 0.393 ms 0.387 ms 0.30× 88.00 % −3.73" in text
     assert "2 middle front" in text
-    assert "3 beaten resnet20 <b>uniform" in text
-    assert "4 unfinished resnet20 ddpg – – – – – – – – Unfinished" in text
+    assert "3 beaten resnet20 fp32 <b>uniform" in text
+    assert "4 unfinished resnet20 fp32 ddpg – – – – – – – – Unfinished" in text
     assert "<b>uniform" not in source
     assert "changed its speed" not in text
     assert "://" not in source
