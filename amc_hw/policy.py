@@ -40,9 +40,9 @@ def as_precision(name: str) -> Precision:
     return name
 
 
-def precision_of(dtype: str) -> Precision:
-    """Return the precision of a table; one that is called otherwise (``bfloat16``) has files of float32."""
-    return next((precision for precision, called in DTYPES.items() if called == dtype), "fp32")
+def precision_of(dtype: str) -> Precision | None:
+    """Return the precision that a table calls so; None where files are written in no such one (``uint8``)."""
+    return next((precision for precision, called in DTYPES.items() if called == dtype), None)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck, convolution, learned
+from small_nets import ChunksAndNeck, TinyResidual, learned
 from tiny import TinyNet
 from torch import nn
 
@@ -29,23 +29,6 @@ QUANTIZED: list[tuple[str, Precision]] = [
 ]
 NOISE: dict[Precision, float] = {"fp16": 0.001, "int16x8": 0.005, "int8": 0.01, "int8-dynamic": 0.005}
 """Of outputs, as a share of their range: what rounding may do to a small network."""
-
-
-class TinyResidual(nn.Module):
-    """A depthwise layer in a sum, and a squeeze."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = convolution(3, 32, stride=2)
-        self.inner = nn.Sequential(convolution(32, 32, groups=32), convolution(32, 32, 1))
-        self.squeeze, self.excite = nn.Conv2d(32, 16, 1), nn.Conv2d(16, 32, 1)
-        self.classifier = nn.Linear(32, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        x = x + self.inner(x)
-        x = x * self.excite(self.squeeze(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
-        return self.classifier(x.mean((2, 3)))
 
 
 def images(count: int = 16, channels: int = 3) -> torch.Tensor:
