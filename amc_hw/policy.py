@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from amc_hw.errors import unknown_name
+from amc_hw.errors import UsageError, unknown_name
 
 Policy: TypeAlias = Mapping[str, int]
 """Channels kept for every channel group, in network order."""
@@ -31,6 +31,19 @@ DTYPES: dict[Precision, str] = {
     "int16x8": "int16x8",
 }
 """What tables call the precisions."""
+
+
+Io: TypeAlias = Literal["float32", "int8"]
+"""The type of what a file takes and gives."""
+
+
+def require_io(precision: Precision, io: Io) -> None:
+    """Raise UsageError where files of a precision do not take and give numbers of a type."""
+    if io == "int8" and precision != "int8":
+        raise UsageError(
+            f"io=int8 is of files in which everything is int8, not of {precision}; give precision=int8, or leave io= "
+            "out: float32 goes in and out then."
+        )
 
 
 def as_precision(name: str) -> Precision:

@@ -132,11 +132,11 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
     model = restore(run, trained, run.best_weights)
     example = trained.example.expand(batch_size, -1, -1, -1)
     if format_name in FORMATS:
-        path, precision = run.model(format_name), trained.precision
+        path, precision, io = run.model(format_name), trained.precision, trained.io
         if precision not in FORMATS[format_name].precisions:
             _LOG.warning("%s files are not written in %s; this one is in fp32.", format_name, precision)
-            precision = "fp32"
-        export_file(model, example, path, precision, trained.calibration)
+            precision, io = "fp32", "float32"
+        export_file(model, example, path, precision, trained.calibration, io)
         if precision != "fp32":
             export_file(model, example, run.float_model(format_name))
         return path

@@ -12,6 +12,7 @@ from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name
 from amc_hw.pipeline.agent import agent_file
+from amc_hw.policy import require_io
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, read_config, require_same_run
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import require_compute_name
@@ -35,6 +36,7 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
     require_compute_name(compute)
     parse_budgets(config)
     require_falling(config)
+    require_io(config.precision, config.io)
     find_reward(config.reward, config.accuracy_floor)
     agent_file(run, config)
     if config.granularity == "channels":

@@ -66,6 +66,7 @@ def summarise(
         original=original,
         compressed=compressed,
         precision=config.precision,
+        io=config.io,
         others={
             name: _figures(
                 trained,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from amc_hw.data.dataset import Data, has_own_size, load_data
 from amc_hw.errors import UnsupportedModelError, UsageError, WrongRunError
 from amc_hw.models.zoo import build_model, default_image_size, known_image_size
 from amc_hw.pipeline.load import pruning_choices
-from amc_hw.policy import Precision
+from amc_hw.policy import Io, Precision
 from amc_hw.processes import is_first_process
 from amc_hw.pruning.surgery import shrink
 from amc_hw.quantize.simulated import BITS, Simulated
@@ -42,6 +42,7 @@ class TrainedModel(TracedModel):
         data: on ``compute``, as far as they fit.
         compute: where tensors are worked on; the networks themselves stay on the CPU.
         precision: that ships.
+        io: what its files take and give.
         pruned_before: what a later round prunes instead of the model: a network of the same shape, in which the
             channels that earlier rounds took are zero.
         notes: what the reader of its results should know of it, a sentence each.
@@ -50,6 +51,7 @@ class TrainedModel(TracedModel):
     data: Data
     compute: torch.device = CPU
     precision: Precision = "fp32"
+    io: Io = "float32"
     pruned_before: nn.Module | None = None
     notes: tuple[str, ...] = ()
 
@@ -160,7 +162,8 @@ def make_trained_model(
 
 def trained_model_of(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    return make_trained_model(model, data, pruning_choices(config), compute, config.precision)
+    trained = make_trained_model(model, data, pruning_choices(config), compute, config.precision)
+    return replace(trained, io=config.io)
 
 
 def require_classes(model: nn.Module, data: Data) -> None:

@@ -165,7 +165,8 @@ def export_original(run: RunFolder, trained: TrainedModel, device: Device, progr
         file = run.original(device.format, precision)
         if not file.exists():
             progress("exporting the original")
-            export(trained.model, example, file, precision, trained.calibration)
+            io = "float32" if precision == "fp32" else trained.io
+            export(trained.model, example, file, precision, trained.calibration, io)
 
 
 def measure(run: RunFolder, trained: TrainedModel, model: nn.Module, device: Device) -> dict[str, Timing]:

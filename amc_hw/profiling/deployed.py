@@ -31,7 +31,7 @@ def template_for(device: Device, trained: TracedModel) -> GraphTemplate:
 
 def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Path) -> None:
     """Write a network, the trained one or a pruned version, as a device runs it; see `export`."""
-    export(model, example_for(device, trained), path, device.precision, trained.calibration)
+    export(model, example_for(device, trained), path, device.precision, trained.calibration, trained.io)
 
 
 def example_for(device: Device, trained: TracedModel) -> Tensor:
@@ -40,7 +40,7 @@ def example_for(device: Device, trained: TracedModel) -> Tensor:
 
 
 def _format(device: Device, trained: TracedModel) -> Format:
-    return find_format(device.format).in_precision(device.precision, trained.calibration)
+    return find_format(device.format).in_precision(device.precision, trained.calibration, trained.io)
 
 
 class DeployedFiles:

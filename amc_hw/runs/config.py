@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
-from amc_hw.policy import Metric, Precision, as_precision
+from amc_hw.policy import Io, Metric, Precision, as_precision
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
@@ -98,6 +98,10 @@ class RunConfig(BaseModel):
         "fp32",
         description="precision that ships, in which is measured, scored, fine-tuned and exported: fp32, fp16, int8, "
         "int8-dynamic or int16x8; a share such as 0.5x is of the original in fp32",
+    )
+    io: Io = Field(
+        "float32",
+        description="what files of int8 take and give: float32, or int8 by the scale and zero point that stand in them",
     )
     metric: Metric = "latency_ms"
     budget: str = "0.5x"
