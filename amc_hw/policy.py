@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from amc_hw.errors import unknown_name
+from amc_hw.errors import UsageError, unknown_name
 
 Policy: TypeAlias = Mapping[str, int]
 """Channels kept for every channel group, in network order."""
@@ -35,6 +35,19 @@ DTYPES: dict[Precision, str] = {
 """What tables call the precisions."""
 
 
+Io: TypeAlias = Literal["float32", "int8"]
+"""The type of what a file takes and gives."""
+
+
+def require_io(precision: Precision, io: Io) -> None:
+    """Raise UsageError where files of a precision do not take and give numbers of a type."""
+    if io == "int8" and precision != "int8":
+        raise UsageError(
+            f"io=int8 is of files in which everything is int8, not of {precision}; give precision=int8, or leave io= "
+            "out: float32 goes in and out then."
+        )
+
+
 def as_precision(name: str) -> Precision:
     """Return the precision of that name; raise UsageError with the nearest where there is none."""
     if name not in DTYPES:
@@ -42,9 +55,9 @@ def as_precision(name: str) -> Precision:
     return name
 
 
-def precision_of(dtype: str) -> Precision:
-    """Return the precision of a table; one that is called otherwise (``bfloat16``) has files of float32."""
-    return next((precision for precision, called in DTYPES.items() if called == dtype), "fp32")
+def precision_of(dtype: str) -> Precision | None:
+    """Return the precision that a table calls so; None where files are written in no such one (``uint8``)."""
+    return next((precision for precision, called in DTYPES.items() if called == dtype), None)
 
 
 @dataclass(frozen=True)

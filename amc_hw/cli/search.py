@@ -62,7 +62,7 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     config = checked_config(RunFolder(run), compute, **chosen)
     from amc_hw.pipeline.compress import compress as compress_network
     from amc_hw.report.run import read_run
-    from amc_hw.report.table import before_after_rows, precision_rows
+    from amc_hw.report.table import before_after_rows, io_sentence, precision_rows
     from amc_hw.report.verdict import verdict
     from amc_hw.training.compute import find_compute
 
@@ -75,6 +75,8 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     print_table("", ("", "original", "compressed", "change"), before_after_rows(summary.original, summary.compressed))
     if precisions := precision_rows(summary):
         print_table("", ("", "top-1", "latency", "of the original's in fp32", "size"), precisions)
+    if sentence := io_sentence(summary):
+        answer(sentence)
     if summary.unverified:
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
     folder = RunFolder(run)

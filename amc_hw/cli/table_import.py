@@ -41,7 +41,13 @@ def import_(
     cores: Annotated[str, typer.Option(help="processor numbers that it was held to")] = "not said",
     delegate: Annotated[str, typer.Option(help="what ran the network; by default what the logs say, or none")] = "",
     dtype: Annotated[
-        str, typer.Option(help="of the weights and activations; by default what the logs or the file say, or float32")
+        str,
+        typer.Option(
+            "--precision",
+            "--dtype",
+            help="of weights and activations: fp32, fp16, int8, int8-dynamic, int16x8 or another; by default what the "
+            "logs or the file say, or fp32",
+        ),
     ] = "",
     json: Json = False,
 ) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from amc_hw.devices.base import BusyError, Device, Kernel
 from amc_hw.devices.registry import open_device, require_device_name
-from amc_hw.errors import DeviceError, UsageError
+from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.shipped_tables import shipped_table
 from amc_hw.latency.table import LatencyTable, load_table
-from amc_hw.policy import Precision, precision_of
+from amc_hw.policy import DTYPES, Precision, precision_of
 from amc_hw.runs.files import require_writable
 
 
@@ -22,7 +22,7 @@ class TableOnly(Device):
         path: its table.
 
     Raises:
-        TableError: the table is damaged.
+        TableError: the table is damaged, or of a precision that no file is written in.
     """
 
     in_reach = False
@@ -32,8 +32,8 @@ class TableOnly(Device):
         self._table = load_table(path)
         runtime = self._table.fingerprint.runtime.split(" ")[0]
         self.format = {"onnxruntime": "onnx", "torch": "aten"}.get(runtime, "tflite")
-        if self.format == "tflite":
-            self.precision = precision_of(self._table.fingerprint.dtype)
+        if self.format == "tflite":  # others' files are all float32, whatever the runtime computes in
+            self.precision = _written(self._table.fingerprint.dtype, name)
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the table's measurements belong to."""
@@ -86,21 +86,15 @@ def open_or_predict(name: str, table: Path | None = None, precision: Precision =
             raise _no_stand_in(name, error) from error
         if known is None:
             raise
-        found = TableOnly(name, known)
-        if found.precision != precision:
-            raise UsageError(
-                f"the table of '{name}' is of {found.precision}, not {precision}; add precision={found.precision}, or "
-                "connect the device."
-            ) from error
-        return found
+        return _stand_in(name, known, precision, error)
 
 
 def require_device(name: str, table: Path | None = None, precision: Precision = "fp32") -> None:
     """Refuse what `open_or_predict` refuses, as far as that can be told without a look at the device.
 
     Raises:
-        UsageError: there is no device and no table of that name, or an option that the device does not have.
-        TableError: the table is damaged.
+        UsageError: there is no device and no table of that name, or an option or a precision that it does not have.
+        TableError: the table is damaged, or of a precision that no file is written in.
         RunFolderError: it is not there yet and cannot be written.
     """
     if table is not None and table.exists():
@@ -113,8 +107,30 @@ def require_device(name: str, table: Path | None = None, precision: Precision = 
             raise _no_stand_in(name, error) from error
         if known is None:
             raise
+        _stand_in(name, known, precision, error)
     if table is not None and not table.exists():
         require_writable(table)
+
+
+def _stand_in(name: str, known: Path, precision: Precision, error: Exception) -> TableOnly:
+    """Return the table that stands for a device that cannot be used because of an error."""
+    found = TableOnly(name, known)
+    if found.precision != precision:
+        raise UsageError(
+            f"the table of '{name}' is of {found.precision}, not {precision}; add precision={found.precision}, or "
+            "connect the device."
+        ) from error
+    return found
+
+
+def _written(dtype: str, name: str) -> Precision:
+    precision = precision_of(dtype)
+    if precision is None:
+        raise TableError(
+            f"the table of '{name}' is of {dtype}, in which no file is written here; make one of a network in one of "
+            f"{', '.join(DTYPES)}: amc-hw table import LOG --model FILE.tflite"
+        )
+    return precision
 
 
 def _standing_for(name: str, table: Path | None) -> Path | None:

@@ -40,6 +40,8 @@ _KERNEL_NAMES = {
     "DEQUANTIZE": r"Convert|Dequantize",
     "RESIZE_BILINEAR": r"Resize Bilinear",
 }
+_PREPARES = re.compile(r"^Convert \(.*\b(?:QDU?|QP)8\)")
+"""XNNPACK's conversion of a filter's input to int8 by the scales of the moment; the filter's kernel comes next."""
 
 
 def _pattern(kind: str) -> re.Pattern[str]:
@@ -52,7 +54,8 @@ def align(operators: Sequence[Operator], kernels: Sequence[str]) -> list[int | N
     """Return for every kernel, in the order of execution, the index of its operator.
 
     A kernel that fits no operator from there on is counted to the operator before it (a copy the runtime
-    added); None only if there is none before. Operators without a kernel were fused and cost nothing themselves.
+    added); None only if there is none before. One that prepares another's input is counted with that.
+    Operators without a kernel were fused and cost nothing themselves.
 
     Raises:
         DeviceError: most kernels fit no operator, so the two lists are not of the same network.
@@ -61,6 +64,9 @@ def align(operators: Sequence[Operator], kernels: Sequence[str]) -> list[int | N
     owners: list[int | None] = []
     position, strangers = 0, 0
     for kernel in kernels:
+        if prepares_next(kernel):
+            owners.append(None)
+            continue
         found = None
         for i in range(position, len(operators)):
             if patterns[i].search(kernel):
@@ -79,4 +85,12 @@ def align(operators: Sequence[Operator], kernels: Sequence[str]) -> list[int | N
             f"the runtime reported {len(kernels)} kernels of which {strangers} fit no operator of the network; "
             "its version may name kernels in a new way."
         )
+    for index in range(len(kernels) - 2, -1, -1):
+        if prepares_next(kernels[index]):
+            owners[index] = owners[index + 1]
     return owners
+
+
+def prepares_next(kernel: str) -> bool:
+    """Tell whether a kernel does a part of the work of the kernel behind it."""
+    return _PREPARES.search(kernel) is not None

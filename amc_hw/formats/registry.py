@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Protocol, get_args
@@ -20,7 +21,7 @@ from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.formats.tflite.quantize import left_in_float, quantized
-from amc_hw.policy import Precision
+from amc_hw.policy import Io, Precision, require_io
 from amc_hw.runs.files import write_bytes
 
 INTEGER: tuple[Precision, ...] = ("int8", "int16x8")
@@ -56,6 +57,7 @@ class Format:
         quantize: a float32 file, a precision and training images (N, C, H, W) to the file in that precision.
         precisions: what it can be written in.
         left_in_float: a file's bytes to the names of its operators that compute in floating point.
+        quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
     """
 
     name: str
@@ -65,26 +67,42 @@ class Format:
     quantize: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
     precisions: tuple[Precision, ...] = ("fp32",)
     left_in_float: Callable[[bytes], list[str]] | None = None
+    quantize_whole: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
 
-    def in_precision(self, precision: Precision, images: Tensor) -> Format:
+    def with_io(self, precision: Precision, io: Io) -> Format:
+        """Return the format whose files, quantized to a precision, take and give numbers of a type.
+
+        Raises:
+            UsageError: there are none such.
+        """
+        require_io(precision, io)
+        if io == "float32":
+            return self
+        if self.quantize_whole is None:
+            raise UsageError(f"{self.name} files take and give float32 only; leave io= out.")
+        return replace(self, quantize=self.quantize_whole)
+
+    def in_precision(self, precision: Precision, images: Tensor, io: Io = "float32") -> Format:
         """Return the format whose files are written in a precision.
 
         Args:
             precision: one of ``precisions``.
             images: training images (N, C, H, W) that tell the ranges of activations.
+            io: what they take and give.
 
         Raises:
             UsageError: the format is not written in it.
         """
         self.require_precision(precision)
-        quantize, calibration = self.quantize, images.detach().cpu().numpy()
+        kind, calibration = self.with_io(precision, io), images.detach().cpu().numpy()
+        quantize = kind.quantize
         if precision == "fp32" or quantize is None:
             return self
 
         def convert(model: nn.Module, example_input: Tensor) -> bytes:
             return quantize(self.convert(model, example_input), precision, calibration)
 
-        return replace(self, convert=convert)
+        return replace(kind, convert=convert)
 
     def require_precision(self, precision: Precision) -> None:
         """Raise UsageError where the format is not written in a precision."""
@@ -140,7 +158,16 @@ def _onnx_graph(content: bytes) -> Graph:
 
 
 FORMATS = {
-    "tflite": Format("tflite", to_tflite, TfliteModel, _tflite_graph, quantized, get_args(Precision), left_in_float),
+    "tflite": Format(
+        "tflite",
+        to_tflite,
+        TfliteModel,
+        _tflite_graph,
+        quantized,
+        get_args(Precision),
+        left_in_float,
+        partial(quantized, io="int8"),
+    ),
     "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph),
     "aten": Format("aten", to_aten, AtenModel, _aten_graph),
 }
@@ -179,6 +206,7 @@ def export(
     path: Path,
     precision: Precision = "fp32",
     calibration: Tensor | None = None,
+    io: Io = "float32",
 ) -> None:
     """Write ``model`` in the format of the path's ending and check that the file computes the same.
 
@@ -190,14 +218,17 @@ def export(
         path: the file.
         precision: of the file.
         calibration: training images (N, C, H, W) that tell the ranges of activations, for ``int8`` and ``int16x8``.
+        io: what the file takes and gives; ``int8`` is for that precision alone.
 
     Raises:
-        UsageError: an ending that is no format's, a precision that the format lacks, or no images where it needs some.
+        UsageError: an ending that is no format's, a precision or an ``io`` that the format lacks, or no images where
+            it needs some.
         UnsupportedModelError: the network cannot be converted, or its outputs would differ; then no file is written.
         RunFolderError: the file cannot be written.
     """
     kind = find_format(path.suffix.removeprefix("."))
     kind.require_precision(precision)
+    kind = kind.with_io(precision, io)
     if precision in INTEGER and calibration is None:
         raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
     content = kind.convert(model, example_input)
@@ -208,7 +239,9 @@ def export(
     write_bytes(path, content)
 
 
-def quantize_file(file: Path, model: nn.Module, path: Path, precision: Precision, calibration: Tensor) -> None:
+def quantize_file(
+    file: Path, model: nn.Module, path: Path, precision: Precision, calibration: Tensor, io: Io = "float32"
+) -> None:
     """Write a float32 file that `export` made in another precision, and check what it computes.
 
     Args:
@@ -217,14 +250,16 @@ def quantize_file(file: Path, model: nn.Module, path: Path, precision: Precision
         path: the file to write, of the same format.
         precision: of the new file.
         calibration: training images (N, C, H, W) that tell the ranges of activations.
+        io: what the new file takes and gives.
 
     Raises:
-        UsageError: the format lacks the precision.
+        UsageError: the format lacks the precision or the ``io``.
         UnsupportedModelError: the network cannot be quantized, or its outputs would say nothing any more.
         RunFolderError: the file cannot be written.
     """
     kind = find_format(path.suffix.removeprefix("."))
     kind.require_precision(precision)
+    kind = kind.with_io(precision, io)
     write_bytes(path, _quantized(kind, file.read_bytes(), model, path, precision, calibration))
 
 

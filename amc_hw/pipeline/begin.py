@@ -159,7 +159,7 @@ def square_side(data: Data) -> int | None:
 def _trained_model(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
     trained = make_trained_model(model, data, pruning_choices(config), compute, config.known_precision)
-    return replace(trained, name=config.model)
+    return replace(trained, name=config.model, io=config.io)
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

@@ -11,7 +11,7 @@ from amc_hw.budget.budget import Budget
 from amc_hw.devices.base import Device
 from amc_hw.errors import CheckpointError, RunFolderError, unknown_name
 from amc_hw.formats import program
-from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.registry import FORMATS, quantize_file
 from amc_hw.formats.registry import export as export_file
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
@@ -130,13 +130,15 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
     model = restore(run, trained, run.best_weights)
     example = trained.example.expand(batch_size, -1, -1, -1)
     if format_name in FORMATS:
-        path, precision = run.model(format_name), trained.precision
+        path, precision, io = run.model(format_name), trained.precision, trained.io
         if precision not in FORMATS[format_name].precisions:
             _LOG.warning("%s files are not written in %s; this one is in fp32.", format_name, precision)
-            precision = "fp32"
-        export_file(model, example, path, precision, trained.calibration)
-        if precision != "fp32":
-            export_file(model, example, run.float_model(format_name))
+            precision, io = "fp32", "float32"
+        if precision == "fp32":
+            export_file(model, example, path)
+        else:
+            export_file(model, example, float_path := run.float_model(format_name))
+            quantize_file(float_path, model, path, precision, trained.calibration, io)
         return path
     if format_name in (program.ENDING, "torch"):
         path = run.model(program.ENDING)

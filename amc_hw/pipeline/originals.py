@@ -36,7 +36,7 @@ def export_original(
         export(trained.model, example_for(device, trained), float_file)
     if not file.exists():
         progress(f"exporting the original in {precision}")
-        quantize_file(float_file, trained.model, file, precision, trained.calibration)
+        quantize_file(float_file, trained.model, file, precision, trained.calibration, trained.io)
     return file
 
 

@@ -15,7 +15,7 @@ from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name
 from amc_hw.pipeline.agent import agent_file
-from amc_hw.policy import Precision, PrecisionSetting, precision_of
+from amc_hw.policy import Precision, PrecisionSetting, precision_of, require_io
 from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
 from amc_hw.runs.files import require_room
 from amc_hw.runs.folder import RunFolder
@@ -59,6 +59,7 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
     """
     require_compute_name(compute)
     config = settled(run, config)
+    require_io(config.known_precision, config.io)
     _require_falling(config)
     find_reward(config.reward, config.accuracy_floor)
     agent_file(run, config)
@@ -121,11 +122,11 @@ def _decided(run: RunFolder, config: RunConfig, named: set[Precision]) -> Precis
         return begun
     if config.granularity == "weights":
         return "fp32"
-    if named:
-        return min(named)
+    if named or config.io == "int8":
+        return min(named, default="int8")
     for table in (table_of(config), run.table):
         if table is not None and table.exists():
-            return precision_of(load_table(table).fingerprint.dtype)
+            return precision_of(load_table(table).fingerprint.dtype) or "fp32"
     changed = {"latency_ms", "size_bytes"} & {budget.metric for budget in parse_budgets(config)}
     try:
         several = len(precisions_of(config.device)) > 1

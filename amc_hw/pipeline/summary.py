@@ -65,6 +65,7 @@ def summarise(
         original=original,
         compressed=compressed,
         precision=device.precision,
+        io=config.io,
         others=others,
         search=_search_facts(run, config),
         artifacts={

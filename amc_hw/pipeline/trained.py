@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, has_own_size
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.policy import Precision
+from amc_hw.policy import Io, Precision
 from amc_hw.pruning.pruner import BATCH, Pruner
 from amc_hw.pruning.surgery import shrink
 from amc_hw.quantize.simulated import BITS, Simulated
@@ -39,6 +39,7 @@ class TrainedModel(TracedModel):
         data: on ``compute``, as far as they fit.
         compute: where tensors are worked on; the networks themselves stay on the CPU.
         precision: that ships.
+        io: what its files take and give.
         pruned_before: what a later round prunes instead of the model: a network of the same shape, in which the
             channels that earlier rounds took are zero.
         notes: what the reader of its results should know of it, a sentence each.
@@ -47,6 +48,7 @@ class TrainedModel(TracedModel):
     data: Data
     compute: torch.device = CPU
     precision: Precision = "fp32"
+    io: Io = "float32"
     pruned_before: nn.Module | None = None
     notes: tuple[str, ...] = ()
 

@@ -34,7 +34,7 @@ def template_for(device: Device, trained: TracedModel) -> GraphTemplate:
 
 def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Path) -> None:
     """Write a network, the trained one or a pruned version, as a device runs it; see `export`."""
-    export(model, example_for(device, trained), path, device.precision, trained.calibration)
+    export(model, example_for(device, trained), path, device.precision, trained.calibration, trained.io)
 
 
 def example_for(device: Device, trained: TracedModel) -> Tensor:
@@ -43,7 +43,7 @@ def example_for(device: Device, trained: TracedModel) -> Tensor:
 
 
 def _format(device: Device, trained: TracedModel, precision: Precision) -> Format:
-    return find_format(device.format).in_precision(precision, trained.calibration)
+    return find_format(device.format).in_precision(precision, trained.calibration, trained.io)
 
 
 class DeployedFiles:

@@ -11,9 +11,9 @@ import numpy as np
 
 from amc_hw import __version__
 from amc_hw.devices.android.benchmark_log import BenchmarkLog
-from amc_hw.devices.android.log_claims import refuse_hidden
+from amc_hw.devices.android.log_claims import refuse_hidden, refuse_joined
 from amc_hw.errors import TableError
-from amc_hw.formats.align import align
+from amc_hw.formats.align import align, prepares_next
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor, fit_calibration, structure_of
@@ -51,7 +51,7 @@ class LoggedNetwork:
 
         Raises:
             TableError: a log has no profile, or is not of this network.
-            BenchmarkLogError: a delegate hides its operators.
+            BenchmarkLogError: a delegate hides its operators, or several of them have one time.
         """
         times: dict[int, list[float]] = {}
         for log in self.logs:
@@ -61,6 +61,7 @@ class LoggedNetwork:
                     "and name its profile= where they went into a file of their own."
                 )
             refuse_hidden(log.operators, self.name)
+            refuse_joined(log.operators, self.name)
             own: dict[int, float] = {}
             owners = align(self.operators, [operator.type for operator in log.operators])
             for kernel, owner in zip(log.operators, owners, strict=True):
@@ -81,8 +82,9 @@ class LoggedNetwork:
             kernels = [operator.type for operator in log.operators]
             owners = align(self.operators, kernels)
             # Owners only ever grow; a kernel that fits none has that of the kernel before it.
-            for kernel, owner, before in zip(kernels[1:], owners[1:], owners, strict=False):
-                if owner == before:
+            rest = zip(kernels, kernels[1:], owners, owners[1:], strict=False)
+            for previous, kernel, before, owner in rest:
+                if owner == before and not prepares_next(previous):
                     found[f"the kernel {kernel} fits no operator: its time is counted to the one before it"] = None
         return list(found)
 

@@ -20,6 +20,8 @@ from amc_hw.profiling.logged_run import file_precision
 
 Count = Annotated[int, Field(ge=1, lt=1_000_000)]
 Operators = Callable[[BenchmarkLog], Sequence[Operator]]
+_CONVERSION = re.compile(r"(?:DE)?QUANTIZE\b|Convert \(NC(?:, F32, QS8|, QS8, F32)?\)")
+"""What makes integers of a float input, or floats of an integer output."""
 
 
 class _Variant(BaseModel):
@@ -57,7 +59,7 @@ def logged_networks(
     if profiles and len(profiles) != len(logs):
         raise UsageError(f"there are {len(profiles)} profile= files for {len(logs)} logs; give one for each, in order.")
     networks = _networks(model, channels)
-    runs: dict[tuple[str, bool], list[BenchmarkLog]] = {}
+    runs: dict[tuple[str, tuple[Operator, ...]], list[BenchmarkLog]] = {}
     known: dict[tuple[object, object], Path] = {}
     for index, file in enumerate(logs):
         name = _variant(file, list(networks))
@@ -67,11 +69,9 @@ def logged_networks(
             first = known[log.regular, log.operators]
             raise UsageError(f"{file} is the same log as {first}; give each run's log once.")
         known[log.regular, log.operators] = file
-        # Benchmarked graphs are exported with the probabilities or without them.
-        has_softmax = any(operator.type == "SOFTMAX" for operator in log.operators)
-        runs.setdefault((name, has_softmax), []).append(log)
+        runs.setdefault((name, tuple(networks[name](log))), []).append(log)
     precision = file_precision(Path(model), _read(Path(model))) if model.endswith(".tflite") else None
-    return [LoggedNetwork(name, networks[name](own[0]), own, precision) for (name, _), own in runs.items()]
+    return [LoggedNetwork(name, operators, own, precision) for (name, operators), own in runs.items()]
 
 
 def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
@@ -114,8 +114,14 @@ def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
 
 def _mobilenet_v1(channels: Sequence[int], strides: Sequence[int]) -> Operators:
     def operators(log: BenchmarkLog) -> list[Operator]:
-        softmax = any(operator.type == "SOFTMAX" for operator in log.operators)
-        return mobilenet_v1_operators(channels, strides=strides, softmax=softmax)
+        # Benchmarked graphs are exported with the probabilities or without them, and int8 ones with floats around.
+        kinds = [operator.type for operator in log.operators]
+        found = mobilenet_v1_operators(channels, strides=strides, softmax=any("SOFTMAX" in k.upper() for k in kinds))
+        if kinds and _CONVERSION.match(kinds[0]):
+            found.insert(0, Operator("QUANTIZE", (), found[0].inputs, found[0].inputs))
+        if kinds and _CONVERSION.match(kinds[-1]):
+            found.append(Operator("DEQUANTIZE", (), found[-1].outputs, found[-1].outputs))
+        return found
 
     return operators
 

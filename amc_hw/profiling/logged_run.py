@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from amc_hw.devices.android.log_claims import kernel_precision, names_kernels
 from amc_hw.errors import UsageError
+from amc_hw.policy import DTYPES
 from amc_hw.profiling.import_logs import LoggedNetwork
 
 _FILE_PRECISIONS = {
@@ -20,6 +21,10 @@ _FILE_PRECISIONS = {
     ("INT16", "INT8"): "int16x8",
 }
 """Types of a filter's output and of its weights."""
+_STORED_PRECISIONS = {"FLOAT16": "float16", "INT8": "float32 with int8 weights"}
+"""Types of weights that become float32 before a filter reads them."""
+_COMPUTED_OTHERWISE = {("float32", "float16"), ("float16", "float32")}
+"""Precisions of a file and of the kernels that a runtime may have chosen for it."""
 
 Value = TypeVar("Value", int, str)
 
@@ -43,7 +48,7 @@ def logged_run(
         networks: with their logs.
         threads: what the user says; None to take the logs' word, and 1 (TensorFlow Lite's default) where they say none.
         delegate: likewise; else ``none``.
-        dtype: likewise, or the network file's word; else ``float32``.
+        dtype: likewise, or the network file's word; else ``float32``. It may be a precision's name, ``fp16``.
 
     Raises:
         UsageError: the logs disagree among themselves, with the network's file, or with what the user says.
@@ -87,10 +92,13 @@ def _dtype(networks: Sequence[LoggedNetwork], wanted: str | None) -> str:
     logs = [log for network in networks for log in network.logs]
     ran = _agreed("precisions", {kernel_precision(log.operators) for log in logs})
     file = _agreed("precisions", {network.precision for network in networks})
-    if ran and file and ran != file and (file, ran) != ("float32", "float16"):  # XNNPACK may be told to run half floats
+    if ran and file and ran != file and (file, ran) not in _COMPUTED_OTHERWISE:
         raise UsageError(
             f"the logs have kernels of {ran}, but the network's file is of {file}; name what ran as model=."
         )
+    if file == "float16":  # that its kernels may be float32's is known of such a file
+        ran = None
+    wanted = next((called for precision, called in DTYPES.items() if precision == wanted), wanted)
     if said := _chosen("dtype", wanted, ran or file, "the logs, which say" if ran else "the file, which says"):
         return said
     quantised = next((log.claims.graph for log in logs if log.claims.quantised), "")
@@ -132,12 +140,16 @@ def file_precision(model: Path, content: bytes) -> str | None:
 
     graph, found = TfliteGraph(content), set()
     names = {code: name for name, code in vars(TensorType).items() if isinstance(code, int)}
+    stored: dict[int, str] = {}  # types of the constants that a DEQUANTIZE makes float32
     for kind, operator in zip(graph.kinds, graph.subgraph.operators, strict=True):
-        if kind in MATMUL_KINDS | {"DEPTHWISE_CONV_2D"}:
-            written, weights = (
-                names[graph.subgraph.tensors[t].type] for t in (operator.outputs[0], operator.inputs[1])
-            )
-            found.add(_FILE_PRECISIONS.get((written, weights), f"{written.lower()} with {weights.lower()} weights"))
+        read, written = operator.inputs, names[graph.subgraph.tensors[operator.outputs[0]].type]
+        if kind == "DEQUANTIZE" and graph.is_constant(read[0]):
+            stored[int(operator.outputs[0])] = names[graph.subgraph.tensors[read[0]].type]
+        elif kind in MATMUL_KINDS | {"DEPTHWISE_CONV_2D"}:
+            weights = names[graph.subgraph.tensors[read[1]].type]
+            plain = f"{written.lower()} with {weights.lower()} weights"
+            precision = _FILE_PRECISIONS.get((written, weights), plain)
+            found.add(_STORED_PRECISIONS.get(stored.get(int(read[1]), ""), precision))
     if len(found) > 1:
         raise UsageError(
             f"{model} computes in {' and '.join(sorted(found))}, and a table holds one precision; "

@@ -67,6 +67,16 @@ def precision_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+def io_sentence(summary: Summary) -> str:
+    """Return what whoever feeds the files must know of their numbers; empty where they are floats everywhere."""
+    if summary.io == "float32":
+        return ""
+    return (
+        f"The files of {summary.precision} take and give {summary.io}: real number = (integer - zero point) x scale, "
+        "which stand in the file, of its input and of its output."
+    )
+
+
 def trial_rows(choice: PrecisionChoice) -> list[tuple[str, str, str, str, str, bool]]:
     """Return a row (name, latency, size, share of the budget, score, whether it was chosen) for each precision."""
     return [

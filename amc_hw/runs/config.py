@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
-from amc_hw.policy import Metric, Precision, PrecisionSetting, as_precision
+from amc_hw.policy import Io, Metric, Precision, PrecisionSetting, as_precision
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
@@ -100,6 +100,10 @@ class RunConfig(BaseModel):
         "auto",
         description="precision that ships, in which is measured, scored, fine-tuned and exported: fp32, fp16, int8, "
         "int8-dynamic, int16x8, or the one of them that keeps most accuracy within the budget (auto)",
+    )
+    io: Io = Field(
+        "float32",
+        description="what files of int8 take and give: float32, or int8 by the scale and zero point that stand in them",
     )
     metric: Metric = "latency_ms"
     budget: str = "0.5x"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from amc_hw.policy import Precision
+from amc_hw.policy import Io, Precision
 from amc_hw.runs.records import Amount, Channels, Count, DeviceFacts, FileRecord, Fraction, Positive, Record
 
 
@@ -58,6 +58,7 @@ class Summary(FileRecord):
     """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format.
 
     ``original`` is in fp32, ``compressed`` in ``precision``; ``others`` are both in the other one, by their names.
+    ``io`` is what files of ``precision`` take and give.
     ``warnings`` are those of a run of single weights; where channels are pruned, policy.json has them.
     """
 
@@ -69,6 +70,7 @@ class Summary(FileRecord):
     original: Figures = Figures()
     compressed: Figures = Figures()
     precision: Precision = "fp32"
+    io: Io = "float32"
     others: dict[str, Figures] = Field(default_factory=dict)
     search: SearchFacts = SearchFacts()
     artifacts: dict[str, str] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError
-from amc_hw.policy import channel_choices
+from amc_hw.policy import Io, channel_choices
 from amc_hw.tracing.groups import Network, trace
 from amc_hw.tracing.network import Why
 
@@ -57,6 +57,11 @@ class TracedModel:
     def calibration(self) -> Tensor:
         """Images (N, C, H, W) that tell the ranges of activations; random ones, where there are no others."""
         return torch.randn(CALIBRATION_NOISE, *self.example.shape[1:], generator=torch.Generator().manual_seed(0))
+
+    @property
+    def io(self) -> Io:
+        """What quantized files of the network take and give."""
+        return "float32"
 
     @property
     def decisions(self) -> dict[str, tuple[int, ...]]:

@@ -180,6 +180,13 @@ def test_what_is_cut_wrapped_or_doubled_is_refused(folder: Path) -> None:
         ("QS8, QC8W", "int8"),
         ("QU8", "uint8"),
         ("QD8, F32, QC8W", "int8-dynamic"),
+        ("QDU8, F32, QC8W", "int8-dynamic"),
+        ("QP8, F32, QC8W", "int8-dynamic"),
+        ("PQS8, QC8W", "int8"),
+        ("F32, QC8W", "float32 with int8 weights"),
+        ("QD8, F32, QC4W", "float32 with int4 weights"),
+        ("QP8, F32, QB4W", "float32 with int4 weights"),
+        ("QS8, QC4W", "int8 with int4 weights"),
     ],
 )
 def test_kernels_say_their_precision_and_their_delegate(folder: Path, precision: str, dtype: str) -> None:
@@ -190,6 +197,35 @@ def test_kernels_say_their_precision_and_their_delegate(folder: Path, precision:
     assert len(table.entries) == len({(o.family, o.c_in, o.c_out) for o in OPERATORS})
     with pytest.raises(UsageError, match=f"dtype=int4 contradicts the logs, which say {dtype}; leave dtype= out"):
         read(folder, content, dtype="int4")
+
+
+@pytest.mark.parametrize(
+    ("first", "filters", "last", "dtype"),
+    [
+        ("QUANTIZE", KINDS, "DEQUANTIZE", "int8"),
+        ("Convert (NC)", kernels("QC8"), "Convert (NC)", "int8"),
+        ("Convert (NC, F32, QS8)", kernels("QS8, QC8W"), "Convert (NC, QS8, F32)", "int8"),
+    ],
+)
+def test_what_goes_into_int8_and_back_is_in_the_table(
+    folder: Path, first: str, filters: list[str], last: str, dtype: str
+) -> None:
+    content = print_today([first, *filters, last], [90, *TIMES_US, 7])
+    table, run = read(folder, content.encode(), dtype="int8")
+    assert run.dtype == dtype
+    times = {entry.family: entry.mean_us for entry in table.entries if "QUANTIZE" in entry.family}
+    assert times == {"QUANTIZE 1x224x224xC,1x224x224xC": 90, "DEQUANTIZE 1xC,1xC": 7}
+    assert len(table.notes) == 1
+
+
+def test_scales_found_while_it_runs_are_counted_with_their_filter(folder: Path) -> None:
+    names, times = kernels("QDU8, F32, QC8W"), list(TIMES_US)
+    names.insert(0, "Convert (NC, F32, QDU8)")
+    table, run = read(folder, print_today(names, [100, *times]).encode())
+    assert run.dtype == "int8-dynamic"
+    first = next(entry for entry in table.entries if entry.c_in == 3)
+    assert first.mean_us == 100 + TIMES_US[0]
+    assert len(table.notes) == 1
 
 
 def test_kernels_of_two_precisions_are_no_table(folder: Path) -> None:

@@ -38,3 +38,9 @@ def test_a_filter_is_never_passed_over() -> None:
     assert align([CONV, ADD, ADD], ["Copy", "CONV_2D", "ADD", "ADD"]) == [None, 0, 1, 2]
     with pytest.raises(DeviceError, match="fit no operator"):
         align([CONV, ADD], ["Softmax", "Softmax", "Sigmoid"])
+
+
+def test_what_prepares_a_filters_input_is_counted_with_it() -> None:
+    kernels = ["Convert (NC, F32, QDU8)", "Convolution (NHWC, QDU8, F32, QC8W) IGEMM", "Add (ND, F32)"]
+    dense = ["Convert (NC, F32, QD8)", "Fully Connected (NC, QD8, F32, QC8W) GEMM"]
+    assert align([CONV, ADD, DENSE], [*kernels, *dense]) == [0, 0, 1, 2, 2]

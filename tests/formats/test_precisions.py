@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck, convolution, learned
+from small_nets import ChunksAndNeck, TinyResidual, learned
 from tiny import TinyNet
 from torch import nn
 
 pytest.importorskip("litert_torch")
+from ai_edge_litert import schema_py_generated as schema
+
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.formats.check import require_near
 from amc_hw.formats.registry import FORMATS, export, load_file
@@ -31,21 +33,10 @@ NOISE: dict[Precision, float] = {"fp16": 0.001, "int16x8": 0.005, "int8": 0.01, 
 """Of outputs, as a share of their range: what rounding may do to a small network."""
 
 
-class TinyResidual(nn.Module):
-    """A depthwise layer in a sum, and a squeeze."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = convolution(3, 32, stride=2)
-        self.inner = nn.Sequential(convolution(32, 32, groups=32), convolution(32, 32, 1))
-        self.squeeze, self.excite = nn.Conv2d(32, 16, 1), nn.Conv2d(16, 32, 1)
-        self.classifier = nn.Linear(32, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        x = x + self.inner(x)
-        x = x * self.excite(self.squeeze(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
-        return self.classifier(x.mean((2, 3)))
+@pytest.fixture(autouse=True)
+def _the_same_networks() -> None:
+    """Whichever tests ran before."""
+    torch.manual_seed(0)
 
 
 def images(count: int = 16, channels: int = 3) -> torch.Tensor:
@@ -134,6 +125,41 @@ def test_ranges_are_of_activations_alone_and_leave_odd_images_out() -> None:
 def test_int8_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give calibration="):
         export(learned(TinyNet()), images(1, 1), tmp_path / "m.tflite", "int8")
+
+
+@pytest.mark.parametrize("network", [ChunksAndNeck, TinyResidual])
+def test_a_file_of_int8_io_says_the_same_as_that_of_float_io(network: type[nn.Module], tmp_path: Path) -> None:
+    model, plain, whole = learned(network()), tmp_path / "plain.tflite", tmp_path / "whole.tflite"
+    export(model, images(1), plain, "int8", images(64))
+    export(model, images(1), whole, "int8", images(64), "int8")
+    with_floats, without = (TfliteGraph(file.read_bytes()) for file in (plain, whole))
+    assert with_floats.kinds == ["QUANTIZE", *without.kinds, "DEQUANTIZE"]
+    assert "QUANTIZE" not in without.kinds
+    for tensor in (without.subgraph.inputs[0], without.subgraph.outputs[0]):
+        assert without.subgraph.tensors[tensor].type == schema.TensorType.INT8
+    step = float(without.subgraph.tensors[without.subgraph.outputs[0]].quantization.scale[0])
+    expected, scores = load_file(plain)(images(200).numpy()), load_file(whole)(images(200).numpy())
+    assert scores.dtype == np.float32
+    steps = np.abs(scores - expected) / step
+    assert steps.max() < 1.01  # a number that lies between two integers
+    assert (steps < 0.01).mean() > 0.999
+
+
+def test_files_written_for_other_channels_have_the_io(tmp_path: Path) -> None:
+    trained = trace_model(learned(TinyResidual()), (3, 32, 32))
+    kind = FORMATS["tflite"].in_precision("int8", trained.calibration, "int8")
+    template = lower(trained.model, trained.network, trained.example, kind)
+    policy = draw_policy(trained.choices, np.random.default_rng(3))
+    small = shrink(trained.model, trained.network, first_channels(policy))
+    exported = kind.read(kind.convert(small, trained.example))
+    assert template.operators(policy) == exported.operators()
+    assert exported.operators()[0].kind != "QUANTIZE"
+
+
+@pytest.mark.parametrize("precision", [precision for precision in DTYPES if precision != "int8"])
+def test_int8_io_is_of_int8_alone(precision: Precision, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"not of {precision}; give precision=int8"):
+        export(learned(TinyNet()), images(1, 1), tmp_path / "m.tflite", precision, images(16, 1), "int8")
 
 
 def test_few_images_are_all_seen() -> None:

@@ -10,6 +10,8 @@ import pytest
 from commands import TINY, amc_hw
 
 pytest.importorskip("litert_torch")
+from ai_edge_litert.interpreter import Interpreter
+
 from amc_hw.data.dataset import load_data
 from amc_hw.formats.registry import load_file
 from amc_hw.formats.tflite.graph import TfliteGraph
@@ -88,6 +90,9 @@ def test_the_run_is_exported_in_its_precision_where_the_format_has_it(
         (("--precision", "int9"), "did you mean 'int8'"),
         (("--precision", "int8", "--device", "onnx"), "the device 'onnx' runs fp32, not int8"),
         (("--precision", "int8", "--device", "pixel1"), "of fp32, not int8"),
+        (("--io", "int8"), "--io int8 is of files in which everything is int8, not of fp32; give --precision int8"),
+        (("--precision", "int8-dynamic", "--io", "int8"), "not of int8-dynamic"),
+        (("--precision", "int8", "--io", "uint8"), "io: Input should be 'float32' or 'int8'"),
     ],
 )
 def test_a_precision_that_is_not_there_is_refused(
@@ -96,6 +101,34 @@ def test_a_precision_that_is_not_there_is_refused(
     task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--run", tmp_path / "run")
     assert amc_hw("compress", *task, *options) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_run_with_int8_in_and_out(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "run"
+    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.9x", "--run", folder)
+    task = (*task, "--precision", "int8", "--io", "int8", "--episodes", 3, "--epochs", 0, "--strategy", "random")
+    assert amc_hw("compress", *task) == 0
+    assert "take and give int8" in capsys.readouterr().out
+    whole, plain = (folder / "model.tflite", folder / "original-int8.tflite"), (folder / "original.tflite",)
+    for file, kind in (*[(each, np.int8) for each in whole], *[(each, np.float32) for each in plain]):
+        interpreter = Interpreter(str(file))
+        assert interpreter.get_input_details()[0]["dtype"] == kind
+        assert interpreter.get_output_details()[0]["dtype"] == kind
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["io"] == "int8"
+    assert min(each["accuracy"] for each in (summary["compressed"], *summary["others"].values())) > 0.6
+    assert amc_hw("evaluate", whole[0], "--data", "digits", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == summary["compressed"]["accuracy"]
+    assert amc_hw("benchmark", *whole, "--repeats", 1, "--out", tmp_path / "times.json") == 0
+    assert "take and give int8" in (folder / "report.html").read_text()
+    kinds = TfliteGraph(whole[0].read_bytes()).kinds
+    assert amc_hw("export", "--run", folder) == 0
+    assert TfliteGraph(whole[0].read_bytes()).kinds == kinds
+    assert amc_hw("compress", *task, "--io", "float32") == 2
+    assert "is a run with io 'int8', not 'float32'" in capsys.readouterr().err
 
 
 def test_another_precision_is_another_run(run: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

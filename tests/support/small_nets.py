@@ -52,6 +52,23 @@ class ChunksAndNeck(nn.Module):
         return self.classifier(torch.cat(halves, 1))
 
 
+class TinyResidual(nn.Module):
+    """A depthwise layer in a sum, and a squeeze."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        self.stem = convolution(in_channels, 32, stride=2)
+        self.inner = nn.Sequential(convolution(32, 32, groups=32), convolution(32, 32, 1))
+        self.squeeze, self.excite = nn.Conv2d(32, 16, 1), nn.Conv2d(16, 32, 1)
+        self.classifier = nn.Linear(32, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.inner(x)
+        x = x * self.excite(self.squeeze(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return self.classifier(x.mean((2, 3)))
+
+
 class NarrowSqueezes(nn.Module):
     """Inverted residuals with a channel shuffle, whose squeezes have 4, 3, 2 and 1 channels."""
 

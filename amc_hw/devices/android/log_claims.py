@@ -19,10 +19,12 @@ _KERNEL = re.compile(r"\((?:NHWC|NCHW|NWC|NC|ND|X)(?:, *)([^()]*)\)")
 """XNNPACK's kernels name their layout and the types of input, output and weights, for example ``(NHWC, QC8) IGEMM``."""
 _FILTERED = re.compile(r"Convolution|Deconvolution|Fully Connected|Conv2D|DWConv", re.IGNORECASE)
 _PRECISIONS = (
-    (r"QD8", "int8-dynamic"),
+    (r"Q[SC]8\b.*Q[CB]4W", "int8 with int4 weights"),
+    (r"Q[CB]4W", "float32 with int4 weights"),
+    (r"QDU?8|QP8", "int8-dynamic"),
     (r"QU8", "uint8"),
-    (r"Q[SCP]8(?!W)", "int8"),
-    (r"Q[SCB][48]W", "int8-weights"),
+    (r"P?Q[SC]8(?!W)", "int8"),
+    (r"Q[SCB]8W", "float32 with int8 weights"),
     (r"BF16", "bfloat16"),
     (r"F16|P?FP16", "float16"),
     (r"P?F32", "float32"),
@@ -128,6 +130,21 @@ def refuse_hidden(operators: Iterable[OperatorTime], network: str) -> None:
         raise BenchmarkLogError(
             f"the profile of {network} shows {operator.type} as one node of {operator.avg_us / 1e3:.4g} ms and not the "
             f"operators inside of it, and the same build and flags will do so again: {cure}."
+        )
+
+
+def refuse_joined(operators: Iterable[OperatorTime], network: str) -> None:
+    """Refuse a profile that adds up kernels of several parts of a network because they have one name.
+
+    Raises:
+        BenchmarkLogError: there are such kernels.
+    """
+    joined = next((operator for operator in operators if operator.times_called != 1), None)
+    if joined is not None:
+        raise BenchmarkLogError(
+            f"benchmark_model adds up {joined.times_called} kernels '{shown(joined.type)}' of {network} under one "
+            "name, because the delegate runs it in several parts, so that its operators cannot be told apart; measure "
+            "it without the delegate (a log with --use_xnnpack=false, a phone as NAME:delegate=none)."
         )
 
 

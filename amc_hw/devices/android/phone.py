@@ -19,7 +19,7 @@ from amc_hw.devices.android.benchmark_model import (
     run_command,
 )
 from amc_hw.devices.android.devices_file import PhoneSettings
-from amc_hw.devices.android.log_claims import refuse_hidden
+from amc_hw.devices.android.log_claims import refuse_hidden, refuse_joined
 from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
 from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
 from amc_hw.devices.base import BusyError, Device, Kernel, NotConnectedError, Times
@@ -145,11 +145,7 @@ class AndroidDevice(Device):
         """See `Device.time_kernels`; a kernel's one sample is its mean over the runs."""
         log, _ = self._measure(file, warmup, runs, with_kernels=True)
         refuse_hidden(log.operators, file.name)
-        if any(operator.times_called != 1 for operator in log.operators):
-            raise DeviceError(
-                f"benchmark_model adds up several kernels of {file.name} under one name, because the delegate runs it "
-                "in several parts; its operators cannot be told apart."
-            )
+        refuse_joined(log.operators, file.name)
         if not log.operators:
             raise DeviceError(f"benchmark_model reported no kernels of {file.name}.")
         return [Kernel(operator.type, (operator.avg_us,)) for operator in log.operators]

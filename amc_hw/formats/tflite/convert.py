@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
@@ -83,21 +87,56 @@ class TfliteModel:
                 ) from error
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
+        self._to_file, self._to_scores = _Grid.of(self._input), _Grid.of(self._output)
         shape = tuple(int(size) for size in self._input["shape"])
         self._batch = shape[0]
         self.image_size = tuple(shape[axis] for axis in (3, 1, 2)) if len(shape) == 4 else ()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the outputs for ``images`` (N, C, H, W float32); raise UnsupportedModelError where it does not run."""
+        """Return the outputs for ``images`` (N, C, H, W float32), float32 where the file gives integers with a scale.
+
+        Raises:
+            UnsupportedModelError: it does not run.
+        """
         return in_batches(self._run, images, self._batch)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         try:
-            self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+            maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+            self._interpreter.set_tensor(self._input["index"], self._to_file.quantized(maps) if self._to_file else maps)
             self._interpreter.invoke()
             output: np.ndarray = self._interpreter.get_tensor(self._output["index"])
         except (ValueError, RuntimeError) as error:
             raise UnsupportedModelError(
                 f"the TFLite file does not run ({first_line(error)}); export it again."
             ) from error
-        return output
+        return self._to_scores.dequantized(output) if self._to_scores else output
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The integers that stand for real numbers in a file's input or output: (integer - zero point) x scale."""
+
+    dtype: Any
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def of(cls, detail: Mapping[str, Any]) -> _Grid | None:
+        """Return the grid of an interpreter's tensor; None where its numbers stand for themselves."""
+        scale, zero_point = detail["quantization"]
+        return cls(detail["dtype"], float(scale), int(zero_point)) if scale else None
+
+    def quantized(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the nearest integers, of ties the even ones, as a QUANTIZE in the file would."""
+        limits = np.iinfo(self.dtype)
+        nearest = np.rint(values * np.float32(1 / self.scale)) + np.float32(self.zero_point)
+        integers: NDArray[Any] = nearest.clip(limits.min, limits.max).astype(self.dtype)
+        return integers
+
+    def dequantized(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the numbers that integers stand for."""
+        numbers: NDArray[np.float32] = (values.astype(np.float32) - np.float32(self.zero_point)) * np.float32(
+            self.scale
+        )
+        return numbers

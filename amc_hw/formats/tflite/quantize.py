@@ -9,12 +9,12 @@ import numpy as np
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
-from amc_hw.policy import Precision
+from amc_hw.policy import Io, Precision
 
 
 @interrupts_deferred()
-def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes:
-    """Return a TFLite file in another precision; its input and its output stay float32.
+def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io = "float32") -> bytes:
+    """Return a TFLite file in another precision.
 
     Args:
         content: a float32 file.
@@ -22,6 +22,7 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
             ``int8-dynamic`` (weights; activations while it runs), ``int16x8`` (weights int8, activations int16).
         images: training images (N, C, H, W) that tell the ranges of activations; of no use to ``fp16`` and
             ``int8-dynamic``.
+        io: type of the file's input and output; ``int8`` leaves the QUANTIZE before and the DEQUANTIZE behind out.
 
     Raises:
         UnsupportedModelError: the quantizer refused the file.
@@ -36,7 +37,7 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
             raise DeviceError(
                 "a TFLite file in another precision than fp32 needs LiteRT's quantizer: pip install litert-torch"
             ) from error
-        recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision)
+        recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io)
         try:
             worker = quantizer.Quantizer(bytearray(content), recipe)
             ranges = activation_ranges(content, images) if worker.need_calibration else None
@@ -54,7 +55,7 @@ def left_in_float(content: bytes) -> list[str]:
     return TfliteGraph(content).float_kinds()
 
 
-def _recipe(recipes: Any, types: Any, precision: str) -> Any:
+def _recipe(recipes: Any, types: Any, precision: Precision, io: Io) -> Any:
     """Return what the quantizer is to do."""
     every, name = ".*", types.TFLOperationName
     if precision == "fp16":
@@ -68,6 +69,6 @@ def _recipe(recipes: Any, types: Any, precision: str) -> Any:
     else:
         bits = {"int8": 8, "int16x8": 16}[precision]
         recipes.add_static_config(every, name.ALL_SUPPORTED, activation_num_bits=bits, weight_num_bits=8)
-        for side in (name.INPUT, name.OUTPUT):
+        for side in (name.INPUT, name.OUTPUT) if io == "float32" else ():
             recipes.add_quantization_config(every, side, algorithm_key="no_quantize")
     return recipes.get_quantization_recipe()
