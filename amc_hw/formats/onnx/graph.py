@@ -16,7 +16,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.graph import Graph, RandomWeights
-from amc_hw.formats.onnx.kernels import owners
+from amc_hw.formats.onnx.kernels import LEADERS, SCALERS, Groups, owners
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
 _KINDS = {
@@ -28,9 +28,9 @@ _KINDS = {
     "AveragePool": "AVERAGE_POOL_2D",
     "Concat": "CONCATENATION",
     "Sigmoid": "LOGISTIC",
+    "QuantizeLinear": "QUANTIZE",
+    "DequantizeLinear": "DEQUANTIZE",
 }
-_LEADERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid"})
 
 
 class OnnxGraph(Graph):
@@ -61,7 +61,10 @@ class OnnxGraph(Graph):
         del self._skeleton.graph.initializer[:]
         del self._skeleton.graph.value_info[:]  # they follow from the rest
         nodes = [node for node in model.graph.node if node.op_type != "Constant"]
-        self._groups = _groups(nodes, set(self._weights))
+        self._groups = Groups(nodes, self._weights).groups
+        scaled = [node for node in nodes if node.op_type == "DequantizeLinear" and node.input[0] in self._weights]
+        self._constants = {*self._weights, *(node.output[0] for node in scaled)}
+        self._quantized = {name for node in nodes if node.op_type in SCALERS for name in node.input}
         used = dict.fromkeys(name for group in self._groups for node in group for name in (*node.input, *node.output))
         self._names = [name for name in used if name in self._shapes]
         self._numbers = {name: number for number, name in enumerate(self._names)}
@@ -80,10 +83,16 @@ class OnnxGraph(Graph):
         """The tensor's name for people."""
         return str(self._names[tensor])
 
+    def is_constant(self, tensor: int) -> bool:
+        """Tell whether a tensor's value is stored in the file."""
+        return self._names[tensor] in self._constants
+
     def integers(self, tensor: int) -> Shape | None:
-        """See `Graph.integers`."""
+        """See `Graph.integers`; a quantized bias has a scale, and is a weight."""
         weight = self._weights.get(self._names[tensor])
         if weight is None or weight.data_type not in (TensorProto.INT64, TensorProto.INT32):
+            return None
+        if weight.name in self._quantized:
             return None
         return tuple(int(value) for value in numpy_helper.to_array(weight).reshape(-1))
 
@@ -99,11 +108,12 @@ class OnnxGraph(Graph):
 
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
-        node, *followers = self._groups[index]
+        node, *others = self._groups[index]
+        followers = [other for other in others if other.op_type not in SCALERS]
         weight: Shape = ()
-        if node.op_type in _LEADERS and node.input[1] in self._weights:
+        if node.op_type in LEADERS and node.input[1] in self._constants:
             weight = shapes[self._numbers[node.input[1]]]
-        inputs = [name for name in node.input if name in self._numbers and name not in self._weights]
+        inputs = [name for name in node.input if name in self._numbers and name not in self._constants]
         kind = self._kind(node)
         return Operator(
             kind,
@@ -120,7 +130,7 @@ class OnnxGraph(Graph):
             depthwise = filters[1] == 1 and _integer(node, "group", 1) > 1
             return "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         if node.op_type == "MatMul":
-            return "FULLY_CONNECTED" if node.input[1] in self._weights else "BATCH_MATMUL"
+            return "FULLY_CONNECTED" if node.input[1] in self._constants else "BATCH_MATMUL"
         if node.op_type == "Clip":
             return "RELU6" if self._limits(node) == (0.0, 6.0) else "CLIP"
         words = "".join(f"_{letter}" if letter.isupper() else letter for letter in node.op_type)
@@ -199,29 +209,6 @@ def _give_every_use_its_own_weight(graph: GraphProto) -> dict[str, str]:
             elif name in weights:
                 used.add(name)
     return copies
-
-
-def _groups(nodes: Sequence[NodeProto], weights: set[str]) -> list[list[NodeProto]]:
-    """Put every activation and addition to the convolution or matrix product whose result it alone takes."""
-    readers: dict[str, int] = {}
-    for node in nodes:
-        for name in node.input:
-            readers[name] = readers.get(name, 0) + 1
-    groups: list[list[NodeProto]] = []
-    ends: dict[str, int] = {}  # the last tensor of a group that may still grow
-    for node in nodes:
-        activations = [name for name in node.input if name and name not in weights]
-        may_follow = node.op_type in _ACTIVATIONS or (node.op_type == "Add" and len(activations) == 2)
-        lead = next((ends[name] for name in activations if name in ends and readers[name] == 1), None)
-        if may_follow and lead is not None and not (node.op_type == "Add" and len(groups[lead]) > 1):
-            groups[lead].append(node)
-            if node.op_type == "Add":
-                ends[node.output[0]] = lead
-        else:
-            if node.op_type in _LEADERS:
-                ends[node.output[0]] = len(groups)
-            groups.append([node])
-    return groups
 
 
 def _shape_of(value: onnx.ValueInfoProto) -> Shape:
