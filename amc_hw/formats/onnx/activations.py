@@ -49,11 +49,11 @@ def _runs(model: ModelProto, images: NDArray[np.float32], batch: int) -> Iterato
     """Run images (N, C, H, W) in batches of the file's own size, and yield its activations by their names."""
     open_model = ModelProto()
     open_model.CopyFrom(model)
-    written = {output.name for output in model.graph.output}
+    known = {tensor.name for tensor in (*model.graph.output, *model.graph.initializer)}
     open_model.graph.output.extend(
         value
         for value in model.graph.value_info
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in written
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in known
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

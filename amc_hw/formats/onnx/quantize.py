@@ -59,11 +59,11 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
 
 
 def _with_scales(model: ModelProto, ranges: dict[str, tuple[float, float]]) -> ModelProto:
-    """Return a file in whose place ONNX Runtime computes with whole numbers.
+    """Return a file with the scales of int8 around every operator, which ONNX Runtime computes with whole numbers.
 
-    Activations are unsigned and weights signed: for these the runtime's kernels on x86 multiply and add in one
-    instruction (VNNI). Signed activations take 1.3 times as long as floats there, unsigned weights as long as floats.
-    All 8 bits of a weight are used; a processor without VNNI may cut the sums of two products off at 16 bits.
+    Activations are unsigned and weights signed: x86 with VNNI multiplies and adds these in one instruction, and the
+    runtime takes longer than with floats there where activations are signed or weights unsigned. All 8 bits of a weight
+    are used, for VNNI does not cut sums of two products off at 16 bits as older processors do.
     """
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
