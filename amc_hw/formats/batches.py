@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -16,3 +16,13 @@ def in_batches(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, batc
         filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
         outputs.append(run(filled)[: len(part)])
     return np.concatenate(outputs)
+
+
+def whole_batches(images: np.ndarray, batch: int) -> Iterator[np.ndarray]:
+    """Yield ``images`` (N, ...) in batches of exactly ``batch``.
+
+    A rest that fills no batch is left out, fewer images than one batch are repeated.
+    """
+    whole = np.resize(images, (max(batch, len(images) // batch * batch), *images.shape[1:]))
+    for start in range(0, len(whole), batch):
+        yield whole[start : start + batch]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,32 @@ class Graph(ABC):
             (kind, [(shapes[tensor], self.integers(tensor)) if tensor >= 0 else None for tensor in self.tensors_of(i)])
             for i, kind in enumerate(self.kinds)
         ]
+
+
+class RefillableGraph(Graph):
+    """A graph whose file can be written with any weights."""
+
+    @abstractmethod
+    def constant(self, tensor: int) -> NDArray[Any] | None:
+        """Value of a weight (flat), or of another constant that may be one; None for an activation."""
+
+    @abstractmethod
+    def packed(
+        self,
+        shapes: Mapping[int, Shape],
+        integers: Mapping[int, Shape],
+        values: Mapping[int, NDArray[Any]],
+        left_out: Collection[int] = (),
+    ) -> bytes:
+        """Return the file with other shapes and constants.
+
+        Args:
+            shapes: of tensors.
+            integers: values of integer constants.
+            values: of all other constants, in their own types.
+            left_out: indices of operators that are not there. Where another reads the result of one, it reads instead
+                what the first of these read.
+        """
 
 
 class GraphTemplate:

@@ -19,6 +19,8 @@ from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.check import require_near, require_same
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
+from amc_hw.formats.onnx.quantize import left_in_float as onnx_left_in_float
+from amc_hw.formats.onnx.quantize import quantized as onnx_quantized
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.formats.tflite.quantize import left_in_float, quantized
 from amc_hw.policy import Io, Precision, require_io
@@ -168,7 +170,7 @@ FORMATS = {
         left_in_float,
         partial(quantized, io="int8"),
     ),
-    "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph),
+    "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph, onnx_quantized, ("fp32", "int8"), onnx_left_in_float),
     "aten": Format("aten", to_aten, AtenModel, _aten_graph),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -13,14 +12,12 @@ from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import require_same
 from amc_hw.formats.graph import GraphTemplate
+from amc_hw.formats.refill import Refill
 from amc_hw.formats.registry import Format, export, find_format
 from amc_hw.formats.template import lower
 from amc_hw.policy import Precision
 from amc_hw.pruning.surgery import policy_of
 from amc_hw.tracing.traced import TracedModel
-
-if TYPE_CHECKING:
-    from amc_hw.formats.tflite.refill import Refill
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,14 +81,10 @@ class DeployedFiles:
 
     @cached_property
     def _refill(self) -> Refill | None:
-        if self._format.name != "tflite":
-            return None
-        from amc_hw.formats.tflite.refill import Refill
-
         trained = self._trained
         try:
-            template = lower(trained.model, trained.network, trained.example, find_format("tflite"))
-            return Refill(template, trained.model, trained.example)
+            template = lower(trained.model, trained.network, trained.example, self._float_format)
+            return Refill(template, trained.model, trained.example, self._float_format.load)
         except UnsupportedModelError as error:
             _LOG.warning("every policy is converted, which takes some seconds for each: %s", error)
             return None

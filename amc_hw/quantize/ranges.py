@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,3 +34,30 @@ def range_of(lowest: NDArray[Any], highest: NDArray[Any]) -> tuple[float, float]
     low = np.quantile(lowest, CUT_OFF, method="lower")
     high = np.quantile(highest, 1 - CUT_OFF, method="higher")
     return float(low), float(high)
+
+
+class Extremes:
+    """The least and the greatest value of activations, by their names, on every calibration image.
+
+    Args:
+        batch: images for each run of the file that they are looked at in.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._seen: dict[str, list[tuple[float, float]]] = {}
+
+    def see(self, name: str, value: NDArray[Any]) -> None:
+        """Look at what an activation is in a run; one without an axis for the images counts as of one image."""
+        by_image = value if value.ndim > 1 and len(value) == self._batch else value[None]
+        self._seen.setdefault(name, []).extend((float(image.min()), float(image.max())) for image in by_image)
+
+    def ranges(self, together: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float]]:
+        """Return the range of every activation that was seen.
+
+        Args:
+            together: for each, the names of those that get its scale; it alone where it is not named.
+        """
+        own = {name: range_of(*np.asarray(each).T) for name, each in self._seen.items()}
+        joined = {name: [own[other] for other in together.get(name, (name,)) if other in own] for name in own}
+        return {name: (min(low for low, _ in each), max(high for _, high in each)) for name, each in joined.items()}

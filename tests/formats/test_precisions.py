@@ -12,8 +12,11 @@ from tiny import TinyNet
 from torch import nn
 
 pytest.importorskip("litert_torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
 from ai_edge_litert import schema_py_generated as schema
 
+from amc_hw.devices.registry import open_device
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.formats.check import require_near
 from amc_hw.formats.registry import FORMATS, export, load_file
@@ -75,13 +78,21 @@ def test_written_files_have_the_sizes_of_quantized_ones_and_run(
     assert np.isfinite(kind.load(content)(images(1).numpy())).all()
 
 
-def test_int8_is_integer_inside_with_a_scale_for_every_channel() -> None:
-    model = learned(TinyNet())
+@pytest.mark.parametrize("file_format", [name for name, precision in QUANTIZED if precision == "int8"])
+def test_int8_is_integer_inside(file_format: str) -> None:
+    kind = FORMATS[file_format].in_precision("int8", images(16, 1))
+    content = kind.convert(learned(TinyNet()), images(1, 1))
+    kinds = [operator.kind for operator in kind.read(content).operators()]
+    assert kinds[0] == "QUANTIZE"
+    assert kinds[-1] == "DEQUANTIZE"
+    assert not {"QUANTIZE", "DEQUANTIZE", "TRANSPOSE", "CAST"} & set(kinds[1:-1])
+    assert kind.left_in_float is not None
+    assert kind.left_in_float(content) == []
+
+
+def test_a_tflite_file_has_a_scale_for_every_channel() -> None:
     kind = FORMATS["tflite"].in_precision("int8", images(16, 1))
-    graph = TfliteGraph(kind.convert(model, images(1, 1)))
-    assert graph.kinds[0] == "QUANTIZE"
-    assert graph.kinds[-1] == "DEQUANTIZE"
-    assert not {"QUANTIZE", "DEQUANTIZE", "TRANSPOSE", "CAST"} & set(graph.kinds[1:-1])
+    graph = TfliteGraph(kind.convert(learned(TinyNet()), images(1, 1)))
     scales = [
         len(graph.subgraph.tensors[graph.tensors_of(index)[1]].quantization.scale)
         for index, name in enumerate(graph.kinds)
@@ -90,8 +101,38 @@ def test_int8_is_integer_inside_with_a_scale_for_every_channel() -> None:
     assert scales == [16, 32, 48, 10]
 
 
+def test_an_onnx_file_has_a_scale_for_every_channel_and_unsigned_activations() -> None:
+    onnx = pytest.importorskip("onnx")
+    kind = FORMATS["onnx"].in_precision("int8", images(16, 1))
+    graph = onnx.load_model_from_string(kind.convert(learned(TinyNet()), images(1, 1))).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    by_layer = [
+        stored[node.input[1]].size
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and stored.get(node.input[0], np.empty(0)).dtype == np.int8
+    ]
+    assert sorted(by_layer) == sorted([16, 32, 48, 10])
+    activations = [stored[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert {(zero.dtype, zero.ndim) for zero in activations} == {(np.dtype(np.uint8), 0)}
+
+
+def test_every_operator_of_an_onnx_file_that_computes_is_timed(tmp_path: Path) -> None:
+    trained = trace_model(learned(TinyResidual()), (3, 32, 32))
+    kind = FORMATS["onnx"].in_precision("int8", trained.calibration)
+    template = lower(trained.model, trained.network, trained.example, kind)
+    file, policy = tmp_path / "m.onnx", draw_policy(trained.choices, np.random.default_rng(1))
+    file.write_bytes(template.file(policy, np.random.default_rng(0)))
+    with open_device("onnx", "int8") as device:
+        names = [kernel.name for kernel in device.time_kernels(file, warmup=1, runs=2)]
+    timed = {owner for owner in template.graph.owners(names) if owner is not None}
+    only_moves = {i for i, operator in enumerate(template.operators(policy)) if operator.kind == "RESHAPE"}
+    assert timed | only_moves == set(range(len(template.graph.kinds)))
+    strangers = [name for name in names if name.startswith("Transpose")]
+    assert len(names) - len(strangers) <= len(template.graph.kinds)  # none of them is run as several
+
+
 class Erfs(nn.Module):
-    """Has an operator that LiteRT's quantizer leaves alone."""
+    """Has an operator that the quantizers leave alone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,11 +142,33 @@ class Erfs(nn.Module):
         return self.last(torch.sin(self.first(x)).mean((2, 3)))
 
 
-def test_operators_that_stay_in_float_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    export(learned(TinyNet()), images(1, 1), tmp_path / "m.tflite", "int8", images(16, 1))
+@pytest.mark.parametrize(("file_format", "name"), [("tflite", "SIN"), ("onnx", "Sin")])
+def test_operators_that_stay_in_float_are_named(
+    file_format: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export(learned(TinyNet()), images(1, 1), tmp_path / f"m.{file_format}", "int8", images(16, 1))
     assert not caplog.records
-    export(learned(Erfs()), images(1, 1), tmp_path / "n.tflite", "int8", images(16, 1))
-    assert "SIN stay in float32" in caplog.text
+    export(learned(Erfs()), images(1, 1), tmp_path / f"n.{file_format}", "int8", images(16, 1))
+    assert f"{name} stay in float32" in caplog.text
+
+
+def test_ranges_of_an_onnx_file_leave_odd_images_out_and_joined_maps_share_one() -> None:
+    onnx = pytest.importorskip("onnx")
+    from amc_hw.formats.onnx.activations import activation_ranges as onnx_ranges
+
+    seen = images(64)
+    model = onnx.load_model_from_string(FORMATS["onnx"].convert(learned(ChunksAndNeck()), images(1)))
+    model = onnx.shape_inference.infer_shapes(model)
+    ranges = onnx_ranges(model, seen.numpy())
+    assert not {tensor.name for tensor in model.graph.initializer} & set(ranges)
+    odd = seen.clone()
+    odd[0] *= 100.0
+    widened = onnx_ranges(model, odd.numpy())
+    assert widened.keys() == ranges.keys()
+    assert max(high for _, high in widened.values()) < 2 * max(high for _, high in ranges.values())
+    for node in model.graph.node:
+        if node.op_type == "Concat":
+            assert len({ranges[name] for name in (*node.input, *node.output)}) == 1
 
 
 def test_ranges_are_of_activations_alone_and_leave_odd_images_out() -> None:

@@ -9,40 +9,44 @@ from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes, learned
 from torch import Tensor, nn
 
 pytest.importorskip("litert_torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import TOLERANCE, output_difference
-from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.refill import Refill
+from amc_hw.formats.registry import FORMATS, Format
 from amc_hw.formats.template import lower
-from amc_hw.formats.tflite.convert import TfliteModel
-from amc_hw.formats.tflite.refill import Refill
 from amc_hw.models.zoo import build_model
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, policy_of, shrink
 from amc_hw.tracing.traced import TracedModel, trace_model
 
-TFLITE = FORMATS["tflite"]
+KINDS = [kind for kind in FORMATS.values() if kind.quantize is not None]
+every_format = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-def refill_of(traced: TracedModel) -> Refill:
-    template = lower(traced.model, traced.network, traced.example, TFLITE)
-    return Refill(template, traced.model, traced.example)
+def refill_of(traced: TracedModel, kind: Format) -> Refill:
+    template = lower(traced.model, traced.network, traced.example, kind)
+    return Refill(template, traced.model, traced.example, kind.load)
 
 
+@every_format
 @pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice])
-def test_a_refilled_file_computes_what_its_network_does(network: type[nn.Module]) -> None:
+def test_a_refilled_file_computes_what_its_network_does(network: type[nn.Module], kind: Format) -> None:
     torch.manual_seed(0)
     traced = trace_model(learned(network()), (3, 32, 32))
-    refill, random = refill_of(traced), np.random.default_rng(0)
+    refill, random = refill_of(traced, kind), np.random.default_rng(0)
     for _ in range(3):
         policy = draw_policy(traced.choices, random)
         small = learned(shrink(traced.model, traced.network, first_channels(policy)))
         content = refill(small, policy)
-        assert output_difference(small, TfliteModel(content), torch.randn(2, 3, 32, 32)) <= TOLERANCE
-        assert TFLITE.read(content).operators() == TFLITE.read(TFLITE.convert(small, traced.example)).operators()
+        assert output_difference(small, kind.load(content), torch.randn(2, 3, 32, 32)) <= TOLERANCE
+        assert kind.read(content).operators() == kind.read(kind.convert(small, traced.example)).operators()
 
 
+@every_format
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2"])
-def test_blocks_are_left_out_of_a_refilled_file(name: str) -> None:
+def test_blocks_are_left_out_of_a_refilled_file(name: str, kind: Format) -> None:
     torch.manual_seed(0)
     size = 32 if name == "resnet20" else 64
     traced = trace_model(learned(build_model(name, 10)), (3, size, size))
@@ -51,9 +55,9 @@ def test_blocks_are_left_out_of_a_refilled_file(name: str) -> None:
     small = shrink(traced.model, traced.network, first_channels(policy))
     assert out
     assert policy_of(traced.model, traced.network, small) == policy
-    content = refill_of(traced)(small, policy)
-    assert output_difference(small, TfliteModel(content), torch.randn(2, 3, size, size)) <= TOLERANCE
-    assert len(TFLITE.read(content).kinds) < len(TFLITE.read(TFLITE.convert(traced.model, traced.example)).kinds)
+    content = refill_of(traced, kind)(small, policy)
+    assert output_difference(small, kind.load(content), torch.randn(2, 3, size, size)) <= TOLERANCE
+    assert len(kind.read(content).kinds) < len(kind.read(kind.convert(traced.model, traced.example)).kinds)
 
 
 @pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice])
@@ -77,15 +81,17 @@ class Raised(nn.Module):
         return self.second(self.first(x)).mean((2, 3)) * self.gain.exp()
 
 
-def test_a_file_with_a_weight_of_its_own_is_refused() -> None:
+@every_format
+def test_a_file_with_a_weight_of_its_own_is_refused(kind: Format) -> None:
     traced = trace_model(learned(Raised()), (3, 16, 16))
     with pytest.raises(UnsupportedModelError, match="is in the file only"):
-        refill_of(traced)
+        refill_of(traced, kind)
 
 
-def test_a_file_of_another_network_is_refused() -> None:
+@every_format
+def test_a_file_of_another_network_is_refused(kind: Format) -> None:
     traced = trace_model(learned(ChunksAndNeck()), (3, 32, 32))
-    refill, policy = refill_of(traced), draw_policy(traced.choices, np.random.default_rng(0))
+    refill, policy = refill_of(traced, kind), draw_policy(traced.choices, np.random.default_rng(0))
     small = shrink(traced.model, traced.network, first_channels(policy))
 
     def halved(module: nn.Module, _: object, output: Tensor) -> Tensor:
@@ -94,3 +100,9 @@ def test_a_file_of_another_network_is_refused() -> None:
     small.register_forward_hook(halved)
     with pytest.raises(UnsupportedModelError, match="cannot be written without the converter"):
         refill(small, policy)
+
+
+def test_a_format_without_a_writer_of_its_own_is_told() -> None:
+    traced = trace_model(learned(ChunksAndNeck()), (3, 32, 32))
+    with pytest.raises(UnsupportedModelError, match="written by their converter only"):
+        refill_of(traced, FORMATS["aten"])

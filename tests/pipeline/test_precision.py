@@ -10,31 +10,45 @@ import pytest
 from commands import TINY, amc_hw
 
 pytest.importorskip("litert_torch")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
 from ai_edge_litert.interpreter import Interpreter
 
 from amc_hw.data.dataset import load_data
-from amc_hw.formats.registry import load_file
-from amc_hw.formats.tflite.graph import TfliteGraph
+from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.latency.table import load_table
+
+DEVICES = {"tflite": "host", "onnx": "onnx"}
+"""That run int8 files of each format."""
+
+
+@pytest.fixture(scope="module", params=DEVICES)
+def ending(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def run(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(ending: str, checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "int8"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         status = amc_hw(
             *("compress", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.5x"),
-            *("--precision", "int8", "--episodes", 8, "--epochs", 1, "--run", folder),
+            *("--device", DEVICES[ending], "--precision", "int8", "--episodes", 8, "--epochs", 1, "--run", folder),
         )
     assert status == 0
     return folder
 
 
-def test_the_table_and_the_files_are_of_the_precision(run: Path) -> None:
+def kinds_of(file: Path) -> list[str]:
+    """The kinds of a file's operators, as tables call them."""
+    return [operator.kind for operator in FORMATS[file.suffix[1:]].read(file.read_bytes()).operators()]
+
+
+def test_the_table_and_the_files_are_of_the_precision(run: Path, ending: str) -> None:
     assert load_table(run / "table.json").fingerprint.dtype == "int8"
-    integer = [TfliteGraph((run / name).read_bytes()).kinds for name in ("model.tflite", "original-int8.tflite")]
-    plain = [TfliteGraph((run / name).read_bytes()).kinds for name in ("model-fp32.tflite", "original.tflite")]
+    integer = [kinds_of(run / f"{name}.{ending}") for name in ("model", "original-int8")]
+    plain = [kinds_of(run / f"{name}.{ending}") for name in ("model-fp32", "original")]
     assert all("QUANTIZE" in kinds for kinds in integer)
     assert not any("QUANTIZE" in kinds for kinds in plain)
 
@@ -54,9 +68,9 @@ def test_all_four_are_timed_evaluated_and_shown(run: Path) -> None:
     assert "compressed in int8" in page
 
 
-def test_the_accuracy_is_that_of_the_int8_file(run: Path) -> None:
+def test_the_accuracy_is_that_of_the_int8_file(run: Path, ending: str) -> None:
     summary, test = json.loads((run / "summary.json").read_text()), load_data("digits").test
-    model, right = load_file(run / "model.tflite"), 0
+    model, right = load_file(run / f"model.{ending}"), 0
     for images, labels in test.batches(50):
         right += int((model(images.numpy()).argmax(1) == labels.numpy()).sum())
     assert summary["compressed"]["accuracy"] == pytest.approx(right / len(test))
@@ -77,20 +91,23 @@ def test_shares_are_of_the_original_in_fp32(run: Path) -> None:
 
 
 def test_the_run_is_exported_in_its_precision_where_the_format_has_it(
-    run: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, ending: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (run / "model.tflite").read_bytes()
-    assert amc_hw("export", "--run", run, "--format", "tflite") == 0
-    assert TfliteGraph((run / "model.tflite").read_bytes()).kinds == TfliteGraph(before).kinds
+    before = kinds_of(run / f"model.{ending}")
+    assert amc_hw("export", "--run", run, "--format", ending) == 0
+    assert kinds_of(run / f"model.{ending}") == before
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (("--precision", "int9"), "did you mean 'int8'"),
-        (("--precision", "int8", "--device", "onnx"), "the device 'onnx' runs fp32, not int8"),
+        (("--precision", "fp16", "--device", "onnx"), "the device 'onnx' runs fp32, int8, not fp16"),
         (("--precision", "int8", "--device", "pixel1"), "of fp32, not int8"),
-        (("--io", "int8"), "--io int8 is of files in which everything is int8, not of fp32; give --precision int8"),
+        (
+            ("--precision", "fp32", "--io", "int8"),
+            "--io int8 is of files in which everything is int8, not of fp32; give",
+        ),
         (("--precision", "int8-dynamic", "--io", "int8"), "not of int8-dynamic"),
         (("--precision", "int8", "--io", "uint8"), "io: Input should be 'float32' or 'int8'"),
     ],
@@ -124,14 +141,17 @@ def test_a_run_with_int8_in_and_out(
     assert json.loads(capsys.readouterr().out)["accuracy"] == summary["compressed"]["accuracy"]
     assert amc_hw("benchmark", *whole, "--repeats", 1, "--out", tmp_path / "times.json") == 0
     assert "take and give int8" in (folder / "report.html").read_text()
-    kinds = TfliteGraph(whole[0].read_bytes()).kinds
+    kinds = FORMATS["tflite"].read(whole[0].read_bytes()).kinds
     assert amc_hw("export", "--run", folder) == 0
-    assert TfliteGraph(whole[0].read_bytes()).kinds == kinds
+    assert FORMATS["tflite"].read(whole[0].read_bytes()).kinds == kinds
     assert amc_hw("compress", *task, "--io", "float32") == 2
     assert "is a run with io 'int8', not 'float32'" in capsys.readouterr().err
 
 
-def test_another_precision_is_another_run(run: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_precision_is_another_run(
+    run: Path, ending: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.5x", "--run", run)
-    assert amc_hw("compress", *task, "--precision", "fp32", "--episodes", 8, "--epochs", 1) == 2
+    other = ("--device", DEVICES[ending], "--precision", "fp32", "--episodes", 8, "--epochs", 1)
+    assert amc_hw("compress", *task, *other) == 2
     assert "precision" in capsys.readouterr().err

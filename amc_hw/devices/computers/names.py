@@ -38,7 +38,7 @@ class Kind:
 
 KINDS = {
     "host": Kind(HostDevice, ("threads",), precisions=get_args(Precision)),
-    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}),
+    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}, ("fp32", "int8")),
     "cuda": Kind(
         CudaDevice,
         ("batch_size",),

@@ -8,15 +8,17 @@ convolution or matrix product together with the activation and the addition that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.graph import Graph, RandomWeights
-from amc_hw.formats.onnx.kernels import owners
+from amc_hw.formats.graph import RandomWeights, RefillableGraph
+from amc_hw.formats.onnx.kernels import LEADERS, SCALERS, Groups, owners
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
 _KINDS = {
@@ -28,12 +30,12 @@ _KINDS = {
     "AveragePool": "AVERAGE_POOL_2D",
     "Concat": "CONCATENATION",
     "Sigmoid": "LOGISTIC",
+    "QuantizeLinear": "QUANTIZE",
+    "DequantizeLinear": "DEQUANTIZE",
 }
-_LEADERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-_ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid"})
 
 
-class OnnxGraph(Graph):
+class OnnxGraph(RefillableGraph):
     """One ONNX file; every use of a weight has a name of its own here.
 
     Args:
@@ -61,7 +63,11 @@ class OnnxGraph(Graph):
         del self._skeleton.graph.initializer[:]
         del self._skeleton.graph.value_info[:]  # they follow from the rest
         nodes = [node for node in model.graph.node if node.op_type != "Constant"]
-        self._groups = _groups(nodes, set(self._weights))
+        self._groups = Groups(nodes, self._weights).groups
+        scaled = [node for node in nodes if node.op_type == "DequantizeLinear" and node.input[0] in self._weights]
+        self._constants = {*self._weights, *(node.output[0] for node in scaled)}
+        self._quantized = {name for node in nodes if node.op_type in SCALERS for name in node.input}
+        self._factors = {name for node in nodes if node.op_type == "Resize" for name in node.input}  # no weights
         used = dict.fromkeys(name for group in self._groups for node in group for name in (*node.input, *node.output))
         self._names = [name for name in used if name in self._shapes]
         self._numbers = {name: number for number, name in enumerate(self._names)}
@@ -80,10 +86,25 @@ class OnnxGraph(Graph):
         """The tensor's name for people."""
         return str(self._names[tensor])
 
+    def constant(self, tensor: int) -> NDArray[Any] | None:
+        """See `RefillableGraph.constant`."""
+        weight = self._weights.get(self._names[tensor])
+        return (
+            None
+            if weight is None or weight.name in self._factors
+            else np.asarray(numpy_helper.to_array(weight)).reshape(-1)
+        )
+
+    def is_constant(self, tensor: int) -> bool:
+        """Tell whether a tensor's value is stored in the file."""
+        return self._names[tensor] in self._constants
+
     def integers(self, tensor: int) -> Shape | None:
-        """See `Graph.integers`."""
+        """See `Graph.integers`; a quantized bias has a scale, and is a weight."""
         weight = self._weights.get(self._names[tensor])
         if weight is None or weight.data_type not in (TensorProto.INT64, TensorProto.INT32):
+            return None
+        if weight.name in self._quantized:
             return None
         return tuple(int(value) for value in numpy_helper.to_array(weight).reshape(-1))
 
@@ -99,11 +120,12 @@ class OnnxGraph(Graph):
 
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
-        node, *followers = self._groups[index]
+        node, *others = self._groups[index]
+        followers = [other for other in others if other.op_type not in SCALERS]
         weight: Shape = ()
-        if node.op_type in _LEADERS and node.input[1] in self._weights:
+        if node.op_type in LEADERS and node.input[1] in self._constants:
             weight = shapes[self._numbers[node.input[1]]]
-        inputs = [name for name in node.input if name in self._numbers and name not in self._weights]
+        inputs = [name for name in node.input if name in self._numbers and name not in self._constants]
         kind = self._kind(node)
         return Operator(
             kind,
@@ -120,7 +142,7 @@ class OnnxGraph(Graph):
             depthwise = filters[1] == 1 and _integer(node, "group", 1) > 1
             return "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         if node.op_type == "MatMul":
-            return "FULLY_CONNECTED" if node.input[1] in self._weights else "BATCH_MATMUL"
+            return "FULLY_CONNECTED" if node.input[1] in self._constants else "BATCH_MATMUL"
         if node.op_type == "Clip":
             return "RELU6" if self._limits(node) == (0.0, 6.0) else "CLIP"
         words = "".join(f"_{letter}" if letter.isupper() else letter for letter in node.op_type)
@@ -141,32 +163,58 @@ class OnnxGraph(Graph):
 
     def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
         """See `Graph.written`."""
+        weights = RandomWeights(random)
+        constants = {tensor: self.constant(tensor) for tensor in shapes}
+        values = {tensor: weights(shapes[tensor], value) for tensor, value in constants.items() if value is not None}
+        return self.packed(shapes, integers, values)
+
+    def packed(
+        self,
+        shapes: Mapping[int, Shape],
+        integers: Mapping[int, Shape],
+        values: Mapping[int, NDArray[Any]],
+        left_out: Collection[int] = (),
+    ) -> bytes:
+        """See `RefillableGraph.packed`."""
         changed = {self._names[tensor]: shape for tensor, shape in shapes.items()}
-        numbers = {self._names[tensor]: values for tensor, values in integers.items()}
-        weights, model = RandomWeights(random), onnx.ModelProto()
+        stored = {self._names[tensor]: numpy_helper.from_array(value) for tensor, value in values.items()}
+        for tensor, numbers in integers.items():
+            old = numpy_helper.to_array(self._weights[self._names[tensor]])
+            stored[self._names[tensor]] = numpy_helper.from_array(np.asarray(numbers, old.dtype).reshape(old.shape))
+        model = onnx.ModelProto()
         model.CopyFrom(self._skeleton)
+        self._leave_out(model.graph, left_out)
         shared = {own: name for own, name in self._copies.items() if self._is_filter_of_both(own, name, changed)}
-        for name, tensor in self._weights.items():
-            if name in shared:
-                continue
-            if name in numbers:
-                values = np.asarray(numbers[name], onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-                model.graph.initializer.append(numpy_helper.from_array(values.reshape(tuple(tensor.dims)), name))
-            elif name in changed:
-                values = weights(changed[name], numpy_helper.to_array(tensor))
-                model.graph.initializer.append(numpy_helper.from_array(values, name))
-            else:
-                model.graph.initializer.append(tensor)
-        for value in (*model.graph.input, *model.graph.output):
-            for axis, size in enumerate(changed.get(value.name, ())):
-                value.type.tensor_type.shape.dim[axis].dim_value = size
         for node in model.graph.node:
             if node.op_type in ("Conv", "ConvTranspose") and _integer(node, "group", 1) > 1:
                 self._regroup(node, changed)
             for place, name in enumerate(node.input):
                 node.input[place] = shared.get(name, name)
+        for name in dict.fromkeys(name for node in model.graph.node for name in node.input if name in self._weights):
+            model.graph.initializer.append(stored.get(name, self._weights[name]))
+            model.graph.initializer[-1].name = name
+        for value in (*model.graph.input, *model.graph.output):
+            for axis, size in enumerate(changed.get(value.name, ())):
+                value.type.tensor_type.shape.dim[axis].dim_value = size
         content: bytes = model.SerializeToString()
         return content
+
+    def _leave_out(self, graph: GraphProto, indices: Collection[int]) -> None:
+        """Take operators out of the file; who read their results reads what came into them from the others."""
+        made: set[str] = {name for index in indices for node in self._groups[index] for name in node.output}
+        stands_for: dict[str, str] = {}
+        for index in sorted(indices):
+            group = self._groups[index]
+            read = [name for node in group for name in node.input if name and name not in self._constants]
+            outside = [name for name in read if name not in made]
+            within = [stands_for[name] for name in read if name in stands_for]
+            stands_for.update((name, (outside or within)[0]) for node in group for name in node.output)
+        nodes = [node for node in graph.node if node.output[0] not in made]
+        for node in nodes:
+            for place, name in enumerate(node.input):
+                node.input[place] = stands_for.get(name, name)
+        del graph.node[:]
+        graph.node.extend(nodes)
 
     def _is_filter_of_both(self, own: str, name: str, changed: Mapping[str, Shape]) -> bool:
         """Tell whether a layer that is called twice has one filter; equal biases are a coincidence."""
@@ -199,29 +247,6 @@ def _give_every_use_its_own_weight(graph: GraphProto) -> dict[str, str]:
             elif name in weights:
                 used.add(name)
     return copies
-
-
-def _groups(nodes: Sequence[NodeProto], weights: set[str]) -> list[list[NodeProto]]:
-    """Put every activation and addition to the convolution or matrix product whose result it alone takes."""
-    readers: dict[str, int] = {}
-    for node in nodes:
-        for name in node.input:
-            readers[name] = readers.get(name, 0) + 1
-    groups: list[list[NodeProto]] = []
-    ends: dict[str, int] = {}  # the last tensor of a group that may still grow
-    for node in nodes:
-        activations = [name for name in node.input if name and name not in weights]
-        may_follow = node.op_type in _ACTIVATIONS or (node.op_type == "Add" and len(activations) == 2)
-        lead = next((ends[name] for name in activations if name in ends and readers[name] == 1), None)
-        if may_follow and lead is not None and not (node.op_type == "Add" and len(groups[lead]) > 1):
-            groups[lead].append(node)
-            if node.op_type == "Add":
-                ends[node.output[0]] = lead
-        else:
-            if node.op_type in _LEADERS:
-                ends[node.output[0]] = len(groups)
-            groups.append([node])
-    return groups
 
 
 def _shape_of(value: onnx.ValueInfoProto) -> Shape:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amc_hw.formats.batches import whole_batches
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.scales import of_one_scale
 from amc_hw.formats.tflite.graph import TfliteGraph
-from amc_hw.quantize.ranges import Classes, range_of
+from amc_hw.quantize.ranges import Extremes
 
 JOINED = frozenset({"CONCATENATION", "PACK"})
 MOVED = frozenset(
@@ -36,47 +38,14 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
         A tensor's name to its ``min`` and ``max``, each of the tensor's rank.
     """
     maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    seen: dict[str, list[tuple[float, float]]] = {}
-    ranks: dict[str, int] = {}
     graph = TfliteGraph(content)
+    seen, ranks = Extremes(graph.batch), dict[str, int]()
     for tensors in _runs(content, graph, maps):
         for name, value in tensors:
             ranks[name] = value.ndim
-            by_image = value if value.ndim > 1 and len(value) == graph.batch else value[None]
-            seen.setdefault(name, []).extend((float(image.min()), float(image.max())) for image in by_image)
-    ranges = {name: range_of(*np.asarray(each).T) for name, each in seen.items()}
-    together = _of_one_scale(graph)
-    return {
-        name: _entry(*_union(ranges[other] for other in together.get(name, (name,)) if other in ranges), (1,) * rank)
-        for name, rank in ranks.items()
-    }
-
-
-def _union(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    lows, highs = zip(*ranges, strict=True)
-    return min(lows), max(highs)
-
-
-def _of_one_scale(graph: TfliteGraph) -> dict[str, list[str]]:
-    """Return for every activation the names of those that get its scale.
-
-    What only moves values keeps its input's, and what is joined gets one: else the quantizer would write operators that
-    change scales between, some or none, as the largest value happens to come from one part or another.
-    """
-    classes, activations = Classes(), set[int]()
-    for index, kind in enumerate(graph.kinds):
-        used = [tensor for tensor in graph.tensors_of(index) if tensor >= 0 and not graph.is_constant(tensor)]
-        activations.update(used)
-        if kind in JOINED:
-            for tensor in used[1:]:
-                classes.join(used[0], tensor)
-        elif kind in MOVED:
-            for output in graph.outputs_of(index):
-                classes.join(used[0], output)
-    members: dict[int, list[str]] = {}
-    for tensor in sorted(activations):
-        members.setdefault(classes.of(tensor), []).append(graph.name(tensor))
-    return {graph.name(tensor): members[classes.of(tensor)] for tensor in activations}
+            seen.see(name, value)
+    ranges = seen.ranges(of_one_scale(graph, JOINED, MOVED))
+    return {name: _entry(*ranges[name], (1,) * rank) for name, rank in ranks.items()}
 
 
 def _entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
@@ -97,16 +66,15 @@ def _runs(
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
-    entry, batch = interpreter.get_input_details()[0], graph.batch
+    entry = interpreter.get_input_details()[0]
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
     named = [
         each
         for each in interpreter.get_tensor_details()
         if each["dtype"] == np.float32 and each["name"] and each["name"] not in constant
     ]
-    whole = np.resize(maps, (max(batch, len(maps) // batch * batch), *maps.shape[1:]))
-    for start in range(0, len(whole), batch):
-        interpreter.set_tensor(entry["index"], whole[start : start + batch])
+    for part in whole_batches(maps, graph.batch):
+        interpreter.set_tensor(entry["index"], part)
         interpreter.invoke()
         yield [(each["name"], value) for each in named if (value := _value(interpreter, each["index"])) is not None]
 

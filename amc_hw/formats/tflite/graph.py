@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.align import align
-from amc_hw.formats.graph import Graph, RandomWeights
+from amc_hw.formats.graph import RandomWeights, RefillableGraph
 from amc_hw.latency.operators import MATMUL_KINDS, Operator, Shape
 
 _KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
@@ -30,7 +30,7 @@ _DTYPES: dict[int, Any] = {
 }
 
 
-class TfliteGraph(Graph):
+class TfliteGraph(RefillableGraph):
     """One TFLite file, read into its object form, where every use of a constant has a tensor of its own.
 
     Args:
@@ -117,7 +117,7 @@ class TfliteGraph(Graph):
         return [int(tensor) for tensor in self.subgraph.operators[index].outputs]
 
     def constant(self, tensor: int) -> NDArray[Any] | None:
-        """Value of a constant tensor (flat), or None for an activation."""
+        """See `RefillableGraph.constant`."""
         entry = self.subgraph.tensors[tensor]
         data = self.model.buffers[entry.buffer].data
         if data is None or entry.type not in _DTYPES:
@@ -183,15 +183,7 @@ class TfliteGraph(Graph):
         values: Mapping[int, NDArray[Any]],
         left_out: Collection[int] = (),
     ) -> bytes:
-        """Return the file with other shapes and constants.
-
-        Args:
-            shapes: of tensors.
-            integers: values of integer constants.
-            values: of all other constants, in their own types.
-            left_out: indices of operators that are not there. Where another reads the result of one, it reads instead
-                what the first of these read.
-        """
+        """See `RefillableGraph.packed`."""
         tensors, buffers = self.subgraph.tensors, self.model.buffers
         saved_tensors, saved_data = [copy.copy(tensor) for tensor in tensors], [buffer.data for buffer in buffers]
         saved_operators, saved_outputs = self.subgraph.operators, self.subgraph.outputs

@@ -1,4 +1,4 @@
-"""A TFLite file of a pruned network without the converter: the original's file, other channels, the network's weights.
+"""A file of a pruned network without the converter: the original's file, other channels, the network's weights.
 
 Converting takes seconds, this takes milliseconds, so that a search can score what it would export. Every file is held
 against its network before it is believed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,7 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import TOLERANCE, output_difference
-from amc_hw.formats.graph import GraphTemplate
-from amc_hw.formats.tflite.convert import TfliteModel
-from amc_hw.formats.tflite.graph import TfliteGraph
+from amc_hw.formats.graph import GraphTemplate, RefillableGraph
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.tracing.same import random_like
@@ -44,18 +42,27 @@ class Refill:
     """Writes float32 files of pruned versions of a network.
 
     Args:
-        template: the network's operators as functions of the policy, lowered to TFLite.
+        template: the network's operators as functions of the policy, lowered to a format of float32 files.
         model: that network.
         example_input: (N, C, H, W); only its shape counts.
+        load: a file of the format to what runs it.
 
     Raises:
         UnsupportedModelError: the file has a weight that is no weight of the network as it is.
     """
 
-    def __init__(self, template: GraphTemplate, model: nn.Module, example_input: Tensor) -> None:
-        assert isinstance(template.graph, TfliteGraph)
+    def __init__(
+        self,
+        template: GraphTemplate,
+        model: nn.Module,
+        example_input: Tensor,
+        load: Callable[[bytes], Callable[[NDArray[Any]], NDArray[Any]]],
+    ) -> None:
+        if not isinstance(template.graph, RefillableGraph):
+            raise UnsupportedModelError("files of this format are written by their converter only.")
         self._template = template
         self._graph = template.graph
+        self._load = load
         self._example = random_like(example_input)
         self._shapes = self._graph.shapes()
         self._places = _places(self._graph, _state(fold_batch_norms(model, self._example)))
@@ -82,7 +89,7 @@ class Refill:
             elif place.name in state:
                 values[tensor] = _shaped(state[place.name].transpose(place.axes), shape)
         content = self._graph.packed(shapes, self._template.changed_integers(policy), values, left_out)
-        difference = output_difference(smaller, TfliteModel(content), self._example)
+        difference = output_difference(smaller, self._load(content), self._example)
         if not difference <= TOLERANCE:
             raise UnsupportedModelError(
                 f"the pruned network's file cannot be written without the converter (difference {difference:.1e})."
@@ -112,7 +119,7 @@ def _parts_of_norm(norm: Any) -> dict[str, Tensor]:
     return {"deviation": deviation, "scale": scale, "shift": shift if norm.bias is None else shift + norm.bias}
 
 
-def _places(graph: TfliteGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place | float]:
+def _places(graph: RefillableGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place | float]:
     """Return for every constant of several floating-point numbers where it comes from, or its one value."""
     found: dict[int, Place | float] = {}
     shapes = graph.shapes()

@@ -1,0 +1,64 @@
+"""The ranges of an ONNX file's activations on training images: what static quantization makes its scales of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto
+
+from amc_hw.formats.batches import whole_batches
+from amc_hw.formats.onnx.graph import OnnxGraph
+from amc_hw.formats.scales import of_one_scale
+from amc_hw.quantize.ranges import Extremes
+
+JOINED = frozenset({"Concat"})
+MOVED = frozenset(
+    {
+        *("Reshape", "Transpose", "Slice", "Split", "Squeeze", "Unsqueeze", "Flatten", "Gather", "Pad"),
+        *("MaxPool", "AveragePool", "Resize", "Expand", "DepthToSpace", "SpaceToDepth"),
+    }
+)
+
+
+def activation_ranges(model: ModelProto, images: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
+    """Return the range of every floating-point activation of a file.
+
+    Args:
+        model: a float32 file in which the type of every tensor is known.
+        images: (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
+
+    Returns:
+        A tensor's name to its least and its greatest value.
+    """
+    entry = model.graph.input[0]
+    batch = entry.type.tensor_type.shape.dim[0].dim_value
+    seen = Extremes(batch)
+    for part in whole_batches(images, batch):
+        seen.see(entry.name, part)
+    for name, value in _runs(model, images, batch):
+        if value.size:
+            seen.see(name, value)
+    graph = OnnxGraph(model.SerializeToString())
+    return seen.ranges(of_one_scale(graph, JOINED, MOVED))
+
+
+def _runs(model: ModelProto, images: NDArray[np.float32], batch: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Run images (N, C, H, W) in batches of the file's own size, and yield its activations by their names."""
+    open_model = ModelProto()
+    open_model.CopyFrom(model)
+    known = {tensor.name for tensor in (*model.graph.output, *model.graph.initializer)}
+    open_model.graph.output.extend(
+        value
+        for value in model.graph.value_info
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in known
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs() if output.type == "tensor(float)"]
+    for part in whole_batches(images, batch):
+        yield from zip(names, session.run(names, {model.graph.input[0].name: part}), strict=True)
