@@ -6,7 +6,7 @@ CODE := amc_hw benchmarks docs examples profilers tests
 .PHONY: demo test setup lint docs clean
 
 demo: setup
-	$(BIN)/amc-hw compress --run runs/demo
+	$(BIN)/amc-hw compress --latency 0.3x --run runs/demo
 	@echo "open runs/demo/report.html in a browser to see what was done"
 
 test: setup lint
