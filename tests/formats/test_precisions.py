@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_operators_that_stay_in_float_are_named(
     file_format: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     export(learned(TinyNet()), images(1, 1), tmp_path / f"m.{file_format}", "int8", images(16, 1))
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]  # torch traces below that
     export(learned(Erfs()), images(1, 1), tmp_path / f"n.{file_format}", "int8", images(16, 1))
     assert f"{name} stay in float32" in caplog.text
 
