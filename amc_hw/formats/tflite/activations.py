@@ -39,15 +39,16 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
     seen: dict[str, list[tuple[float, float]]] = {}
     ranks: dict[str, int] = {}
     graph = TfliteGraph(content)
-    for tensors in _runs(content, graph, maps):
+    for tensors in values_of(content, graph, maps):
         for name, value in tensors:
             ranks[name] = value.ndim
             by_image = value if value.ndim > 1 and len(value) == graph.batch else value[None]
             seen.setdefault(name, []).extend((float(image.min()), float(image.max())) for image in by_image)
     ranges = {name: range_of(*np.asarray(each).T) for name, each in seen.items()}
-    together = _of_one_scale(graph)
+    together = of_one_scale(graph)
+    same = {name: together.get(name, (name,)) for name in ranks}
     return {
-        name: _entry(*_union(ranges[other] for other in together.get(name, (name,)) if other in ranges), (1,) * rank)
+        name: range_entry(*_union(ranges[other] for other in same[name] if other in ranges), (1,) * rank)
         for name, rank in ranks.items()
     }
 
@@ -57,7 +58,7 @@ def _union(ranges: Iterable[tuple[float, float]]) -> tuple[float, float]:
     return min(lows), max(highs)
 
 
-def _of_one_scale(graph: TfliteGraph) -> dict[str, list[str]]:
+def of_one_scale(graph: TfliteGraph) -> dict[str, list[str]]:
     """Return for every activation the names of those that get its scale.
 
     What only moves values keeps its input's, and what is joined gets one: else the quantizer would write operators that
@@ -79,11 +80,12 @@ def _of_one_scale(graph: TfliteGraph) -> dict[str, list[str]]:
     return {graph.name(tensor): members[classes.of(tensor)] for tensor in activations}
 
 
-def _entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
+def range_entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
+    """Return a range as LiteRT's quantizer takes it, of a tensor's rank."""
     return {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}
 
 
-def _runs(
+def values_of(
     content: bytes, graph: TfliteGraph, maps: NDArray[np.float32]
 ) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
     """Run images (N, H, W, C) in batches of the file's own size, and yield its activations.
