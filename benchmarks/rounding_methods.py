@@ -30,6 +30,8 @@ DAMPING = 0.01
 PRIOR = 0.05
 """Of the mean diagonal of the Gram matrix, as GPTQ has it, and for the fit before it."""
 PASSES = 20
+SAMPLED = 1024
+"""Values of each tensor of each image, from which the squared error is known."""
 
 
 def layers_of(model: nn.Module) -> dict[str, Fitted]:
@@ -203,10 +205,11 @@ Ranges = dict[str, dict[str, NDArray[np.float32]]]
 def least_error_ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
     """Return the range of every activation that leaves the least squared error on 8 bits; see `activation_ranges`."""
     graph, seen, ranks = TfliteGraph(content), dict[str, list[NDArray[Any]]](), dict[str, int]()
+    drawn = np.random.default_rng(0)
     for tensors in values_of(content, graph, np.ascontiguousarray(images.transpose(0, 2, 3, 1))):
         for name, value in tensors:
             ranks[name] = value.ndim
-            seen.setdefault(name, []).append(value.ravel()[:: max(1, value.size // 1024)])
+            seen.setdefault(name, []).append(value.flat[drawn.integers(value.size, size=SAMPLED)])
     together, found = of_one_scale(graph), dict[tuple[str, ...], tuple[float, float]]()
     ranges: Ranges = {}
     for name, rank in ranks.items():
