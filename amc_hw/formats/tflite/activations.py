@@ -40,19 +40,20 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
     maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
     graph = TfliteGraph(content)
     seen, ranks = Extremes(graph.batch), dict[str, int]()
-    for tensors in _runs(content, graph, maps):
+    for tensors in values_of(content, graph, maps):
         for name, value in tensors:
             ranks[name] = value.ndim
             seen.see(name, value)
     ranges = seen.ranges(of_one_scale(graph, JOINED, MOVED))
-    return {name: _entry(*ranges[name], (1,) * rank) for name, rank in ranks.items()}
+    return {name: range_entry(*ranges[name], (1,) * rank) for name, rank in ranks.items()}
 
 
-def _entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
+def range_entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
+    """Return a range as LiteRT's quantizer takes it, of a tensor's rank."""
     return {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}
 
 
-def _runs(
+def values_of(
     content: bytes, graph: TfliteGraph, maps: NDArray[np.float32]
 ) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
     """Run images (N, H, W, C) in batches of the file's own size, and yield its activations.
