@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from amc_hw.devices.base import Device
-from amc_hw.errors import BudgetError
+from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.formats.registry import export
 from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.shortlist import fit
@@ -21,6 +22,8 @@ from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Candidate, Miss
+
+_LOG = logging.getLogger(__name__)
 
 QUICK = Protocol(warmup=30, runs=100, repeats=3)
 MEASUREMENTS = 9
@@ -58,7 +61,8 @@ def verify(
     by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
     grid has nothing in between. What the repeats leave in doubt counts against a policy, on either side. After a last
     benchmark that missed the budget (see `Miss`), every policy is taken to be as much slower there as that one
-    was. Without a latency budget one measurement is enough.
+    was. A policy that has no file, because rounding leaves nothing of it or the runtime refuses it, gives way to the
+    next best one. Without a latency budget one measurement is enough.
 
     Args:
         run: the run folder; the original's exported file is kept there.
@@ -71,19 +75,26 @@ def verify(
 
     Raises:
         BudgetError: not even the smallest policies keep the budget on the device.
+        UnsupportedModelError: none of the best policies has a file.
     """
     export_original(run, trained, device, progress)
     budget, latency = search.latency_budget, search.costs.latency_ms
     candidates: list[Candidate] = []
     fitting: tuple[nn.Module, Candidate] | None = None
     best_share = surely_used = 0.0
-    policy: Policy = ranked[0]
+    policy, *others = ranked
     missed = missed_policies(run)
     slower = max([1.0, *(miss.used / miss.found for miss in missed.values())])
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         model = search.pruner.pruned(policy, thorough=True).cpu()
-        timings = measure(run, trained, model, device)
+        try:
+            timings = measure(run, trained, model, device)
+        except UnsupportedModelError as error:
+            if fitting is not None:
+                break
+            policy = _next_best(others, error)
+            continue
         original_ms, measured_ms = timings["original"].latency_ms, timings["candidate"].latency_ms
         chosen = Candidate(
             channels=dict(policy),
@@ -118,6 +129,14 @@ def verify(
             run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
         raise _over_the_budget(measured_ms, allowed, slower)
     return Verified(*fitting, candidates)
+
+
+def _next_best(others: list[Policy], error: UnsupportedModelError) -> Policy:
+    """Return the policy to measure instead of one that has no file; raise its error where there is none."""
+    if not others:
+        raise error
+    _LOG.warning("%s The next best policy is measured instead.", error)
+    return others.pop(0)
 
 
 def _over_the_budget(measured_ms: float, allowed_ms: float, slower: float) -> BudgetError:
