@@ -55,7 +55,7 @@ class DeviceError(AmcHwError):
     """A device cannot be reached, or a measurement on it failed."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what a library's error says, or its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 

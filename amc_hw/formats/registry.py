@@ -14,7 +14,7 @@ from typing import Protocol, get_args
 import numpy as np
 from torch import Tensor, nn
 
-from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, unknown_name
+from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, first_line, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.check import require_near, require_same
 from amc_hw.formats.graph import Graph
@@ -118,6 +118,19 @@ class Format:
         """Return what runs a file; raise UnsupportedModelError where it is damaged."""
         with _damage_told():
             return self.model(content)
+
+    def load_quantized(self, content: bytes, precision: Precision) -> FileModel:
+        """Return what runs a file in a precision; raise UnsupportedModelError where the runtime refuses it."""
+        try:
+            return self.load(content)
+        except UnsupportedModelError as error:
+            reason: BaseException = error
+            while reason.__cause__ is not None:
+                reason = reason.__cause__
+            raise UnsupportedModelError(
+                f"the runtime refuses this network in {precision} ({first_line(reason)}), as where some "
+                "layer gives all but zeros on the training images; choose another precision=, such as int8-dynamic."
+            ) from error
 
     def read(self, content: bytes) -> Graph:
         """Return the graph of a file; raise UnsupportedModelError where it is damaged."""
@@ -233,12 +246,33 @@ def export(
     kind = kind.with_io(precision, io)
     if precision in INTEGER and calibration is None:
         raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
-    content = kind.convert(model, example_input)
-    require_same(model, kind.load(content), example_input, path)
+    content = _float_content(kind, model, example_input, path)
     if precision != "fp32":
         images = example_input if calibration is None else calibration
         content = _quantized(kind, content, model, path, precision, images)
     write_bytes(path, content)
+
+
+def file_content(
+    kind: Format, model: nn.Module, example_input: Tensor, path: Path, precision: Precision, calibration: Tensor
+) -> bytes:
+    """Return the content of a network's file; the float32 file that it is made of is held against the network.
+
+    Args:
+        kind: a format that is written in the precision.
+        model: any network; it is not changed.
+        example_input: (N, C, H, W); N becomes the file's batch size.
+        path: the file's, for messages.
+        precision: of the file.
+        calibration: training images (N, C, H, W) that tell the ranges of activations.
+
+    Raises:
+        UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
+    """
+    content = _float_content(kind, model, example_input, path)
+    if precision == "fp32" or kind.quantize is None:
+        return content
+    return kind.quantize(content, precision, calibration.detach().cpu().numpy())
 
 
 def quantize_file(
@@ -265,6 +299,13 @@ def quantize_file(
     write_bytes(path, _quantized(kind, file.read_bytes(), model, path, precision, calibration))
 
 
+def _float_content(kind: Format, model: nn.Module, example_input: Tensor, path: Path) -> bytes:
+    """Return a network's float32 file, held against the network."""
+    content = kind.convert(model, example_input)
+    require_same(model, kind.load(content), example_input, path)
+    return content
+
+
 def _quantized(
     kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Tensor
 ) -> bytes:
@@ -272,7 +313,7 @@ def _quantized(
     if kind.quantize is None:
         return content
     content = kind.quantize(content, precision, images.detach().cpu().numpy())
-    require_near(model, kind.load(content), images, path)
+    require_near(model, kind.load_quantized(content, precision), images, path)
     if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
         _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))
     return content

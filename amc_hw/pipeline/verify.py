@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,7 +11,7 @@ from torch import nn
 
 from amc_hw.budget.budget import Budget
 from amc_hw.devices.base import Device
-from amc_hw.errors import BudgetError
+from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
@@ -25,6 +26,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Candidate, Miss
 
+_LOG = logging.getLogger(__name__)
 _Measured: TypeAlias = tuple[nn.Module, Candidate, Mapping[str, Timing]]
 """A candidate's network, what is kept of its measurement, and its timing beside the original's."""
 Misses: TypeAlias = dict[tuple[tuple[str, int], ...], Miss]
@@ -79,7 +81,8 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
     by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
     grid has nothing in between. What the repeats leave in doubt counts against a policy, on either side. After a last
     benchmark that missed the budget (see `Miss`), every policy is taken to be as much slower there as that one
-    was. Without a latency budget one measurement is enough.
+    was. A policy that has no file, because rounding leaves nothing of it or the runtime refuses it, gives way to the
+    next best one. Without a latency budget one measurement is enough.
 
     Args:
         job: what is compressed, where to measure; the original's exported file is kept in its run folder.
@@ -89,25 +92,31 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
 
     Raises:
         BudgetError: not even the smallest policies keep the budget on the device.
+        UnsupportedModelError: none of the best policies has a file.
     """
     export_originals(job.run, job.trained, job.device, progress)
-    budget, missed, policy = search.latency_budget, missed_policies(job.run), ranked[0]
-    if budget is None:
-        progress("measuring candidates")
-        model, chosen, _ = _measured(job, search, policy, ranked)
-        return Verified(model, chosen, [chosen])
-    target = budget.target(search.costs.whole("latency_ms", search.original, budget.of))
+    budget, missed = search.latency_budget, missed_policies(job.run)
+    policy, *others = ranked
     candidates: list[Candidate] = []
     best: tuple[nn.Module, Candidate, _Use] | None = None
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
-        model, chosen, timings = _measured(job, search, policy, ranked)
+        try:
+            model, chosen, timings = _measured(job, search, policy, ranked)
+        except UnsupportedModelError as error:
+            if best is not None:
+                break
+            policy = _next_best(others, error)
+            continue
         candidates.append(chosen)
+        if budget is None:
+            return Verified(model, chosen, candidates)
         use = _use(budget, policy, timings, missed)
         if use.most <= 1 and (best is None or use.share > best[2].share):
             best = model, chosen, use
         if best is not None and (best[2].least >= WELL_USED or not search.bounded):
             break
+        target = budget.target(search.costs.whole("latency_ms", search.original, budget.of))
         off = use.most / (chosen.predicted_ms / target)
         try:
             policy = fit(policy, job.trained.decisions, search.limits(HEADROOM / off))
@@ -116,6 +125,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
         if best is not None and policy in [candidate.channels for candidate in candidates]:
             break
     if best is None:
+        assert budget is not None  # else the first measurement was returned
         if missed:
             job.run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
         raise _over_the_budget(budget, timings, _slower(missed))
@@ -152,6 +162,14 @@ def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: 
 def _slower(missed: Misses) -> float:
     """Return how many times as long as here the last benchmark takes, by what it missed."""
     return max([1.0, *(miss.used / miss.found for miss in missed.values())])
+
+
+def _next_best(others: list[Policy], error: UnsupportedModelError) -> Policy:
+    """Return the policy to measure instead of one that has no file; raise its error where there is none."""
+    if not others:
+        raise error
+    _LOG.warning("%s The next best policy is measured instead.", error)
+    return others.pop(0)
 
 
 def _over_the_budget(budget: Budget, timings: Mapping[str, Timing], slower: float) -> BudgetError:

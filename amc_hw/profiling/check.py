@@ -22,7 +22,7 @@ from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.policy import Policy
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
-from amc_hw.profiling.deployed import export_for
+from amc_hw.profiling.deployed import content_for
 from amc_hw.profiling.plan import rounds_of_visits
 from amc_hw.profiling.profile import profile
 from amc_hw.pruning.surgery import first_channels, shrink
@@ -254,7 +254,7 @@ def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) 
 def _export(device: Device, traced: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
     """Export a pruned network, and hold its operators and all their sizes against the template's."""
     kept, read = first_channels(policy), find_format(device.format).read
-    export_for(device, traced, shrink(traced.model, traced.network, kept), file)
+    write_bytes(file, content_for(device, traced, shrink(traced.model, traced.network, kept)))
     exported, written = read(file.read_bytes()), read(template.file(policy, np.random.default_rng(0)))
     if exported.operators() != template.operators(policy) or exported.uses() != written.uses():
         raise UnsupportedModelError(

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.check import require_same
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.refill import Refill
-from amc_hw.formats.registry import Format, export, find_format
+from amc_hw.formats.registry import Format, export, file_content, find_format
 from amc_hw.formats.template import lower
 from amc_hw.policy import Precision
 from amc_hw.pruning.surgery import policy_of
@@ -32,6 +31,13 @@ def template_for(device: Device, trained: TracedModel) -> GraphTemplate:
 def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Path) -> None:
     """Write a network, the trained one or a pruned version, as a device runs it; see `export`."""
     export(model, example_for(device, trained), path, device.precision, trained.calibration, trained.io)
+
+
+def content_for(device: Device, trained: TracedModel, model: nn.Module) -> bytes:
+    """Return what `export_for` would write, of a network whose outputs mean nothing: they are not looked at."""
+    kind = find_format(device.format).with_io(device.precision, trained.io)
+    path, example = Path(f"the {kind.name} file"), example_for(device, trained)
+    return file_content(kind, model, example, path, device.precision, trained.calibration)
 
 
 def example_for(device: Device, trained: TracedModel) -> Tensor:
@@ -55,7 +61,7 @@ class DeployedFiles:
     """
 
     def __init__(self, device: Device, trained: TracedModel, precision: Precision) -> None:
-        self._format, self._float_format = _format(device, trained, precision), find_format(device.format)
+        self._format = find_format(device.format).with_io(precision, trained.io)
         self._trained = trained
         self._precision = precision
 
@@ -74,17 +80,15 @@ class DeployedFiles:
                 _LOG.warning("%s It is converted, which takes some seconds.", error)
             else:
                 return quantize(content, self._precision, images)
-        file, example = Path(f"the {self._format.name} file"), self._trained.example
-        content = self._float_format.convert(model, example)
-        require_same(model, self._float_format.load(content), example, file)
-        return content if quantize is None else quantize(content, self._precision, images)
+        path, calibration = Path(f"the {self._format.name} file"), self._trained.calibration
+        return file_content(self._format, model, self._trained.example, path, self._precision, calibration)
 
     @cached_property
     def _refill(self) -> Refill | None:
         trained = self._trained
         try:
-            template = lower(trained.model, trained.network, trained.example, self._float_format)
-            return Refill(template, trained.model, trained.example, self._float_format.load)
+            template = lower(trained.model, trained.network, trained.example, self._format)
+            return Refill(template, trained.model, trained.example, self._format.load)
         except UnsupportedModelError as error:
             _LOG.warning("every policy is converted, which takes some seconds for each: %s", error)
             return None

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from small_nets import TinyResidual, learned
 from strict_skips import NEEDS_GPU
 
 from amc_hw.devices.base import Device
+from amc_hw.devices.computers.names import KINDS
 from amc_hw.errors import AmcHwError, DeviceError
-from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.registry import FORMATS, export
 from amc_hw.latency.fingerprint import Fingerprint
 
 
@@ -71,6 +74,10 @@ DEVICES: dict[str, Callable[[pytest.FixtureRequest], Device]] = {
 }
 
 
+PRECISIONS = {name: kind.precisions for name, kind in KINDS.items()}
+"""Of this machine's devices; others run what their format is written in."""
+
+
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     opened = DEVICES[request.param](request)
@@ -114,3 +121,24 @@ def test_device(device: Any, small_files: dict[str, Path], tmp_path: Path) -> No
 
     device.close()
     device.close()  # twice does no harm
+
+
+def test_device_in_every_precision(device: Any, tmp_path: Path) -> None:
+    """Files of every precision that its format has, where the device has it, and kernels that fit their operators."""
+    pytest.importorskip("litert_torch")
+    images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    dtypes = []
+    for precision in PRECISIONS.get(device.name.partition(":")[0], FORMATS[device.format].precisions):
+        file = tmp_path / f"{precision}.{device.format}"
+        export(learned(TinyResidual()), images[:1], file, precision, images)
+        device.precision = precision
+        dtypes.append(device.fingerprint().dtype)
+        times = device.time_model(file, warmup=1, runs=5)
+        kernels = device.time_kernels(file, warmup=1, runs=4)
+        graph = FORMATS[device.format].read(file.read_bytes())
+        owners = graph.owners([kernel.name for kernel in kernels])
+        filters = {index for index, operator in enumerate(graph.operators()) if operator.fan_in}
+        assert None not in owners
+        assert filters <= set(owners)
+        assert all(0 < time < 1e6 for time in times)
+    assert len(set(dtypes)) == len(dtypes)

@@ -237,6 +237,15 @@ def test_what_rounding_has_ruined_is_refused() -> None:
         require_near(model, lambda pictures: np.zeros((len(pictures), 10)) + 1e3, images(16, 1), Path("m.tflite"))
 
 
+def test_a_file_that_the_runtime_refuses_names_the_cure(tmp_path: Path) -> None:
+    model, example = learned(TinyResidual()), images(16)
+    nn.init.constant_(model.squeeze.bias, -1000.0)  # zero whatever the image
+    with pytest.raises(UnsupportedModelError, match=r"in int8 \(failed to .*choose another precision=.*int8-dynamic"):
+        export(model, example[:1], tmp_path / "m.tflite", "int8", example)
+    assert not (tmp_path / "m.tflite").exists()
+    export(model, example[:1], tmp_path / "m.tflite", "int8-dynamic", example)
+
+
 @pytest.mark.parametrize("file_format", [name for name, kind in FORMATS.items() if len(kind.precisions) < len(DTYPES)])
 def test_a_precision_that_a_format_lacks_is_refused(file_format: str, tmp_path: Path) -> None:
     lacking = next(precision for precision in DTYPES if precision not in FORMATS[file_format].precisions)

@@ -16,8 +16,9 @@ from amc_hw.budget.budget import parse_budget
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import load_data
-from amc_hw.errors import BudgetError
+from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
+from amc_hw.pipeline import verify as verification
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import Search, under_floor
@@ -114,6 +115,48 @@ def test_a_true_table_needs_one_measurement(traced: TracedModel, template: Graph
     assert len(verified.candidates) == 1
     assert verified.chosen.channels == ranked[0]
     assert not verified.chosen.repaired
+
+
+class Refusing(SimulatedDevice):
+    """Has a runtime that refuses the first candidates."""
+
+    def __init__(self, refused: int) -> None:
+        super().__init__(overhead=1.2)
+        self.refused = refused
+
+
+def refuse_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def export_for(device: Refusing, trained: TracedModel, model: torch.nn.Module, path: Path) -> None:
+        device.refused -= 1
+        if device.refused >= 0:
+            raise UnsupportedModelError("the file would say nothing any more; choose another precision=.")
+        real(device, trained, model, path)
+
+    real = verification.export_for
+    monkeypatch.setattr(verification, "export_for", export_for)
+
+
+def test_a_policy_without_a_file_gives_way_to_the_next_best(
+    traced: TracedModel,
+    template: GraphTemplate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refuse_first(monkeypatch)
+    ranked, verified = run_verify(traced, template, tmp_path, Refusing(2), "0.6x")
+    assert len(ranked) > 2
+    assert verified.chosen.channels == ranked[2]
+    assert [candidate.channels for candidate in verified.candidates] == [ranked[2]]
+    assert caplog.text.count("The next best policy is measured instead") == 2
+
+
+def test_where_no_policy_has_a_file_the_reason_is_told(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_first(monkeypatch)
+    with pytest.raises(UnsupportedModelError, match="choose another precision="):
+        run_verify(traced, template, tmp_path, Refusing(99), "0.6x")
 
 
 def test_the_shortlist_uses_its_budget_up(traced: TracedModel, template: GraphTemplate) -> None:
