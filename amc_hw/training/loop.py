@@ -19,7 +19,7 @@ from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.cuda_graph import Replayed
 from amc_hw.training.distributed import Team, join
-from amc_hw.training.evaluation import clearly_more, right_in_place, share
+from amc_hw.training.evaluation import accuracy_in_place
 from amc_hw.training.recipe import Recipe, average, lay_channels_last, parameter_groups, placed
 from amc_hw.training.state import History, digest, load_state, save_state
 from amc_hw.training.trial import find_start, smallest_batch, step_loss, thaw_if_none_learns
@@ -40,8 +40,7 @@ def train(
     """Train a model in place: SGD with Nesterov momentum, cosine learning rate, augmented images.
 
     The search split is scored before the first and after every epoch, and the model ends in eval mode with
-    the best weights (or the last epoch's), also when it is interrupted. The network as it came is given up only
-    for an epoch that is better by more than chance. On the CPU the same seed gives the same
+    the best weights (or the last epoch's), also when it is interrupted. On the CPU the same seed gives the same
     result.
 
     Where torchrun started several processes, each learns its share of every batch and all end with the same
@@ -129,8 +128,7 @@ class _Run:
         alone_on_gpu = device.type == "cuda" and team.size == 1  # NCCL's own thread may break a capture
         self.gradients = Replayed(self._gradients, model.parameters()) if alone_on_gpu else self._gradients
         self.kept = _copied(model)
-        self.right_at_start = right_in_place(model, data.search, device)
-        accuracy = share(self.right_at_start)
+        accuracy = accuracy_in_place(model, data.search, device)
         self.history = History(start_accuracy=accuracy, kept_accuracy=accuracy)
 
     @property
@@ -138,21 +136,15 @@ class _Run:
         return len(self.history.losses)
 
     def epoch(self, epoch: int) -> None:
-        """Train for one epoch, score it, and keep its weights where they are better than the kept ones."""
+        """Train for one epoch, score it, and keep its weights: always, or if none are better (the later of equals)."""
         candidate = self.model if self.averaged is None else self.averaged
         loss = self._steps(epoch)
-        right = right_in_place(candidate, self.data.search, self.device)
+        accuracy = accuracy_in_place(candidate, self.data.search, self.device)
         self.history.losses.append(loss)
-        self.history.accuracies.append(share(right))
-        if self.recipe.keep_last or self._is_better(right):
+        self.history.accuracies.append(accuracy)
+        if self.recipe.keep_last or accuracy >= self.history.kept_accuracy:
             self.kept = _copied(candidate)
-            self.history.kept_epoch, self.history.kept_accuracy = epoch + 1, share(right)
-
-    def _is_better(self, right: Tensor) -> bool:
-        """Tell whether an epoch is better than what is kept: the network as it came clearly, an epoch by nothing."""
-        if self.history.kept_epoch == 0:
-            return clearly_more(right, self.right_at_start)
-        return share(right) >= self.history.kept_accuracy
+            self.history.kept_epoch, self.history.kept_accuracy = epoch + 1, accuracy
 
     def _steps(self, epoch: int) -> float:
         recipe, total = self.recipe, self.recipe.epochs * self.steps_per_epoch
