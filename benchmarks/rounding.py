@@ -26,12 +26,12 @@ from rounding_methods import Method, RangeRule, Ranges, Rounding, equalised, lea
 from torch import Tensor, nn
 from torch.nn import functional
 
+from amc_hw.formats.refill import Refill
 from amc_hw.formats.registry import find_format
 from amc_hw.formats.template import lower
 from amc_hw.formats.tflite import activations
 from amc_hw.formats.tflite.convert import TfliteModel
 from amc_hw.formats.tflite.quantize import quantized
-from amc_hw.formats.tflite.refill import Refill
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.trained import TrainedModel, make_pruner, make_trained_model
@@ -84,8 +84,9 @@ class Files:
     """Writes int8 files and runs them on the search split."""
 
     def __init__(self, trained: TrainedModel, count: int) -> None:
-        template = lower(trained.model, trained.network, trained.example, find_format("tflite"))
-        self._refill = Refill(template, trained.model, trained.example)
+        kind = find_format("tflite")
+        template = lower(trained.model, trained.network, trained.example, kind)
+        self._refill = Refill(template, trained.model, trained.example, kind.load)
         self._calibration = trained.calibration.numpy()
         self._fitting = trained.data.train.first(FITTING_IMAGES, seed=1)[0]
         self._images, self._labels = next(iter(trained.data.search.batches(count)))
