@@ -84,27 +84,22 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
 
 
 def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> dict[str, int]:
-    """Make a policy keep limits and use them up, a notch at a time.
+    """Make a policy keep limits and use them up, one group at a time.
 
-    Smaller, it loses the notch that gives most for the smallest share of its channels (HAQ, arXiv:1811.08886,
-    section 3.2, lowers layer by layer until the budget is met); larger, it gains the one that is cheapest for
-    the largest share.
+    Smaller, it loses the channels that give most for the smallest share of its channels (HAQ, arXiv:1811.08886,
+    section 3.2, lowers layer by layer until the budget is met); larger, it gains those that are cheapest for the
+    largest share.
 
     Raises:
         BudgetError: no channel counts keep the limits.
     """
     bounds = _bounds(choices, limits)
 
-    def step(group: str, lower: int, upper: int) -> float:
-        return (choices[group][upper] - choices[group][lower]) / choices[group][upper]
+    def lost(group: str, present: int, channels: int, saved: float) -> float:
+        return saved / (1 - channels / present)
 
-    def lost(group: str, channels: int, saved: float) -> float:
-        position = choices[group].index(channels)
-        return saved / step(group, position, position + 1)
-
-    def gained(group: str, channels: int, share: float) -> float:
-        position = choices[group].index(channels)
-        return step(group, position - 1, position) / max(share, 1e-12)
+    def gained(group: str, present: int, channels: int, share: float) -> float:
+        return (1 - present / channels) / max(share, 1e-12)
 
     return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
 

@@ -70,7 +70,11 @@ class GreedyStrategy(Strategy):
                     found.append(smaller)
                     break
         if last and not found and self.space.bounds is not None:
-            return [shrunk(self.policy, self.space.choices, self.space.bounds, lambda group, channels, saved: saved)]
+            return [
+                shrunk(
+                    self.policy, self.space.choices, self.space.bounds, lambda group, present, channels, saved: saved
+                )
+            ]
         return found
 
     def _least_share(self) -> float:

@@ -123,10 +123,8 @@ def _filled(
 ) -> dict[str, int]:
     """Use the limits up, by worth for each share of them."""
 
-    def gained(group: str, channels: int, share: float) -> float:
-        counts = choices[group]
-        below = values[group][counts[counts.index(channels) - 1]]
-        return (values[group][channels] - below) / max(share, 1e-12)
+    def gained(group: str, present: int, channels: int, share: float) -> float:
+        return (values[group][channels] - values[group][present]) / max(share, 1e-12)
 
     return grown(policy, choices, bounds, gained)
 

@@ -59,24 +59,29 @@ class Tally:
         return max(shares) < 1
 
 
-Prefer = Callable[[str, int, float], float]
-"""Group, channels it would have, and the change of the share, to a number: the change with the highest is made."""
+Prefer = Callable[[str, int, int, float], float]
+"""Group, channels it has, channels it would have, and the change of the share, to a number: the change with the highest
+is made."""
 
 
 def shrunk(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> dict[str, int]:
-    """Take channels away, one notch of one group at a time, until the policy is within the limits.
+    """Take channels away, from one group at a time, until the policy is within the limits.
 
-    Where no notch makes the policy cheaper any more, the floor of the bounds is returned, which always fits.
+    A group goes to its nearest smaller count that is cheaper: on a staircase the next notch often saves nothing. Where
+    no count of any group makes the policy cheaper, the floor of the bounds is returned, which always fits.
     """
     tally = Tally(bounds, policy)
     while not tally.fits:
         best, most = None, -np.inf
         for group, counts in choices.items():
-            position = counts.index(tally.policy[group])
-            for channels in counts[max(0, position - 1) : position]:
+            present = tally.policy[group]
+            for channels in reversed(counts[: counts.index(present)]):
                 saved = max(tally.shares) - max(tally.after(group, channels))
-                if saved > 0 and prefer(group, channels, saved) > most:
-                    best, most = (group, channels), prefer(group, channels, saved)
+                if saved > 0:
+                    value = prefer(group, present, channels, saved)
+                    if value > most:
+                        best, most = (group, channels), value
+                    break
         if best is None:
             return dict(policy) if bounds.keeps(policy) else {group: bounds.floor[group] for group in choices}
         tally.change(*best)
@@ -93,11 +98,12 @@ def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> d
     while True:
         best, most = None, -np.inf
         for group, counts in choices.items():
-            if not tally.policy[group]:
+            present = tally.policy[group]
+            if not present:
                 continue
-            for channels in counts[counts.index(tally.policy[group]) + 1 :]:
+            for channels in counts[counts.index(present) + 1 :]:
                 if tally.allows(group, channels):
-                    value = prefer(group, channels, max(tally.after(group, channels)) - max(tally.shares))
+                    value = prefer(group, present, channels, max(tally.after(group, channels)) - max(tally.shares))
                     if value > most:
                         best, most = (group, channels), value
                     break
@@ -129,7 +135,7 @@ def largest_uniform(choices: Choices, bounds: Bounds | None) -> tuple[float, Pol
 
 def at_random(random: np.random.Generator) -> Prefer:
     """Return a preference that lets chance decide."""
-    return lambda group, channels, change: float(random.random())
+    return lambda group, present, channels, change: float(random.random())
 
 
 def fitted(policy: Policy, space: SearchSpace, random: np.random.Generator) -> dict[str, int]:

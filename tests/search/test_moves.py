@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.cost import Cost, Term
 from amc_hw.search.moves import Tally, fitted, grown, shrunk, varied
 
 
@@ -25,10 +27,10 @@ def test_shrinking_only_takes_away_and_growing_only_adds_until_nothing_fits(prob
     for seed in range(40):
         made = problem(seed, groups=4)
         space = made.space()
-        smaller = shrunk(space.original, space.choices, space.bounds, lambda group, channels, saved: saved)
+        smaller = shrunk(space.original, space.choices, space.bounds, lambda group, present, channels, saved: saved)
         assert made.cost(smaller) <= made.budget
         assert all(smaller[group] <= count for group, count in space.original.items())
-        larger = grown(smaller, space.choices, space.bounds, lambda group, channels, share: -share)
+        larger = grown(smaller, space.choices, space.bounds, lambda group, present, channels, share: -share)
         assert made.cost(larger) <= made.budget
         assert all(larger[group] >= count for group, count in smaller.items())
         assert all(larger[group] == 0 for group, count in smaller.items() if not count)
@@ -47,3 +49,12 @@ def test_variations_fit_and_differ(problem) -> None:
     found = [varied(start, space, draw, groups=2, notches=2) for _ in range(50)]
     assert all(made.cost(policy) <= made.budget for policy in found)
     assert len({tuple(policy.values()) for policy in found}) > 5
+
+
+def test_a_staircase_whose_next_notch_saves_nothing_is_gone_down_by_the_step() -> None:
+    ticks = {0: 0.0, 8: 4.0, 12: 6.2, 16: 6.0, 20: 8.2, 24: 8.0}  # kernels take 8 channels at a time
+    choices = {name: tuple(ticks) for name in ("a", "b", "c")}
+    cost = Cost("latency_ms", [Term((name,), lambda channels: ticks[channels[0]]) for name in choices], 1.0)
+    policy = {"a": 24, "b": 24, "c": 0}
+    smaller = shrunk(policy, choices, Bounds(cost, choices, 16.0), lambda group, present, channels, saved: saved)
+    assert sorted(smaller.values()) == [0, 16, 24]
