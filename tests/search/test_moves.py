@@ -24,7 +24,7 @@ def test_a_tally_follows_the_cost_of_its_policy(problem) -> None:
 
 def test_shrinking_only_takes_away_and_growing_only_adds_until_nothing_fits(problem) -> None:
     grew = 0
-    for seed in range(40):
+    for seed in range(80):
         made = problem(seed, groups=4)
         space = made.space()
         smaller = shrunk(space.original, space.choices, space.bounds, lambda group, present, channels, saved: saved)
