@@ -6,8 +6,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from amc_hw.errors import BudgetError, UsageError
-from amc_hw.policy import Metric, Precision, as_precision
+from amc_hw.errors import BudgetError, UsageError, unknown_name
+from amc_hw.policy import DTYPES, Metric, Precision, as_precision
 
 _UNITS = {
     "latency_ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -71,10 +71,12 @@ def parse_budget(metric: Metric, text: str) -> Budget:
     value, unit = float(match[1]), match[2].lower()
     if match[3] and unit != "x":
         raise UsageError(f"the budget '{text}' names a precision, as only a share of the original's does: 0.5x-int8.")
+    if match[3] and metric in ("macs", "params"):
+        raise UsageError(f"the budget '{text}' names a precision, which {_WORDS[metric]} do not depend on; write 0.5x.")
     if unit == "x":
         if not 0 < value < 1:
             raise UsageError(f"the budget '{text}' must be more than 0x and less than 1x of the original.")
-        return Budget(metric, ratio=value, of=as_precision(match[3] or "fp32"))
+        return Budget(metric, ratio=value, of=_precision(match[3]))
     meant = f"; did you mean '{value:g}x', a share of the original's?" if not unit and 0 < value < 1 else ""
     if unit not in _UNITS[metric]:
         raise UsageError(
@@ -86,3 +88,12 @@ def parse_budget(metric: Metric, text: str) -> Budget:
     if metric != "latency_ms" and absolute < 1:
         raise UsageError(f"the budget '{text}' of {_WORDS[metric]} is less than one{meant or '.'}")
     return Budget(metric, absolute=absolute)
+
+
+def _precision(name: str | None) -> Precision:
+    """Return the precision that a share names, or fp32; raise UsageError with the nearest where there is none."""
+    if name is None:
+        return "fp32"
+    if name.lower() not in DTYPES:
+        raise unknown_name("precision in a budget", name, DTYPES)
+    return as_precision(name.lower())

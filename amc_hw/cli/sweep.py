@@ -51,7 +51,8 @@ def sweep(
     if json:
         print_json([_document(row) for row in rows])
     elif shown := [_cells(row, row.summary) for row in rows if row.summary is not None]:
-        print_table("", ("budget", "seed", "precision", "ms", "accuracy", "on the front"), shown)
+        columns = ("budget", "seed", "precision", "ms", "share", "accuracy", "held", "on the front")
+        print_table("", columns, shown)
         answer(f"front: {out / FRONT}")
     for row in failed:
         say(f"error: {row.run}: {with_options(row.error)}")
@@ -66,6 +67,14 @@ def _document(row: Swept) -> dict[str, object]:
 
 
 def _cells(row: Swept, summary: Summary) -> tuple[str, ...]:
-    made = summary.compressed
-    latency = f"{made.latency_ms:.3f}" if made.latency_ms else f"{made.predicted_ms:.3f} (predicted)"
-    return row.budget, str(row.seed), summary.precision, latency, f"{made.accuracy:.2%}", "yes" if row.on_front else ""
+    from amc_hw.report.run import read_run
+    from amc_hw.report.verdict import verdict
+    from amc_hw.runs.folder import RunFolder
+
+    made, whole = summary.compressed, summary.original.latency_ms
+    latency = f"{made.latency_ms:.4g}" if made.latency_ms else f"{made.predicted_ms:.4g} (predicted)"
+    share = f"{made.latency_ms / whole:.3f}x" if made.latency_ms and whole else ""
+    state = verdict(read_run(RunFolder(row.run))).state
+    held = {"held": "yes", "missed": "no: run it again"}.get(state, state)
+    front = "yes" if row.on_front else ""
+    return row.budget, str(row.seed), summary.precision, latency, share, f"{made.accuracy:.2%}", held, front

@@ -67,10 +67,10 @@ def choose_precision(
     compared = [_scored(trial, trained, config, score_in, progress, alone=bool(alone)) for trial in alone or quicker]
     known = [trial for trial in compared if trial.accuracy is not None]
     best = max((trial.accuracy or 0.0 for trial in known), default=0.0)
-    error = math.sqrt(best * (1 - best) / len(trained.data.search))
+    error = standard_error(best, len(trained.data.search))
     near = [trial for trial in known if (trial.accuracy or 0.0) >= best - error] or compared
-    chosen = min(near, key=lambda trial: trial.used)
-    _tell(chosen, trials, bool(alone))
+    chosen = min(near, key=lambda trial: trial.latency_ms)
+    _tell(chosen, trials, bool(alone), len(trained.data.search))
     times = {trial.precision: trial.latency_ms for trial in trials}
     run.original_times.write(OriginalTimes(float_ms=times["fp32"], shipped_ms=chosen.latency_ms))
     scored = {trial.precision: trial for trial in compared}
@@ -82,6 +82,15 @@ def choose_precision(
         )
     )
     return chosen.precision
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Return the standard error of an accuracy, 0..1, which is not 0 where all images are right.
+
+    Two images that are right and two that are wrong are added (Agresti and Coull 1998).
+    """
+    share = (accuracy * images + 2) / (images + 4)
+    return math.sqrt(share * (1 - share) / (images + 4))
 
 
 def _timed(
@@ -141,8 +150,14 @@ def _scored(
     return trial.model_copy(update={"accuracy": accuracy})
 
 
-def _tell(chosen: PrecisionTrial, trials: list[PrecisionTrial], alone: bool) -> None:
+def _tell(chosen: PrecisionTrial, trials: list[PrecisionTrial], alone: bool, images: int) -> None:
     whole = next(trial.latency_ms for trial in trials if trial.precision == "fp32")
-    shares = ", ".join(f"{trial.precision} {trial.latency_ms / whole:.2f}x" for trial in trials)
-    verdict = "which keeps the budget by itself" if alone else "which keeps most accuracy within the budget"
-    _LOG.info("the original's latency on the device: %s; %s ships, %s", shares, chosen.precision, verdict)
+    shares = ", ".join(
+        f"{trial.precision} {trial.latency_ms / whole:.2f}x ({trial.size_bytes / 1000:.0f} kB)" for trial in trials
+    )
+    kept = "the original keeps the budget in it" if alone else "it keeps most accuracy within the budget"
+    _LOG.info(
+        "the original on the device: %s; %s ships: %s, or as much as any for all that %d images tell, and is the "
+        "fastest that does",
+        *(shares, chosen.precision, kept, images),
+    )

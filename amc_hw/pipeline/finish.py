@@ -158,8 +158,13 @@ def benchmark_run(run: RunFolder, device: Device, progress: Progress) -> dict[st
 
 
 def in_other_precisions(run: RunFolder, device: Device) -> dict[str, Path]:
-    """Return the files beside the original in fp32 and the compressed network as it ships, by what they are."""
-    if device.precision == "fp32":
+    """Return the files beside the original in fp32 and the compressed network as it ships, by what they are.
+
+    There are none where these two are the same network in two precisions.
+    """
+    policy = run.policy.read()
+    is_original = policy.channels == policy.original_channels and not run.finetune.path.exists()
+    if device.precision == "fp32" or is_original:
         return {}
     return {
         f"original in {device.precision}": run.original(device.format, device.precision),

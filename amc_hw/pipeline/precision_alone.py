@@ -66,7 +66,7 @@ def keep_original(job: Job, progress: Progress) -> None:
             channels=policy,
             original_channels=policy,
             measured_ms=times.shipped_ms,
-            warnings=[*trained.notes, note],
+            warnings=list(trained.notes),
             unprunable=dict(trained.network.unprunable),
             image_size=list(trained.data.image_size),
         )

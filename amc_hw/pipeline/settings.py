@@ -109,10 +109,16 @@ def settled(run: RunFolder, config: RunConfig) -> RunConfig:
     if config.precision == "auto":
         config = config.model_copy(update={"precision": _decided(run, config, named)})
     if config.precision != "auto" and named - {config.precision}:
-        other = min(named - {config.precision})
+        if len(named) > 1:
+            raise UsageError(
+                f"the budgets are shares of the original in {' and in '.join(sorted(named))}, and one precision ships; "
+                "give all in the same, or without it: 0.5x is a share of the original in fp32."
+            )
+        (other,) = named
+        own = f"0.5x-{config.precision}, or " if config.precision != "fp32" else ""
         raise UsageError(
             f"a budget is a share of the original in {other}, and the run's precision is {config.precision}; "
-            f"give precision={other}, or the budget as a share of the original in {config.precision} or fp32."
+            f"give precision={other}, or another budget: {own}0.5x, a share of the original in fp32."
         )
     return config
 
@@ -143,7 +149,7 @@ def _require_falling(config: RunConfig) -> None:
         if not _is_smaller(after, before):
             raise UsageError(
                 f"the budgets of the rounds are {', '.join(texts)}, and {text} is not smaller than the one before; "
-                "write falling shares of the original's (0.7x) or falling values with a unit."
+                "write falling shares of the original's (0.7x), all of one precision, or falling values with a unit."
             )
 
 

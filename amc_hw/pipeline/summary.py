@@ -43,9 +43,7 @@ def summarise(
     )
     compressed = _figures(trained, policy.channels, file, timings.get("compressed"), progress).model_copy(
         update={
-            "accuracy_before_finetune": evaluate(
-                trained.as_shipped(restore(run, trained, run.pruned)), test, device=trained.compute
-            ),
+            "accuracy_before_finetune": _before_finetune(job, policy.channels),
             "predicted_ms": policy.predicted_ms,
             "channels": policy.channels,
         }
@@ -79,6 +77,15 @@ def summarise(
     )
     run.summary.write(summary)
     return summary
+
+
+def _before_finetune(job: Job, channels: Policy) -> float | None:
+    """Return the accuracy of the pruned network; None where nothing was pruned and nothing fine-tuned."""
+    run, trained = job.run, job.trained
+    if channels == trained.network.original and not run.finetune.path.exists():
+        return None
+    pruned = trained.as_shipped(restore(run, trained, run.pruned))
+    return evaluate(pruned, trained.data.test, device=trained.compute)
 
 
 def _others(job: Job, channels: Policy, timings: Mapping[str, Timing], progress: Progress) -> dict[str, Figures]:

@@ -24,10 +24,10 @@ MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt2", ".pt", ".pth"})
 
 
 def require_files(files: Iterable[Path]) -> None:
-    """Raise UsageError where one of the files does not exist."""
+    """Raise UsageError where one of the files does not exist, or is a folder."""
     for file in files:
         if not file.is_file():
-            raise UsageError(f"{file} does not exist.")
+            raise UsageError(f"{file} is a folder; name the file." if file.is_dir() else f"{file} does not exist.")
 
 
 def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:

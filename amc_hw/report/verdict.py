@@ -92,6 +92,8 @@ def verdict(run: Run) -> Verdict:
         noise = budget.metric == "latency_ms" and value > budget.target and len(missed) == 1
         return Verdict("missed", headline, f"{'; also '.join(missed)}.", _CURE_OF_LATENCY if noise else _CURE)
     sentence = "; also ".join([sentence, *kept])
+    if run.is_whole:
+        sentence += f". Nothing is pruned: the original in {summary.precision} keeps the budget"
     if summary.unverified or how == "predicted":
         return Verdict("unverified", headline, f"Held by the prediction, not verified on the device: {sentence}.")
     return Verdict("held", headline, f"{sentence}.")

@@ -247,7 +247,8 @@ def require_same_run(run: Path, config: RunConfig) -> None:
     if None in (before["image_size"], config.image_size):  # an earlier version's, or left to the data
         config = config.model_copy(update={"image_size": before["image_size"]})
     fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
-    open_still = frozenset() if folder.has_episodes() else _MAY_CHANGE_UNSEARCHED
+    is_open = not folder.has_episodes() and not folder.policy.exists()
+    open_still = _MAY_CHANGE_UNSEARCHED if is_open else frozenset()
     if "auto" in (before["precision"], config.precision):  # not chosen yet, or left to the run
         config = config.model_copy(update={"precision": before["precision"]})
     for key, now in config.model_dump().items():

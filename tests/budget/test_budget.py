@@ -50,6 +50,7 @@ def test_any_text_gives_a_budget_or_a_usage_error(text: str) -> None:
     [
         ("latency_ms", "12ms-int8", "names a precision, as only a share of the original's does"),
         ("latency_ms", "0.5x-int9", "did you mean 'int8'"),
+        ("macs", "0.5x-int8", "names a precision, which MACs do not depend on"),
         ("latency_ms", "0.5x-", "no number with a unit"),
         ("macs", "0.5", "of MACs is less than one; did you mean '0.5x'"),
         ("params", ".25", "of parameters is less than one; did you mean '0.25x'"),

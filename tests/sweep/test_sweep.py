@@ -67,6 +67,14 @@ def test_a_run_that_fails_does_not_stop_the_others(compressed: list[str], tmp_pa
     assert "0.1x-seed0" in written.err
 
 
+def test_the_table_says_the_share_and_whether_the_budget_is_held(compressed: list[str], tmp_path: Path, capsys) -> None:
+    assert amc_hw("sweep", "--latency", "0.3x,0.5x", "--out", tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "held" in told
+    assert "0.300x" in told
+    assert "0.500x" in told
+
+
 @pytest.mark.parametrize("budgets", [[], ["0.5x", "0.5x"]])
 def test_budgets_must_differ(budgets: list[str], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="different budgets"):

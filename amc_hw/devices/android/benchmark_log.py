@@ -199,6 +199,11 @@ def _phases(lines: Sequence[str], errors: Sequence[str]) -> list[tuple[int, Stat
             f"the log holds several runs: {len(phases)} statistics lines where there are two, "
             "warm-up and regular; split it into a file for each run."
         )
+    if not phases and asked is None and not errors:
+        raise BenchmarkLogError(
+            "this is no output of benchmark_model: no line of it says how long a model took; keep the whole output "
+            "(benchmark_model ... > log.txt 2>&1)."
+        )
     if len(phases) != 2 or asked is not None:
         raise BenchmarkLogError(
             f"the log ends early: {len(phases)} statistics lines where there are two, "
