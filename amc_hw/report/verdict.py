@@ -117,6 +117,8 @@ def _headline(summary: Summary) -> str:
         gain = f"{fixed(faster, 2)}{TIMES} faster" if faster >= 1 else f"{fixed(1 / faster, 2)}{TIMES} slower"
     elif before.macs and after.macs is not None:
         gain = f"{ratio(after.macs / before.macs)} of the MACs"
+    if gain and summary.precision != "fp32":
+        gain += f" in {summary.precision}"
     return ", ".join(part for part in (gain, _accuracy_change(summary)) if part) or "Compressed"
 
 
