@@ -201,8 +201,8 @@ def _phases(lines: Sequence[str], errors: Sequence[str]) -> list[tuple[int, Stat
         )
     if not phases and asked is None and not errors:
         raise BenchmarkLogError(
-            "this is no output of benchmark_model: no line of it says how long a model took; keep the whole output "
-            "(benchmark_model ... > log.txt 2>&1)."
+            "this is no output of benchmark_model: 0 statistics lines where there are two, warm-up and regular; keep "
+            "the whole output (benchmark_model ... > log.txt 2>&1)."
         )
     if len(phases) != 2 or asked is not None:
         raise BenchmarkLogError(
