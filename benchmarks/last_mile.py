@@ -13,18 +13,16 @@ one), then how many kept it and how many used 95 %.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+from named_network import named_network, network_parser
 
 from amc_hw.budget.network_costs import network_costs
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
 from amc_hw.errors import BudgetError
 from amc_hw.formats.registry import export
-from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.compress import PROOFS, TOO_BUSY, share_used
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import search
@@ -88,19 +86,13 @@ def last_mile(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-root")
+    parser = network_parser(__doc__, needs_weights=False)
     parser.add_argument("--device", default="host")
     parser.add_argument("--budgets", default="0.3x,0.4x,0.5x,0.6x,0.75x")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("last-mile"))
     arguments = parser.parse_args()
-    model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
-    if arguments.checkpoint:
-        load_checkpoint(model, arguments.checkpoint)
+    model, data = named_network(arguments)
     trained, device = make_trained_model(model, data), open_device(arguments.device)
     print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS), flush=True)
     proven = []

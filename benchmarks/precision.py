@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import torch_pruning
+from named_network import named_network, network_parser
 from torch import nn
 
 from amc_hw import load
@@ -25,8 +26,6 @@ from amc_hw.cli.terminal import progress_bar
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
 from amc_hw.formats.registry import export
-from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.compress import compress
 from amc_hw.pipeline.summary import evaluate_file
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
@@ -48,8 +47,7 @@ class Bench:
     """One network on one device, with what every way needs."""
 
     def __init__(self, arguments: argparse.Namespace, device: Device) -> None:
-        model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
-        load_checkpoint(model, arguments.checkpoint)
+        model, data = named_network(arguments)
         self.arguments, self.device, self.out = arguments, device, Path(arguments.out)
         self.trained: TrainedModel = make_trained_model(model, data, precision="int8")
         self.out.mkdir(parents=True, exist_ok=True)
@@ -148,18 +146,14 @@ def smaller(bench: Bench, named: str) -> Path:
     name, _, checkpoint = named.partition("=")
     file = bench.out / f"{name}-int8.tflite"
     if not file.exists():
-        model, _ = load_model_and_data(name, bench.arguments.data, bench.arguments.data_root)
-        load_checkpoint(model, Path(checkpoint))
+        other = {**vars(bench.arguments), "model": name, "checkpoint": Path(checkpoint)}
+        model, _ = named_network(argparse.Namespace(**other))
         bench.int8_file(model.eval(), file)
     return file
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-root")
+    parser = network_parser(__doc__)
     parser.add_argument("--budgets", default="0.3x,0.25x,0.2x")
     parser.add_argument("--smaller", action="append", default=[], metavar="NAME=CHECKPOINT")
     parser.add_argument("--episodes", type=int, default=100)

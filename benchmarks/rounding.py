@@ -12,15 +12,14 @@ thousandths of a nat, which is less noisy than top-1. The last column are second
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
+from named_network import named_network, network_parser
 from numpy.typing import NDArray
 from rounding_methods import Method, RangeRule, Ranges, Rounding, equalised, least_error_ranges
 from torch import Tensor, nn
@@ -32,8 +31,6 @@ from amc_hw.formats.template import lower
 from amc_hw.formats.tflite import activations
 from amc_hw.formats.tflite.convert import TfliteModel
 from amc_hw.formats.tflite.quantize import quantized
-from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.trained import TrainedModel, make_pruner, make_trained_model
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import fold_batch_norms
@@ -119,19 +116,14 @@ class Files:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-root")
+    parser = network_parser(__doc__)
     parser.add_argument("--policies", type=int, default=8)
     parser.add_argument("--least", type=float, default=0.5)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model, data = load_model_and_data(options.model, options.data, options.data_root)
-    load_checkpoint(model, options.checkpoint)
+    model, data = named_network(options)
     trained = make_trained_model(model, data, precision="int8")
     files, pruner = Files(trained, options.images), make_pruner(trained, options.seed)
     random, found = np.random.default_rng(options.seed), dict[str, list[Result]]()

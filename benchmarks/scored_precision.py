@@ -11,17 +11,14 @@ three differ from the real file by, at most and on average. One thread.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from named_network import named_network, network_parser
 
 from amc_hw.devices.registry import open_device
 from amc_hw.formats.registry import find_format
-from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.trained import make_pruner, make_trained_model
 from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.quantize.simulated import Simulated
@@ -32,18 +29,13 @@ COLUMNS = ("policy", "real file", "scored file", "simulated", "float32", "prune 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-root")
+    parser = network_parser(__doc__)
     parser.add_argument("--policies", type=int, default=20)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model, data = load_model_and_data(options.model, options.data, options.data_root)
-    load_checkpoint(model, options.checkpoint)
+    model, data = named_network(options)
     trained = make_trained_model(model, data, precision="int8")
     with open_device("host", "int8") as device:
         written, kind = DeployedFiles(device, trained, device.precision), find_format(device.format)

@@ -13,21 +13,19 @@ other one in the end. Episodes are kept in --out, so that a stopped benchmark go
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from named_network import named_network, network_parser
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import parse_budget
 from amc_hw.budget.network_costs import macs_cost
 from amc_hw.data.dataset import Data
 from amc_hw.devices.registry import open_device
-from amc_hw.models.checkpoint import load_checkpoint
-from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import CANDIDATES, search_steps
 from amc_hw.pipeline.shortlist import short_finetune
@@ -56,8 +54,7 @@ class Bench:
     """One network with its budget; every strategy sees the same scores."""
 
     def __init__(self, arguments: Any) -> None:
-        model, data = load_model_and_data(arguments.model, arguments.data, arguments.data_root)
-        load_checkpoint(model, arguments.checkpoint)
+        model, data = named_network(arguments)
         allowed = PruningChoices(keep_blocks=arguments.keep_blocks)
         self.trained, self.out = make_trained_model(model, data, allowed), arguments.out
         self.out.mkdir(parents=True, exist_ok=True)
@@ -140,11 +137,7 @@ def line(name: str, seed: str, row: Mapping[str, float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-root")
+    parser = network_parser(__doc__)
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--macs", default="0.5x")
     budget.add_argument("--latency")

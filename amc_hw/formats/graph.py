@@ -116,6 +116,13 @@ class RefillableGraph(Graph):
                 what the first of these read.
         """
 
+    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
+        """See `Graph.written`."""
+        weights = RandomWeights(random)
+        constants = {tensor: self.constant(tensor) for tensor in shapes}
+        values = {tensor: weights(shapes[tensor], value) for tensor, value in constants.items() if value is not None}
+        return self.packed(shapes, integers, values)
+
 
 class GraphTemplate:
     """A graph as a function of the policy.

@@ -14,12 +14,13 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import precisions_of
 from amc_hw.errors import BudgetError, UnsupportedModelError
-from amc_hw.pipeline.originals import export_original
+from amc_hw.pipeline.originals import are_kept, export_original, shares_used
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Precision
 from amc_hw.profiling.benchmark import benchmark
-from amc_hw.profiling.protocol import HEADROOM, QUICK
+from amc_hw.profiling.protocol import QUICK
+from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -60,11 +61,11 @@ def choose_precision(
     """
     if not device.in_reach:
         return device.precision  # that of its table
-    trials = _timed(run, config, trained, device, progress)
-    alone = [trial for trial in trials if trial.used <= HEADROOM]
+    trials, alone = _timed(run, config, trained, device, progress)
     alone = [trial for trial in alone if trial.precision == "fp32"] or alone  # which needs nothing, and is told so
     quicker = [trial for trial in trials if trial.precision == "fp32" or trial.used < trials[0].used]
-    compared = [_scored(trial, trained, config, score_in, progress, alone=bool(alone)) for trial in alone or quicker]
+    pruner = None if alone else make_pruner(trained, config.seed, config.importance)
+    compared = [_scored(trial, trained, pruner, score_in, progress) for trial in alone or quicker]
     known = [trial for trial in compared if trial.accuracy is not None]
     best = max((trial.accuracy or 0.0 for trial in known), default=0.0)
     error = standard_error(best, len(trained.data.search))
@@ -95,8 +96,8 @@ def standard_error(accuracy: float, images: int) -> float:
 
 def _timed(
     run: RunFolder, config: RunConfig, trained: TrainedModel, device: Device, progress: Progress
-) -> list[PrecisionTrial]:
-    """Write the original in every precision and time the files in turns."""
+) -> tuple[list[PrecisionTrial], list[PrecisionTrial]]:
+    """Write the original in every precision and time the files in turns; return all, and those that are enough."""
     files: dict[str, Path] = {}
     budgets = parse_budgets(config)
     sized = any(budget.metric == "size_bytes" for budget in budgets)
@@ -110,38 +111,35 @@ def _timed(
                 raise
             _LOG.warning("%s is left out: %s", precision, error)
     timings = benchmark(device, files, QUICK, progress)
-    whole = {"latency_ms": timings["fp32"].latency_ms, "size_bytes": float(files["fp32"].stat().st_size)}
-    network = trained.network
-    counted = {"macs": network.macs(network.original), "params": network.params(network.original)}
-    trials = []
+    trials, alone = [], []
     for precision in (each for each in TRIED if each in files):
-        latency_ms, size = timings[precision].latency_ms, files[precision].stat().st_size
-        costs = {"latency_ms": latency_ms, "size_bytes": size, **counted}
-        used = max(costs[each.metric] / each.allowed({**whole, **counted}[each.metric]) for each in budgets)
-        trials.append(PrecisionTrial(precision=precision, latency_ms=latency_ms, size_bytes=size, used=used))
-    return trials
+        float_file, file = ((timings[each].latency_ms, files[each].stat().st_size) for each in ("fp32", precision))
+        shares = shares_used(trained.network, budgets, float_file, file)
+        used = max(shares.values())
+        trials.append(PrecisionTrial(precision=precision, latency_ms=file[0], size_bytes=file[1], used=used))
+        if are_kept(shares):
+            alone.append(trials[-1])
+    return trials, alone
 
 
 def _scored(
     trial: PrecisionTrial,
     trained: TrainedModel,
-    config: RunConfig,
+    pruner: Pruner | None,
     score_in: Callable[[Precision], Callable[[nn.Module], float]],
     progress: Progress,
-    *,
-    alone: bool,
 ) -> PrecisionTrial:
-    """Return a trial with the accuracy of the original, or where that is over the budget, of a network within it."""
+    """Return a trial with the accuracy of the original, or with a pruner, of a network that keeps the budget."""
     progress(f"scoring {trial.precision}")
     model = trained.start
-    if not alone:
+    if pruner is not None:
         cost = macs_cost(trained.network)
         try:
             bounds = Bounds(cost, trained.decisions, cost(trained.network.original) / trial.used)
         except BudgetError:
             return trial  # not even the smallest channel counts are enough
         _, policy = largest_uniform(trained.decisions, bounds)
-        model = make_pruner(trained, config.seed, config.importance).pruned(policy)
+        model = pruner.pruned(policy)
     try:
         accuracy = score_in(trial.precision)(model)
     except UnsupportedModelError as error:

@@ -72,8 +72,8 @@ def compress_job(job: Job, progress: Progress) -> Summary:
 
 def _epochs(job: Job) -> int:
     """Return how long to fine-tune: not at all where nothing is pruned, and rounding loses nothing to speak of."""
-    pruned = job.run.policy.read().channels != job.trained.network.original
-    return job.config.epochs if pruned or loses_by_rounding(job) else 0
+    is_done = job.run.policy.read().is_original and not loses_by_rounding(job)
+    return 0 if is_done else job.config.epochs
 
 
 def share_used(budget: Budget, timings: Mapping[str, Timing]) -> float:

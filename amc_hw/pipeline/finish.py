@@ -162,9 +162,7 @@ def in_other_precisions(run: RunFolder, device: Device) -> dict[str, Path]:
 
     There are none where these two are the same network in two precisions.
     """
-    policy = run.policy.read()
-    is_original = policy.channels == policy.original_channels and not run.finetune.path.exists()
-    if device.precision == "fp32" or is_original:
+    if device.precision == "fp32" or (run.policy.read().is_original and not run.finetune.path.exists()):
         return {}
     return {
         f"original in {device.precision}": run.original(device.format, device.precision),

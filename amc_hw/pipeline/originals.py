@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError
 from amc_hw.formats.registry import export, quantize_file
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.policy import Precision
+from amc_hw.policy import Metric, Precision
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import example_for
-from amc_hw.profiling.protocol import QUICK
+from amc_hw.profiling.protocol import HEADROOM, QUICK
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import OriginalTimes
+from amc_hw.tracing.network import Network
 
 
 def export_original(
@@ -44,6 +45,34 @@ def export_originals(run: RunFolder, trained: TrainedModel, device: Device, prog
     """Keep the original's exported files in the run folder: in fp32, and in the precision that ships."""
     for precision in dict.fromkeys(("fp32", device.precision)):
         export_original(run, trained, device, precision, progress)
+
+
+def shares_used(
+    network: Network,
+    budgets: Sequence[Budget],
+    float_file: tuple[float, int],
+    file: tuple[float, int],
+) -> dict[Metric, float]:
+    """Return the share of every budget that the original uses in a precision.
+
+    Args:
+        network: the trace.
+        budgets: of a run.
+        float_file: latency in ms and bytes of the file in fp32.
+        file: those of the file in the precision.
+    """
+    original = network.original
+    counted = {"macs": network.macs(original), "params": network.params(original)}
+    whole, here = ({**counted, "latency_ms": ms, "size_bytes": size} for ms, size in (float_file, file))
+    return {
+        budget.metric: here[budget.metric] / budget.allowed((whole if budget.of == "fp32" else here)[budget.metric])
+        for budget in budgets
+    }
+
+
+def are_kept(shares: Mapping[Metric, float]) -> bool:
+    """Tell whether budgets are kept by the shares used of them; what is measured needs a little headroom."""
+    return all(share <= (HEADROOM if metric == "latency_ms" else 1.0) for metric, share in shares.items())
 
 
 def with_float_original(

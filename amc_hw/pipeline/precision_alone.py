@@ -10,9 +10,8 @@ from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.job import Job
-from amc_hw.pipeline.originals import original_times
+from amc_hw.pipeline.originals import are_kept, original_times, shares_used
 from amc_hw.pipeline.verify import missed_policies
-from amc_hw.profiling.protocol import HEADROOM
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy
 from amc_hw.search.rewards import find_reward
@@ -34,30 +33,19 @@ def keeps_budgets(job: Job, progress: Progress) -> bool:
         return False
     if tuple(original.items()) in missed_policies(run):
         return False
-    times, counted = original_times(run, job.trained, device, progress), job.trained.network
-    files = [run.original(device.format, precision).stat().st_size for precision in ("fp32", device.precision)]
-    whole_and_here = {
-        "latency_ms": (times.float_ms, times.shipped_ms),
-        "size_bytes": files,
-        "macs": [counted.macs(original)] * 2,
-        "params": [counted.params(original)] * 2,
-    }
-    for budget in job.budgets:
-        whole, here = whole_and_here[budget.metric]
-        headroom = HEADROOM if budget.metric == "latency_ms" else 1.0
-        if here > headroom * budget.allowed(whole if budget.of == "fp32" else here):
-            return False
-    return True
+    times = original_times(run, job.trained, device, progress)
+    sizes = (run.original(device.format, precision).stat().st_size for precision in ("fp32", device.precision))
+    float_file, file = zip((times.float_ms, times.shipped_ms), sizes, strict=True)
+    return are_kept(shares_used(job.trained.network, job.budgets, float_file, file))
 
 
 def keep_original(job: Job, progress: Progress) -> None:
     """Choose the original itself: the run folder then has its policy.json and pruned.pt, without a search."""
-    run, trained, precision = job.run, job.trained, job.device.precision
+    run, trained = job.run, job.trained
     policy = dict(trained.network.original)
-    note = f"nothing is pruned: the original in {precision} keeps the budget."
-    if run.policy.exists() and run.pruned.exists() and run.policy.read().channels == policy:
+    if run.policy.exists() and run.pruned.exists() and run.policy.read().is_original:
         return
-    _LOG.info("%s", note)
+    _LOG.info("nothing is pruned: the original in %s keeps the budget.", job.device.precision)
     run.invalidate_after_search((*FORMATS, program.ENDING))
     save_checkpoint(trained.start, run.pruned)
     times = original_times(run, trained, job.device, progress)

@@ -21,6 +21,7 @@ from amc_hw.profiling.timing import Timing
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import ChosenPolicy
 from amc_hw.runs.summaries import BudgetFigures, Figures, SearchFacts, Summary
 from amc_hw.search.study import read_study
 from amc_hw.training.evaluation import evaluate
@@ -43,7 +44,7 @@ def summarise(
     )
     compressed = _figures(trained, policy.channels, file, timings.get("compressed"), progress).model_copy(
         update={
-            "accuracy_before_finetune": _before_finetune(job, policy.channels),
+            "accuracy_before_finetune": _before_finetune(job, policy),
             "predicted_ms": policy.predicted_ms,
             "channels": policy.channels,
         }
@@ -79,10 +80,10 @@ def summarise(
     return summary
 
 
-def _before_finetune(job: Job, channels: Policy) -> float | None:
+def _before_finetune(job: Job, policy: ChosenPolicy) -> float | None:
     """Return the accuracy of the pruned network; None where nothing was pruned and nothing fine-tuned."""
     run, trained = job.run, job.trained
-    if channels == trained.network.original and not run.finetune.path.exists():
+    if policy.is_original and not run.finetune.path.exists():
         return None
     pruned = trained.as_shipped(restore(run, trained, run.pruned))
     return evaluate(pruned, trained.data.test, device=trained.compute)

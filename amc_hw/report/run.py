@@ -27,8 +27,7 @@ class Run:
     @property
     def is_whole(self) -> bool:
         """Whether the original was chosen as it is, so that nothing had to be searched."""
-        policy = self.policy
-        return policy is not None and not self.episodes and policy.channels == policy.original_channels
+        return self.policy is not None and not self.episodes and self.policy.is_original
 
     @property
     def device(self) -> Facts:

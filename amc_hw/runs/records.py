@@ -215,6 +215,11 @@ class ChosenPolicy(FileRecord):
     image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
 
     @property
+    def is_original(self) -> bool:
+        """Whether nothing is pruned."""
+        return self.channels == self.original_channels
+
+    @property
     def chosen(self) -> Candidate | None:
         """The measurement of the chosen policy; None where there is none."""
         return next((each for each in reversed(self.candidates) if each.channels == self.channels), None)

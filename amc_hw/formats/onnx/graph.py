@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.graph import RandomWeights, RefillableGraph
+from amc_hw.formats.graph import RefillableGraph
 from amc_hw.formats.onnx.kernels import LEADERS, SCALERS, Groups, owners
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
@@ -160,13 +160,6 @@ class OnnxGraph(RefillableGraph):
     def owners(self, kernels: Sequence[str]) -> list[int | None]:
         """See `Graph.owners`."""
         return owners(self._groups, kernels)
-
-    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
-        """See `Graph.written`."""
-        weights = RandomWeights(random)
-        constants = {tensor: self.constant(tensor) for tensor in shapes}
-        values = {tensor: weights(shapes[tensor], value) for tensor, value in constants.items() if value is not None}
-        return self.packed(shapes, integers, values)
 
     def packed(
         self,

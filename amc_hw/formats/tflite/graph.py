@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.align import align
-from amc_hw.formats.graph import RandomWeights, RefillableGraph
+from amc_hw.formats.graph import RefillableGraph
 from amc_hw.latency.operators import MATMUL_KINDS, Operator, Shape
 
 _KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
@@ -168,13 +168,6 @@ class TfliteGraph(RefillableGraph):
     def owners(self, kernels: Sequence[str]) -> list[int | None]:
         """See `Graph.owners`."""
         return align(self.operators(), kernels)
-
-    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
-        """See `Graph.written`."""
-        weights = RandomWeights(random)
-        constants = {index: self.constant(index) for index in shapes}
-        values = {index: weights(shapes[index], value) for index, value in constants.items() if value is not None}
-        return self.packed(shapes, integers, values)
 
     def packed(
         self,

@@ -1,0 +1,30 @@
+"""The options of benchmarks of one trained network, and the network that they name with its data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from torch import nn
+
+from amc_hw.data.dataset import Data
+from amc_hw.models.checkpoint import load_checkpoint
+from amc_hw.pipeline.begin import load_model_and_data
+
+
+def network_parser(description: str | None, *, needs_weights: bool = True) -> argparse.ArgumentParser:
+    """Return a parser with the network's options; the benchmark adds its own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--checkpoint", type=Path, required=needs_weights)
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--data-root")
+    return parser
+
+
+def named_network(options: argparse.Namespace) -> tuple[nn.Module, Data]:
+    """Return the network with the weights of its checkpoint, where there is one, and its data."""
+    model, data = load_model_and_data(options.model, options.data, options.data_root)
+    if options.checkpoint is not None:
+        load_checkpoint(model, options.checkpoint)
+    return model, data
