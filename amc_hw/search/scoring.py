@@ -21,7 +21,8 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.study import FunctionScorer, Score, Scorer
 from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.compute import CPU
-from amc_hw.training.recipe import fast_in_bfloat16, lay_channels_last
+from amc_hw.training.number_format import fast_scoring
+from amc_hw.training.recipe import lay_channels_last
 
 LOOKS = (0.2, 0.35, 0.5, 0.7)
 """Shares of the sample after which a policy may be dropped."""
@@ -132,8 +133,7 @@ class PartScorer:
         """Return the class scores of some images (n, classes), and their labels (n,)."""
         chosen = self._chosen(positions)
         batches = chosen.batches(GPU_BATCH if self.compute.type == "cuda" else BATCH, device=self.compute)
-        half = torch.autocast(self.compute.type, torch.bfloat16, enabled=fast_in_bfloat16(self.compute))
-        with torch.inference_mode(), half:
+        with torch.inference_mode(), fast_scoring(self.compute):
             logits = torch.cat([prepared(images) for images, _ in batches])
         return logits.float().cpu(), chosen.labels.cpu()
 

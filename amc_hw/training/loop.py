@@ -20,6 +20,7 @@ from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.cuda_graph import Replayed
 from amc_hw.training.distributed import Team, join
 from amc_hw.training.evaluation import accuracy_in_place
+from amc_hw.training.memory import keep_freed_memory
 from amc_hw.training.recipe import Recipe, average, lay_channels_last, parameter_groups, placed
 from amc_hw.training.state import History, digest, load_state, save_state
 from amc_hw.training.trial import find_start, smallest_batch, step_loss, thaw_if_none_learns
@@ -63,6 +64,7 @@ def train(
         UnsupportedModelError: the network does not run in training on the smallest batch; nothing was done yet.
         RunFolderError: the state cannot be written, is damaged, or belongs to another training.
     """
+    keep_freed_memory()
     identity = _identity(model, data, recipe, teacher, seed)
     thaw_if_none_learns(model)
     team, place = join(torch.device(device))

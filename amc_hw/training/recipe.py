@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -111,14 +111,6 @@ def recovery_recipe(images: int, epochs: int, drawn_from: int | None = None) -> 
 def recovery_batch_size(images: int) -> int:
     """Return the images a step of `recovery_recipe`."""
     return max(LEAST_BATCH, min(128, images // 40))
-
-
-def fast_in_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device multiplies in bfloat16 itself: GPUs, and processors with AVX-512 BF16 or AMX."""
-    if device.type != "cpu":
-        return device.type == "cuda"
-    known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(known.get(name) is True for name in ("avx512_bf16", "amx_bf16"))
 
 
 def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import Part
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.processes import is_first_process
-from amc_hw.training.recipe import TEACHER_WEIGHT, distillation_loss, fast_in_bfloat16, placed
+from amc_hw.training.number_format import fast_training
+from amc_hw.training.recipe import TEACHER_WEIGHT, distillation_loss, placed
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def without_heads(model: nn.Module) -> None:
 def step_loss(model: nn.Module, teacher: nn.Module | None, images: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of a batch: of the labels, and with a teacher mostly of what differs from its outputs."""
     target = None
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=fast_in_bfloat16(images.device)):
+    with fast_training(images.device):
         logits = model(images)
         if teacher is not None:
             with torch.no_grad():

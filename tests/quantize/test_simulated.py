@@ -94,6 +94,19 @@ def test_a_grid_has_zero_and_its_ends(low: float, high: float) -> None:
         assert grid(torch.zeros(1)) == 0
 
 
+@pytest.mark.parametrize("low", [-1.0, 0.0])
+def test_a_grid_and_its_gradient_are_those_of_torchs_fake_quantization(low: float) -> None:
+    grid = Grid.between(low, 3.0)
+    x = (torch.rand(2000, generator=torch.Generator().manual_seed(0)) * 6 - 2).requires_grad_()
+    theirs = torch.fake_quantize_per_tensor_affine(x, grid.scale, grid.zero, grid.least, grid.most)
+
+    assert torch.equal(torch.round(grid(x) / grid.scale), torch.round(theirs / grid.scale))
+    gradients = [torch.autograd.grad(y.sum(), x)[0] for y in (grid(x), theirs)]
+    differ = x.detach()[gradients[0] != gradients[1]]
+    ends = torch.tensor([(end - grid.zero) * grid.scale for end in (grid.least, grid.most)])
+    assert bool(((differ[:, None] - ends).abs().amin(1) <= 0.5 * grid.scale).all()), "only within half a step of an end"
+
+
 def test_weights_are_rounded_by_channel_with_their_norm_folded_in() -> None:
     model = learned(TinyNet())
     layer, norm = model.conv1[0], model.conv1[1]
