@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
+from amc_hw.tracing.inputs import parts, size_of, taken
 from amc_hw.tracing.network import ChannelGroup
 
 IMAGES = 256
@@ -18,7 +19,7 @@ BATCH = 32
 
 
 def taylor_importance(
-    model: nn.Module, groups: Sequence[ChannelGroup], images: Tensor, labels: Tensor | None = None, seed: int = 0
+    model: nn.Module, groups: Sequence[ChannelGroup], images: Any, labels: Tensor | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
     """Return the Taylor importance (channels,) of every group's channels, on the CPU.
 
@@ -46,7 +47,7 @@ def taylor_importance(
     makers = {group.name: _makers(group, modules) for group in groups}
     sums = {group.name: torch.zeros(group.channels) for group in groups}
     generator = torch.Generator().manual_seed(seed)
-    batches = torch.split(images[:IMAGES], BATCH)
+    batches = parts(taken(images, slice(IMAGES)), BATCH)
     for number, inputs in enumerate(batches):
         model.zero_grad()
         scores = model(inputs)
@@ -59,7 +60,7 @@ def taylor_importance(
             chances = scores.detach().softmax(1).cpu()
             targets = torch.multinomial(chances, 1, generator=generator)[:, 0]
         else:
-            targets = labels[number * BATCH : number * BATCH + len(inputs)]
+            targets = labels[number * BATCH : number * BATCH + size_of(inputs)]
         torch.autograd.backward(F.cross_entropy(scores, targets.to(scores.device)))
         for name, made in makers.items():
             for module, positions in made:

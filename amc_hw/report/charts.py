@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from amc_hw.policy import TOP1
 from amc_hw.report.axes import linear_axis
 from amc_hw.report.numbers import fixed, milliseconds, percent
 from amc_hw.report.plots import Marks, Plot, Shade, line_path, mark, thinned
 from amc_hw.report.run import Run
-from amc_hw.runs.records import Episode, Epoch
+from amc_hw.report.table import titled
+from amc_hw.runs.records import Episode
 
 
 def best_so_far(episodes: list[Episode]) -> list[Episode]:
@@ -26,7 +28,9 @@ def search_plots(run: Run) -> list[Plot]:
     accuracies = [100 * episode.accuracy for episode in run.episodes]
     return [
         _episode_plot(run, "Reward", "higher is better", rewards, "Best reward so far"),
-        _episode_plot(run, "Accuracy", "top-1 on the search split, %", accuracies, "Of the best reward so far"),
+        _episode_plot(
+            run, scored(run.metric), f"{run.metric} on the {run.split}, %", accuracies, "Of the best reward so far"
+        ),
     ]
 
 
@@ -61,13 +65,19 @@ def _episode_text(episode: Episode) -> str:
     return text if latency is None else f"{text}, {milliseconds(latency)} predicted"
 
 
-def finetune_plots(epochs: list[Epoch]) -> list[Plot]:
+def scored(metric: str) -> str:
+    """Return what a plot of scores is called."""
+    return "Accuracy" if metric == TOP1 else titled(metric)
+
+
+def finetune_plots(run: Run) -> list[Plot]:
     """Return the plots of accuracy and of training loss over the epochs, each where it was recorded."""
+    epochs = run.finetune.epochs if run.finetune else []
     accuracy = [(e.epoch, 100 * e.search_accuracy) for e in epochs if e.search_accuracy is not None]
     loss = [(e.epoch, e.train_loss) for e in epochs if e.train_loss is not None]
     plots = []
     for title, unit, curve in (
-        ("Accuracy", "top-1 on the search split, %", accuracy),
+        (scored(run.metric), f"{run.metric} on the {run.split}, %", accuracy),
         ("Training loss", "mean of the epoch", loss),
     ):
         if curve:
