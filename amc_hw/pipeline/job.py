@@ -21,7 +21,7 @@ from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.settings import parse_budgets, settled, table_of
 from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.policy import TOP1, Precision
+from amc_hw.policy import Precision
 from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.profiling.profile import require_tables
 from amc_hw.runs.config import RunConfig, open_run
@@ -88,7 +88,7 @@ def opened_job(
         with device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn):
             require_tables(device, table, folder)
             config, trained = begin(folder, config, in_turn, compute, own)
-            trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.metric == TOP1)
+            trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.search_images is not None)
 
             def score_in(precision: Precision) -> NetworkScore:
                 return _score(replace(trained, precision=precision), device, evaluate)

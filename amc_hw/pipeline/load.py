@@ -92,7 +92,7 @@ def _named(folder: RunFolder, config: RunConfig, example: Any) -> nn.Module:
     """
     if config.task != CLASSIFY and is_user_file(config.model):
         return _given(folder, build_from_file(config.model))
-    channels = tensors_of(example)[0].shape[1]
+    channels = (*tensors_of(example)[0].shape, 1)[1]
     weights = {key: tensor for key, tensor in read_own_checkpoint(folder.baseline).items() if tensor.ndim > 1}
     classes = list(weights.values())[-1].shape[0]
     try:

@@ -18,6 +18,7 @@ from amc_hw.data.dataset import Data
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError
 from amc_hw.formats.file_network import FileNetwork
 from amc_hw.formats.registry import load_file
+from amc_hw.processes import process_count
 from amc_hw.runs.progress import Progress
 from amc_hw.search.scoring import NetworkScore, OwnScore
 from amc_hw.tasks.classification import CALIBRATION_IMAGES, Classification
@@ -156,6 +157,8 @@ class ByTask:
 
     def finetune(self, learner: nn.Module, teacher: nn.Module, how: Finetuning) -> History:
         """Let the task train one epoch after the other; see `amc_hw.training.epochs.train_by_epochs`."""
+        if process_count() > 1:
+            raise UsageError("a task of your own trains in one process; start without torchrun.")
         epochs = Epochs(
             learn=lambda epoch: self._learned(learner, teacher, epoch, how.epochs),
             score=lambda: self._asked("score", learner),

@@ -19,6 +19,8 @@ from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.runs.folder import RunFolder
 from amc_hw.training.epochs import Epochs, train_by_epochs
 
+pytestmark = pytest.mark.usefixtures("simulated")
+
 FEW = {"device": "host", "episodes": 3, "macs": "0.5x", "strategy": "uniform"}
 
 
@@ -28,7 +30,7 @@ def model() -> TinyUNet:
 
 
 @pytest.fixture(scope="module")
-def run(model: TinyUNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(model: TinyUNet, tmp_path_factory: pytest.TempPathFactory, simulated: None) -> Path:
     pytest.importorskip("litert_torch")
     run = tmp_path_factory.mktemp("own") / "run"
     own = task()
@@ -113,7 +115,7 @@ def own(**changed: Any) -> OwnTask:
         ({"score": lambda model: 42.0}, "the task's score gives 42; return a number from 0 to 1"),
         ({"score": lambda model: None}, "the task's score gives a NoneType"),
         ({"score": lambda model: 1 / 0}, "the task's score fails: ZeroDivisionError.*test_own_task.py, line"),
-        ({"score": lambda: 0.5}, "the task's score is called with .model. and does not take it"),
+        ({"score": lambda: 0.5}, "the task's score is called with .model., which it does not take"),
         ({"train": lambda model: None}, "the task's train is called with .model, teacher, epoch, epochs."),
         ({"test": 3}, "the task has no test; write a class with"),
         ({"metric": 3}, "the task needs a metric"),

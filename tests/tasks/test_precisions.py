@@ -16,6 +16,7 @@ from amc_hw.quantize.simulated import Simulated
 from amc_hw.runs.folder import RunFolder
 
 pytest.importorskip("litert_torch")
+pytestmark = pytest.mark.usefixtures("simulated")
 
 
 def test_a_file_gives_what_the_network_gives(tmp_path: Path) -> None:
@@ -44,6 +45,7 @@ def test_a_task_is_scored_by_files_and_learned_by_their_simulation(tmp_path: Pat
         episodes=2,
         epochs=1,
         precision="int8",
+        table=tmp_path / "table.json",
         run=tmp_path / "run",
     )
     assert {FileNetwork, Simulated} <= seen
@@ -63,6 +65,7 @@ def test_the_precision_of_a_task_is_chosen_by_its_score(tmp_path: Path) -> None:
         strategy="uniform",
         episodes=1,
         epochs=0,
+        table=tmp_path / "table.json",
         run=tmp_path / "run",
     )
     trials = RunFolder(tmp_path / "run").precision.read().trials
