@@ -58,6 +58,16 @@ def test_the_segmentation_network_is_compressed_and_proved_by_its_own_metric(
         assert float(said[name]) == pytest.approx(100 * summary[name]["accuracy"], abs=0.01)
 
 
+def test_the_keyword_spotter_is_compressed_in_the_precision_that_was_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("litert_torch")
+    example("keywords").main(["--quick", "--episodes", "3", "--out", str(tmp_path)])
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metric"] == "accuracy of words"
+    assert f"{summary['precision']} ships" in capsys.readouterr().out
+
+
 def test_the_detector_gets_smaller_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("detector").main(["--quick", "--episodes", "3", "--out", str(tmp_path)])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}

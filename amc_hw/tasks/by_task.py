@@ -214,7 +214,7 @@ class ByTask:
 @contextmanager
 def _handed(model: nn.Module, compute: torch.device) -> Iterator[nn.Module]:
     """Hand a network over: in evaluation mode, called as its author has it, where tensors are worked on."""
-    model.eval()
+    model.eval()  # a simulated network looks at its ranges then: of the weights that it has now
     runs_here = isinstance(model, FileNetwork)
     home = next((each.device for each in model.parameters()), CPU)
     try:
@@ -222,7 +222,8 @@ def _handed(model: nn.Module, compute: torch.device) -> Iterator[nn.Module]:
             yield model if runs_here else model.to(compute)
     finally:
         model.to(home)
-        model.eval()
+        if model.training:
+            model.eval()
 
 
 def _called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
