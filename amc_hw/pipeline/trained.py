@@ -128,4 +128,4 @@ def require_trainable(trained: TrainedModel) -> str:
     """
     smallest = {group: range(counts[0]) for group, counts in trained.choices.items()}
     model = shrink(trained.start, trained.network, smallest).requires_grad_(True)
-    return trained.task.try_training(trained.as_shipped(model))
+    return trained.task.try_training(trained.as_shipped(model), trained.model)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import inspect
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -150,9 +153,14 @@ class ByTask:
         progress(f"evaluating {file.name}")
         return self._asked("test", FileNetwork(load_file(file), self.example, self.like))
 
-    def try_training(self, learner: nn.Module) -> str:
-        """Try nothing: an epoch may take long. Only that the score is one is looked at, of this network."""
+    def try_training(self, learner: nn.Module, teacher: nn.Module) -> str:
+        """Ask for a score, and let the task train a copy until its first gradients are there."""
         self._asked("score", learner)
+        trial = copy.deepcopy(learner).requires_grad_(True)
+        for parameter in trial.parameters():
+            parameter.register_post_accumulate_grad_hook(_stop)
+        with torch.random.fork_rng([]), contextlib.suppress(_TriedError):
+            self._learned(trial, teacher, 0, 1)
         return ""
 
     def finetune(self, learner: nn.Module, teacher: nn.Module, how: Finetuning) -> History:
@@ -211,6 +219,14 @@ class ByTask:
             ) from error
 
 
+class _TriedError(BaseException):
+    """Ends a training that was only tried; no ``except Exception`` of the task's takes it for a fault."""
+
+
+def _stop(parameter: Tensor) -> None:
+    raise _TriedError
+
+
 @contextmanager
 def _handed(model: nn.Module, compute: torch.device) -> Iterator[nn.Module]:
     """Hand a network over: in evaluation mode, called as its author has it, where tensors are worked on."""
@@ -234,11 +250,10 @@ def _called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise
     except Exception as error:  # the user's code may raise anything
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        frame = inspect.getinnerframes(error.__traceback__)[-1] if error.__traceback__ else None
-        where = f" ({frame.filename}, line {frame.lineno})" if frame else ""
-        raise UsageError(
-            f"the task's {name} fails: {what}{where}; correct it, and run the same command again."
-        ) from error
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is this function's
+        own = [each for each in frames if "site-packages" not in each.filename] or frames
+        where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        raise UsageError(f"the task's {name} fails: {what}{where}; correct it, and run the same again.") from error
 
 
 def _outputs(model: nn.Module, inputs: Any) -> Any:

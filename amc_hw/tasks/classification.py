@@ -109,7 +109,7 @@ class Classification:
         """Return a file's top-1 accuracy on the test set; see `evaluate_file`."""
         return evaluate_file(file, self.data.test, progress)
 
-    def try_training(self, learner: nn.Module) -> str:
+    def try_training(self, learner: nn.Module, teacher: nn.Module) -> str:
         """Take one training step with the smallest batch to come."""
         batches = [
             smallest_batch(part, recovery_batch_size(len(part)), self.compute)

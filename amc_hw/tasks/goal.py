@@ -97,14 +97,18 @@ class Goal(Protocol):
     def test_file(self, file: Path, progress: Progress) -> float:
         """Return how good an exported file is on the test set, 0..1."""
 
-    def try_training(self, learner: nn.Module) -> str:
-        """Try what can be tried of a training.
+    def try_training(self, learner: nn.Module, teacher: nn.Module) -> str:
+        """Try the first step of a training with a copy of a network.
+
+        Args:
+            learner: the network.
+            teacher: the original.
 
         Returns:
             What will be left out of the training, a sentence; empty where nothing will.
 
         Raises:
-            UnsupportedModelError: the network cannot be trained.
+            AmcHwError: the network cannot be trained.
         """
 
     def finetune(self, learner: nn.Module, teacher: nn.Module, how: Finetuning) -> History:

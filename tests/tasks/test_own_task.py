@@ -59,7 +59,7 @@ def test_a_finished_run_is_not_repeated_and_is_loaded_again(run: Path, model: Ti
     own = task()
     counted = OwnTask(own.score, lambda *given: calls.append(1), own.test, own.metric)
     result = amc_hw.compress(model, own.inputs, task=counted, run=run, epochs=2, precision="fp32", **FEW)
-    assert not calls
+    assert calls == [1]  # its first step is tried, as always before the work
     images, _ = discs(4, 3)
     again = amc_hw.load(run, model=TinyUNet())
     assert torch.equal(again(images)["masks"], result.model(images)["masks"])
@@ -116,6 +116,7 @@ def own(**changed: Any) -> OwnTask:
         ({"score": lambda model: None}, "the task's score gives a NoneType"),
         ({"score": lambda model: 1 / 0}, "the task's score fails: ZeroDivisionError.*test_own_task.py, line"),
         ({"score": lambda: 0.5}, "the task's score is called with .model., which it does not take"),
+        ({"train": lambda *_: 1 / 0}, "the task's train fails: ZeroDivisionError.*test_own_task.py, line"),
         ({"train": lambda model: None}, "the task's train is called with .model, teacher, epoch, epochs."),
         ({"test": 3}, "the task has no test; write a class with"),
         ({"metric": 3}, "the task needs a metric"),
