@@ -158,7 +158,7 @@ class ByTask:
         self._asked("score", learner)
         trial = copy.deepcopy(learner).requires_grad_(True)
         for parameter in trial.parameters():
-            parameter.register_post_accumulate_grad_hook(_stop)
+            parameter.register_post_accumulate_grad_hook(_stop)  # type: ignore[no-untyped-call]
         with torch.random.fork_rng([]), contextlib.suppress(_TriedError):
             self._learned(trial, teacher, 0, 1)
         return ""
