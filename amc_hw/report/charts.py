@@ -43,8 +43,8 @@ def _episode_plot(run: Run, title: str, unit: str, values: list[float], line: st
     corners = [(float(best.episode), value_of[best.episode]) for best in incumbents]
     corners.append((float(episodes[-1].episode), corners[-1][1]))
     drawn = thinned(len(episodes))
-    dots = tuple(mark(x, y, (episodes[i].episode, values[i]), _episode_text(episodes[i])) for i in drawn)
-    final = mark(x, y, corners[-2], _episode_text(incumbents[-1]))
+    dots = tuple(mark(x, y, (episodes[i].episode, values[i]), _episode_text(run, episodes[i])) for i in drawn)
+    final = mark(x, y, corners[-2], _episode_text(run, incumbents[-1]))
     return Plot(
         title=title,
         summary=f"{title} over {len(episodes)} episodes; at the best reward it is {corners[-1][1]:.4g}.",
@@ -59,8 +59,9 @@ def _episode_plot(run: Run, title: str, unit: str, values: list[float], line: st
     )
 
 
-def _episode_text(episode: Episode) -> str:
-    text = f"Episode {episode.episode}: reward {fixed(episode.reward, 4)}, accuracy {percent(episode.accuracy)}"
+def _episode_text(run: Run, episode: Episode) -> str:
+    name = "accuracy" if run.metric == TOP1 else run.metric
+    text = f"Episode {episode.episode}: reward {fixed(episode.reward, 4)}, {name} {percent(episode.accuracy)}"
     latency = episode.metrics.get("latency_ms")
     return text if latency is None else f"{text}, {milliseconds(latency)} predicted"
 
