@@ -122,8 +122,14 @@ class Pruner:
         return taylor_importance(self._model, self._network.groups, self._images, self._labels, self._seed)
 
     def channel_importance(self) -> dict[str, list[float]]:
-        """Return the Taylor importance of every group's channels, in the order in which they are kept."""
-        return {name: self._taylor[name][order].tolist() for name, order in self._order.items()}
+        """Return the Taylor importance of every group's channels, in the order in which they are kept.
+
+        Of a network that gives no class scores, what counts is how far its outputs move.
+        """
+        found = taylor_importance(
+            self._model, self._network.groups, self._images, self._labels, self._seed, of_outputs=True
+        )
+        return {name: found[name][order].tolist() for name, order in self._order.items()}
 
     def kept(self, policy: Policy) -> dict[str, list[int]]:
         """Return the channels that a policy keeps, ascending, for every group that it names."""
