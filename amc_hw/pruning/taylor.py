@@ -58,26 +58,34 @@ def taylor_importance(
     batches = parts(taken(images, slice(IMAGES)), BATCH)
     for number, inputs in enumerate(batches):
         model.zero_grad()
-        scores = model(inputs)
-        if not isinstance(scores, Tensor) or scores.dim() != 2 or (of_outputs and scores.shape[1] == 1):
-            if not of_outputs:
-                raise UsageError(
-                    "Taylor importance needs a network that gives one score for each class; choose the importance "
-                    "'reconstruction' or 'magnitude'."
-                )
-            loss = _loss_of_outputs(scores, generator)
-        elif labels is None:
-            chances = scores.detach().softmax(1).cpu()
-            targets = torch.multinomial(chances, 1, generator=generator)[:, 0]
-            loss = F.cross_entropy(scores, targets.to(scores.device))
+        outputs = model(inputs)
+        if _are_scores(outputs) or not of_outputs:
+            known = None if labels is None else labels[number * BATCH : number * BATCH + size_of(inputs)]
+            loss = _loss_of_scores(outputs, known, generator)
         else:
-            targets = labels[number * BATCH : number * BATCH + size_of(inputs)]
-            loss = F.cross_entropy(scores, targets.to(scores.device))
+            loss = _loss_of_outputs(outputs, generator)
         torch.autograd.backward(loss)
         for name, made in makers.items():
             for module, positions in made:
                 sums[name] += _changes(module)[positions].sum(1).square() / len(batches)
     return sums
+
+
+def _are_scores(outputs: Any) -> bool:
+    """Tell whether outputs can be scores of several classes."""
+    return isinstance(outputs, Tensor) and outputs.dim() == 2 and outputs.shape[1] > 1
+
+
+def _loss_of_scores(scores: Any, labels: Tensor | None, generator: torch.Generator) -> Tensor:
+    """Return the cross-entropy of class scores (N, classes); labels that are not known are drawn by them."""
+    if not isinstance(scores, Tensor) or scores.dim() != 2:
+        raise UsageError(
+            "Taylor importance needs a network that gives one score for each class; choose the importance "
+            "'reconstruction' or 'magnitude'."
+        )
+    if labels is None:
+        labels = torch.multinomial(scores.detach().softmax(1).cpu(), 1, generator=generator)[:, 0]
+    return F.cross_entropy(scores, labels.to(scores.device))
 
 
 def _loss_of_outputs(outputs: Any, generator: torch.Generator) -> Tensor:
