@@ -21,7 +21,7 @@ from amc_hw.training.epochs import Epochs, train_by_epochs
 
 pytestmark = pytest.mark.usefixtures("simulated")
 
-FEW = {"device": "host", "episodes": 3, "macs": "0.5x", "strategy": "uniform"}
+FEW = {"device": "host", "episodes": 3, "macs": "0.5x"}
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_the_command_line_has_the_same(
     file = Path(__file__).parent.parent / "support" / "segments.py"
     save_checkpoint(model, tmp_path / "weights.pt")
     named = ("--model", f"{file}:network", "--checkpoint", tmp_path / "weights.pt", "--task", f"{file}:task")
-    few = ("--macs", "0.5x", "--strategy", "uniform", "--episodes", 3, "--epochs", 2, "--precision", "fp32")
+    few = ("--macs", "0.5x", "--episodes", 3, "--epochs", 2, "--precision", "fp32")
     assert command("compress", *named, *few, "--run", tmp_path / "run") == 0
     assert "Mean IoU" in capsys.readouterr().out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
