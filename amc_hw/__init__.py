@@ -15,14 +15,19 @@ if TYPE_CHECKING:
     from amc_hw.pruning.pruner import Pruner
     from amc_hw.runs.folder import RunFolder
     from amc_hw.search.space import SearchSpace
+    from amc_hw.tasks.outputs import OriginalOutputs
+    from amc_hw.tasks.task import OwnTask, Task
 
 __version__ = "0.2.0"
 __all__ = [
     "Compressed",
     "Cost",
+    "OriginalOutputs",
+    "OwnTask",
     "Pruner",
     "RunFolder",
     "SearchSpace",
+    "Task",
     "compress",
     "export",
     "latency_cost",
@@ -45,6 +50,8 @@ _MODULES = {
     "amc_hw.pruning.pruner": ("Pruner",),
     "amc_hw.runs.folder": ("RunFolder",),
     "amc_hw.search.space": ("SearchSpace",),
+    "amc_hw.tasks.outputs": ("OriginalOutputs",),
+    "amc_hw.tasks.task": ("OwnTask", "Task"),
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 

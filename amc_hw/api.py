@@ -1,4 +1,4 @@
-"""The Python interface: compress a network of one's own, with one's own data and metric."""
+"""The Python interface: compress a network of one's own, with one's own data, or a task of one's own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from amc_hw.pipeline.compress import compress_job
 from amc_hw.pipeline.job import opened_job
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import checked_config
-from amc_hw.runs.config import user_settings
+from amc_hw.runs.config import RunConfig, user_settings
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
+from amc_hw.tasks.by_task import require_task, with_inputs
+from amc_hw.tasks.task import Task
+from amc_hw.tracing.inputs import made_plain
 from amc_hw.training.compute import find_compute
 
 
@@ -39,9 +42,10 @@ class Compressed:
 
 def compress(
     model: nn.Module,
-    example_input: Tensor,
+    example_input: Any,
     *,
-    data: Data | str,
+    data: Data | str | None = None,
+    task: Task | None = None,
     run: Path | str = "runs/compress",
     evaluate: Callable[[nn.Module], float] | None = None,
     compute: str | None = None,
@@ -52,8 +56,13 @@ def compress(
 
     Args:
         model: trained; it is not changed, but for being put into evaluation mode.
-        example_input: a batch of images (N, C, H, W) as the network takes them.
-        data: a data set, or its name as on the command line; image folders are decoded at the size of the example.
+        example_input: a batch of images (N, C, H, W) as the network takes them. With a task, some hundreds of training
+            inputs: a batch as the network takes it (a tensor, a tuple or a dict of tensors), or a list or a DataLoader
+            of such batches.
+        data: a data set whose classes the network tells apart, or its name as on the command line; image folders are
+            decoded at the size of the example.
+        task: what is good, for every other network: see `amc_hw.tasks.task.Task`, `amc_hw.tasks.task.OwnTask` and
+            `amc_hw.tasks.outputs.OriginalOutputs`. Give this or ``data``.
         run: the run folder; the same call goes on where it was stopped.
         evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
             accuracy on the split of the training set. It is called with networks on the CPU.
@@ -66,27 +75,45 @@ def compress(
             of them means.
 
     Raises:
-        UsageError: a setting that does not exist or cannot be, before anything is measured.
+        UsageError: a setting that does not exist or cannot be, or a task that is none, before anything is measured.
         WrongRunError: the folder holds a run of another network, or of other settings, or is where no folder is.
         RunFolderError: the folder cannot be written.
         AmcHwError: see `amc_hw.pipeline.compress.compress`.
     """
     for name in settings:
-        if name not in (known := user_settings().keys() - {"checkpoint"}):
+        if name not in (known := user_settings().keys() - {"checkpoint", "task"}):
             raise unknown_name("setting", name, known)
-    name, folder = data if isinstance(data, str) else data.name, RunFolder(Path(run))
+    folder = RunFolder(Path(run))
     told = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
-    config = checked_config(folder, compute, own_model=True, **settings, model=type(model).__name__, data=name)
+    if (data is None) == (task is None):
+        raise UsageError("give either data=, of a network that tells classes apart, or task=.")
+    if task is not None:
+        if evaluate is not None:
+            raise UsageError("a task has its own score; leave evaluate= out.")
+        require_task(task)
+        settings["task"] = type(task).__name__
+    if data is not None:
+        settings["data"] = data if isinstance(data, str) else data.name
+    config = checked_config(folder, compute, own_model=True, **settings, model=type(model).__name__)
+    source: Any = _loaded(data, config, example_input) if data is not None else None
+    if task is not None:
+        source = with_inputs(task, example_input)
+    place = find_compute(compute)
+    with opened_job(folder.path, config, told, place, (model, source), evaluate) as (job, told):
+        summary = compress_job(job, told)
+    network = made_plain(restore(folder, job.trained, folder.best_weights))
+    return Compressed(network, summary.document(), folder.path)
+
+
+def _loaded(data: Data | str, config: RunConfig, example_input: Tensor) -> Data:
+    """Return a data set, by its name or itself, whose images are like the example."""
     root = Path(config.data_root) if config.data_root else None
     if isinstance(data, str):
         require_data(data, root)
     loaded = load_data(data, root, example_input.shape[-1]) if isinstance(data, str) else data
-    place = find_compute(compute)
     if tuple(example_input.shape[1:]) != tuple(loaded.image_size):
         raise UsageError(
             f"the example input is {tuple(example_input.shape[1:])} (C, H, W), but the images of {loaded.name} are "
             f"{tuple(loaded.image_size)}."
         )
-    with opened_job(folder.path, config, told, place, (model, loaded), evaluate) as (job, told):
-        summary = compress_job(job, told)
-    return Compressed(restore(folder, job.trained, folder.best_weights), summary.document(), folder.path)
+    return loaded

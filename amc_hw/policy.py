@@ -19,6 +19,8 @@ convolution, reshapes for transposes), so that neither a prediction nor a measur
 Metric: TypeAlias = Literal["latency_ms", "macs", "params", "size_bytes"]
 """What a budget counts; the unit is milliseconds, MACs, parameters or bytes of the exported file."""
 
+TOP1 = "top-1"
+"""What the accuracy of a network is called that tells classes apart."""
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int8-dynamic", "int16x8"]
 """In what a network is written and computed: ``int8`` has scales from calibration images, ``int8-dynamic`` finds those

@@ -15,8 +15,8 @@ import torch
 from amc_hw.formats.registry import load_file
 from amc_hw.pipeline.begin import open_trained
 from amc_hw.pipeline.load import restore
-from amc_hw.pipeline.summary import EVALUATION_BATCH
 from amc_hw.runs.folder import RunFolder
+from amc_hw.tasks.classification import EVALUATION_BATCH
 
 
 def agreement(folder: Path) -> tuple[float, float, float, int]:

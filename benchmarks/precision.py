@@ -27,12 +27,12 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
 from amc_hw.formats.registry import export
 from amc_hw.pipeline.compress import compress
-from amc_hw.pipeline.summary import evaluate_file
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.protocol import QUICK, Protocol
 from amc_hw.runs.config import make_config
 from amc_hw.runs.progress import SILENT
+from amc_hw.tasks.classification import evaluate_file
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import recovery_recipe
 

@@ -21,10 +21,10 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS, Format
 from amc_hw.formats.template import lower
 from amc_hw.formats.tflite.convert import TfliteModel
-from amc_hw.pipeline.trained import TracedModel, trace_model
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import corner_policies, draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 
 def check(

@@ -5,7 +5,8 @@
 The detector is MobileNetV3's backbone with a small head that gives boxes; nothing is downloaded. It learns to find
 coloured rectangles, loses half of its multiply-accumulates, and is fine-tuned by the same loop that trained it.
 For a detector of yours, keep `compress` and replace the rest: the network (a tensor of images in, tensors out; put
-decoding and non-maximum suppression outside), `make_scenes`, `average_precision` and `fit`.
+decoding and non-maximum suppression outside), `make_scenes`, `average_precision` and `fit`. `amc_hw.compress(task=...)`
+does all of this for a latency budget that is proved on the device: see segmentation.py.
 """
 
 from __future__ import annotations

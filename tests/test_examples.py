@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +43,29 @@ def test_td3_of_stable_baselines3_finds_a_policy(capsys: pytest.CaptureFixture[s
     td3, uniform = capsys.readouterr().out.splitlines()
     assert td3.startswith("TD3, best of 8 episodes: ")
     assert uniform.startswith("uniform: ")
+
+
+def test_the_segmentation_network_is_compressed_and_proved_by_its_own_metric(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("litert_torch")
+    example("segmentation").main(["--quick", "--episodes", "3", "--out", str(tmp_path)])
+    said = dict(re.findall(r"(\w+) +mean IoU +([\d.]+)%", capsys.readouterr().out))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metric"] == "mean IoU"
+    assert summary["compressed"]["macs"] < summary["original"]["macs"]
+    for name in ("original", "compressed"):
+        assert float(said[name]) == pytest.approx(100 * summary[name]["accuracy"], abs=0.01)
+
+
+def test_the_keyword_spotter_is_compressed_in_the_precision_that_was_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("litert_torch")
+    example("keywords").main(["--quick", "--episodes", "3", "--out", str(tmp_path)])
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metric"] == "accuracy of words"
+    assert f"{summary['precision']} ships" in capsys.readouterr().out
 
 
 def test_the_detector_gets_smaller_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

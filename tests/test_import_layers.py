@@ -16,6 +16,7 @@ LAYERS = (
     {"__main__", "api", "cli", "sweep"},
     {"pipeline"},
     {"report"},
+    {"tasks"},
     {"search", "profiling", "training"},
     {"pruning", "quantize", "formats", "devices"},
     {"budget", "latency", "tracing", "models", "data"},

@@ -10,6 +10,7 @@ import typer
 from amc_hw.cli.options import DataRoot, Json, Run
 from amc_hw.cli.terminal import answer, print_json, progress_bar
 from amc_hw.errors import UsageError
+from amc_hw.policy import TOP1
 from amc_hw.runs.config import read_config
 from amc_hw.runs.files import require_room, require_writable
 from amc_hw.runs.names import EXPORTS, listed, require_export_name
@@ -44,18 +45,18 @@ def evaluate(
     data_root: DataRoot = None,
     json: Json = False,
 ) -> None:
-    """Print the top-1 accuracy on the test set of an exported file or of a run's network."""
+    """Print the top-1 accuracy (or the task's metric) on the test set of an exported file or of a run's network."""
     from amc_hw.pipeline.settings import check_evaluation
 
     check_evaluation(file, run, data, data_root)
     from amc_hw.pipeline.evaluate import evaluate_on_test
 
     with progress_bar() as report:
-        name, accuracy = evaluate_on_test(file, run, data, data_root, report)
+        name, metric, accuracy = evaluate_on_test(file, run, data, data_root, report)
     if json:
-        print_json({"evaluated": name, "accuracy": accuracy})
+        print_json({"evaluated": name, "accuracy": accuracy, "metric": metric})
     else:
-        answer(f"{name}: {accuracy:.2%} of the test set")
+        answer(f"{name}: {accuracy:.2%} {'of' if metric == TOP1 else f'{metric} on'} the test set")
 
 
 def report(

@@ -72,9 +72,13 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     if json:
         print_json(summary.document())
         return
-    print_table("", ("", "original", "compressed", "change"), before_after_rows(summary.original, summary.compressed))
+    print_table(
+        "",
+        ("", "original", "compressed", "change"),
+        before_after_rows(summary.original, summary.compressed, summary.metric),
+    )
     if precisions := precision_rows(summary):
-        print_table("", ("", "top-1", "latency", "of the original's in fp32", "size"), precisions)
+        print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), precisions)
     if sentence := io_sentence(summary):
         answer(sentence)
     if summary.unverified:

@@ -9,6 +9,7 @@ import typer
 
 from amc_hw.cli.options import SETTINGS, Compute, Json, all_but, takes_settings, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+from amc_hw.policy import TOP1
 from amc_hw.runs.config import METRICS, Settings
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def sweep(
     if json:
         print_json([_document(row) for row in rows])
     elif shown := [_cells(row, row.summary) for row in rows if row.summary is not None]:
-        columns = ("budget", "seed", "precision", "ms", "share", "accuracy", "held", "on the front")
+        metric = next(row.summary.metric for row in rows if row.summary is not None)
+        scored = "accuracy" if metric == TOP1 else metric
+        columns = ("budget", "seed", "precision", "ms", "share", scored, "held", "on the front")
         print_table("", columns, shown)
         answer(f"front: {out / FRONT}")
     for row in failed:

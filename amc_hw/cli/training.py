@@ -13,6 +13,7 @@ import typer
 from amc_hw.cli.options import DEFAULTS, Compute, DataName, DataRoot, Epochs, ImageSize, Json, Model, Run, Seed
 from amc_hw.cli.terminal import answer, print_json, progress_bar, say
 from amc_hw.errors import UsageError
+from amc_hw.policy import TOP1
 from amc_hw.processes import is_first_process
 from amc_hw.runs.config import read_config
 from amc_hw.runs.files import require_room
@@ -37,7 +38,7 @@ def train(
     _check_training(out, model, data, data_root, lr, weight_decay, compute)
     from amc_hw.models.checkpoint import save_checkpoint
     from amc_hw.pipeline.begin import load_model_and_data, say_size
-    from amc_hw.pipeline.trained import require_classes
+    from amc_hw.tasks.classification import require_classes
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
     from amc_hw.training.evaluation import evaluate
@@ -97,7 +98,6 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     from amc_hw.runs.file_lock import exclusive
     from amc_hw.runs.folder import RunFolder
     from amc_hw.training.compute import find_compute
-    from amc_hw.training.evaluation import evaluate
 
     config, trained = open_trained(run, find_compute(compute))
     folder = RunFolder(run)
@@ -105,10 +105,13 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
         network = finish.finetune(folder, trained, epochs, config.seed, report)
     if not is_first_process():
         return
-    accuracy = evaluate(trained.as_shipped(network), trained.data.search, device=trained.compute)
+    task = trained.task
+    accuracy, of = task.validate(trained.as_shipped(network)), "of the search split"
+    if task.metric != TOP1:
+        of = f"{task.metric} on the validation inputs"
     if json:
         print_json({"weights": str(folder.finetuned), "search_accuracy": accuracy})
     else:
         learned = ", which was learned, too" if finish.search_split_learned(folder) else ""
-        answer(f"{folder.finetuned}: {accuracy:.2%} of the search split{learned}")
+        answer(f"{folder.finetuned}: {accuracy:.2%} {of}{learned}")
         say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")

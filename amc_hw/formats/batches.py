@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+Arrays = Sequence[np.ndarray]
+"""Inputs or outputs of a file, each (N, ...)."""
 
-def in_batches(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, batch: int) -> np.ndarray:
-    """Run ``images`` (N, ...) in batches of exactly ``batch``; the last one is filled up with its own last image."""
-    outputs = []
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        missing = batch - len(part)
-        filled = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-        outputs.append(run(filled)[: len(part)])
-    return np.concatenate(outputs)
+
+def in_batches(run: Callable[[Arrays], Arrays], inputs: Arrays, batch: int) -> list[np.ndarray]:
+    """Run inputs in batches of exactly ``batch``; the last one is filled up with its own last input."""
+    outputs: list[list[np.ndarray]] = []
+    for start in range(0, len(inputs[0]), batch):
+        part = [each[start : start + batch] for each in inputs]
+        missing = batch - len(part[0])
+        filled = [np.concatenate([each, np.repeat(each[-1:], missing, axis=0)]) if missing else each for each in part]
+        outputs.append([each[: batch - missing] for each in run(filled)])
+    return [np.concatenate(each) for each in zip(*outputs, strict=True)]
+
+
+def channels_last(inputs: np.ndarray) -> np.ndarray:
+    """Return images (N, C, H, W) as (N, H, W, C), and other inputs as they are."""
+    return np.ascontiguousarray(inputs.transpose(0, 2, 3, 1)) if inputs.ndim == 4 else inputs
 
 
 def whole_batches(images: np.ndarray, batch: int) -> Iterator[np.ndarray]:

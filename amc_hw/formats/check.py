@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
 
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.tracing.inputs import is_float, tensors_of
 from amc_hw.tracing.same import outputs
 
 NEAR_IMAGES = 16
@@ -19,18 +21,19 @@ TOLERANCE = 1e-4
 """Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
 
 
-def require_same(
-    model: nn.Module, written: Callable[[np.ndarray], np.ndarray], example_input: Tensor, path: Path
-) -> None:
-    """Raise UnsupportedModelError where a file's first output would differ from the network's, on random images.
+def require_same(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], example_input: Any, path: Path) -> None:
+    """Raise UnsupportedModelError where a file's outputs would differ from the network's, on random inputs.
 
     Args:
         model: the network.
         written: runs the file's content: images (N, C, H, W) float32 to its first output.
-        example_input: (N, C, H, W); only its shape counts.
+        example_input: (N, C, H, W), or other inputs; only their shapes count, and whole numbers are taken as they are.
         path: the file, for the message.
     """
-    images = torch.rand(example_input.shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    images = tree_map(
+        lambda each: torch.rand(each.shape, generator=generator) if is_float(each) else each, example_input
+    )
     difference = output_difference(model, written, images)
     if not difference <= TOLERANCE:
         raise UnsupportedModelError(
@@ -62,12 +65,25 @@ def require_near(
         )
 
 
-def output_difference(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], images: Tensor) -> float:
-    """Return the largest difference between the first outputs of both, relative to PyTorch's largest; NaN if none."""
-    expected = [leaf for leaf in tree_flatten(outputs(model, images))[0] if isinstance(leaf, Tensor)]
+def output_difference(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], images: Any) -> float:
+    """Return the largest difference between the outputs of both, relative to PyTorch's largest; NaN if none.
+
+    Of a file that has the first output only, that is compared.
+    """
+    expected = tensors_of(outputs(model, images))
     if not expected:
         return math.nan
-    actual, reference = written(images.numpy()), expected[0].numpy()
+    inputs = [each.numpy() for each in tensors_of(images)]
+    every: Callable[[list[np.ndarray]], list[np.ndarray]] | None = getattr(written, "outputs", None)
+    if every is None:
+        return _difference(written(*inputs), expected[0].numpy())
+    given = every(inputs)
+    if len(given) not in (1, len(expected)):
+        return math.inf
+    return max(_difference(mine, theirs.numpy()) for mine, theirs in zip(given, expected, strict=False))
+
+
+def _difference(actual: np.ndarray, reference: np.ndarray) -> float:
     if actual.size != reference.size:
         return math.inf
     actual = actual.reshape(reference.shape)  # a file may have dropped a dimension of one

@@ -8,43 +8,47 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import ExportedProgram
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from amc_hw.errors import UnsupportedModelError, first_line
 from amc_hw.formats.check import require_same
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.runs.files import write_bytes
+from amc_hw.tracing.inputs import called, plain, tensors_of
 
 ENDING = "pt2"
 
 
 @interrupts_deferred()
-def traced_program(model: nn.Module, example_input: Tensor) -> ExportedProgram:
+def traced_program(model: nn.Module, example_input: Any) -> ExportedProgram:
     """Return the program that torch.export traces.
 
     Args:
         model: any network in evaluation mode, on the CPU.
-        example_input: (N, C, H, W); N becomes the program's batch size.
+        example_input: (N, C, H, W), or other inputs (`amc_hw.tracing.inputs`); N becomes the program's batch size.
 
     Raises:
         UnsupportedModelError: torch.export refused the network.
     """
-    with quiet(), torch.no_grad():
+    inputs = tree_map(lambda each: each.detach().cpu().contiguous(), example_input)
+    by_name = inputs if isinstance(inputs, dict) else {}
+    by_place = () if by_name else inputs if isinstance(inputs, tuple) else (inputs,)
+    with quiet(), torch.no_grad(), plain(model):
         try:
-            return torch.export.export(model, (example_input.detach().cpu().contiguous(),))
+            return torch.export.export(model, by_place, by_name)
         except Exception as error:
             raise UnsupportedModelError(f"torch.export cannot trace this network: {first_line(error)}") from error
 
 
-def export_program(model: nn.Module, example_input: Tensor, path: Path) -> None:
+def export_program(model: nn.Module, example_input: Any, path: Path) -> None:
     """Write a network as a program, which `torch.export.load` reads, and check that it computes the same.
 
     Args:
         model: any network in evaluation mode, on the CPU; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
+        example_input: (N, C, H, W), or other inputs; N becomes the file's batch size.
         path: the file.
 
     Raises:
@@ -57,10 +61,10 @@ def export_program(model: nn.Module, example_input: Tensor, path: Path) -> None:
     content.seek(0)
     program: Any = torch.export.load(content).module()
 
-    def written(images: np.ndarray) -> np.ndarray:
+    def written(*images: np.ndarray) -> np.ndarray:
+        inputs = tree_unflatten(map(torch.from_numpy, images), tree_flatten(example_input)[1])
         with torch.inference_mode():
-            first: Tensor = tree_flatten(program(torch.from_numpy(images)))[0][0]
-        return first.numpy()
+            return tensors_of(called(program, inputs))[0].numpy()
 
     require_same(model, written, example_input, path)
     write_bytes(path, content.getvalue())

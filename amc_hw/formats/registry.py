@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,6 +45,9 @@ class FileModel(Protocol):
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the outputs for any number of images."""
+
+    def outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return all outputs for any number of inputs, in the order of the network's."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +99,11 @@ class Format:
             UsageError: the format is not written in it.
         """
         self.require_precision(precision)
-        kind, calibration = self.with_io(precision, io), images.detach().cpu().numpy()
+        kind = self.with_io(precision, io)
         quantize = kind.quantize
         if precision == "fp32" or quantize is None:
             return self
+        calibration = images.detach().cpu().numpy()
 
         def convert(model: nn.Module, example_input: Tensor) -> bytes:
             return quantize(self.convert(model, example_input), precision, calibration)

@@ -43,6 +43,15 @@ def require_model_name(name: str) -> None:
         zoo_name(name)
 
 
+def require_task_name(task: str, model: str) -> None:
+    """Raise UsageError where there is no such task, as far as its name alone tells, or its model is of no file."""
+    if not is_user_file(task):
+        raise unknown_name("task", task, ["classify", "path/to/file.py:object"], "task")
+    user_function(task)
+    if not is_user_file(model):
+        raise UsageError(f"with a task of your own the model is path/to/file.py:function, not model={model}.")
+
+
 def zoo_name(name: str) -> tuple[str, float]:
     """Return the zoo's name and the width that a name asks for; raise UsageError where there is no such model."""
     if name in ZOO:

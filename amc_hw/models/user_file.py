@@ -38,6 +38,32 @@ def call_function(name: str, **arguments: Any) -> nn.Module:
     return model
 
 
+def load_object(name: str, kinds: Callable[[object], bool], **arguments: Any) -> Any:
+    """Run the file and return its object; a function or a class that is none itself is called to return it.
+
+    Args:
+        name: ``path/to/file.py:object``.
+        kinds: whether an object is what is wanted.
+        arguments: for the function, of which it gets those that it takes.
+
+    Raises:
+        UsageError: the file or the object is missing, or it fails.
+    """
+    path, object_name = user_function(name)
+    try:
+        with imported(path) as module:
+            found = getattr(module, object_name, None)
+            if found is None:
+                _function(path, module, object_name)
+            if callable(found) and (isinstance(found, type) or not kinds(found)):
+                found = found(**_taken(name, found, arguments))
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise UsageError(f"'{name}' fails: {_told(error, path)}") from error
+    return found
+
+
 def _function(path: Path, module: ModuleType, function_name: str) -> Callable[..., Any]:
     function = getattr(module, function_name, None)
     if not callable(function):

@@ -42,6 +42,13 @@ def build_model(name: str, num_classes: int, in_channels: int = 3, *, seed: int 
         return _builder(name)(num_classes=num_classes, in_channels=in_channels)
 
 
+def build_from_file(name: str, *, seed: int = 0) -> nn.Module:
+    """Build a model of ``path/to/file.py:function``, which is given nothing; else see `build_model`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return call_function(name)
+
+
 def known_image_size(name: str) -> int | None:
     """Return the side in pixels of the images a model was designed for; None for a user's own file."""
     if name.startswith(TORCHVISION):

@@ -26,9 +26,13 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import OriginalTimes, PrecisionChoice, PrecisionTrial
 from amc_hw.search.moves import largest_uniform
+from amc_hw.tracing.inputs import is_several
 
 TRIED: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8")
 """What is compared. int16x8 is left out: no processor that is known here runs it faster than float32."""
+
+NEAR = 0.005
+"""A difference of scores that says nothing, where they are no accuracies on a known number of images."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +50,8 @@ def choose_precision(
     The original is written and timed in each. Those in which it keeps the budgets by itself are compared by its
     accuracy. If there are none, each that takes less than fp32 gets what it needs: one keep ratio for all groups, at
     the share of the multiply-accumulates that its time allows, and the accuracies of these networks are compared,
-    before any fine-tuning. Of several that are within one standard error of the best, the fastest is taken.
+    before any fine-tuning. Of several that are within one standard error of the best (of a task of
+    the user's own: `NEAR`), the fastest is taken.
 
     Args:
         run: the run folder, which keeps the originals and precision.json.
@@ -68,10 +73,11 @@ def choose_precision(
     compared = [_scored(trial, trained, pruner, score_in, progress) for trial in alone or quicker]
     known = [trial for trial in compared if trial.accuracy is not None]
     best = max((trial.accuracy or 0.0 for trial in known), default=0.0)
-    error = standard_error(best, len(trained.data.search))
+    images = trained.task.search_images
+    error = NEAR if images is None else standard_error(best, images)
     near = [trial for trial in known if (trial.accuracy or 0.0) >= best - error] or compared
     chosen = min(near, key=lambda trial: trial.latency_ms)
-    _tell(chosen, trials, bool(alone), len(trained.data.search))
+    _tell(chosen, trials, bool(alone), images)
     times = {trial.precision: trial.latency_ms for trial in trials}
     run.original_times.write(OriginalTimes(float_ms=times["fp32"], shipped_ms=chosen.latency_ms))
     scored = {trial.precision: trial for trial in compared}
@@ -104,6 +110,8 @@ def _timed(
     for precision in TRIED:
         if precision not in precisions_of(config.device) or (precision == "fp16" and not sized):
             continue  # processors compute a file of fp16 in float32: it is only smaller
+        if precision != "fp32" and is_several(trained.example):
+            continue  # no file of several inputs is quantized yet
         try:
             files[precision] = export_original(run, trained, device, precision, progress)
         except UnsupportedModelError as error:
@@ -148,14 +156,13 @@ def _scored(
     return trial.model_copy(update={"accuracy": accuracy})
 
 
-def _tell(chosen: PrecisionTrial, trials: list[PrecisionTrial], alone: bool, images: int) -> None:
+def _tell(chosen: PrecisionTrial, trials: list[PrecisionTrial], alone: bool, images: int | None) -> None:
     whole = next(trial.latency_ms for trial in trials if trial.precision == "fp32")
     shares = ", ".join(
         f"{trial.precision} {trial.latency_ms / whole:.2f}x ({trial.size_bytes / 1000:.0f} kB)" for trial in trials
     )
     kept = "the original keeps the budget in it" if alone else "it keeps most accuracy within the budget"
     _LOG.info(
-        "the original on the device: %s; %s ships: %s, or as much as any for all that %d images tell, and is the "
-        "fastest that does",
-        *(shares, chosen.precision, kept, images),
+        "the original on the device: %s; %s ships: %s, or as much as any for all that %s, and is the fastest that does",
+        *(shares, chosen.precision, kept, "half a point says" if images is None else f"{images} images tell"),
     )

@@ -13,15 +13,18 @@ from torch import nn
 from amc_hw.data.dataset import Data, has_own_size, load_data
 from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
-from amc_hw.models.zoo import build_model, default_image_size, known_image_size
+from amc_hw.models.zoo import build_from_file, build_model, default_image_size, known_image_size
 from amc_hw.pipeline.load import pruning_choices
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.processes import is_first_process
-from amc_hw.runs.config import RunConfig, open_run, read_config
+from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.tasks.task import Task
+from amc_hw.tasks.user_file import load_task
+from amc_hw.tracing.inputs import is_several
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import demo_recipe
@@ -35,7 +38,7 @@ def begin(
     config: RunConfig,
     progress: Progress,
     compute: torch.device = CPU,
-    own: tuple[nn.Module, Data] | None = None,
+    own: tuple[nn.Module, Data | Task] | None = None,
 ) -> tuple[RunConfig, TrainedModel]:
     """Check everything that the user named, then begin the run folder or go on with it.
 
@@ -46,7 +49,7 @@ def begin(
         config: the settings.
         progress: is told how far the work is.
         compute: where to train, prune and score.
-        own: a trained network of the caller's own with its data; by default the settings name both.
+        own: a trained network of the caller's own with its data or its task; by default the settings name both.
 
     Returns:
         The settings, now with the size of the images, and the network.
@@ -56,19 +59,25 @@ def begin(
         WrongRunError: the folder holds a run of something else.
     """
     check_settings(run, config, own_model=own is not None)
-    model, data = own or load_model_and_data(
-        config.model, config.data, config.data_root, config.seed, size_to_begin(run, config)
-    )
+    model, named = own or _named(config, size_to_begin(run, config))
     frozen = note_of_frozen(model)
-    config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
+    model = thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
-    trained = replace(_trained_model(config, model, data, compute), notes=(frozen,) if frozen else ())
+    source = load_task(config.task, model) if named is None else named
+    if isinstance(source, Data):
+        config = config.model_copy(update={"image_size": square_side(source)})
+    trained = replace(_trained_model(config, model, source, compute), notes=(frozen,) if frozen else ())
+    if is_several(trained.example) and config.known_precision != "fp32":
+        raise UsageError(
+            f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
+        )
     baseline = run.baseline
     if own is not None and baseline.exists():
         _require_same(model, baseline)
     open_run(run.path, config)
-    say_size(data)
+    if isinstance(source, Data):
+        say_size(source)
     if not baseline.exists():
         if own is None and config.checkpoint is None:
             train(model, trained.data, demo_recipe(), seed=config.seed, device=compute, progress=progress)
@@ -84,11 +93,18 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     baseline = RunFolder(run).baseline
     if not baseline.exists():
         raise WrongRunError(f"{run} has no {baseline.name}; run the search first: {maker(baseline)}")
-    size = image_size_of(config)
-    model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
+    model, named = _named(config, image_size_of(config))
     model = thawed(model)
     load_own_checkpoint(model, baseline)
-    return config, _trained_model(config, model, data, compute)
+    source = load_task(config.task, model) if named is None else named
+    return config, _trained_model(config, model, source, compute)
+
+
+def _named(config: RunConfig, image_size: int | None) -> tuple[nn.Module, Data | None]:
+    """Return the network and the data that settings name; no data where they name a task, which may ask for weights."""
+    if config.task != CLASSIFY:
+        return build_from_file(config.model, seed=config.seed), None
+    return load_model_and_data(config.model, config.data, config.data_root, config.seed, image_size)
 
 
 def load_model_and_data(
@@ -156,9 +172,9 @@ def square_side(data: Data) -> int | None:
     return height if height == width else None
 
 
-def _trained_model(config: RunConfig, model: nn.Module, data: Data, compute: torch.device) -> TrainedModel:
+def _trained_model(config: RunConfig, model: nn.Module, source: Data | Task, compute: torch.device) -> TrainedModel:
     """Trace a run's network; see `make_trained_model`."""
-    trained = make_trained_model(model, data, pruning_choices(config), compute, config.known_precision)
+    trained = make_trained_model(model, source, pruning_choices(config), compute, config.known_precision)
     return replace(trained, name=config.model, io=config.io)
 
 

@@ -63,7 +63,8 @@ def epoch_events(run: RunFolder) -> Iterator[Callable[[History], None]]:
             recorded = len(history.losses) + 1
             write(0, {"search_accuracy": history.start_accuracy}, recorded)
             for epoch, (loss, accuracy) in enumerate(zip(history.losses, history.accuracies, strict=True), start=1):
-                write(epoch, {"train_loss": loss, "search_accuracy": accuracy}, recorded)
+                values = {"search_accuracy": accuracy} | ({} if loss is None else {"train_loss": loss})
+                write(epoch, values, recorded)
 
         yield told
 

@@ -25,8 +25,9 @@ from amc_hw.profiling.timing import Timing
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Epoch, Finetune
-from amc_hw.training.loop import train
-from amc_hw.training.recipe import SMALL, recovery_recipe
+from amc_hw.tasks.goal import Finetuning
+from amc_hw.tracing.inputs import repeated
+from amc_hw.training.recipe import SMALL
 from amc_hw.training.state import History, digest
 
 _LOG = logging.getLogger(__name__)
@@ -47,24 +48,14 @@ def finetune(
             (`amc_hw.training.recipe.SMALL`) it is never learned, because it chooses the weights.
     """
     model = restore(run, trained, run.pruned)
-    learn_search = learn_search and len(trained.data.train) >= SMALL
-    data = trained.data.with_search_learned() if learn_search else trained.data
+    learn_search = learn_search and trained.task.training_images >= SMALL
     if epochs and _is_finetuned(run, model, epochs, learn_search):
         return model
     history = None
     if epochs:
         with epoch_events(run) as write_events:
-            history = train(
-                trained.as_shipped(model),
-                data,
-                recovery_recipe(len(data.train), epochs),
-                seed=seed,
-                teacher=trained.model,
-                device=trained.compute,
-                progress=progress,
-                state_path=run.finetune_state(epochs),
-                epochs_told=write_events,
-            )
+            how = Finetuning(epochs, seed, learn_search, progress, run.finetune_state(epochs), write_events)
+            history = trained.task.finetune(trained.as_shipped(model), trained.model, how)
     if is_first_process():
         if history is not None:
             run.finetune.write(_record(history, learn_search, digest(model)))
@@ -128,7 +119,7 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
         WrongRunError: the run has no network yet.
     """
     model = restore(run, trained, run.best_weights)
-    example = trained.example.expand(batch_size, -1, -1, -1)
+    example = repeated(trained.example, batch_size)
     if format_name in FORMATS:
         path, precision, io = run.model(format_name), trained.precision, trained.io
         if precision not in FORMATS[format_name].precisions:

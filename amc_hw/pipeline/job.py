@@ -28,8 +28,8 @@ from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.search.file_scoring import FileScorer
-from amc_hw.search.scoring import NetworkScore, OwnScore, PartScorer
+from amc_hw.search.scoring import NetworkScore, OwnScore
+from amc_hw.tasks.task import Task
 from amc_hw.training.compute import CPU
 
 
@@ -40,7 +40,7 @@ class Job:
     Attributes:
         run: the run folder, begun with ``config``.
         config: the settings.
-        trained: the network and its data.
+        trained: the network and its task.
         device: where the budget must hold.
         score: what the search maximises, 0..1, on images of the training set.
     """
@@ -63,7 +63,7 @@ def opened_job(
     config: RunConfig,
     progress: Progress,
     compute: torch.device = CPU,
-    own: tuple[nn.Module, Data] | None = None,
+    own: tuple[nn.Module, Data | Task] | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
 ) -> Iterator[tuple[Job, Progress]]:
     """Begin a run or go on with it, on its device, while nobody else works in its folder.
@@ -73,8 +73,8 @@ def opened_job(
         config: the settings.
         progress: is told how far the work is.
         compute: where to train, prune and score.
-        own: a trained network of the caller's own with its data; by default the settings name both.
-        evaluate: what the search maximises, 0..1; by default the top-1 accuracy on the split of the training set.
+        own: a trained network of the caller's own with its data or its task; by default the settings name both.
+        evaluate: what the search maximises, 0..1; by default what the task says.
 
     Yields:
         The job, and the progress that also tells when the device is somebody else's turn.
@@ -88,7 +88,7 @@ def opened_job(
         with device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn):
             require_tables(device, table, folder)
             config, trained = begin(folder, config, in_turn, compute, own)
-            trained = looked_at(trained, by_accuracy=evaluate is None)
+            trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.search_images is not None)
 
             def score_in(precision: Precision) -> NetworkScore:
                 return _score(replace(trained, precision=precision), device, evaluate)
@@ -106,6 +106,6 @@ def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module]
     if evaluate is not None:
         return OwnScore(lambda model: evaluate(trained.as_shipped(model)))
     if trained.precision == "fp32":
-        return PartScorer(trained.data.search, trained.compute)
+        return trained.task.score()
     written, load = DeployedFiles(device, trained, trained.precision), find_format(device.format).load
-    return FileScorer(trained.data.search, trained.compute, write=lambda model: load(written(model)))
+    return trained.task.score(lambda model: load(written(model)))

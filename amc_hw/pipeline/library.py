@@ -14,7 +14,7 @@ from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import macs_cost as network_macs
 from amc_hw.devices.base import Device
 from amc_hw.devices.table_only import open_or_predict
-from amc_hw.errors import UsageError
+from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.latency.prediction import Predictor
 from amc_hw.pipeline.search import search_steps
 from amc_hw.policy import Policy, Precision
@@ -28,7 +28,7 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import FunctionScorer, Problem, StudyResult
 from amc_hw.search.study import run_study as run_problem
-from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
+from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_example
 
 
 def trace(
@@ -43,20 +43,23 @@ def trace(
 
     Args:
         model: trained; it is put into evaluation mode.
-        example_input: images (N, C, H, W) as the network takes them.
+        example_input: images (N, C, H, W), or a batch of another tensor, as the network takes them.
         exclude: patterns of layers that keep all their channels (``"classifier"``, ``"layer1.*"``).
         include: patterns of the only layers that may lose channels; without any, all may.
         keep_blocks: whether every residual block stays.
 
     Raises:
         UnsupportedModelError: nothing in the network can be pruned.
-        UsageError: an example that is no batch of images, or a pattern that matches no layer.
+        UsageError: an example that the network does not take, or a pattern that matches no layer.
     """
-    if example_input.ndim != 4:
-        raise UsageError(f"the example input has shape {tuple(example_input.shape)}; give images (N, C, H, W).")
-    channels, height, width = example_input.shape[1:]
     allowed = PruningChoices(exclude=tuple(exclude), include=tuple(include), keep_blocks=keep_blocks)
-    return trace_model(model, (channels, height, width), allowed)
+    try:
+        return trace_example(model, example_input[:1], allowed)
+    except UnsupportedModelError as error:
+        if example_input.ndim == 4:
+            raise
+        reason = f"the example input has shape {tuple(example_input.shape)}, and {str(error).rstrip('.')}"
+        raise UsageError(f"{reason}; give images (N, C, H, W), or what the network takes.") from error
 
 
 def macs_cost(traced: TracedModel) -> Cost:

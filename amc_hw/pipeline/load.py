@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_own_checkpoint, read_own_checkpoint
-from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.models.names import is_user_file
+from amc_hw.models.zoo import build_from_file, build_model, default_image_size
 from amc_hw.pruning.surgery import first_channels, shrink
-from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.config import CLASSIFY, RunConfig, read_config
 from amc_hw.runs.file_names import maker
+from amc_hw.runs.files import damaged
 from amc_hw.runs.folder import RunFolder
-from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
+from amc_hw.tracing.inputs import example_of, made_plain, tensors_of
+from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_example
 
 
 def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
@@ -37,10 +42,11 @@ def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
         raise WrongRunError(f"{folder} has no network yet; make it with: {maker(folder.best_weights)}")
     if not folder.baseline.exists():
         raise WrongRunError(f"{folder.baseline} is missing; make it with: {maker(folder.baseline)}")
-    size = _image_size(folder, config)
-    original = _named(folder, config, size[0]) if model is None else _given(folder, model)
+    example = _example(folder, config)
+    original = _named(folder, config, example) if model is None else _given(folder, model)
     if config.granularity == "channels":
-        return restore(folder, trace_model(original, size, pruning_choices(config)), folder.best_weights)
+        traced = trace_example(original, example, pruning_choices(config))
+        return made_plain(restore(folder, traced, folder.best_weights))
     load_own_checkpoint(original, folder.best_weights)
     return original.eval()
 
@@ -79,11 +85,14 @@ def _given(folder: RunFolder, model: nn.Module) -> nn.Module:
     return original
 
 
-def _named(folder: RunFolder, config: RunConfig, channels: int) -> nn.Module:
+def _named(folder: RunFolder, config: RunConfig, example: Any) -> nn.Module:
     """Build the original by its name for as many classes as its weights tell, which must fit it.
 
     The classifier is mostly the last layer; where it is not, it is the layer that a network so built has otherwise.
     """
+    if config.task != CLASSIFY and is_user_file(config.model):
+        return _given(folder, build_from_file(config.model))
+    channels = (*tensors_of(example)[0].shape, 1)[1]
     weights = {key: tensor for key, tensor in read_own_checkpoint(folder.baseline).items() if tensor.ndim > 1}
     classes = list(weights.values())[-1].shape[0]
     try:
@@ -96,6 +105,17 @@ def _named(folder: RunFolder, config: RunConfig, channels: int) -> nn.Module:
         reason = str(error).rstrip(".")
         raise UsageError(f"{reason}; pass the network that was compressed: load('{folder}', model=...)") from error
     return _given(folder, original)
+
+
+def _example(folder: RunFolder, config: RunConfig) -> Any:
+    """Return one of the run's inputs, all zeros."""
+    policy = folder.policy.find()
+    if policy is not None and policy.inputs is not None:
+        try:
+            return example_of(policy.inputs)
+        except ValueError as error:
+            raise damaged(folder.policy.path, str(error)) from error
+    return torch.zeros(1, *_image_size(folder, config))
 
 
 def _image_size(folder: RunFolder, config: RunConfig) -> tuple[int, int, int]:

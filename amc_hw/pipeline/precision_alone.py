@@ -56,7 +56,8 @@ def keep_original(job: Job, progress: Progress) -> None:
             measured_ms=times.shipped_ms,
             warnings=list(trained.notes),
             unprunable=dict(trained.network.unprunable),
-            image_size=list(trained.data.image_size),
+            image_size=trained.image_size,
+            **trained.told,
         )
     )
 

@@ -220,7 +220,8 @@ def chosen_policy(
         ],
         unprunable=dict(trained.network.unprunable),
         candidates=candidates,
-        image_size=list(trained.data.image_size),
+        image_size=trained.image_size,
+        **trained.told,
     )
 
 

@@ -13,10 +13,10 @@ from amc_hw.devices.table_only import require_device
 from amc_hw.errors import UsageError
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint_kind import require_checkpoint
-from amc_hw.models.names import TORCHVISION, require_model_name
+from amc_hw.models.names import TORCHVISION, require_model_name, require_task_name
 from amc_hw.pipeline.agent import agent_file
 from amc_hw.policy import Precision, PrecisionSetting, precision_of, require_io
-from amc_hw.runs.config import DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
+from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
 from amc_hw.runs.files import require_room
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import require_compute_name
@@ -67,7 +67,10 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
         require_device(config.device, table_of(config), config.known_precision)
     if not own_model:
         require_model_name(config.model)
-        require_data(config.data, Path(config.data_root) if config.data_root else None)
+        if config.task == CLASSIFY:
+            require_data(config.data, Path(config.data_root) if config.data_root else None)
+        else:
+            require_task_name(config.task, config.model)
         _require_weights(config)
     require_same_run(run.path, config)
 
@@ -164,9 +167,10 @@ def _require_weights(config: RunConfig) -> None:
             from amc_hw.models.zoo import default_image_size
 
             default_image_size(config.model)
+        cure = f", or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
         raise UsageError(
-            f"the trained weights of {config.model} are missing; give checkpoint=FILE, "
-            f"or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
+            f"the trained weights of {config.model} are missing; give checkpoint=FILE"
+            f"{cure if config.task == CLASSIFY else '.'}"
         )
     if config.checkpoint is not None:
         require_checkpoint(Path(config.checkpoint))

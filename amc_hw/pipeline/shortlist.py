@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-import torch
 from torch import nn
 
 from amc_hw.budget.bounds import Bounds, Limit
-from amc_hw.data.dataset import Data
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import CANDIDATES, Search
 from amc_hw.pipeline.trained import TrainedModel
@@ -18,15 +15,6 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Contender
 from amc_hw.search.moves import grown, largest_uniform, shrunk
 from amc_hw.search.scoring import PartScorer
-from amc_hw.tracing.groups import Network
-from amc_hw.training.loop import train
-from amc_hw.training.recipe import recovery_recipe
-
-MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
-MOST_EPOCHS = 5
-"""Of a short fine-tune on a small data set: a few dozen steps would tell of the disturbance, not of what is learned."""
-TUNING_MACS = 1e12
-"""Of the original's forward passes over the images of one short fine-tune, where they are not too few."""
 
 
 def shortlist(job: Job, search: Search, progress: Progress) -> list[Policy]:
@@ -112,27 +100,10 @@ def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -
 def _tuned_score(job: Job, search: Search, policy: Policy) -> float:
     model = search.pruner.pruned(policy, thorough=True)
     learned = short_finetune(model, job.trained, job.config.seed)
-    return learned if isinstance(job.score, PartScorer) else job.score(model)
+    return learned if learned is not None and isinstance(job.score, PartScorer) else job.score(model)
 
 
-def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float:
-    """Fine-tune a pruned network for a moment; return what it then scores on the search split, 0..1."""
-    images = tuning_images(trained.network)
-    few = few_images(trained.data, images, seed)
-    epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
-    recipe = recovery_recipe(len(few.train), epochs, len(trained.data.train))
-    learner = trained.as_shipped(model)
-    history = train(learner, few, recipe, seed=seed, teacher=trained.model, device=trained.compute)
-    return history.kept_accuracy
-
-
-def tuning_images(network: Network) -> int:
-    """Return how many images a short fine-tune learns, at most: fewer where the network is large."""
-    return int(min(MOST_IMAGES, max(LEAST_IMAGES, TUNING_MACS / network.macs(network.original))))
-
-
-def few_images(data: Data, images: int, seed: int) -> Data:
-    """Return the data with so many training images, drawn once, or all where there are fewer."""
-    drawn = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:images]
-    part = replace(data.train, positions=data.train.positions[drawn], labels=data.train.labels[drawn])
-    return replace(data, train=part)
+def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float | None:
+    """Fine-tune a pruned network for a moment; return its score then, 0..1, or None where it has to be asked for."""
+    macs = trained.network.macs(trained.network.original)
+    return trained.task.short_finetune(trained.as_shipped(model), trained.model, macs, seed)

@@ -17,7 +17,6 @@ from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whol
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.rounds import plan_rounds, round_name
 from amc_hw.pipeline.settings import settled
-from amc_hw.pipeline.summary import evaluate_file
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.masks import nonzero_weights
 from amc_hw.runs.config import RunConfig, open_run
@@ -26,6 +25,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.summaries import BudgetFigures, SearchFacts, SparseFigures, SparseRound, SparseSummary
 from amc_hw.search.study import read_study
+from amc_hw.tasks.classification import evaluate_file
 from amc_hw.training.compute import CPU
 from amc_hw.training.evaluation import evaluate
 

@@ -6,12 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from amc_hw.budget.budget import Budget
-from amc_hw.data.dataset import Part
-from amc_hw.errors import UsageError
-from amc_hw.formats.registry import load_file
 from amc_hw.pipeline.finish import in_other_precisions, original_of
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.load import restore
@@ -24,9 +19,6 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy
 from amc_hw.runs.summaries import BudgetFigures, Figures, SearchFacts, Summary
 from amc_hw.search.study import read_study
-from amc_hw.training.evaluation import evaluate
-
-EVALUATION_BATCH = 50
 
 
 def summarise(
@@ -37,7 +29,7 @@ def summarise(
     Without timings the summary is marked unverified, and a share of the original's latency is of its prediction.
     """
     run, config, trained, device = job.run, job.config, job.trained, job.device
-    policy, test = run.policy.read(), trained.data.test
+    policy = run.policy.read()
     original_file, file = run.original(device.format), run.model(device.format)
     original = _figures(trained, trained.network.original, original_file, timings.get("original"), progress).model_copy(
         update={"predicted_ms": predicted_original_ms}
@@ -73,8 +65,9 @@ def summarise(
             "torch": run.finetuned.name,
         },
         unverified=not timings,
-        test_images=len(test),
-        image_size=list(trained.data.image_size),
+        metric=trained.task.metric,
+        test_images=trained.task.test_images,
+        image_size=trained.image_size,
     )
     run.summary.write(summary)
     return summary
@@ -86,7 +79,7 @@ def _before_finetune(job: Job, policy: ChosenPolicy) -> float | None:
     if policy.is_original and not run.finetune.path.exists():
         return None
     pruned = trained.as_shipped(restore(run, trained, run.pruned))
-    return evaluate(pruned, trained.data.test, device=trained.compute)
+    return trained.task.test(pruned)
 
 
 def _others(job: Job, channels: Policy, timings: Mapping[str, Timing], progress: Progress) -> dict[str, Figures]:
@@ -109,7 +102,7 @@ def _search_facts(run: RunFolder, config: RunConfig) -> SearchFacts:
 def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:
     """Return what is known of a policy's network by its exported file and the last benchmark."""
     return Figures(
-        accuracy=evaluate_file(file, trained.data.test, progress),
+        accuracy=trained.task.test_file(file, progress),
         latency_ms=None if timing is None else timing.latency_ms,
         macs=trained.network.macs(policy),
         params=trained.network.params(policy),
@@ -121,30 +114,3 @@ def _allowed(budget: Budget, original: float) -> BudgetFigures:
     """Return what summary.json holds of a budget."""
     named = {} if budget.of == "fp32" else {"of": budget.of}
     return BudgetFigures(metric=budget.metric, target=budget.allowed(original), ratio=budget.ratio, **named)
-
-
-def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
-    """Return the top-1 accuracy of an exported file as a fraction.
-
-    Raises:
-        UsageError: the file does not exist, takes other images than the data set has, or tells fewer classes apart.
-    """
-    model = load_file(file)
-    classes, correct, done = int(part.labels.max()) + 1, 0, 0
-    for images, labels in part.batches(EVALUATION_BATCH):
-        if model.image_size != tuple(images.shape[1:]):
-            raise UsageError(
-                f"{file.name} takes images of (channels, height, width) {model.image_size}, "
-                f"the data has {tuple(images.shape[1:])}."
-            )
-        scores = np.asarray(model(images.numpy()))
-        numbers = scores.size / len(images)
-        if numbers < classes or numbers % 1:
-            raise UsageError(
-                f"{file.name} gives {numbers:g} numbers for an image, the data has {classes} classes; "
-                "export the network with a score for each class."
-            )
-        correct += int((scores.reshape(len(images), -1).argmax(1) == labels.numpy()).sum())
-        done += len(images)
-        progress(f"evaluating {file.name}", done, len(part))
-    return correct / len(part)

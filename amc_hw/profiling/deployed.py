@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
@@ -16,6 +17,7 @@ from amc_hw.formats.registry import Format, export, file_content, find_format
 from amc_hw.formats.template import lower
 from amc_hw.policy import Precision
 from amc_hw.pruning.surgery import policy_of
+from amc_hw.tracing.inputs import repeated
 from amc_hw.tracing.traced import TracedModel
 
 _LOG = logging.getLogger(__name__)
@@ -40,9 +42,9 @@ def content_for(device: Device, trained: TracedModel, model: nn.Module) -> bytes
     return file_content(kind, model, example, path, device.precision, trained.calibration)
 
 
-def example_for(device: Device, trained: TracedModel) -> Tensor:
-    """Return example images (N, C, H, W) of the device's batch size."""
-    return trained.example.expand(device.fingerprint().batch_size, -1, -1, -1)
+def example_for(device: Device, trained: TracedModel) -> Any:
+    """Return example inputs of the device's batch size."""
+    return repeated(trained.example, device.fingerprint().batch_size)
 
 
 def _format(device: Device, trained: TracedModel, precision: Precision) -> Format:

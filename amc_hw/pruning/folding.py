@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from amc_hw.pruning.contexts import find_contexts
+from amc_hw.tracing.inputs import moved
 from amc_hw.tracing.same import computes_the_same, random_like
 
 
-def fold_batch_norms(model: nn.Module, images: Tensor) -> nn.Module:
+def fold_batch_norms(model: nn.Module, images: Any) -> nn.Module:
     """Return an evaluation copy without the batch-norms that directly follow a layer, alone, both called once.
 
     The copy is held against the network on random images. Where it computes something else (a forward that uses a
@@ -25,8 +26,9 @@ def fold_batch_norms(model: nn.Module, images: Tensor) -> nn.Module:
         images: what it takes (N, C, H, W); only their shape counts. They are moved to where the model is.
     """
     smaller = _frozen(model)
-    weight = next(smaller.parameters(), images)
-    images = random_like(images).to(weight.device)
+    weight = next(smaller.parameters(), None)
+    images = random_like(images)
+    images = images if weight is None else moved(images, weight.device)
     try:
         _fold(smaller, images)
     except Exception:  # whatever a forward raises that takes no images; whoever calls it next will tell
@@ -39,7 +41,7 @@ def _frozen(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _fold(model: nn.Module, images: Tensor) -> None:
+def _fold(model: nn.Module, images: Any) -> None:
     """Fold the batch norms of a network, in place."""
     modules: Mapping[str, Any] = dict(model.named_modules())
     names = [(name, module) for name, module in model.named_modules(remove_duplicate=False)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
 from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targets
 from amc_hw.pruning.surgery import shrink
 from amc_hw.pruning.taylor import taylor_importance
+from amc_hw.tracing.inputs import parts, size_of, taken, tensors_of
 from amc_hw.tracing.network import Network
 from amc_hw.tracing.slicing import kept_positions
 
@@ -40,7 +41,8 @@ class Pruner:
     Args:
         model: the model that ``network`` was traced from; it is not changed.
         network: its trace.
-        calibration: training images (N, C, H, W) as the model takes them; hundreds or thousands. All work is done
+        calibration: training images (N, C, H, W) as the model takes them, or other inputs
+            (`amc_hw.tracing.inputs`); hundreds or thousands. All work is done
             where they are, and pruned networks are there.
         labels: classes of the calibration images, int64 (N,), which the Taylor importance makes use of.
         importance: which channels are kept, a name of `amc_hw.pruning.importance`.
@@ -64,7 +66,7 @@ class Pruner:
         self,
         model: nn.Module,
         network: Network,
-        calibration: Tensor,
+        calibration: Any,
         *,
         labels: Tensor | None = None,
         importance: str = "reconstruction",
@@ -72,12 +74,15 @@ class Pruner:
         points: int = 16,
         seed: int = 0,
     ) -> None:
-        if not len(calibration):
+        images = size_of(calibration)
+        if not images:
             raise UsageError("reconstruction needs calibration images; give some hundreds of training images.")
-        if labels is not None and len(labels) != len(calibration):
-            raise UsageError(f"there are {len(labels)} labels for {len(calibration)} calibration images; give as many.")
+        if labels is not None and len(labels) != size_of(calibration):
+            raise UsageError(
+                f"there are {len(labels)} labels for {size_of(calibration)} calibration images; give as many."
+            )
         rank = find_ranking(importance)
-        self._model = copy.deepcopy(model).eval().to(calibration.device)
+        self._model = copy.deepcopy(model).eval().to(tensors_of(calibration)[0].device)
         self._network = network
         self._reconstruction = reconstruction
         self._points = points
@@ -85,11 +90,9 @@ class Pruner:
         self._modules = dict(self._model.named_modules())
         self._images = calibration
         self._labels = labels
-        self._contexts = find_contexts(self._model, self._images[:SEVERAL])
+        self._contexts = find_contexts(self._model, taken(self._images, slice(SEVERAL)))
         self._layers, self.not_reconstructed = self._choose_layers()
-        self._grams = gather_grams(
-            self._model, self._layers, self._contexts, torch.split(self._images, BATCH), points, seed
-        )
+        self._grams = gather_grams(self._model, self._layers, self._contexts, parts(self._images, BATCH), points, seed)
         evidence = Evidence(self._modules, self._grams, self._contexts, lambda: self._taylor)
         self._order = {group.name: rank(group, evidence).tolist() for group in network.groups}
         self._refits: dict[str, Refit] = {}
@@ -119,8 +122,14 @@ class Pruner:
         return taylor_importance(self._model, self._network.groups, self._images, self._labels, self._seed)
 
     def channel_importance(self) -> dict[str, list[float]]:
-        """Return the Taylor importance of every group's channels, in the order in which they are kept."""
-        return {name: self._taylor[name][order].tolist() for name, order in self._order.items()}
+        """Return the Taylor importance of every group's channels, in the order in which they are kept.
+
+        Of a network that gives no class scores, what counts is how far its outputs move.
+        """
+        found = taylor_importance(
+            self._model, self._network.groups, self._images, self._labels, self._seed, of_outputs=True
+        )
+        return {name: found[name][order].tolist() for name, order in self._order.items()}
 
     def kept(self, policy: Policy) -> dict[str, list[int]]:
         """Return the channels that a policy keeps, ascending, for every group that it names."""
@@ -149,7 +158,7 @@ class Pruner:
                     new.weight.data.copy_(weights.view_as(new.weight))
         how: Literal["quick", "thorough"] = "thorough" if thorough else "quick"
         sliced = [name for name in remains if name not in lossy and self._mixes_what_it_lost(name, remains[name])]
-        found = {self._contexts[name].norm for name in sliced} if len(self._images) > 1 else set()
+        found = {self._contexts[name].norm for name in sliced} if size_of(self._images) > 1 else set()
         norms = [name for name in found if name is not None]  # where layers are fitted, this would undo the fit
         changed = [name for name in self._layers if name in lossy or name not in modules]
         if changed and self._reconstruction in ("sequential", "residual"):
@@ -167,7 +176,7 @@ class Pruner:
     def _partners(self, small: nn.Module, out: tuple[str, ...]) -> dict[str, int | None]:
         """Return where the other sides of sums are computed in a network without some blocks."""
         if out not in self._partners_without:
-            contexts = find_contexts(small, self._images[:SEVERAL])
+            contexts = find_contexts(small, taken(self._images, slice(SEVERAL)))
             self._partners_without[out] = {name: context.partner for name, context in contexts.items()}
         return self._partners_without[out]
 
@@ -193,11 +202,11 @@ class Pruner:
             if self._reconstruction == "sequential":
                 contexts = {name: replace(context, partner=None) for name, context in contexts.items()}
             targets = gather_targets(self._model, self._layers, contexts, images, self._points, self._seed)
-            self._refits[how] = Refit(contexts, targets, images, self._points, self._seed, PRIOR / len(images))
+            self._refits[how] = Refit(contexts, targets, images, self._points, self._seed, PRIOR / size_of(images))
         return self._refits[how]
 
-    def _images_for(self, how: Literal["quick", "thorough"]) -> Tensor:
-        return self._images[: self._quick_images() if how == "quick" else self._thorough_images()]
+    def _images_for(self, how: Literal["quick", "thorough"]) -> Any:
+        return taken(self._images, slice(self._quick_images() if how == "quick" else self._thorough_images()))
 
     def _quick_images(self) -> int:
         affordable = int(QUICK_MACS / self._network.macs(self._network.original))

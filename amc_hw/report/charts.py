@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from amc_hw.policy import TOP1
 from amc_hw.report.axes import linear_axis
 from amc_hw.report.numbers import fixed, milliseconds, percent
 from amc_hw.report.plots import Marks, Plot, Shade, line_path, mark, thinned
 from amc_hw.report.run import Run
-from amc_hw.runs.records import Episode, Epoch
+from amc_hw.report.table import titled
+from amc_hw.runs.records import Episode
 
 
 def best_so_far(episodes: list[Episode]) -> list[Episode]:
@@ -26,7 +28,9 @@ def search_plots(run: Run) -> list[Plot]:
     accuracies = [100 * episode.accuracy for episode in run.episodes]
     return [
         _episode_plot(run, "Reward", "higher is better", rewards, "Best reward so far"),
-        _episode_plot(run, "Accuracy", "top-1 on the search split, %", accuracies, "Of the best reward so far"),
+        _episode_plot(
+            run, scored(run.metric), f"{run.metric} on the {run.split}, %", accuracies, "Of the best reward so far"
+        ),
     ]
 
 
@@ -39,8 +43,8 @@ def _episode_plot(run: Run, title: str, unit: str, values: list[float], line: st
     corners = [(float(best.episode), value_of[best.episode]) for best in incumbents]
     corners.append((float(episodes[-1].episode), corners[-1][1]))
     drawn = thinned(len(episodes))
-    dots = tuple(mark(x, y, (episodes[i].episode, values[i]), _episode_text(episodes[i])) for i in drawn)
-    final = mark(x, y, corners[-2], _episode_text(incumbents[-1]))
+    dots = tuple(mark(x, y, (episodes[i].episode, values[i]), _episode_text(run, episodes[i])) for i in drawn)
+    final = mark(x, y, corners[-2], _episode_text(run, incumbents[-1]))
     return Plot(
         title=title,
         summary=f"{title} over {len(episodes)} episodes; at the best reward it is {corners[-1][1]:.4g}.",
@@ -55,19 +59,26 @@ def _episode_plot(run: Run, title: str, unit: str, values: list[float], line: st
     )
 
 
-def _episode_text(episode: Episode) -> str:
-    text = f"Episode {episode.episode}: reward {fixed(episode.reward, 4)}, accuracy {percent(episode.accuracy)}"
+def _episode_text(run: Run, episode: Episode) -> str:
+    name = "accuracy" if run.metric == TOP1 else run.metric
+    text = f"Episode {episode.episode}: reward {fixed(episode.reward, 4)}, {name} {percent(episode.accuracy)}"
     latency = episode.metrics.get("latency_ms")
     return text if latency is None else f"{text}, {milliseconds(latency)} predicted"
 
 
-def finetune_plots(epochs: list[Epoch]) -> list[Plot]:
+def scored(metric: str) -> str:
+    """Return what a plot of scores is called."""
+    return "Accuracy" if metric == TOP1 else titled(metric)
+
+
+def finetune_plots(run: Run) -> list[Plot]:
     """Return the plots of accuracy and of training loss over the epochs, each where it was recorded."""
+    epochs = run.finetune.epochs if run.finetune else []
     accuracy = [(e.epoch, 100 * e.search_accuracy) for e in epochs if e.search_accuracy is not None]
     loss = [(e.epoch, e.train_loss) for e in epochs if e.train_loss is not None]
     plots = []
     for title, unit, curve in (
-        ("Accuracy", "top-1 on the search split, %", accuracy),
+        (scored(run.metric), f"{run.metric} on the {run.split}, %", accuracy),
         ("Training loss", "mean of the epoch", loss),
     ):
         if curve:

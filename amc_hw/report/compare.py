@@ -10,10 +10,12 @@ from pathlib import Path
 from amc_hw.errors import UsageError
 from amc_hw.policy import DTYPES
 from amc_hw.report.axes import Axis, linear_axis
+from amc_hw.report.charts import scored
 from amc_hw.report.html import write_page
 from amc_hw.report.numbers import milliseconds, percent, with_unit
 from amc_hw.report.plots import Mark, Marks, Plot, Shade, Shape, line_path, mark
 from amc_hw.report.run import Run, read_run
+from amc_hw.report.table import titled
 from amc_hw.report.verdict import Verdict, verdict
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.summaries import Figures, Summary
@@ -52,6 +54,7 @@ class Comparison:
 
     device: str
     data: str
+    scored: str
     rows: tuple[ComparedRun, ...]
     plot: Plot | None
     drift: str
@@ -60,8 +63,8 @@ class Comparison:
 def compare_report(runs: Sequence[Path], out: Path) -> Path:
     """Draw one self-contained page that holds several run folders against each other, and return its path.
 
-    Latencies of different devices and accuracies on different data never share a plot: each such pair gets a
-    section of its own. A run that has not ended is listed, and is in no plot.
+    Latencies of different devices and accuracies on different data, or of different metrics, never share a plot: each
+    such pair gets a section of its own. A run that has not ended is listed, and is in no plot.
 
     Raises:
         UsageError: no run folders are named.
@@ -73,7 +76,7 @@ def compare_report(runs: Sequence[Path], out: Path) -> Path:
     for number, folder in enumerate(runs, start=1):
         run = read_run(RunFolder(folder))
         device = {name: fact for name, fact in run.device.items() if name != "dtype"}  # any precision is comparable
-        kind = json.dumps([device, run.fact("data")], sort_keys=True)
+        kind = json.dumps([device, run.fact("data"), run.metric], sort_keys=True)
         together.setdefault(kind, []).append((number, run))
     comparisons = [_comparison(members) for members in together.values()]
     write_page(out, "compare.html.jinja", {"comparisons": comparisons, "count": len(runs)})
@@ -88,8 +91,9 @@ def _comparison(members: list[tuple[int, Run]]) -> Comparison:
     return Comparison(
         device=first.fact("device"),
         data=first.fact("data"),
+        scored=titled(first.metric),
         rows=rows,
-        plot=_pareto_plot([row for row in rows if row.number in summaries], front) if summaries else None,
+        plot=_pareto_plot([row for row in rows if row.number in summaries], front, first.metric) if summaries else None,
         drift=_drift(rows),
     )
 
@@ -158,16 +162,16 @@ def _precision(dtype: object) -> str:
     return next((name for name, called in DTYPES.items() if called == dtype), str(dtype or ""))
 
 
-def _pareto_plot(rows: list[ComparedRun], front: list[int]) -> Plot:
+def _pareto_plot(rows: list[ComparedRun], front: list[int], metric: str) -> Plot:
     """Draw the finished runs by strategy, their originals as squares, and the front as a staircase."""
     points = {row.number: _reached(row.compressed) for row in rows}
     originals = sorted({_reached(row.original) for row in rows if row.original.latency_ms and row.original.accuracy})
     every = [*points.values(), *originals]
     x = linear_axis("measured latency, ms", [latency for latency, _ in every])
-    y = linear_axis("top-1 on the test set, %", [accuracy for _, accuracy in every])
+    y = linear_axis(f"{metric} on the test set, %", [accuracy for _, accuracy in every])
     shades = (Shade("front", line_path(x, y, [points[number] for number in front], step=True), "Pareto front"),)
     return Plot(
-        title="Accuracy against latency",
+        title=f"{scored(metric)} against latency",
         summary=f"{len(rows)} runs; {len(front)} of them on the Pareto front.",
         x=x,
         y=y,

@@ -16,7 +16,7 @@ from amc_hw.report.charts import finetune_plots, search_plots
 from amc_hw.report.groups import group_bars
 from amc_hw.report.run import Run, read_run
 from amc_hw.report.samples import ModelSamples, model_samples
-from amc_hw.report.table import before_after_rows, io_sentence, precision_rows, trial_rows
+from amc_hw.report.table import before_after_rows, io_sentence, precision_rows, titled, trial_rows
 from amc_hw.report.verdict import gauge, verdict
 from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
 from amc_hw.runs.files import write_bytes
@@ -73,6 +73,9 @@ def report_context(run: Run) -> Mapping[str, object]:
         "model": run.fact("model"),
         "data": run.fact("data"),
         "image_size": "x".join(map(str, run.summary.image_size[1:])) if run.summary and run.summary.image_size else "",
+        "metric": run.metric,
+        "scored": titled(run.metric),
+        "split": run.split,
         "device_name": run.fact("device"),
         "verdict": verdict(run),
         "gauge": gauge(run.summary),
@@ -90,7 +93,7 @@ def report_context(run: Run) -> Mapping[str, object]:
         "verified_sentence": verification_sentence(verified) if verified else "",
         "search_split_learned": bool(run.finetune and run.finetune.search_split_learned),
         "kept_epoch": run.finetune.kept_epoch if run.finetune else None,
-        "finetune_plots": finetune_plots(run.finetune.epochs) if run.finetune else [],
+        "finetune_plots": finetune_plots(run),
         "samples": samples,
         "protocol": run.benchmark.protocol if run.benchmark else {},
         "device": flat(run.device),
@@ -150,7 +153,8 @@ def _before_after(run: Run, summary: Summary) -> list[tuple[str, str, str, str]]
         size = sizes.get(name) if figures.size_bytes is None else figures.size_bytes
         return figures.model_copy(update={"size_bytes": size})
 
-    return before_after_rows(sized("original", summary.original), sized("compressed", summary.compressed))
+    original, compressed = sized("original", summary.original), sized("compressed", summary.compressed)
+    return before_after_rows(original, compressed, summary.metric)
 
 
 def _size(run: Run, file: str | None) -> int | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from amc_hw.errors import WrongRunError
+from amc_hw.policy import TOP1
+from amc_hw.runs.config import CLASSIFY
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Facts, Finetune, PrecisionChoice
 from amc_hw.runs.summaries import Summary
@@ -28,6 +30,19 @@ class Run:
     def is_whole(self) -> bool:
         """Whether the original was chosen as it is, so that nothing had to be searched."""
         return self.policy is not None and not self.episodes and self.policy.is_original
+
+    @property
+    def metric(self) -> str:
+        """What the accuracies are called."""
+        for record in (self.summary, self.policy):
+            if record is not None:
+                return record.metric
+        return TOP1 if self.config.get("task", CLASSIFY) == CLASSIFY else "score"
+
+    @property
+    def split(self) -> str:
+        """What the scores of a search are on."""
+        return "search split" if self.metric == TOP1 else "validation inputs"
 
     @property
     def device(self) -> Facts:

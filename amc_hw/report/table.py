@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from amc_hw.policy import TOP1
 from amc_hw.report.numbers import MISSING, count, milliseconds, percent, points, ratio, size
 from amc_hw.runs.records import PrecisionChoice
 from amc_hw.runs.summaries import Figures, Summary
@@ -20,8 +21,13 @@ _ROWS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
 )
 
 
-def before_after_rows(original: Figures, compressed: Figures) -> list[tuple[str, str, str, str]]:
-    """Return the rows (name, original, compressed, change) of a finished run.
+def titled(metric: str) -> str:
+    """Return what a metric is called at the beginning of a row."""
+    return metric[:1].upper() + metric[1:]
+
+
+def before_after_rows(original: Figures, compressed: Figures, metric: str = TOP1) -> list[tuple[str, str, str, str]]:
+    """Return the rows (name, original, compressed, change) of a finished run, whose accuracies are of a metric.
 
     The change is in percentage points for accuracies, a ratio (compressed / original) for all else. A value
     that is not known is written as a dash; a row without a compressed value is left out where the
@@ -33,12 +39,14 @@ def before_after_rows(original: Figures, compressed: Figures) -> list[tuple[str,
         if after is None and (before is None or before_key != after_key):
             continue
         cells = [MISSING if value is None else written(value) for value in (before, after)]
+        if metric != TOP1:
+            name = {_ROWS[0][0]: titled(metric), _ROWS[1][0]: f"{titled(metric)} before fine-tuning"}.get(name, name)
         rows.append((name, cells[0], cells[1], _change(before, after, written is percent)))
     return rows
 
 
 def precision_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
-    """Return a row (name, top-1, latency, share of the original's in fp32, size) for each precision of both networks.
+    """Return a row for each precision of both networks: name, accuracy, latency, share of the original's in fp32, size.
 
     There are none where fp32 ships.
     """

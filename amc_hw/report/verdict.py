@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from amc_hw.policy import TOP1
 from amc_hw.report.charts import best_so_far
 from amc_hw.report.numbers import TIMES, fixed, milliseconds, percent, points, ratio, with_unit
 from amc_hw.report.run import Run
@@ -127,11 +128,14 @@ def _accuracy_change(summary: Summary) -> str:
     if after is None:
         return ""
     if before is None:
-        return f"{percent(after)} top-1"
+        return f"{percent(after)} {summary.metric}"
     change = points(abs(after - before)).removeprefix("+").removesuffix(" points")
+    more = "more" if after > before else "less"
+    if summary.metric != TOP1:
+        return f"{change} points {more} {summary.metric}" if float(change) else f"{summary.metric} unchanged"
     if not float(change):
         return "accuracy unchanged"
-    return f"{change} points {'more' if after > before else 'less'} accurate"
+    return f"{change} points {more} accurate"
 
 
 def _unfinished(run: Run) -> Verdict:
@@ -154,7 +158,7 @@ def _unfinished(run: Run) -> Verdict:
             "unfinished",
             "The search is done, its policy not proved yet" if whole else "The search has not ended",
             f"{len(run.episodes)}{of} episodes are done; the best so far is episode {best.episode} with "
-            f"{percent(best.accuracy)} on the search split before fine-tuning.",
+            f"{percent(best.accuracy)} on the {run.split} before fine-tuning.",
         )
     return Verdict("unfinished", "Nothing was searched yet", "The run folder holds settings only, or measurements.")
 

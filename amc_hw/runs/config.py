@@ -20,6 +20,9 @@ from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
 DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 """The demonstration trains its own network; every other run brings a checkpoint."""
 
+CLASSIFY = "classify"
+"""The task of a network that tells the classes of a data set apart."""
+
 _MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format"})
 """What may differ when a run goes on: more episodes, another fine-tuning, a newer library."""
 _MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds"})
@@ -84,6 +87,10 @@ class RunConfig(BaseModel):
     checkpoint: _File = Field(None, description="file with the trained weights")
     data: str = Field(DEMO_DATA, description="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")
     data_root: _File = Field(None, description="folder of cifar10 or imagenet")
+    task: str = Field(
+        CLASSIFY,
+        description="what is good: classify (top-1 accuracy on the data), or your own path/to/file.py:object",
+    )
     image_size: int | None = Field(
         None,
         ge=8,
@@ -213,6 +220,10 @@ def make_config(**given: Any) -> RunConfig:
     if budgets:
         metric, *others = budgets
         given |= {"metric": metric, "budget": budgets[metric], "limits": {name: budgets[name] for name in others}}
+    if given.get("task", CLASSIFY) != CLASSIFY:
+        if given.get("data") not in (None, "", DEMO_DATA):
+            raise UsageError("a task brings its own inputs; leave data= out.")
+        given["data"] = ""
     try:
         return RunConfig(**{**given, "versions": library_versions()})
     except ValidationError as error:

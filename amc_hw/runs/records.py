@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WrapValidator, model_validator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
-from amc_hw.policy import Precision
+from amc_hw.policy import TOP1, Precision
 from amc_hw.runs.simulated import tell_simulated
 
 FORMAT: Final = 1
@@ -199,7 +199,9 @@ class ChosenPolicy(FileRecord):
         unverified: whether it was not measured.
         warnings: what its reader should know, a sentence each.
         unprunable: layers that keep all their channels, with the reason.
-        image_size: (C, H, W) of the images; None where an earlier version wrote the file.
+        image_size: (C, H, W) of the images; None where an earlier version wrote the file, or of other inputs.
+        inputs: shapes and types of other inputs; see `amc_hw.tracing.inputs.described`.
+        metric: what the scores are called.
     """
 
     episodes: Count | None = None
@@ -213,6 +215,8 @@ class ChosenPolicy(FileRecord):
     unprunable: dict[str, str] = {}
     candidates: list[Candidate] = []
     image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
+    inputs: JsonValue = None
+    metric: str = TOP1
 
     @property
     def is_original(self) -> bool:

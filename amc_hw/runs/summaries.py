@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from amc_hw.policy import Io, Precision
+from amc_hw.policy import TOP1, Io, Precision
 from amc_hw.runs.records import Amount, Channels, Count, DeviceFacts, FileRecord, Fraction, Positive, Record
 
 
@@ -58,7 +58,7 @@ class Summary(FileRecord):
     """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format.
 
     ``original`` is in fp32, ``compressed`` in ``precision``; ``others`` are both in the other one, by their names.
-    ``io`` is what files of ``precision`` take and give.
+    ``metric`` is what the accuracies are called. ``io`` is what files of ``precision`` take and give.
     ``warnings`` are those of a run of single weights; where channels are pruned, policy.json has them.
     """
 
@@ -75,6 +75,7 @@ class Summary(FileRecord):
     search: SearchFacts = SearchFacts()
     artifacts: dict[str, str] = Field(default_factory=dict)
     unverified: bool = False
+    metric: str = TOP1
     test_images: Count | None = None
     image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
     warnings: list[str] = Field(default_factory=list)

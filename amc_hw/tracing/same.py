@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
 
 TOLERANCE = 1e-3
 """Largest difference of outputs that rounding is taken for, a fraction of the range of the output's values."""
@@ -17,11 +17,15 @@ SEVERAL = 2
 
 
 def random_like(example: Any) -> Any:
-    """Return random values of an example's shape: zeros would hide what a network does."""
-    if not isinstance(example, Tensor) or not example.is_floating_point():
-        return example
+    """Return random values of an example's shapes: zeros would hide what a network does."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(example.shape, generator=generator, dtype=example.dtype).to(example.device)
+
+    def drawn(each: Any) -> Any:
+        if not isinstance(each, Tensor) or not each.is_floating_point():
+            return each
+        return torch.randn(each.shape, generator=generator, dtype=each.dtype).to(each.device)
+
+    return tree_map(drawn, example)
 
 
 def outputs(model: nn.Module, example: Any) -> Any:

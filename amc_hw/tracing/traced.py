@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError
 from amc_hw.policy import Io, channel_choices
 from amc_hw.tracing.groups import Network, trace
+from amc_hw.tracing.inputs import noise_like, spread
 from amc_hw.tracing.network import Why
 
 CALIBRATION_NOISE = 8
@@ -41,22 +43,28 @@ class TracedModel:
 
     Attributes:
         model: in evaluation mode.
-        example: one image (1, C, H, W).
+        example: one image (1, C, H, W); of other networks one input in a batch of its own: a tensor, or a tuple, a list
+            or a dict of tensors (`amc_hw.tracing.inputs`).
         network: the trace.
         choices: for every group the channel counts to choose from, ascending, the original's last.
         name: the network's, for people and in tables; its class's where it has no other.
     """
 
     model: nn.Module
-    example: Tensor
+    example: Any
     network: Network
     choices: dict[str, tuple[int, ...]]
     name: str
 
     @property
-    def calibration(self) -> Tensor:
-        """Images (N, C, H, W) that tell the ranges of activations; random ones, where there are no others."""
-        return torch.randn(CALIBRATION_NOISE, *self.example.shape[1:], generator=torch.Generator().manual_seed(0))
+    def calibration(self) -> Any:
+        """Inputs, in one batch, that tell the ranges of activations; random ones, where there are no others."""
+        return noise_like(self.example, CALIBRATION_NOISE)
+
+    @property
+    def image_size(self) -> list[int] | None:
+        """(C, H, W) of the images; None of other inputs."""
+        return list(self.example.shape[1:]) if isinstance(self.example, Tensor) and self.example.dim() == 4 else None
 
     @property
     def io(self) -> Io:
@@ -81,19 +89,34 @@ def trace_model(
         allowed: what may be pruned; by default whatever can be.
 
     Raises:
+        AmcHwError: see `trace_example`.
+    """
+    return trace_example(model, torch.zeros(1, *image_size), allowed)
+
+
+def trace_example(model: nn.Module, example: Any, allowed: PruningChoices | None = None) -> TracedModel:
+    """Trace a network for inputs like an example.
+
+    Args:
+        model: the network; it is put into evaluation mode. One that takes several inputs is called with all of them as
+            one value (`amc_hw.tracing.inputs.spread`).
+        example: one input in a batch of its own.
+        allowed: what may be pruned; by default whatever can be.
+
+    Raises:
         UnsupportedModelError: nothing in the network can be pruned.
         UsageError: a pattern that matches no layer, or patterns that leave none to prune.
     """
     allowed = allowed or PruningChoices()
-    model.eval()
-    example = torch.zeros(1, *image_size)
+    name = type(model).__name__
+    model = spread(model.eval(), example)
     network = trace(model, example, exclude=allowed.exclude, include=allowed.include)
     if not network.groups:
         raise _nothing_to_prune(network, by_patterns=bool(allowed.exclude or allowed.include))
     if allowed.keep_blocks:
         network = replace(network, blocks=())
     choices = {group.name: channel_choices(group.channels, allowed.multiple, allowed.lower) for group in network.groups}
-    return TracedModel(model, example, network, choices, type(model).__name__)
+    return TracedModel(model, example, network, choices, name)
 
 
 def _nothing_to_prune(network: Network, *, by_patterns: bool) -> AmcHwError:

@@ -129,7 +129,7 @@ class _Run:
         )
         alone_on_gpu = device.type == "cuda" and team.size == 1  # NCCL's own thread may break a capture
         self.gradients = Replayed(self._gradients, model.parameters()) if alone_on_gpu else self._gradients
-        self.kept = _copied(model)
+        self.kept = copied_state(model)
         accuracy = accuracy_in_place(model, data.search, device)
         self.history = History(start_accuracy=accuracy, kept_accuracy=accuracy)
 
@@ -145,7 +145,7 @@ class _Run:
         self.history.losses.append(loss)
         self.history.accuracies.append(accuracy)
         if self.recipe.keep_last or accuracy >= self.history.kept_accuracy:
-            self.kept = _copied(candidate)
+            self.kept = copied_state(candidate)
             self.history.kept_epoch, self.history.kept_accuracy = epoch + 1, accuracy
 
     def _steps(self, epoch: int) -> float:
@@ -212,7 +212,8 @@ class _Run:
         self.kept = state["kept"]
 
 
-def _copied(model: nn.Module) -> dict[str, Tensor]:
+def copied_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a network's weights and buffers."""
     return {key: tensor.clone() for key, tensor in model.state_dict().items()}
 
 

@@ -25,14 +25,14 @@ class History:
 
     Attributes:
         start_accuracy: on the search split, before the first epoch.
-        losses: mean training loss of each epoch.
+        losses: mean training loss of each epoch; None where it is not known.
         accuracies: on the search split, after each epoch.
         kept_epoch: whose weights the model has now, counted from 1; 0 for those it came with.
         kept_accuracy: of those weights, on the search split.
     """
 
     start_accuracy: float
-    losses: list[float] = field(default_factory=list)
+    losses: list[float | None] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
     kept_epoch: int = 0
     kept_accuracy: float = 0.0

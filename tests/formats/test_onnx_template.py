@@ -20,10 +20,10 @@ from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.onnx.graph import OnnxGraph
 from amc_hw.formats.registry import FORMATS, export, load_file
 from amc_hw.formats.template import lower
-from amc_hw.pipeline.summary import evaluate_file
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.progress import SILENT
+from amc_hw.tasks.classification import evaluate_file
 from amc_hw.tracing.traced import TracedModel
 
 

@@ -18,11 +18,11 @@ from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.pipeline.first_look import LEVEL, doubt_of_accuracy, is_guessing
 from amc_hw.pipeline.job import opened_job
 from amc_hw.pipeline.search_and_verify import search_and_verify
-from amc_hw.pipeline.shortlist import few_images
 from amc_hw.pipeline.trained import make_trained_model
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import make_config
 from amc_hw.runs.progress import Progress
+from amc_hw.tasks.classification import Classification, few_images
 
 pytest.importorskip("litert_torch")
 from simulated_device import SimulatedDevice
@@ -87,7 +87,8 @@ def test_a_network_that_knows_something_is_not_doubted(checkpoint: Path) -> None
     trained = make_trained_model(SecondHead(), data)
     assert "of the search split right, which is no better than guessing" in doubt_of_accuracy(trained)
     few = few_images(replace(data, train=data.search), 1, 0).train
-    assert doubt_of_accuracy(replace(trained, data=replace(data, search=few))) == ""  # one image tells nothing
+    of_one = replace(trained, task=Classification(replace(data, search=few)))
+    assert doubt_of_accuracy(of_one) == ""  # one image tells nothing
 
 
 @pytest.mark.parametrize(("chance", "images"), [(0.1, 500), (0.5, 100), (0.004, 500)])

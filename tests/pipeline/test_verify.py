@@ -22,7 +22,7 @@ from amc_hw.pipeline import verify as verification
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import Search, under_floor
-from amc_hw.pipeline.shortlist import best_policies, few_images, fit
+from amc_hw.pipeline.shortlist import best_policies, fit
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
@@ -33,6 +33,7 @@ from amc_hw.runs.progress import SILENT
 from amc_hw.runs.records import Candidate, ChosenPolicy, Episode, Miss
 from amc_hw.search.scoring import OwnScore
 from amc_hw.search.study import StudyResult
+from amc_hw.tasks.classification import few_images
 from amc_hw.tracing.traced import TracedModel
 
 

@@ -87,6 +87,19 @@ def test_layers_without_norm_frozen_ones_and_norms_without_scale_are_ranked() ->
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_any_outputs_are_weighed_by_how_far_they_move() -> None:
+    torch.manual_seed(0)
+    body, head = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 3)
+    with torch.no_grad():
+        head.weight[:, 3:] *= 1e-3  # what the last channels say hardly reaches the output
+    maps = nn.Sequential(body, nn.ReLU(), head).eval()
+    network = trace(maps, IMAGES[:1])
+    found = torch.tensor(Pruner(maps, network, IMAGES, importance="magnitude").channel_importance()["0"])
+    weighed = taylor_importance(maps, network.groups, IMAGES, of_outputs=True)["0"]
+    assert sorted(weighed.tolist()) == pytest.approx(sorted(found.tolist()))
+    assert weighed[:3].min() > 100 * weighed[3:].max()
+
+
 def test_wrong_use_is_refused(net: TinyNet) -> None:
     network = trace(net, IMAGES[:1])
     with pytest.raises(UsageError, match="3 labels for 60 calibration images"):

@@ -75,6 +75,14 @@ def test_runs_on_other_devices_or_data_are_kept_apart(
     assert "are kept apart" in text_of(page)
 
 
+def test_other_metrics_are_kept_apart_and_named(make_run: Callable[..., Path], edit: Edit, tmp_path: Path) -> None:
+    runs = [make_run("one"), make_run("other")]
+    edit(runs[1] / "summary.json", lambda summary: summary.update(metric="mean IoU"))
+    page = compare_report(runs, tmp_path / "compare.html").read_text()
+    assert "Mean IoU against latency" in page
+    assert "Accuracy against latency" in page
+
+
 def test_runs_that_were_not_verified_are_in_no_plot(make_run: Callable[..., Path], edit: Edit, tmp_path: Path) -> None:
     run = make_run("one")
     edit(run / "summary.json", lambda summary: summary.update(unverified=True))

@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 -- the report writes true minus signs, dashes and multiplication signs
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amc_hw.report.numbers import count, duration, fixed, milliseconds, points, ratio, size
+from amc_hw.report.run import read_run
 from amc_hw.report.table import before_after_rows
+from amc_hw.report.verdict import verdict
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.summaries import Figures
 
@@ -23,6 +26,15 @@ def test_rows_of_a_finished_run(run: Path) -> None:
         ("MACs", "40.9 M", "18.4 M", "0.45×"),
         ("Parameters", "270 k", "105 k", "0.39×"),
     ]
+
+
+def test_figures_of_a_task_are_called_by_its_metric(run: Path, edit: Callable[..., None]) -> None:
+    edit(run / "summary.json", lambda summary: summary.update(metric="mean IoU"))
+    finished = read_run(RunFolder(run))
+    assert finished.summary is not None
+    rows = before_after_rows(finished.summary.original, finished.summary.compressed, finished.metric)
+    assert [name for name, *_ in rows[:3]] == ["Mean IoU", "Mean IoU before fine-tuning", "Latency, measured"]
+    assert verdict(finished).headline == "2.03× faster, 0.75 points less mean IoU"
 
 
 def test_file_sizes_have_a_row_where_they_are_known() -> None:

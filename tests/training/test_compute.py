@@ -14,9 +14,9 @@ from tiny import TinyNet
 from amc_hw.data import dataset as module
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.errors import UsageError
-from amc_hw.pipeline.shortlist import few_images
 from amc_hw.pipeline.trained import TrainedModel, make_pruner, make_trained_model
 from amc_hw.search.scoring import PartScorer
+from amc_hw.tasks.classification import few_images
 from amc_hw.training.compute import CPU, find_compute
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import Recipe

@@ -13,7 +13,7 @@ from tiny import TinyNet
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import load_data
-from amc_hw.pipeline.shortlist import few_images
+from amc_hw.tasks.classification import few_images
 from amc_hw.training import cuda_graph
 from amc_hw.training.cuda_graph import WARM_UP, Replayed
 from amc_hw.training.loop import train

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.pipeline.shortlist import few_images
 from amc_hw.pipeline.trained import make_trained_model, require_trainable
 from amc_hw.pruning.surgery import shrink
+from amc_hw.tasks.classification import few_images
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import Recipe, recovery_recipe

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.batches import in_batches
+from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.program import traced_program
 from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.shipped import shipped
@@ -31,7 +31,7 @@ _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.
 """Calls with several results, of which each is a range of one axis."""
 
 
-def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
+def to_aten(model: nn.Module, example_input: Any) -> bytes:
     """Write a network's ATen calls and weights, traced by torch.export, batch-norms folded.
 
     Args:
@@ -39,8 +39,13 @@ def to_aten(model: nn.Module, example_input: Tensor) -> bytes:
         example_input: (N, C, H, W); N becomes the file's batch size.
 
     Raises:
-        UnsupportedModelError: torch.export refused the network, or a call has more than one result.
+        UnsupportedModelError: torch.export refused the network, a call has more than one result, or the network takes
+            more than one input.
     """
+    if not isinstance(example_input, Tensor):
+        raise UnsupportedModelError(
+            "files of ATen calls hold networks of one input only; choose a device that runs tflite or onnx."
+        )
     program = traced_program(fold_batch_norms(model, example_input).cpu(), example_input)
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
@@ -124,12 +129,16 @@ class AtenModel:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the outputs for ``images`` (N, C, H, W float32)."""
-        return in_batches(self._run, images, self._network.input_shape[0])
+        return self.outputs([images])[0]
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
+    def outputs(self, inputs: Arrays) -> list[np.ndarray]:
+        """Return the first output, in a list, for one input."""
+        return in_batches(self._run, inputs, self._network.input_shape[0])
+
+    def _run(self, inputs: Arrays) -> list[np.ndarray]:
         with torch.inference_mode():
-            output: np.ndarray = self._network(torch.from_numpy(images)).numpy()
-        return output
+            (images,) = inputs
+            return [self._network(torch.from_numpy(images)).numpy()]
 
 
 def _program() -> ModuleType:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
-from amc_hw.formats.batches import in_batches
+from amc_hw.formats.batches import Arrays, in_batches
+from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import fold_batch_norms
 
+KINDS = ("tensor(float)", "tensor(int64)", "tensor(int32)")
+"""Types of inputs that a file may take."""
 MISSING = "ONNX needs an extra of amc-hw: pip install 'amc-hw[onnx]'"
 
 
 @interrupts_deferred()
-def to_onnx(model: nn.Module, example_input: Tensor) -> bytes:
-    """Convert a network to ONNX with channel-first input (N, C, H, W), float32.
+def to_onnx(model: nn.Module, example_input: Any) -> bytes:
+    """Convert a network to ONNX with channel-first input.
 
     Args:
         model: any network; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
+        example_input: (N, C, H, W), or other inputs (`amc_hw.tracing.inputs`); N becomes the file's batch size.
 
     Raises:
         UnsupportedModelError: the exporter refused the network.
@@ -33,12 +37,10 @@ def to_onnx(model: nn.Module, example_input: Tensor) -> bytes:
         import onnxscript  # noqa: F401 - the exporter needs it
     except ImportError as error:
         raise DeviceError(MISSING) from error
-    images = example_input.detach().cpu().contiguous()
     with quiet(), torch.no_grad():
         try:
-            program = torch.onnx.export(
-                fold_batch_norms(model, example_input).cpu(), (images,), dynamo=True, verbose=False
-            )
+            flat, inputs = flattened(fold_batch_norms(model, example_input).cpu(), example_input)
+            program = torch.onnx.export(flat, inputs, dynamo=True, verbose=False)
         except Exception as error:
             raise UnsupportedModelError(
                 f"PyTorch's ONNX exporter cannot convert this network: {first_line(error)}"
@@ -77,26 +79,29 @@ class OnnxModel:
             ) from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
-        if (
-            len(inputs) != 1
-            or inputs[0].type != "tensor(float)"
-            or not all(isinstance(size, int) for size in shape[1:])
+        if not inputs or not all(
+            each.type in KINDS and all(isinstance(size, int) for size in each.shape[1:]) for each in inputs
         ):
             told = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none"
             raise UnsupportedModelError(
-                f"its inputs are: {told}; export it with one input, float32 images of a fixed size (batch, C, H, W)."
+                f"its inputs are: {told}; export it with inputs of a fixed size (but for the batch), such as "
+                "float32 images (batch, C, H, W)."
             )
-        self._name = inputs[0].name
+        self._names = [each.name for each in inputs]
         self._batch = shape[0] if shape and isinstance(shape[0], int) else 0
-        self.image_size = tuple(shape[1:]) if len(shape) == 4 else ()
+        self.image_size = tuple(shape[1:]) if len(shape) == 4 and len(inputs) == 1 else ()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the outputs for ``images`` (N, C, H, W float32)."""
-        return in_batches(self._run, images, self._batch or len(images))
+        """Return the first outputs for ``images`` (N, C, H, W float32)."""
+        return self.outputs([images])[0]
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
+    def outputs(self, inputs: Arrays) -> list[np.ndarray]:
+        """Return all outputs for inputs."""
+        return in_batches(self._run, inputs, self._batch or len(inputs[0]))
+
+    def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:
-            output: np.ndarray = self._session.run(None, {self._name: images})[0]
+            given = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise UnsupportedModelError(f"ONNX Runtime cannot run it: {first_line(error)}") from error
-        return np.atleast_1d(output)
+        return [np.atleast_1d(each) for each in given]

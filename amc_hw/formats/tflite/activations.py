@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from amc_hw.formats.batches import whole_batches
+from amc_hw.formats.batches import channels_last, whole_batches
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.scales import of_one_scale
 from amc_hw.formats.tflite.graph import TfliteGraph
@@ -37,7 +37,7 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
     Returns:
         A tensor's name to its ``min`` and ``max``, each of the tensor's rank.
     """
-    maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    maps = channels_last(images)
     graph = TfliteGraph(content)
     seen, ranks = Extremes(graph.batch), dict[str, int]()
     for tensors in values_of(content, graph, maps):

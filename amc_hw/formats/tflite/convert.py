@@ -12,22 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
-from amc_hw.formats.batches import in_batches
+from amc_hw.formats.batches import Arrays, channels_last, in_batches
+from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import fold_batch_norms
 
 
 @interrupts_deferred()
-def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
-    """Convert a network to TFLite with channel-last input (N, H, W, C), float32.
+def to_tflite(model: nn.Module, example_input: Any) -> bytes:
+    """Convert a network to TFLite; images are taken channels last (N, H, W, C), other inputs as they are.
 
     Args:
         model: any network; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
+        example_input: (N, C, H, W), or other inputs (`amc_hw.tracing.inputs`); N becomes the file's batch size.
 
     Raises:
         UnsupportedModelError: the converter refused the network.
@@ -42,11 +43,12 @@ def to_tflite(model: nn.Module, example_input: Tensor) -> bytes:
                 "ARM); elsewhere measure with device=onnx"
             ) from error
         # The converter folds batch-norms, too; doing it first halves its time.
-        channels_last = litert_torch.to_channel_last_io(fold_batch_norms(model, example_input).cpu(), args=[0])
-        images = example_input.detach().cpu().permute(0, 2, 3, 1).contiguous()
+        flat, inputs = flattened(fold_batch_norms(model, example_input).cpu(), example_input)
+        maps = [place for place, each in enumerate(inputs) if each.dim() == 4]
+        placed = tuple(each.permute(0, 2, 3, 1).contiguous() if each.dim() == 4 else each for each in inputs)
         try:
             with torch.no_grad():
-                converted = litert_torch.convert(channels_last, (images,))
+                converted = litert_torch.convert(litert_torch.to_channel_last_io(flat, args=maps), placed)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
                 converted.export(str(file))
@@ -85,32 +87,53 @@ class TfliteModel:
                 raise UnsupportedModelError(
                     f"this is not a TFLite model that LiteRT can run; export it again: {error}"
                 ) from error
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
-        self._to_file, self._to_scores = _Grid.of(self._input), _Grid.of(self._output)
-        shape = tuple(int(size) for size in self._input["shape"])
+        self._inputs, self._outputs = _in_order(self._interpreter)
+        shape = tuple(int(size) for size in self._inputs[0]["shape"])
         self._batch = shape[0]
-        self.image_size = tuple(shape[axis] for axis in (3, 1, 2)) if len(shape) == 4 else ()
+        is_of_images = len(shape) == 4 and len(self._inputs) == 1
+        self.image_size = tuple(shape[axis] for axis in (3, 1, 2)) if is_of_images else ()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the outputs for ``images`` (N, C, H, W float32), float32 where the file gives integers with a scale.
+        """Return the first outputs for ``images`` (N, C, H, W float32); see `outputs`."""
+        return self.outputs([images])[0]
+
+    def outputs(self, inputs: Arrays) -> list[np.ndarray]:
+        """Return all outputs for inputs, images (N, C, H, W); float32 where the file gives integers with a scale.
 
         Raises:
             UnsupportedModelError: it does not run.
         """
-        return in_batches(self._run, images, self._batch)
+        return in_batches(self._run, inputs, self._batch)
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
+    def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:
-            maps = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-            self._interpreter.set_tensor(self._input["index"], self._to_file.quantized(maps) if self._to_file else maps)
+            for detail, values in zip(self._inputs, inputs, strict=True):
+                grid, placed = _Grid.of(detail), channels_last(values)
+                self._interpreter.set_tensor(detail["index"], grid.quantized(placed) if grid else placed)
             self._interpreter.invoke()
-            output: np.ndarray = self._interpreter.get_tensor(self._output["index"])
+            given = [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
         except (ValueError, RuntimeError) as error:
             raise UnsupportedModelError(
                 f"the TFLite file does not run ({first_line(error)}); export it again."
             ) from error
-        return self._to_scores.dequantized(output) if self._to_scores else output
+        grids = [_Grid.of(detail) for detail in self._outputs]
+        return [grid.dequantized(each) if grid else each for grid, each in zip(grids, given, strict=True)]
+
+
+def _in_order(interpreter: Any) -> tuple[list[Any], list[Any]]:
+    """Return a file's inputs and outputs in the order of the network's, which its signature tells by their names."""
+    if not interpreter.get_signature_list():
+        return interpreter.get_input_details(), interpreter.get_output_details()
+    runner = interpreter.get_signature_runner()
+    sides = (runner.get_input_details(), runner.get_output_details())
+    first, last = ([side[name] for name in sorted(side, key=_number_last)] for side in sides)
+    return first, last
+
+
+def _number_last(name: str) -> tuple[str, int]:
+    """Return what sorts ``output_2`` before ``output_10``."""
+    bare = name.rstrip("0123456789")
+    return bare, int(name[len(bare) :] or 0)
 
 
 @dataclass(frozen=True)
