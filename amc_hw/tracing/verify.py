@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.follow import is_leaf, tensors_in
+from amc_hw.tracing.kinds import Weighted, input_axis
 from amc_hw.tracing.network import ChannelGroup
 from amc_hw.tracing.slicing import cut
 
@@ -63,11 +64,12 @@ def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, 
         gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
         for member in group.members:
             module = modules.get(member.module)
-            if member.side == "out" or not isinstance(module, nn.Conv2d | nn.Linear):
+            if member.side == "out" or not isinstance(module, Weighted):
                 continue
             if getattr(module, "groups", 1) == 1:
                 with torch.no_grad():
-                    module.weight[:, torch.as_tensor(member.positions[gone].ravel())] = 0
+                    gone_inputs = torch.as_tensor(member.positions[gone].ravel())
+                    module.weight.index_fill_(input_axis(module), gone_inputs.to(module.weight.device), 0)
     return model
 
 
