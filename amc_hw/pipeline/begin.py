@@ -15,6 +15,7 @@ from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size, known_image_size
 from amc_hw.pipeline.load import pruning_choices
+from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.processes import is_first_process
@@ -59,12 +60,13 @@ def begin(
     model, data = own or load_model_and_data(
         config.model, config.data, config.data_root, config.seed, size_to_begin(run, config)
     )
-    frozen = note_of_frozen(model)
+    frozen, baseline = note_of_frozen(model), run.baseline
     config, model = config.model_copy(update={"image_size": square_side(data)}), thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
-    trained = replace(_trained_model(config, model, data, compute), notes=(frozen,) if frozen else ())
-    baseline = run.baseline
+    model, rewritten = made_plain(model, data.image_size, baseline)
+    notes = tuple(filter(None, (frozen, rewritten)))
+    trained = replace(_trained_model(config, model, data, compute), notes=notes)
     if own is not None and baseline.exists():
         _require_same(model, baseline)
     open_run(run.path, config)
@@ -86,7 +88,7 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
         raise WrongRunError(f"{run} has no {baseline.name}; run the search first: {maker(baseline)}")
     size = image_size_of(config)
     model, data = load_model_and_data(config.model, config.data, config.data_root, config.seed, size)
-    model = thawed(model)
+    model, _ = made_plain(thawed(model), data.image_size, baseline, told=True)
     load_own_checkpoint(model, baseline)
     return config, _trained_model(config, model, data, compute)
 

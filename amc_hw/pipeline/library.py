@@ -28,7 +28,9 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import FunctionScorer, Problem, StudyResult
 from amc_hw.search.study import run_study as run_problem
+from amc_hw.tracing.plain import with_plain_weights
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
+from amc_hw.training.trial import tell
 
 
 def trace(
@@ -40,6 +42,8 @@ def trace(
     keep_blocks: bool = False,
 ) -> TracedModel:
     """Find what can be pruned in a network; every channel group is proven by cutting it.
+
+    Layers that compute their weights in every forward pass are replaced by plain ones in a copy, which is said.
 
     Args:
         model: trained; it is put into evaluation mode.
@@ -56,7 +60,10 @@ def trace(
         raise UsageError(f"the example input has shape {tuple(example_input.shape)}; give images (N, C, H, W).")
     channels, height, width = example_input.shape[1:]
     allowed = PruningChoices(exclude=tuple(exclude), include=tuple(include), keep_blocks=keep_blocks)
-    return trace_model(model, (channels, height, width), allowed)
+    plain, note = with_plain_weights(model, example_input)
+    if note:
+        tell("%s", note)
+    return trace_model(plain, (channels, height, width), allowed)
 
 
 def macs_cost(traced: TracedModel) -> Cost:

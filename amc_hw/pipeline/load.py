@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 from torch import nn
@@ -10,10 +9,12 @@ from torch import nn
 from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_own_checkpoint, read_own_checkpoint
 from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.pipeline.plain import made_plain
 from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
+from amc_hw.tracing.plain import copyable_copy
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_model
 
 
@@ -38,7 +39,7 @@ def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
     if not folder.baseline.exists():
         raise WrongRunError(f"{folder.baseline} is missing; make it with: {maker(folder.baseline)}")
     size = _image_size(folder, config)
-    original = _named(folder, config, size[0]) if model is None else _given(folder, model)
+    original = _named(folder, config, size) if model is None else _given(folder, model, size)
     if config.granularity == "channels":
         return restore(folder, trace_model(original, size, pruning_choices(config)), folder.best_weights)
     load_own_checkpoint(original, folder.best_weights)
@@ -70,8 +71,9 @@ def pruning_choices(config: RunConfig) -> PruningChoices:
     return PruningChoices(config.multiple, config.lower, config.exclude, config.include, config.keep_blocks)
 
 
-def _given(folder: RunFolder, model: nn.Module) -> nn.Module:
-    original = copy.deepcopy(model)
+def _given(folder: RunFolder, model: nn.Module, size: tuple[int, int, int]) -> nn.Module:
+    original = copyable_copy(model)
+    original, _ = made_plain(original, size, folder.baseline, told=True)
     try:
         load_own_checkpoint(original, folder.baseline)
     except CheckpointError as error:
@@ -79,7 +81,7 @@ def _given(folder: RunFolder, model: nn.Module) -> nn.Module:
     return original
 
 
-def _named(folder: RunFolder, config: RunConfig, channels: int) -> nn.Module:
+def _named(folder: RunFolder, config: RunConfig, size: tuple[int, int, int]) -> nn.Module:
     """Build the original by its name for as many classes as its weights tell, which must fit it.
 
     The classifier is mostly the last layer; where it is not, it is the layer that a network so built has otherwise.
@@ -87,15 +89,15 @@ def _named(folder: RunFolder, config: RunConfig, channels: int) -> nn.Module:
     weights = {key: tensor for key, tensor in read_own_checkpoint(folder.baseline).items() if tensor.ndim > 1}
     classes = list(weights.values())[-1].shape[0]
     try:
-        original = build_model(config.model, classes, channels)
+        original = build_model(config.model, classes, size[0])
         built = original.state_dict()
         others = [key for key, tensor in weights.items() if key in built and tensor.shape != built[key].shape]
         if others:
-            original = build_model(config.model, weights[others[-1]].shape[0], channels)
+            original = build_model(config.model, weights[others[-1]].shape[0], size[0])
     except UsageError as error:
         reason = str(error).rstrip(".")
         raise UsageError(f"{reason}; pass the network that was compressed: load('{folder}', model=...)") from error
-    return _given(folder, original)
+    return _given(folder, original, size)
 
 
 def _image_size(folder: RunFolder, config: RunConfig) -> tuple[int, int, int]:

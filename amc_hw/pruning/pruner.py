@@ -103,10 +103,10 @@ class Pruner:
         chosen: dict[str, Fitted] = {}
         left: dict[str, str] = {}
         for name in dict.fromkeys(names):
-            layer = self._modules[name]
+            layer = self._modules.get(name)
             if not isinstance(layer, Weighted):
-                continue
-            if names.count(name) > 1:
+                left[name] = "it is a parameter that a forward multiplies with, not a layer"
+            elif names.count(name) > 1:
                 left[name] = "it is called more than once"
             elif not self._contexts[name].is_formula:
                 left[name] = "its forward gives something else than its weights make of an input"

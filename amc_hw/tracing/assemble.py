@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amc_hw.policy import Dimension
-from amc_hw.tracing.follow import Call, Followed
+from amc_hw.tracing.followed import Call, Followed
 from amc_hw.tracing.kinds import Convolution, Transposed, Weighted
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Reason, Side, Why
 from amc_hw.tracing.slicing import sliced
@@ -28,12 +28,15 @@ class Assembly:
 
     def __init__(self, followed: Followed) -> None:
         self._calls = followed.calls
-        self._producers = list(dict.fromkeys(call.name for call in followed.calls))
+        self._producers = list(dict.fromkeys(followed.makers))
         roots = followed.book.roots()
         self._reasons = {root: Reason(Why.NETWORK, text) for root, text in followed.book.reasons(roots).items()}
-        self._channels: dict[_Key, NDArray[np.int64]] = {
-            (name, side, 0): roots[labels.numpy()] for (name, side), labels in followed.sides.items()
-        }
+        depthwise = {call.name for call in followed.calls if getattr(call.module, "groups", 1) > 1}
+        self._channels: dict[_Key, NDArray[np.int64]] = {}
+        for (name, side), labels in followed.sides.items():
+            axis = int(side == "in" and name in followed.functional)  # the inputs of a bare weight
+            if not (axis and name in depthwise):
+                self._channels[name, side, axis] = roots[labels.numpy()]
         for name, labels in followed.bare.items():
             self._add_bare(name, roots[labels.numpy()])
         for attribute, labels in followed.counts.items():
@@ -129,7 +132,7 @@ class Assembly:
         sizes = {key: _dimension(key, len(channels), groups) for key, channels in self._channels.items()}
         layers = tuple(
             replace(
-                _layer(call, sizes[call.name, "in", 0], sizes[call.name, "out", 0], images),
+                _layer(call, _inputs(call.name, sizes), sizes[call.name, "out", 0], images),
                 block=_block_of(call.name, blocks),
             )
             for call in self._calls
@@ -182,6 +185,12 @@ def _dimension(key: _Key, length: int, groups: list[ChannelGroup]) -> Dimension:
     }
     constant = length - sum(channels * width for channels, width in found.values())
     return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
+
+
+def _inputs(name: str, sizes: Mapping[_Key, Dimension]) -> Dimension:
+    """Return the inputs of a layer; of a bare weight of a depthwise convolution, they are its outputs."""
+    keys: list[_Key] = [(name, "in", 0), (name, "in", 1), (name, "out", 0)]
+    return next(sizes[key] for key in keys if key in sizes)
 
 
 def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:

@@ -8,7 +8,6 @@ touches: what is not understood is left alone, never guessed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,10 +18,13 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from amc_hw.tracing.attributes import Attribute, Drivers, sizes_given
+from amc_hw.tracing.followed import Call, Followed
+from amc_hw.tracing.functional import FunctionalLayers
 from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, map_dimensions
-from amc_hw.tracing.labels import Labels, compact, first, fixed, varies
+from amc_hw.tracing.labels import compact, first, fixed, varies
 from amc_hw.tracing.network import Side
 from amc_hw.tracing.parts import Parts
+from amc_hw.tracing.rearranged import rearranged
 from amc_hw.tracing.slicing import width
 
 # What PyTorch has not tagged as pointwise, without the underscore of the in-place form.
@@ -46,35 +48,9 @@ _SAME = {"alias", "detach", "lift_fresh"}
 _NEW = {"empty_like", "zeros_like", "ones_like", "full_like", "new_zeros", "new_empty", "new_full", "new_ones"}
 
 
-@dataclass
-class Call:
-    """One call of a convolution or linear layer: its module and the shape of its output.
-
-    Of a transposed convolution it is the shape of its input, at whose positions the weights are applied.
-    """
-
-    name: str
-    module: nn.Module
-    shape: torch.Size
-
-
-@dataclass
-class Followed:
-    """What one forward pass told: labels of every side of every leaf and of bare parameters, and the layers' calls.
-
-    ``counts`` are the channels that attributes of modules count.
-    """
-
-    book: Labels = field(default_factory=Labels)
-    sides: dict[tuple[str, Side], Tensor] = field(default_factory=dict)
-    bare: dict[str, Tensor] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    counts: dict[Attribute, Tensor] = field(default_factory=dict)
-
-
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is followed as a whole, and can be cut: plain weights, no parametrization."""
-    if not isinstance(module, Weighted | nn.modules.batchnorm._BatchNorm | nn.PReLU):
+    if not isinstance(module, Weighted | nn.modules.batchnorm._BatchNorm | nn.PReLU | nn.Embedding):
         return False
     return not nn.utils.parametrize.is_parametrized(module) and (
         isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -101,6 +77,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._parts = Parts(self.found.book, self._counts)
         self._labels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._inside = 0  # how deep in leaves: their operators are not looked at
+        self._functional = False  # in a layer without a module
+        self._groups: dict[int, Attribute] = {}  # what the groups of the last such convolution come from
         self._path: list[tuple[str, nn.Module]] = []
         self._hooks: list[RemovableHandle] = []
         self._state: dict[int, str] = {}
@@ -123,6 +101,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if tensor not in self._labels:
             name = self._state.get(id(tensor))
             if name is None or tensor.numel() <= 1:
+                return fixed(tensor.shape)
+            if name in self.found.functional:
+                for side in ("in", "out"):
+                    self.found.book.keep(self.found.sides[name, side], f"'{name}' is also used in another way")
                 return fixed(tensor.shape)
             self.found.bare[name] = self.found.book.fresh(tensor.numel()).reshape(tensor.shape)
             self._labels[tensor] = self.found.bare[name]
@@ -151,6 +133,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _leaf_ran(self, name: str, module: nn.Module, inputs: list[Tensor], output: Any) -> None:
         """Give a leaf's results labels; what is not one tensor for one, as its class has it, stays whole."""
+        if isinstance(module, nn.Embedding) and isinstance(output, Tensor) and output.size(-1) == module.embedding_dim:
+            self.found.makers.append(name)
+            leaving = self.found.sides.get((name, "out"))
+            if leaving is None:
+                leaving = self._note(name, "out", self.found.book.fresh(module.embedding_dim))
+            self._keep_shared(name, module, leaving, leaving)
+            self._labels[output] = leaving.view(*(1,) * (output.dim() - 1), -1).expand(output.shape)
+            return
         if len(inputs) == 1 and isinstance(output, Tensor) and output.dim() == inputs[0].dim():
             sizes = [tensor.size(_channel_dim(module, tensor)) for tensor in (inputs[0], output)]
             if isinstance(module, nn.PReLU) or sizes == [width(module, side) for side in ("in", "out")]:
@@ -170,6 +160,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 labels = book.along(labels, other)
         entering = first(labels, [d for d in range(x.dim()) if d != dim]).flatten()
         if isinstance(module, Weighted):
+            self.found.makers.append(name)
             self.found.calls.append(Call(name, module, x.shape if isinstance(module, Transposed) else output.shape))
             self._note(name, "in", entering)
             leaving = self.found.sides.get((name, "out"))
@@ -183,14 +174,32 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             leaving = entering
         else:
             leaving = self._note(name, "out", entering)
-        for owner in {self._weights[id(parameter)] for parameter in module.parameters()} - {name}:
-            for labels in (
-                entering,
-                leaving,
-                *(self.found.sides.get((owner, side), entering) for side in ("in", "out")),
-            ):
-                book.keep(labels, f"'{name}' and '{owner}' share weights")
+        self._keep_shared(name, module, entering, leaving)
         return leaving.view(tuple(-1 if d == dim else 1 for d in range(x.dim()))).expand(output.shape)
+
+    def _keep_shared(self, name: str, module: nn.Module, entering: Tensor, leaving: Tensor) -> None:
+        for owner in {self._weights.get(id(parameter), name) for parameter in module.parameters()} - {name}:
+            sides = [self.found.sides.get((owner, side), entering) for side in ("in", "out")]
+            for labels in (entering, leaving, *sides):
+                self.found.book.keep(labels, f"'{name}' and '{owner}' share weights")
+
+    def functional(self, operands: Any, layer: Callable[[], Weighted], run: Callable[[], Tensor]) -> Tensor | None:
+        """Follow a layer whose weight is a bare parameter; None of other calls."""
+        weight, found = operands["weight"], self.found
+        name = self._state.get(id(weight))
+        if self._inside or name is None or weight in self._labels:
+            return None
+        self._inside, self._functional, self._groups = 1, True, {}
+        output = run()
+        self._functional = False
+        found.functional.add(name)
+        self._labels[output] = self._leaf(name, layer(), operands["input"], output)
+        if operands.get("bias") is not None:
+            found.book.join(self.labels(operands["bias"]), found.sides[name, "out"])
+        for attribute in self._groups.values():
+            self._counts(attribute, found.sides[name, "out"])
+        self._inside = 0
+        return output
 
     def _note(self, name: str, side: Side, labels: Tensor) -> Tensor:
         known = self.found.sides.setdefault((name, side), labels)
@@ -210,6 +219,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
+        if self._functional and (sizes := sizes_given(str(func.overloadpacket.__name__), args)) is not None:
+            self._groups |= self._drivers.of_next(self._path[-1][0]) if len(sizes) == 1 else {}
         if not self._inside:
             results = tensors_in(output)
             if results:
@@ -242,6 +253,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return [first(inputs[0], range(-over, 0)).expand(shape)] * len(results)
         if name in _REDUCTIONS and len(args) > 1 and isinstance(args[1], list) and args[1]:
             return [self._reduce(inputs[0], args[1], results[0])]
+        if (moved_around := rearranged(book, name, args, inputs[0], results[0])) is not None:
+            return [moved_around]
         if name == "constant_pad_nd":
             return [self._pad(inputs[0], args[1], results[0])]
         if name in _CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0):
@@ -311,7 +324,7 @@ def follow(model: nn.Module, example_input: Any, drivers: Drivers | None = None)
     """
     follower = _Follower(model, drivers or Drivers())
     try:
-        with torch.no_grad(), follower:
+        with torch.no_grad(), follower, FunctionalLayers(follower.functional):
             output = model(example_input)
     finally:
         follower.remove_hooks()

@@ -28,8 +28,8 @@ def sliced(module: nn.Module, side: str) -> list[tuple[str, int]]:
             return [] if grouped and inputs else [("weight", inputs)]
         weight = [] if grouped and not inputs else [("weight", 1 - inputs)]
         return weight + ([("bias", 0)] if module.bias is not None else [])
-    if isinstance(module, nn.PReLU):
-        return [("weight", 0)]
+    if isinstance(module, nn.PReLU | nn.Embedding):
+        return [("weight", int(isinstance(module, nn.Embedding)))]
     return [(name, 0) for name in _PER_CHANNEL if getattr(module, name) is not None]
 
 
@@ -41,6 +41,8 @@ def width(module: nn.Module, side: str) -> int:
         return module.out_features if side == "out" else module.in_features
     if isinstance(module, nn.PReLU):
         return module.num_parameters
+    if isinstance(module, nn.Embedding):
+        return module.embedding_dim
     return int(getattr(module, "num_features"))  # noqa: B009 - a batch norm
 
 
@@ -99,6 +101,8 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
             setattr(module, "out_features" if side == "out" else "in_features", len(positions))
         elif isinstance(module, nn.PReLU):
             module.num_parameters = len(positions)
+        elif isinstance(module, nn.Embedding):
+            module.embedding_dim = len(positions)
         else:
             setattr(module, "num_features", len(positions))  # noqa: B010 - a batch norm
     return model

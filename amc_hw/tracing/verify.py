@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
@@ -64,13 +65,18 @@ def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, 
         gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
         for member in group.members:
             module = modules.get(member.module)
+            if member.side == "in" and module is None:
+                _mask(model.get_parameter(member.module), member.axis, member.positions[gone].ravel())
             if member.side == "out" or not isinstance(module, Weighted):
                 continue
             if getattr(module, "groups", 1) == 1:
-                with torch.no_grad():
-                    gone_inputs = torch.as_tensor(member.positions[gone].ravel())
-                    module.weight.index_fill_(input_axis(module), gone_inputs.to(module.weight.device), 0)
+                _mask(module.weight, input_axis(module), member.positions[gone].ravel())
     return model
+
+
+@torch.no_grad()
+def _mask(weight: Tensor, axis: int, positions: NDArray[np.intp]) -> None:
+    weight.index_fill_(axis, torch.as_tensor(positions, device=weight.device), 0)
 
 
 class _Proof:
