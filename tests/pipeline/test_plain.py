@@ -54,7 +54,7 @@ def finished(folder: Path, name: str) -> tuple[RunFolder, nn.Module]:
     assert any("computes the same as before" in note for note in trained.notes)
     policy = {group: channels // 2 for group, channels in trained.network.original.items()}
     small = shrink(trained.model, trained.network, first_channels(policy))
-    run.policy.write(ChosenPolicy(channels=policy, image_size=(1, 32, 32)))
+    run.policy.write(ChosenPolicy(channels=policy, image_size=[1, 32, 32]))
     save_checkpoint(small, run.pruned)
     return run, small
 
