@@ -52,7 +52,7 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
     if failing and good and proof.failure(good) is not None:
         raise UnsupportedModelError(
             f"the channels of '{good[0].name}' and later layers cannot be pruned together; leave it out with "
-            f"exclude={good[0].name}."
+            f"exclude={good[0].name.partition('#')[0]}."
         )
     return failing
 
