@@ -21,7 +21,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.tasks.by_task import require_task, with_inputs
 from amc_hw.tasks.task import Task
-from amc_hw.tracing.inputs import made_plain
+from amc_hw.tracing.inputs import as_written
 from amc_hw.training.compute import find_compute
 
 
@@ -101,7 +101,7 @@ def compress(
     place = find_compute(compute)
     with opened_job(folder.path, config, told, place, (model, source), evaluate) as (job, told):
         summary = compress_job(job, told)
-    network = made_plain(restore(folder, job.trained, folder.best_weights))
+    network = as_written(restore(folder, job.trained, folder.best_weights))
     return Compressed(network, summary.document(), folder.path)
 
 

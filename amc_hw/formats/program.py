@@ -17,7 +17,7 @@ from amc_hw.formats.check import require_same
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.runs.files import write_bytes
-from amc_hw.tracing.inputs import called, plain, tensors_of
+from amc_hw.tracing.inputs import called, tensors_of
 
 ENDING = "pt2"
 
@@ -36,7 +36,7 @@ def traced_program(model: nn.Module, example_input: Any) -> ExportedProgram:
     inputs = tree_map(lambda each: each.detach().cpu().contiguous(), example_input)
     by_name = inputs if isinstance(inputs, dict) else {}
     by_place = () if by_name else inputs if isinstance(inputs, tuple) else (inputs,)
-    with quiet(), torch.no_grad(), plain(model):
+    with quiet(), torch.no_grad(), written_form(model):
         try:
             return torch.export.export(model, by_place, by_name)
         except Exception as error:

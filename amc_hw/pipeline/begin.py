@@ -15,6 +15,7 @@ from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_from_file, build_model, default_image_size, known_image_size
 from amc_hw.pipeline.load import pruning_choices
+from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.processes import is_first_process
@@ -22,6 +23,7 @@ from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.tasks.by_task import example_for
 from amc_hw.tasks.task import Task
 from amc_hw.tasks.user_file import load_task
 from amc_hw.tracing.inputs import is_several
@@ -60,19 +62,20 @@ def begin(
     """
     check_settings(run, config, own_model=own is not None)
     model, named = own or _named(config, size_to_begin(run, config))
-    frozen = note_of_frozen(model)
+    frozen, baseline = note_of_frozen(model), run.baseline
     model = thawed(model)
     if own is None and config.checkpoint is not None:
         load_checkpoint(model, Path(config.checkpoint))
     source = load_task(config.task, model) if named is None else named
     if isinstance(source, Data):
         config = config.model_copy(update={"image_size": square_side(source)})
-    trained = replace(_trained_model(config, model, source, compute), notes=(frozen,) if frozen else ())
+    model, rewritten = made_plain(model, example_for(source, model), baseline)
+    notes = tuple(filter(None, (frozen, rewritten)))
+    trained = replace(_trained_model(config, model, source, compute), notes=notes)
     if is_several(trained.example) and config.known_precision != "fp32":
         raise UsageError(
             f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
         )
-    baseline = run.baseline
     if own is not None and baseline.exists():
         _require_same(model, baseline)
     open_run(run.path, config)
@@ -94,7 +97,8 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     if not baseline.exists():
         raise WrongRunError(f"{run} has no {baseline.name}; run the search first: {maker(baseline)}")
     model, named = _named(config, image_size_of(config))
-    model = thawed(model)
+    source = load_task(config.task, model) if named is None else named
+    model, _ = made_plain(thawed(model), example_for(source, model), baseline, told=True)
     load_own_checkpoint(model, baseline)
     source = load_task(config.task, model) if named is None else named
     return config, _trained_model(config, model, source, compute)

@@ -28,7 +28,9 @@ from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import build_strategy
 from amc_hw.search.study import FunctionScorer, Problem, StudyResult
 from amc_hw.search.study import run_study as run_problem
+from amc_hw.tracing.plain import with_plain_weights
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_example
+from amc_hw.training.trial import tell
 
 
 def trace(
@@ -40,6 +42,8 @@ def trace(
     keep_blocks: bool = False,
 ) -> TracedModel:
     """Find what can be pruned in a network; every channel group is proven by cutting it.
+
+    Layers that compute their weights in every forward pass are replaced by plain ones in a copy, which is said.
 
     Args:
         model: trained; it is put into evaluation mode.
@@ -53,8 +57,12 @@ def trace(
         UsageError: an example that the network does not take, or a pattern that matches no layer.
     """
     allowed = PruningChoices(exclude=tuple(exclude), include=tuple(include), keep_blocks=keep_blocks)
+    example = example_input[:1]
+    plain, note = with_plain_weights(model, example)
+    if note:
+        tell("%s", note)
     try:
-        return trace_example(model, example_input[:1], allowed)
+        return trace_example(plain, example, allowed)
     except UnsupportedModelError as error:
         if example_input.ndim == 4:
             raise

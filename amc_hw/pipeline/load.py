@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_own_checkpoint, read_own_checkpoint
 from amc_hw.models.names import is_user_file
 from amc_hw.models.zoo import build_from_file, build_model, default_image_size
+from amc_hw.pipeline.plain import made_plain
 from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.config import CLASSIFY, RunConfig, read_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.files import damaged
 from amc_hw.runs.folder import RunFolder
-from amc_hw.tracing.inputs import example_of, made_plain, tensors_of
+from amc_hw.tracing.inputs import as_written, example_of, tensors_of
+from amc_hw.tracing.plain import copyable_copy
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_example
 
 
@@ -43,10 +44,10 @@ def load(run: Path | str, model: nn.Module | None = None) -> nn.Module:
     if not folder.baseline.exists():
         raise WrongRunError(f"{folder.baseline} is missing; make it with: {maker(folder.baseline)}")
     example = _example(folder, config)
-    original = _named(folder, config, example) if model is None else _given(folder, model)
+    original = _named(folder, config, example) if model is None else _given(folder, model, example)
     if config.granularity == "channels":
         traced = trace_example(original, example, pruning_choices(config))
-        return made_plain(restore(folder, traced, folder.best_weights))
+        return as_written(restore(folder, traced, folder.best_weights))
     load_own_checkpoint(original, folder.best_weights)
     return original.eval()
 
@@ -76,8 +77,9 @@ def pruning_choices(config: RunConfig) -> PruningChoices:
     return PruningChoices(config.multiple, config.lower, config.exclude, config.include, config.keep_blocks)
 
 
-def _given(folder: RunFolder, model: nn.Module) -> nn.Module:
-    original = copy.deepcopy(model)
+def _given(folder: RunFolder, model: nn.Module, example: Any) -> nn.Module:
+    original = copyable_copy(model)
+    original, _ = made_plain(original, example, folder.baseline, told=True)
     try:
         load_own_checkpoint(original, folder.baseline)
     except CheckpointError as error:
@@ -91,7 +93,7 @@ def _named(folder: RunFolder, config: RunConfig, example: Any) -> nn.Module:
     The classifier is mostly the last layer; where it is not, it is the layer that a network so built has otherwise.
     """
     if config.task != CLASSIFY and is_user_file(config.model):
-        return _given(folder, build_from_file(config.model))
+        return _given(folder, build_from_file(config.model), example)
     channels = (*tensors_of(example)[0].shape, 1)[1]
     weights = {key: tensor for key, tensor in read_own_checkpoint(folder.baseline).items() if tensor.ndim > 1}
     classes = list(weights.values())[-1].shape[0]
@@ -104,7 +106,7 @@ def _named(folder: RunFolder, config: RunConfig, example: Any) -> nn.Module:
     except UsageError as error:
         reason = str(error).rstrip(".")
         raise UsageError(f"{reason}; pass the network that was compressed: load('{folder}', model=...)") from error
-    return _given(folder, original)
+    return _given(folder, original, example)
 
 
 def _example(folder: RunFolder, config: RunConfig) -> Any:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.latency.table import LatencyTable
@@ -15,6 +17,7 @@ from amc_hw.policy import Precision
 from amc_hw.profiling.check import TableCheck, check_table
 from amc_hw.profiling.profile import profile, require_tables
 from amc_hw.runs.progress import Progress
+from amc_hw.tracing.plain import with_plain_weights
 from amc_hw.tracing.traced import TracedModel, trace_model
 
 
@@ -45,6 +48,7 @@ def _opened(asked: AskedTable, progress: Progress) -> Iterator[tuple[Device, Tra
     size, network = asked.image_size or default_image_size(asked.model), build_model(asked.model, asked.classes)
     with device_in_turn(asked.device, progress, precision=asked.precision) as (device, progress):
         require_tables(device, asked.table)
+        network, _ = with_plain_weights(network, torch.zeros(1, 3, size, size))  # as a run compresses it
         yield device, replace(trace_model(network, (3, size, size)), name=asked.model), progress
 
 

@@ -16,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from amc_hw.pruning.formulas import Formulas
 from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.kinds import Weighted
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def _linear_range(operator: str, args: Any) -> tuple[float, float] | None:
 def find_contexts(model: nn.Module, images: Tensor) -> dict[str, LayerContext]:
     """Return the context of every convolution and linear layer, from one forward pass of a model in evaluation mode."""
     modules = dict(model.named_modules())
-    layers = {name: module for name, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)}
+    layers = {name: module for name, module in modules.items() if isinstance(module, Weighted)}
     finder = _ContextFinder(layers, {name for name, module in layers.items() if isinstance(module, nn.Linear)})
     hooks = [module.register_forward_hook(finder.returned(name)) for name, module in layers.items()]
     formulas = Formulas(modules, before=finder.start, after=finder.computed, norm_after=finder.normed)

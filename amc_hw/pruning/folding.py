@@ -12,6 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from amc_hw.pruning.contexts import find_contexts
 from amc_hw.tracing.inputs import moved
+from amc_hw.tracing.kinds import Transposed
 from amc_hw.tracing.same import computes_the_same, random_like
 
 
@@ -49,9 +50,13 @@ def _fold(model: nn.Module, images: Any) -> None:
         layer, norm = modules[name], context.norm_of(modules)
         if norm is None or not context.is_formula or type(norm).forward is not nn.BatchNorm2d.forward:
             continue
+        transposed = isinstance(layer, Transposed)
+        if transposed and layer.groups > 1:  # PyTorch's function does not fold these
+            continue
         fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
         layer.weight, layer.bias = fuse(
-            layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            *(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias),
+            **({"transpose": True} if transposed else {}),
         )
         for place, module in names:
             if module is norm:

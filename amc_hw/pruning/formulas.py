@@ -1,7 +1,8 @@
 """What layers really compute: a class says what a module is called, its forward what it does.
 
-Subclasses pad what comes in, standardise or round their weights, or add to their result. Here the calls of F.conv2d,
-F.linear and F.batch_norm are seen, wherever they are made, and belong to the module whose own tensors they are given.
+Subclasses pad what comes in, standardise or round their weights, or add to their result. Here the calls of F.linear,
+F.batch_norm, F.conv2d and the other convolutions are seen, wherever they are made, and belong to the module whose own
+tensors they are given.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from amc_hw.tracing.follow import is_leaf
+from amc_hw.tracing.kinds import Weighted
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Size = int | tuple[int, ...]
+_LAYERS = {functional.linear, functional.conv1d, functional.conv2d, functional.conv3d}
+_TRANSPOSED = {functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d}
 
 
 @dataclass(frozen=True)
 class Operands:
-    """What F.conv2d or F.linear is called with, by its own names."""
+    """What F.conv2d, another convolution or F.linear is called with, by its own names."""
 
     input: Tensor
     weight: Tensor
@@ -32,6 +36,8 @@ class Operands:
     padding: Size | str = 0
     dilation: Size = 1
     groups: int = 1
+    output_padding: Size = 0
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,14 +88,14 @@ class Formulas(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a function of torch; call back where it is a module's formula."""
         kwargs = kwargs or {}
-        if func is functional.conv2d or func is functional.linear:
+        if func in _LAYERS or func in _TRANSPOSED:
             return self._layer(func, args, kwargs)
         if func is functional.batch_norm:
             return self._norm(func, args, kwargs)
         return func(*args, **kwargs)
 
     def _layer(self, func: Any, args: Any, kwargs: Any) -> Any:
-        operands = Operands(*args, **kwargs)
+        operands = _operands(func, args, kwargs)
         name, module = self._layers.get(id(operands.weight), ("", None))
         if module is None or operands.bias is not module.bias:
             return func(*args, **kwargs)
@@ -115,7 +121,14 @@ class Formulas(TorchFunctionMode):
 
 def is_fitted_kind(module: nn.Module) -> bool:
     """Tell whether a module is a convolution or linear layer with plain weights; not whether it computes with them."""
-    return isinstance(module, nn.Conv2d | nn.Linear) and is_leaf(module)
+    return isinstance(module, Weighted) and is_leaf(module)
+
+
+def _operands(func: Any, args: Any, kwargs: Any) -> Operands:
+    if func in _TRANSPOSED:  # whose operands come in another order
+        names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+        return Operands(**dict(zip(names, args, strict=False)), **kwargs, transposed=True)
+    return Operands(*args, **kwargs)
 
 
 @torch.no_grad()

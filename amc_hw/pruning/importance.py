@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from amc_hw.errors import unknown_name
 from amc_hw.pruning.contexts import LayerContext
+from amc_hw.pruning.filters import filters, kernel_area
 from amc_hw.pruning.least_squares import Reading, elimination_order, factor
 from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.statistics import Gram
+from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.network import ChannelGroup
 
 
@@ -60,8 +62,8 @@ def consumers(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> list[Con
     found = []
     for member in group.members:
         layer = modules.get(member.module)
-        if member.side == "in" and isinstance(layer, nn.Conv2d | nn.Linear) and getattr(layer, "groups", 1) == 1:
-            area = layer.weight[0, 0].numel()
+        if member.side == "in" and isinstance(layer, Weighted) and getattr(layer, "groups", 1) == 1:
+            area = kernel_area(layer)
             positions = torch.as_tensor(member.positions)
             columns = (positions[:, :, None] * area + torch.arange(area)).flatten(1)
             found.append(Consumer(member.module, layer, columns))
@@ -72,7 +74,7 @@ def magnitude(group: ChannelGroup, evidence: Evidence) -> Tensor:
     """Rank by the sum of |W| over the weights that read a channel, as AMC does."""
     scores = torch.zeros(group.channels)
     for consumer in consumers(group, evidence.modules):
-        size = consumer.layer.weight.detach().flatten(1).abs().sum(0).cpu()
+        size = filters(consumer.layer).detach().abs().sum(0).cpu()
         scores += size[consumer.columns].sum(1)
     return scores.argsort(descending=True, stable=True)
 
@@ -90,7 +92,7 @@ def reconstruction(group: ChannelGroup, evidence: Evidence) -> Tensor:
 
 
 def _reading(reader: Consumer, evidence: Evidence) -> Reading:
-    weights = reader.layer.weight.detach().double().flatten(1)
+    weights = filters(reader.layer).detach().double()
     norm = evidence.contexts[reader.name].norm_of(evidence.modules)
     if norm is not None:
         scale = torch.rsqrt(norm.running_var.double() + norm.eps)

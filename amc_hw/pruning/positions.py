@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from amc_hw.pruning.formulas import Operands, Size
+from amc_hw.tracing.kinds import Weighted
 
-Fitted = nn.Conv2d | nn.Linear  # layers that can be fitted by least squares
+Fitted = Weighted  # layers that can be fitted by least squares
 
 
 class PositionSampler:
@@ -32,32 +35,25 @@ class PositionSampler:
         """Return (rows, groups, inputs of a group x kernel area) of what a layer is computed from."""
         if called.weight.dim() == 2:
             return self._pick(called.input).unsqueeze(1)
-        kernel = (called.weight.shape[2], called.weight.shape[3])
-        stride, dilation = _pair(called.stride), _pair(called.dilation)
+        kernel = tuple(called.weight.shape[2:])
+        x, stride, dilation = called.input, _each(called.stride, kernel), _each(called.dilation, kernel)
         spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-        x = functional.pad(called.input, _pads(called.padding, spans)).permute(0, 2, 3, 1).contiguous()
-        images, height, width, channels = x.shape
-        size = ((height - spans[0]) // stride[0] + 1, (width - spans[1]) // stride[1] + 1)
-        of_image, of_row, of_column, of_channel = x.stride()
-        windows = x.as_strided(
-            (images, *size, *kernel, channels),
-            (
-                of_image,
-                of_row * stride[0],
-                of_column * stride[1],
-                of_row * dilation[0],
-                of_column * dilation[1],
-                of_channel,
-            ),
-        )
-        where = self._choose(images, size[0] * size[1]).to(x.device)
-        image = torch.arange(images, device=x.device)[:, None]
-        sampler = windows[image, where // size[1], where % size[1]].flatten(0, 1)  # rows, kernel, kernel, channels
-        return sampler.flatten(1, 2).transpose(1, 2).reshape(len(sampler), called.groups, -1)
+        if called.transposed:  # a convolution of the map with zeros between its values, the filter turned round
+            x, stride = functional.pad(_spread(x, stride), _outer_pads(called, spans)), (1,) * len(kernel)
+        else:
+            x = functional.pad(x, _pads(called.padding, spans))
+        windows = _windows(x, kernel, stride, dilation, spans)
+        size = windows.shape[1 : 1 + len(kernel)]
+        where = torch.unravel_index(self._choose(len(x), math.prod(size)).to(x.device), size)
+        image = torch.arange(len(x), device=x.device)[:, None]
+        sampled = windows[(image, *where)].flatten(0, 1)  # rows, kernel ..., channels
+        if called.transposed:
+            sampled = sampled.flip(tuple(range(1, 1 + len(kernel))))
+        return sampled.flatten(1, -2).transpose(1, 2).reshape(len(sampled), called.groups, -1)
 
     def outputs(self, layer: Fitted, y: Tensor) -> Tensor:
         """Return (rows, outputs) of the layer's output, or of a tensor of its shape."""
-        return self._pick(y) if isinstance(layer, nn.Linear) else self._pick(y.permute(0, 2, 3, 1))
+        return self._pick(y) if isinstance(layer, nn.Linear) else self._pick(y.movedim(1, -1))
 
     def _pick(self, x: Tensor) -> Tensor:
         """Return the vectors along the last dimension at the sampled positions of the middle dimensions."""
@@ -73,14 +69,43 @@ class PositionSampler:
         return ((torch.arange(self._points) + chosen) * (positions / self._points)).long().clamp(max=positions - 1)
 
 
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[-1])
+def _windows(
+    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], spans: list[int]
+) -> Tensor:
+    """Return a view (N, output positions ..., kernel ..., C) of a padded map (N, C, ...)."""
+    x = x.movedim(1, -1).contiguous()
+    images, *sizes, channels = x.shape
+    of_image, *steps, of_channel = x.stride()
+    positions = [(size - span) // each + 1 for size, span, each in zip(sizes, spans, stride, strict=True)]
+    across = [step * each for step, each in zip(steps, stride, strict=True)]
+    within = [step * each for step, each in zip(steps, dilation, strict=True)]
+    return x.as_strided((images, *positions, *kernel, channels), (of_image, *across, *within, of_channel))
+
+
+def _spread(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Return a map (N, C, ...) with zeros between its values: one of them in each stride."""
+    sizes = [(size - 1) * each + 1 for size, each in zip(x.shape[2:], stride, strict=True)]
+    spread = x.new_zeros((*x.shape[:2], *sizes))
+    spread[(..., *(slice(None, None, each) for each in stride))] = x
+    return spread
+
+
+def _each(size: Size, kernel: Sequence[int]) -> tuple[int, ...]:
+    """Return a number for each dimension of the map, as PyTorch reads one number or several."""
+    several = (size,) if isinstance(size, int) else tuple(size)
+    return several * len(kernel) if len(several) == 1 else several
 
 
 def _pads(padding: Size | str, spans: list[int]) -> list[int]:
-    """Return the zeros left, right, above and below the map, as PyTorch's convolution puts them there."""
+    """Return the zeros before and behind the map, last dimension first, as PyTorch's convolution puts them there."""
     if padding == "same":
-        rows, columns = (span - 1 for span in spans)
-        return [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
-    rows, columns = _pair(0 if isinstance(padding, str) else padding)
-    return [columns, columns, rows, rows]
+        return [zeros for span in reversed(spans) for zeros in ((span - 1) // 2, span - 1 - (span - 1) // 2)]
+    each = _each(0 if isinstance(padding, str) else padding, spans)
+    return [zeros for zeros in reversed(each) for _ in range(2)]
+
+
+def _outer_pads(called: Operands, spans: list[int]) -> list[int]:
+    """Return the zeros around a transposed convolution's spread map, last dimension first; less than none crops it."""
+    cropped = 0 if isinstance(called.padding, str) else called.padding
+    numbers = zip(spans, _each(cropped, spans), _each(called.output_padding, spans), strict=True)
+    return [zeros for span, crop, more in [*numbers][::-1] for zeros in (span - 1 - crop, span - 1 - crop + more)]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from amc_hw.errors import UsageError
 from amc_hw.policy import Policy
 from amc_hw.pruning.contexts import find_contexts
+from amc_hw.pruning.filters import filters, set_filters
 from amc_hw.pruning.importance import Evidence, find_ranking
 from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.reconstruction import Refit, Remains, fit_to_original, write
@@ -20,6 +21,7 @@ from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targe
 from amc_hw.pruning.surgery import shrink
 from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.tracing.inputs import parts, size_of, taken, tensors_of
+from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.network import Network
 from amc_hw.tracing.slicing import kept_positions
 
@@ -104,15 +106,15 @@ class Pruner:
         chosen: dict[str, Fitted] = {}
         left: dict[str, str] = {}
         for name in dict.fromkeys(names):
-            layer = self._modules[name]
-            if not isinstance(layer, nn.Conv2d | nn.Linear):
-                continue
-            if names.count(name) > 1:
+            layer = self._modules.get(name)
+            if not isinstance(layer, Weighted):
+                left[name] = "it is a parameter that a forward multiplies with, not a layer"
+            elif names.count(name) > 1:
                 left[name] = "it is called more than once"
             elif not self._contexts[name].is_formula:
                 left[name] = "its forward gives something else than its weights make of an input"
-            elif layer.weight[0].numel() > WIDEST:
-                left[name] = f"it has {layer.weight[0].numel()} inputs x kernel area, more than {WIDEST}"
+            elif (inputs := filters(layer).shape[1]) > WIDEST:
+                left[name] = f"it has {inputs} inputs x kernel area, more than {WIDEST}"
             else:
                 chosen[name] = layer
         return chosen, left
@@ -155,7 +157,7 @@ class Pruner:
                 if self._reconstruction == "original":
                     write(new, self._contexts[name].norm_of(modules), weights, bias)
                 else:
-                    new.weight.data.copy_(weights.view_as(new.weight))
+                    set_filters(new, weights)
         how: Literal["quick", "thorough"] = "thorough" if thorough else "quick"
         sliced = [name for name in remains if name not in lossy and self._mixes_what_it_lost(name, remains[name])]
         found = {self._contexts[name].norm for name in sliced} if size_of(self._images) > 1 else set()
@@ -214,7 +216,7 @@ class Pruner:
 
     def _thorough_images(self) -> int:
         """Return how many images fit: their targets, and the largest activation with its inputs and copies."""
-        sizes = [(layer.c_out.at(self._network.original), layer.out_h * layer.out_w) for layer in self._network.layers]
+        sizes = [(layer.c_out.at(self._network.original), layer.outputs) for layer in self._network.layers]
         activations = 6 * max(channels * area for channels, area in sizes)
         targets = 2 * sum(channels * min(area, self._points) for channels, area in sizes)
         return max(LEAST_IMAGES, THOROUGH_BYTES // (4 * (activations + targets)))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from amc_hw.pruning.activation import Activation
 from amc_hw.pruning.contexts import LayerContext, OperatorCounter, stopped
+from amc_hw.pruning.filters import filters, inputs_per_group, kernel_area, set_filters
 from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
 from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
 from amc_hw.pruning.positions import Fitted, PositionSampler
@@ -36,14 +37,14 @@ class Remains:
         if self.inputs is None:
             return gram.matrix
         if len(gram.matrix) > 1:
-            return gram.matrix[self.inputs[:: layer.weight.shape[1]] // layer.weight.shape[1]]
+            return gram.matrix[self.inputs[:: inputs_per_group(layer)] // inputs_per_group(layer)]
         columns = self.columns(layer)
         return gram.matrix[:, columns][:, :, columns]
 
     def columns(self, layer: Fitted) -> Tensor:
         """Return which columns of the weights, seen as a matrix, remain in a layer with one group."""
-        area = layer.weight[0, 0].numel()
-        inputs = torch.arange(layer.weight.shape[1]) if self.inputs is None else self.inputs
+        area = kernel_area(layer)
+        inputs = torch.arange(inputs_per_group(layer)) if self.inputs is None else self.inputs
         return (inputs[:, None] * area + torch.arange(area)).flatten()
 
 
@@ -59,7 +60,7 @@ def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor
         Weights (outputs, inputs x kernel area) and bias (outputs).
     """
     columns = remains.columns(layer)
-    weights = layer.weight.detach().double().flatten(1)
+    weights = filters(layer).detach().double()
     bias = torch.zeros_like(weights[:, 0]) if layer.bias is None else layer.bias.detach().double()
     if remains.outputs is not None:
         weights, bias = weights[remains.outputs], bias[remains.outputs]
@@ -69,7 +70,7 @@ def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor
 
 def write(layer: Fitted, norm: Any, weights: Tensor, bias: Tensor) -> None:
     """Replace a layer's weights and bias; where it has none, the batch norm behind it takes the bias into its mean."""
-    layer.weight.data.copy_(weights.reshape(layer.weight.shape))
+    set_filters(layer, weights)
     if layer.bias is not None:
         layer.bias.data.copy_(bias.flatten())
     elif norm is not None:
@@ -178,7 +179,7 @@ class Refit:
         """Fit a layer to its target; then to what its activation takes for the target, nearest to the first fit."""
         found = moments(x, target, holds_bias(layer, self._contexts[name]))
         groups, inputs, _ = found.gram.shape
-        before = layer.weight.detach().double().reshape(groups, -1, inputs)
+        before = filters(layer).detach().double().reshape(groups, -1, inputs)
         lower = factor(found.gram + self._prior * inputs / found.rows * gram)
         weights, bias = _fit(before, found, lower)
         if activation is None:

@@ -6,14 +6,16 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError, UsageError, unknown_name
 from amc_hw.policy import Policy
 from amc_hw.tracing.blocks import leave_out
-from amc_hw.tracing.network import Network
+from amc_hw.tracing.network import Network, Side
 from amc_hw.tracing.same import computes_the_same, random_like
 from amc_hw.tracing.slicing import cut, width
 
@@ -63,17 +65,33 @@ def policy_of(model: nn.Module, network: Network, small: nn.Module) -> dict[str,
     """
     before, now = dict(model.named_modules()), dict(small.named_modules())
     inside = {name: block.group for block in network.blocks for name in block.inside}
-    policy: dict[str, int] = {}
+    sharing: dict[tuple[str, Side], dict[str, NDArray[np.intp]]] = {}
     for group in network.groups:
-        own = [m for m in group.members if m.module in before and m.positions.size == width(before[m.module], m.side)]
-        if not own:
-            raise UnsupportedModelError(f"no layer tells how many channels of '{group.name}' a network has.")
-        member = own[0]
-        if member.module in now and type(now[member.module]) is not nn.Identity:
-            policy[group.name] = width(now[member.module], member.side) // member.positions.shape[1]
+        for member in group.members:
+            if member.module in before:
+                sharing.setdefault((member.module, member.side), {})[group.name] = member.positions
+    whole = {
+        (module, side): parts
+        for (module, side), parts in sharing.items()
+        if sum(positions.size for positions in parts.values()) == width(before[module], side)
+    }
+    policy: dict[str, int] = {}
+    while len(policy) < len(network.groups):
+        for (module, side), parts in whole.items():  # all of whose channels are groups', all but one of them known
+            unknown = [name for name in parts if name not in policy]
+            if len(unknown) != 1:
+                continue
+            (name,) = unknown
+            if module in now and type(now[module]) is not nn.Identity:
+                others = sum(policy[other] * parts[other].shape[1] for other in parts if other != name)
+                policy[name] = (width(now[module], side) - others) // parts[name].shape[1]
+            else:
+                policy[name] = 0 if inside.get(name) == name else network.original[name]
+            break
         else:
-            policy[group.name] = 0 if inside.get(group.name) == group.name else group.channels
-    return policy
+            left = next(group.name for group in network.groups if group.name not in policy)
+            raise UnsupportedModelError(f"no layer tells how many channels of '{left}' a network has.")
+    return {group.name: policy[group.name] for group in network.groups}
 
 
 def widened(

@@ -11,8 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
+from amc_hw.pruning.filters import as_filters
 from amc_hw.tracing.inputs import is_float, parts, size_of, taken, tensors_of
+from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.network import ChannelGroup
+from amc_hw.tracing.slicing import width
 
 IMAGES = 256
 BATCH = 32
@@ -108,16 +111,18 @@ def _makers(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> list[tuple
     """Return what makes a group's channels, with their positions (channels, k): batch norms, or layers without one."""
     made = {m.module: torch.as_tensor(m.positions) for m in group.members if m.side == "out"}
     norms = [name for name in made if isinstance(modules.get(name), nn.modules.batchnorm._BatchNorm)]
-    layers = [name for name in made if isinstance(modules.get(name), nn.Conv2d | nn.Linear)]
+    layers = [name for name in made if isinstance(modules.get(name), Weighted)]
     scaled = [name for name in norms if modules[name].weight is not None]
     return [(modules[name], made[name]) for name in scaled or layers]
 
 
 def _changes(module: Any) -> Tensor:
     """Return gradient times value of a module's weight and bias, summed for each of its outputs."""
-    parameters = [each for each in (module.weight, module.bias) if each is not None]
-    total = torch.zeros(len(parameters[0]))
-    for parameter in parameters:
-        if parameter.grad is not None:
-            total += (parameter.detach() * parameter.grad).reshape(len(total), -1).sum(1).cpu()
+    total = torch.zeros(width(module, "out"))
+    for name in ("weight", "bias"):
+        parameter = getattr(module, name)
+        if parameter is not None and parameter.grad is not None:
+            change = parameter.detach() * parameter.grad
+            rows = as_filters(module, change) if name == "weight" and isinstance(module, Weighted) else change
+            total += rows.reshape(len(total), -1).sum(1).cpu()
     return total

@@ -28,7 +28,7 @@ from amc_hw.tasks.classification import CALIBRATION_IMAGES, Classification
 from amc_hw.tasks.goal import Finetuning, Goal, Writes
 from amc_hw.tasks.inputs import drawn, gathered
 from amc_hw.tasks.task import OwnTask, Task
-from amc_hw.tracing.inputs import moved, plain, spread, taken, tensors_of
+from amc_hw.tracing.inputs import moved, spread, taken, tensors_of, written_form
 from amc_hw.tracing.same import SEVERAL, outputs
 from amc_hw.training.compute import CPU
 from amc_hw.training.epochs import Epochs, train_by_epochs
@@ -53,6 +53,11 @@ def goal_of(source: Data | Task, model: nn.Module, compute: torch.device = CPU) 
         raise UsageError("the task has no inputs; give it some hundreds of training inputs, as the network takes them.")
     inputs = gathered(source.inputs, model, MOST_INPUTS)
     return ByTask(source, inputs, _outputs(model, inputs), compute)
+
+
+def example_for(source: Data | Task, model: nn.Module) -> Any:
+    """Return one input of a network, in a batch of its own; see `goal_of`."""
+    return torch.zeros(1, *source.image_size) if isinstance(source, Data) else goal_of(source, model).example
 
 
 def require_task(task: object) -> None:
@@ -234,7 +239,7 @@ def _handed(model: nn.Module, compute: torch.device) -> Iterator[nn.Module]:
     runs_here = isinstance(model, FileNetwork)
     home = next((each.device for each in model.parameters()), CPU)
     try:
-        with plain(model):
+        with written_form(model):
             yield model if runs_here else model.to(compute)
     finally:
         model.to(home)

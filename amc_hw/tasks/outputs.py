@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
 from amc_hw.tasks.inputs import drawn, gathered
-from amc_hw.tracing.inputs import called, is_float, moved, parts, plain, size_of, taken, tensors_of
+from amc_hw.tracing.inputs import called, is_float, moved, parts, size_of, taken, tensors_of, written_form
 
 Measure = Literal["error", "agreement"]
 
@@ -64,7 +64,7 @@ class OriginalOutputs:
         held = min(MOST_HELD_OUT, max(1, int(HELD_OUT * size_of(everything))))
         self._validation, self._test = (taken(everything, slice(i * held, (i + 1) * held)) for i in range(2))
         self.inputs = taken(everything, slice(2 * held, None))
-        with plain(model), torch.no_grad():
+        with written_form(model), torch.no_grad():
             model.eval()
             self._targets = [_given(model, each, batch_size) for each in (self._validation, self._test)]
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amc_hw.policy import Dimension
-from amc_hw.tracing.follow import Call, Followed
+from amc_hw.tracing.followed import Call, Followed
+from amc_hw.tracing.kinds import Convolution, Transposed, Weighted
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Reason, Side, Why
 from amc_hw.tracing.slicing import sliced
 
-_Key = tuple[str, Side, int]  # module or parameter, side, axis
+_Key = tuple[str, Side, int]  # module, parameter or attribute, side, axis
 
 
 class Assembly:
@@ -27,14 +28,19 @@ class Assembly:
 
     def __init__(self, followed: Followed) -> None:
         self._calls = followed.calls
-        self._producers = list(dict.fromkeys(call.name for call in followed.calls))
+        self._producers = list(dict.fromkeys(followed.makers))
         roots = followed.book.roots()
         self._reasons = {root: Reason(Why.NETWORK, text) for root, text in followed.book.reasons(roots).items()}
-        self._channels: dict[_Key, NDArray[np.int64]] = {
-            (name, side, 0): roots[labels.numpy()] for (name, side), labels in followed.sides.items()
-        }
+        depthwise = {call.name for call in followed.calls if getattr(call.module, "groups", 1) > 1}
+        self._channels: dict[_Key, NDArray[np.int64]] = {}
+        for (name, side), labels in followed.sides.items():
+            axis = int(side == "in" and name in followed.functional)  # the inputs of a bare weight
+            if not (axis and name in depthwise):
+                self._channels[name, side, axis] = roots[labels.numpy()]
         for name, labels in followed.bare.items():
             self._add_bare(name, roots[labels.numpy()])
+        for attribute, labels in followed.counts.items():
+            self._channels[attribute.name, "out", attribute.place] = roots[labels.numpy()]
 
     def _add_bare(self, name: str, channels: NDArray[np.int64]) -> None:
         """Add a parameter outside of the layers, if its channels lie along one axis."""
@@ -54,23 +60,20 @@ class Assembly:
 
     def keep(self, name: str, reason: Reason) -> None:
         """Keep a whole group, if it is not kept already: a layer of two groups keeps both with one of them."""
-        self._keep(self._owners().get(name, []), reason)
+        self._keep(self._split_by_use(self._owners()).get(name, []), reason)
 
     def groups(self) -> list[ChannelGroup]:
         """Return the channel groups; what cannot be a group of equal channels is kept whole."""
         while True:
-            owners = self._owners()
             kept = len(self._reasons)
+            owners = self._split_by_use(self._owners())
             for channels in owners.values():
                 if len(channels) < 2:
                     self._cannot(channels, "all its channels hang together, and none can be removed alone")
             members: dict[str, list[Member]] = {name: [] for name in owners}
             for (module, side, axis), dimension in self._channels.items():
                 for name, positions in _positions(dimension, owners).items():
-                    if positions is None:
-                        self._cannot(owners[name], f"'{module}' uses some of its channels more often than others")
-                    else:
-                        members[name].append(Member(module, side, positions, axis))
+                    members[name].append(Member(module, side, positions, axis))
             if len(self._reasons) == kept:
                 return [ChannelGroup(name, len(owners[name]), tuple(found)) for name, found in members.items()]
 
@@ -94,6 +97,28 @@ class Assembly:
                 owners[name] = new
         return owners
 
+    def _split_by_use(self, owners: dict[str, list[int]]) -> dict[str, list[int]]:
+        """Split the channels of owners into those that are used alike: equally often in every dimension.
+
+        A channel that is used as no other is stays, and its layer's other channels need not stay with it.
+        """
+        uses = np.zeros(1 + max((max(channels) for channels in owners.values()), default=0), np.int64)
+        factors = np.random.default_rng(0)
+        for dimension in self._channels.values():
+            factor = factors.integers(1 << 62)
+            counts = np.bincount(dimension)[: len(uses)]
+            uses[: len(counts)] += counts * factor
+        found: dict[str, list[int]] = {}
+        for name, channels in owners.items():
+            alike: dict[int, list[int]] = {}
+            for channel in channels:
+                alike.setdefault(int(uses[channel]), []).append(channel)
+            several = [each for each in alike.values() if len(each) > 1 or len(channels) == 1]
+            if not several:
+                self._cannot(channels, "each of its channels is used in a way of its own")
+            found |= {name if not n else f"{name}#{n + 1}": each for n, each in enumerate(several)}
+        return found
+
     def network(self, model: nn.Module, macs: int, images: int, blocks: Sequence[Block] = ()) -> Network:
         """Return the finished description.
 
@@ -107,7 +132,7 @@ class Assembly:
         sizes = {key: _dimension(key, len(channels), groups) for key, channels in self._channels.items()}
         layers = tuple(
             replace(
-                _layer(call, sizes[call.name, "in", 0], sizes[call.name, "out", 0], images),
+                _layer(call, _inputs(call.name, sizes), sizes[call.name, "out", 0], images),
                 block=_block_of(call.name, blocks),
             )
             for call in self._calls
@@ -129,7 +154,7 @@ class Assembly:
         """Return why layers keep all their outputs."""
         kept = {}
         for name, module in model.named_modules():
-            if not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            if not isinstance(module, Weighted):
                 continue
             if name not in self._producers:
                 unknown = "it is of a kind that is not pruned, or is not called in evaluation mode"
@@ -139,17 +164,15 @@ class Assembly:
         return kept
 
 
-def _positions(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> dict[str, NDArray[np.intp] | None]:
-    """Return for every group in a dimension the positions (channels, k), or None where k is not the same for all."""
-    found: dict[str, NDArray[np.intp] | None] = {}
+def _positions(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> dict[str, NDArray[np.intp]]:
+    """Return for every group in a dimension the positions (channels, k) of its channels."""
+    found: dict[str, NDArray[np.intp]] = {}
     for name, members in owners.items():
         where = np.flatnonzero(np.isin(channels, members))
         if len(where):
             order = np.argsort(members)
             rank = order[np.searchsorted(members, channels[where], sorter=order)]
-            counts = np.bincount(rank, minlength=len(members))
-            by_channel = where[np.argsort(rank, kind="stable")]
-            found[name] = by_channel.reshape(len(members), -1) if (counts == counts[0]).all() else None
+            found[name] = where[np.argsort(rank, kind="stable")].reshape(len(members), -1)
     return found
 
 
@@ -164,21 +187,29 @@ def _dimension(key: _Key, length: int, groups: list[ChannelGroup]) -> Dimension:
     return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
 
 
+def _inputs(name: str, sizes: Mapping[_Key, Dimension]) -> Dimension:
+    """Return the inputs of a layer; of a bare weight of a depthwise convolution, they are its outputs."""
+    keys: list[_Key] = [(name, "in", 0), (name, "in", 1), (name, "out", 0)]
+    return next(sizes[key] for key in keys if key in sizes)
+
+
 def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
     module, shape = call.module, call.shape
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, Convolution):
+        over = shape[-len(module.kernel_size) :]
         return Layer(
             name=call.name,
             kind="conv",
             c_in=c_in,
             c_out=c_out,
-            kernel=(module.kernel_size[0], module.kernel_size[1]),
-            stride=(module.stride[0], module.stride[1]),
+            kernel=tuple(module.kernel_size),
+            stride=tuple(module.stride),
             groups=module.groups,
             depthwise=module.groups > 1 and module.groups == module.in_channels,
-            out_h=shape[-2],
-            out_w=shape[-1],
+            out_h=math.prod(over[:-1]),
+            out_w=over[-1],
             inputs_per_group=module.in_channels // module.groups,
+            transposed=isinstance(module, Transposed),
         )
     rows = math.prod(shape[:-1]) // images
     return Layer(call.name, "linear", c_in, c_out, (1, 1), (1, 1), 1, False, rows, 1, shape[-1])

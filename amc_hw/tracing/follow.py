@@ -8,7 +8,6 @@ touches: what is not understood is left alone, never guessed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,8 +17,14 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from amc_hw.tracing.labels import Labels, compact, first, fixed, varies
+from amc_hw.tracing.attributes import Attribute, Drivers, sizes_given
+from amc_hw.tracing.followed import Call, Followed
+from amc_hw.tracing.functional import FunctionalLayers
+from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, map_dimensions
+from amc_hw.tracing.labels import compact, first, fixed, varies
 from amc_hw.tracing.network import Side
+from amc_hw.tracing.parts import Parts
+from amc_hw.tracing.rearranged import rearranged
 from amc_hw.tracing.slicing import width
 
 # What PyTorch has not tagged as pointwise, without the underscore of the in-place form.
@@ -34,11 +39,6 @@ _POINTWISE = {
     "threshold",
     "_prelu_kernel",
 }
-_SPATIAL = {
-    *("avg_pool2d", "max_pool2d_with_indices", "_adaptive_avg_pool2d", "adaptive_max_pool2d"),
-    *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
-    *("reflection_pad2d", "replication_pad2d"),
-}
 _REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "logsumexp", "linalg_vector_norm"}
 _RESHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
 _MOVES = {"permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "cat", "stack", "flip", "repeat", "roll"}
@@ -48,28 +48,9 @@ _SAME = {"alias", "detach", "lift_fresh"}
 _NEW = {"empty_like", "zeros_like", "ones_like", "full_like", "new_zeros", "new_empty", "new_full", "new_ones"}
 
 
-@dataclass
-class Call:
-    """One call of a convolution or linear layer: its module and the shape of its output."""
-
-    name: str
-    module: nn.Module
-    shape: torch.Size
-
-
-@dataclass
-class Followed:
-    """What one forward pass told: labels of every side of every leaf and of bare parameters, and the layers' calls."""
-
-    book: Labels = field(default_factory=Labels)
-    sides: dict[tuple[str, Side], Tensor] = field(default_factory=dict)
-    bare: dict[str, Tensor] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-
-
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is followed as a whole, and can be cut: plain weights, no parametrization."""
-    if not isinstance(module, nn.Conv2d | nn.Linear | nn.modules.batchnorm._BatchNorm | nn.PReLU):
+    if not isinstance(module, Weighted | nn.modules.batchnorm._BatchNorm | nn.PReLU | nn.Embedding):
         return False
     return not nn.utils.parametrize.is_parametrized(module) and (
         isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -83,15 +64,21 @@ def tensors_in(values: Any) -> list[Tensor]:
 
 
 def _channel_dim(module: nn.Module, x: Tensor) -> int:
-    return x.dim() - 3 if isinstance(module, nn.Conv2d) else x.dim() - 1 if isinstance(module, nn.Linear) else 1
+    if isinstance(module, Convolution):
+        return x.dim() - 1 - len(module.kernel_size)
+    return x.dim() - 1 if isinstance(module, nn.Linear) else 1
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, drivers: Drivers) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found = Followed()
+        self._drivers = drivers
+        self._parts = Parts(self.found.book, self._counts)
         self._labels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._inside = 0  # how deep in leaves: their operators are not looked at
+        self._functional = False  # in a layer without a module
+        self._groups: dict[int, Attribute] = {}  # what the groups of the last such convolution come from
         self._path: list[tuple[str, nn.Module]] = []
         self._hooks: list[RemovableHandle] = []
         self._state: dict[int, str] = {}
@@ -115,6 +102,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             name = self._state.get(id(tensor))
             if name is None or tensor.numel() <= 1:
                 return fixed(tensor.shape)
+            if name in self.found.functional:
+                for side in ("in", "out"):
+                    self.found.book.keep(self.found.sides[name, side], f"'{name}' is also used in another way")
+                return fixed(tensor.shape)
             self.found.bare[name] = self.found.book.fresh(tensor.numel()).reshape(tensor.shape)
             self._labels[tensor] = self.found.bare[name]
         found: Tensor = self._labels[tensor]
@@ -125,6 +116,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _enter(self, name: str) -> Callable[..., None]:
         def hook(module: nn.Module, _: Any) -> None:
             self._path.append((name, module))
+            self._drivers.enter(name)
             self._inside += is_leaf(module)
 
         return hook
@@ -141,6 +133,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _leaf_ran(self, name: str, module: nn.Module, inputs: list[Tensor], output: Any) -> None:
         """Give a leaf's results labels; what is not one tensor for one, as its class has it, stays whole."""
+        if isinstance(module, nn.Embedding) and isinstance(output, Tensor) and output.size(-1) == module.embedding_dim:
+            self.found.makers.append(name)
+            leaving = self.found.sides.get((name, "out"))
+            if leaving is None:
+                leaving = self._note(name, "out", self.found.book.fresh(module.embedding_dim))
+            self._keep_shared(name, module, leaving, leaving)
+            self._labels[output] = leaving.view(*(1,) * (output.dim() - 1), -1).expand(output.shape)
+            return
         if len(inputs) == 1 and isinstance(output, Tensor) and output.dim() == inputs[0].dim():
             sizes = [tensor.size(_channel_dim(module, tensor)) for tensor in (inputs[0], output)]
             if isinstance(module, nn.PReLU) or sizes == [width(module, side) for side in ("in", "out")]:
@@ -159,8 +159,9 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if other != dim:
                 labels = book.along(labels, other)
         entering = first(labels, [d for d in range(x.dim()) if d != dim]).flatten()
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            self.found.calls.append(Call(name, module, output.shape))
+        if isinstance(module, Weighted):
+            self.found.makers.append(name)
+            self.found.calls.append(Call(name, module, x.shape if isinstance(module, Transposed) else output.shape))
             self._note(name, "in", entering)
             leaving = self.found.sides.get((name, "out"))
             if leaving is None:
@@ -173,25 +174,53 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             leaving = entering
         else:
             leaving = self._note(name, "out", entering)
-        for owner in {self._weights[id(parameter)] for parameter in module.parameters()} - {name}:
-            for labels in (
-                entering,
-                leaving,
-                *(self.found.sides.get((owner, side), entering) for side in ("in", "out")),
-            ):
-                book.keep(labels, f"'{name}' and '{owner}' share weights")
+        self._keep_shared(name, module, entering, leaving)
         return leaving.view(tuple(-1 if d == dim else 1 for d in range(x.dim()))).expand(output.shape)
+
+    def _keep_shared(self, name: str, module: nn.Module, entering: Tensor, leaving: Tensor) -> None:
+        for owner in {self._weights.get(id(parameter), name) for parameter in module.parameters()} - {name}:
+            sides = [self.found.sides.get((owner, side), entering) for side in ("in", "out")]
+            for labels in (entering, leaving, *sides):
+                self.found.book.keep(labels, f"'{name}' and '{owner}' share weights")
+
+    def functional(self, operands: Any, layer: Callable[[], Weighted], run: Callable[[], Tensor]) -> Tensor | None:
+        """Follow a layer whose weight is a bare parameter; None of other calls."""
+        weight, found = operands["weight"], self.found
+        name = self._state.get(id(weight))
+        if self._inside or name is None or weight in self._labels:
+            return None
+        self._inside, self._functional, self._groups = 1, True, {}
+        output = run()
+        self._functional = False
+        found.functional.add(name)
+        self._labels[output] = self._leaf(name, layer(), operands["input"], output)
+        if operands.get("bias") is not None:
+            found.book.join(self.labels(operands["bias"]), found.sides[name, "out"])
+        for attribute in self._groups.values():
+            self._counts(attribute, found.sides[name, "out"])
+        self._inside = 0
+        return output
 
     def _note(self, name: str, side: Side, labels: Tensor) -> Tensor:
         known = self.found.sides.setdefault((name, side), labels)
         self.found.book.join(known, labels)
         return known
 
+    def _counts(self, attribute: Attribute, labels: Tensor) -> None:
+        known = self.found.counts.setdefault(attribute, labels)
+        if known.shape == labels.shape:
+            self.found.book.join(known, labels)
+        else:
+            for each in (known, labels):
+                self.found.book.keep(each, f"'{attribute.name}' counts other channels each time")
+
     # Operators
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
+        if self._functional and (sizes := sizes_given(str(func.overloadpacket.__name__), args)) is not None:
+            self._groups |= self._drivers.of_next(self._path[-1][0]) if len(sizes) == 1 else {}
         if not self._inside:
             results = tensors_in(output)
             if results:
@@ -205,6 +234,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = tensors_in((args, kwargs))
         inputs = [self.labels(tensor) for tensor in tensors]
         shape = results[0].shape
+        sizes = sizes_given(name, args)
+        driven = {} if sizes is None or not self._path else self._drivers.of_next(self._path[-1][0])
         if not inputs or name in _NEW:
             return [fixed(result.shape) for result in results]
         if name in _SAME or (name in _CUTS and shape == inputs[0].shape):
@@ -212,23 +243,35 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if _is_pointwise(func, name):
             return [book.pointwise(inputs, shape)] * len(results)
         if name in _RESHAPES:
-            return [book.reshape(inputs[0], shape, self._where())]
-        if name in _SPATIAL:
-            same = book.along(book.along(inputs[0], -1), -2)
-            return [first(same, (-1, -2)).expand(shape)] * len(results)
+            result = book.reshape(inputs[0], shape, self._where())
+            for dim, attribute in driven.items():
+                self._parts.count(attribute, result, dim)
+            return [result]
+        if over := map_dimensions(name):
+            for dim in range(-over, 0):
+                inputs[0] = book.along(inputs[0], dim)
+            return [first(inputs[0], range(-over, 0)).expand(shape)] * len(results)
         if name in _REDUCTIONS and len(args) > 1 and isinstance(args[1], list) and args[1]:
             return [self._reduce(inputs[0], args[1], results[0])]
+        if (moved_around := rearranged(book, name, args, inputs[0], results[0])) is not None:
+            return [moved_around]
         if name == "constant_pad_nd":
             return [self._pad(inputs[0], args[1], results[0])]
         if name in _CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0):
-            book.keep(inputs[0], f"{self._where()} takes channels at fixed positions out of its output")
+            if sizes is None:
+                book.keep(inputs[0], f"{self._where()} takes channels at fixed positions out of its output")
+            else:
+                self._parts.slice(inputs[0], args[1], sizes, driven, self._where(), plain=len(args) < 5)
         if name in _MOVES | _CUTS | _PARTS:
             moved = tree_flatten(func(*tree_map(self._labels_if_tensor, args), **kwargs))[0]
             if name in _PARTS:
-                self._parts(name, inputs[0], moved, args, kwargs)
+                position = 1 if name == "unbind" else 2
+                dim = int(args[position]) if len(args) > position else int(kwargs.get("dim", 0))
+                if len(moved) > 1 and varies(inputs[0], dim):
+                    self._parts.split(inputs[0], dim, moved, driven, self._where())
             return [compact(labels) for labels in moved]
         unknown = book.fresh(1)
-        where = f"{self._where()}{', outside of nn.Conv2d' if name == 'convolution' else ''}"
+        where = f"{self._where()}{', outside of a layer' if name == 'convolution' else ''}"
         for labels in (unknown, *inputs):
             book.keep(labels, f"its channels go through {name} in {where}, for which there is no rule")
         return [unknown.reshape((1,) * result.dim()).expand(result.shape) for result in results]
@@ -256,17 +299,6 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 labels = first(labels, [dim]).expand(shape)
         return compact(labels)
 
-    def _parts(self, name: str, labels: Tensor, parts: list[Tensor], args: Any, kwargs: Any) -> None:
-        """Parts of the channels must stay of equal size, so their channels are joined one to one."""
-        position = 1 if name == "unbind" else 2
-        dim = int(args[position]) if len(args) > position else int(kwargs.get("dim", 0))
-        if len(parts) > 1 and varies(labels, dim):
-            if len({part.shape for part in parts}) > 1:
-                self.found.book.keep(labels, f"{self._where()} splits its channels into unequal parts")
-            else:
-                for part in parts[1:]:
-                    self.found.book.join(parts[0], part)
-
     def _where(self) -> str:
         if not self._path or not self._path[-1][0]:
             return "the network's forward"
@@ -282,16 +314,17 @@ def _is_pointwise(func: Any, name: str) -> bool:
     return packet is not None and any(torch.Tag.pointwise in getattr(packet, o).tags for o in packet.overloads())
 
 
-def follow(model: nn.Module, example_input: Any) -> Followed:
+def follow(model: nn.Module, example_input: Any, drivers: Drivers | None = None) -> Followed:
     """Run ``model(example_input)`` once and return what it tells about the channels; the output's channels are kept.
 
     Args:
         model: a copy that may be hooked, in evaluation mode.
         example_input: what the model takes, a batch of at least one image.
+        drivers: the attributes that sizes of its operators come from.
     """
-    follower = _Follower(model)
+    follower = _Follower(model, drivers or Drivers())
     try:
-        with torch.no_grad(), follower:
+        with torch.no_grad(), follower, FunctionalLayers(follower.functional):
             output = model(example_input)
     finally:
         follower.remove_hooks()

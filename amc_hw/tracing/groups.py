@@ -12,8 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.assemble import Assembly
 from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.attributes import find_drivers
 from amc_hw.tracing.blocks import find_blocks
-from amc_hw.tracing.follow import Followed, follow
+from amc_hw.tracing.follow import follow, is_leaf
+from amc_hw.tracing.followed import Followed
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
 from amc_hw.tracing.verify import failing_groups
@@ -46,7 +48,7 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     followed, macs = _run(model, example_input)
     images = len(example_input) if isinstance(example_input, Tensor) else 1
     assembly = Assembly(followed)
-    layers = list(dict.fromkeys(call.name for call in followed.calls))
+    layers = list(dict.fromkeys(followed.makers))
     for group, text in left_alone(assembly.groups(), layers, exclude, include).items():
         assembly.keep(group, Reason(Why.USER, text))
     for group, text in failing_groups(model, assembly.groups(), example_input).items():
@@ -64,8 +66,10 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
 def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:
     """Follow one forward pass, and count its multiply-accumulates."""
     try:
-        with attention_by_parts(), FlopCounterMode(display=False) as counter:
-            followed = follow(model, example_input)
+        with attention_by_parts():
+            drivers = find_drivers(model, example_input, is_leaf)
+            with FlopCounterMode(display=False) as counter:
+                followed = follow(model, example_input, drivers)
     except Exception as error:  # whatever a user's forward raises
         raise UnsupportedModelError(
             f"the model does not run on the example input ({type(error).__name__}: {_sentence(error)}); "

@@ -82,7 +82,7 @@ def spread(model: _Model, example: Any) -> _Model:
     """Return a network that takes its inputs as one value: itself where that is one tensor.
 
     Else it is a shallow copy, with the same modules and weights by the same names: a tuple or a list is handed to the
-    forward by place, a dict by keyword. `plain` undoes it.
+    forward by place, a dict by keyword. `as_written` undoes it.
     """
     if not is_several(example) or getattr(type(model), "_plain", None) is not None:
         return model
@@ -128,7 +128,7 @@ def called(model: nn.Module, inputs: Any) -> Any:
 
 
 @contextmanager
-def plain(model: nn.Module) -> Iterator[nn.Module]:
+def written_form(model: nn.Module) -> Iterator[nn.Module]:
     """Let a network take its inputs as its author has it, and undo that afterwards."""
     kind = type(model)
     model.__class__ = getattr(kind, "_plain", None) or kind
@@ -138,7 +138,7 @@ def plain(model: nn.Module) -> Iterator[nn.Module]:
         model.__class__ = kind
 
 
-def made_plain(model: nn.Module) -> nn.Module:
+def as_written(model: nn.Module) -> nn.Module:
     """Return a network for good as its author has it."""
     model.__class__ = getattr(type(model), "_plain", None) or type(model)
     return model

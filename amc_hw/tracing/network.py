@@ -21,7 +21,8 @@ class Member:
     """One dimension that follows a channel group.
 
     ``module`` is the dotted name of a convolution, linear layer, batch norm or PReLU, whose ``side`` says which
-    of its dimensions; or of a parameter that stands outside of these, whose ``axis`` says which.
+    of its dimensions; or of a parameter that stands outside of these, whose ``axis`` says which; or of an integer
+    attribute (``axis`` is its place, if it is a tuple or list) that counts channels.
     ``positions`` (channels, k): the positions of that dimension that belong to every channel.
     """
 
@@ -83,22 +84,29 @@ class Parameter:
 class Layer:
     """One call of a convolution or linear layer, with its shape as a function of the policy.
 
-    ``out_h`` x ``out_w`` output positions for one image; of a linear layer ``out_h`` counts its rows. ``block`` is
-    the group whose 0 channels leave the layer out with its block.
+    ``out_h`` x ``out_w`` positions for one image at which the weights are applied: of the output, of a transposed
+    convolution those of the input; of a linear layer ``out_h`` counts its rows, of a convolution over time it is 1, of
+    one over a volume depth x height. ``block`` is the group whose 0 channels leave the layer out with its block.
     """
 
     name: str
     kind: Literal["conv", "linear"]
     c_in: Dimension
     c_out: Dimension
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
+    kernel: tuple[int, ...]  # a number for each dimension of the map
+    stride: tuple[int, ...]
     groups: int  # convolution groups of the original
     depthwise: bool
     out_h: int
     out_w: int
     inputs_per_group: int  # of a grouped convolution; no policy changes them
     block: str | None = None
+    transposed: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """The output positions for one image, those beyond the border of a transposed convolution's map counted."""
+        return self.out_h * self.out_w * (math.prod(self.stride) if self.transposed else 1)
 
     @property
     def policy_groups(self) -> tuple[str, ...]:
@@ -114,7 +122,7 @@ class Layer:
         if _is_out(self.block, policy):
             return 0
         inputs = self.c_in.at(policy) if self.groups == 1 else self.inputs_per_group
-        return self.c_out.at(policy) * inputs * self.kernel[0] * self.kernel[1]
+        return self.c_out.at(policy) * inputs * math.prod(self.kernel)
 
     def biases(self, policy: Policy) -> int:
         """Return the outputs, each of which has a bias in an exported file."""

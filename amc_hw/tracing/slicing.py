@@ -10,32 +10,39 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from amc_hw.tracing.attributes import Attribute, is_attribute, set_value, value_of
+from amc_hw.tracing.kinds import Convolution, Weighted, input_axis
 from amc_hw.tracing.network import ChannelGroup, Member, Side
 
-_Key = tuple[str, Side, int]  # module or parameter, side, axis
+_Key = tuple[str, Side, int]  # module, parameter or attribute, side, axis
 
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")  # of batch norms
 
 
 def sliced(module: nn.Module, side: str) -> list[tuple[str, int]]:
     """Return which tensors of a leaf module, along which axis, follow one of its sides."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        if side == "out":
-            return [("weight", 0)] + ([("bias", 0)] if module.bias is not None else [])
-        return [("weight", 1)] if getattr(module, "groups", 1) == 1 else []
-    if isinstance(module, nn.PReLU):
-        return [("weight", 0)]
+    if isinstance(module, Weighted):
+        inputs = input_axis(module)
+        grouped = getattr(module, "groups", 1) > 1  # the first axis is then all there is to cut: groups go whole
+        if side == "in":
+            return [] if grouped and inputs else [("weight", inputs)]
+        weight = [] if grouped and not inputs else [("weight", 1 - inputs)]
+        return weight + ([("bias", 0)] if module.bias is not None else [])
+    if isinstance(module, nn.PReLU | nn.Embedding):
+        return [("weight", int(isinstance(module, nn.Embedding)))]
     return [(name, 0) for name in _PER_CHANNEL if getattr(module, name) is not None]
 
 
 def width(module: nn.Module, side: str) -> int:
     """Return how many channels or features a side of a leaf module has."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, Convolution):
         return module.out_channels if side == "out" else module.in_channels
     if isinstance(module, nn.Linear):
         return module.out_features if side == "out" else module.in_features
     if isinstance(module, nn.PReLU):
         return module.num_parameters
+    if isinstance(module, nn.Embedding):
+        return module.embedding_dim
     return int(getattr(module, "num_features"))  # noqa: B009 - a batch norm
 
 
@@ -74,6 +81,9 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
     model = copy.deepcopy(model)
     modules = dict(model.named_modules())
     for (name, side, axis), positions in kept_positions(model, groups, kept).items():
+        if is_attribute(modules, name):
+            set_value(modules, Attribute(name, axis), len(positions))
+            continue
         if name not in modules:
             parent, _, tensor = name.rpartition(".")
             _slice(modules[parent], tensor, axis, positions)
@@ -81,16 +91,18 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
         module = modules[name]
         for tensor, tensor_axis in sliced(module, side):
             _slice(module, tensor, tensor_axis, positions)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, Convolution):
             if side == "out":
                 module.out_channels = len(positions)
             else:
-                module.groups = 1 if module.groups == 1 else len(positions) // module.weight.shape[1]
+                module.groups = max(1, module.groups * len(positions) // module.in_channels)
                 module.in_channels = len(positions)
         elif isinstance(module, nn.Linear):
             setattr(module, "out_features" if side == "out" else "in_features", len(positions))
         elif isinstance(module, nn.PReLU):
             module.num_parameters = len(positions)
+        elif isinstance(module, nn.Embedding):
+            module.embedding_dim = len(positions)
         else:
             setattr(module, "num_features", len(positions))  # noqa: B010 - a batch norm
     return model
@@ -99,6 +111,8 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
 def _width(modules: Mapping[str, nn.Module], member: Member) -> int:
     if member.module in modules:
         return width(modules[member.module], member.side)
+    if is_attribute(modules, member.module):
+        return value_of(modules, Attribute(member.module, member.axis))
     parent, _, tensor = member.module.rpartition(".")
     return int(getattr(modules[parent], tensor).shape[member.axis])
 

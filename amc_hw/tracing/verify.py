@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.follow import is_leaf, tensors_in
+from amc_hw.tracing.kinds import Weighted, input_axis
 from amc_hw.tracing.network import ChannelGroup
 from amc_hw.tracing.slicing import cut
 
@@ -50,7 +52,7 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
     if failing and good and proof.failure(good) is not None:
         raise UnsupportedModelError(
             f"the channels of '{good[0].name}' and later layers cannot be pruned together; leave it out with "
-            f"exclude={good[0].name}."
+            f"exclude={good[0].name.partition('#')[0]}."
         )
     return failing
 
@@ -63,12 +65,18 @@ def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, 
         gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
         for member in group.members:
             module = modules.get(member.module)
-            if member.side == "out" or not isinstance(module, nn.Conv2d | nn.Linear):
+            if member.side == "in" and module is None:
+                _mask(model.get_parameter(member.module), member.axis, member.positions[gone].ravel())
+            if member.side == "out" or not isinstance(module, Weighted):
                 continue
             if getattr(module, "groups", 1) == 1:
-                with torch.no_grad():
-                    module.weight[:, torch.as_tensor(member.positions[gone].ravel())] = 0
+                _mask(module.weight, input_axis(module), member.positions[gone].ravel())
     return model
+
+
+@torch.no_grad()
+def _mask(weight: Tensor, axis: int, positions: NDArray[np.intp]) -> None:
+    weight.index_fill_(axis, torch.as_tensor(positions, device=weight.device), 0)
 
 
 class _Proof:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import Part
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.processes import is_first_process
+from amc_hw.tracing.plain import copyable_copy
 from amc_hw.training.number_format import fast_training
 from amc_hw.training.recipe import TEACHER_WEIGHT, distillation_loss, placed
 
@@ -127,7 +128,7 @@ def thawed(model: _Model) -> _Model:
     if not note:
         return model
     tell("%s", note)
-    return copy.deepcopy(model).requires_grad_(True)
+    return copyable_copy(model).requires_grad_(True)
 
 
 def note_of_frozen(model: nn.Module) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from amc_hw.errors import UsageError
-from amc_hw.pruning.surgery import shrink, widened
+from amc_hw.pruning.surgery import first_channels, policy_of, shrink, widened
 from amc_hw.tracing.groups import trace
 
 
@@ -90,3 +90,20 @@ def test_widening_undoes_shrinking_but_for_zeros(model: nn.Sequential) -> None:
     again = shrink(wide, network, kept)
     for name, tensor in small.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_a_network_tells_the_policy_of_groups_that_share_all_their_layers() -> None:
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.some = 4
+            self.stem, self.part, self.head = nn.Conv2d(3, 16, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(18, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x)
+            return self.head(torch.cat([self.part(x[:, : self.some]), x[:, self.some :]], 1))
+
+    model = Parts().eval()
+    network = trace(model, torch.zeros(1, 3, 4, 4))
+    policy = {"stem": 3, "stem#2": 7, "part": 2}
+    assert policy_of(model, network, shrink(model, network, first_channels(policy))) == policy

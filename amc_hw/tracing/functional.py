@@ -1,0 +1,64 @@
+"""Convolutions and linear layers of bare parameters: a forward that calls F.conv2d or F.linear with its own tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from amc_hw.tracing.kinds import Weighted
+
+_KINDS: dict[Any, type[Any]] = {
+    functional.linear: nn.Linear,
+    functional.conv1d: nn.Conv1d,
+    functional.conv2d: nn.Conv2d,
+    functional.conv3d: nn.Conv3d,
+}
+_OPERANDS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+
+
+Run = Callable[[dict[str, Any], Callable[[], Weighted], Callable[[], Tensor]], "Tensor | None"]
+
+
+class FunctionalLayers(TorchFunctionMode):
+    """Tells of calls that are a layer but for the module.
+
+    Args:
+        run: called with the operands by name, what makes a layer of the same shape (without memory) and what runs the
+            call; it returns the result, or None where this call is none of its own.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run a function of torch."""
+        kwargs = kwargs or {}
+        if func in _KINDS:
+            operands = dict(zip(_OPERANDS, args, strict=False)) | kwargs
+            if _is_layer(_KINDS[func], operands):
+                output = self._run(operands, lambda: _layer(_KINDS[func], operands), lambda: func(*args, **kwargs))
+                if output is not None:
+                    return output
+        return func(*args, **kwargs)
+
+
+def _is_layer(kind: type[Any], operands: dict[str, Any]) -> bool:
+    """Tell whether a call is a layer's, of a batch, without groups of several channels."""
+    weight, groups = operands["weight"], operands.get("groups", 1)
+    if kind is nn.Linear:
+        return bool(weight.dim() == 2)
+    depthwise = weight.shape[1] == 1 and groups == weight.shape[0]
+    return bool((groups == 1 or depthwise) and operands["input"].dim() == weight.dim())
+
+
+def _layer(kind: type[Any], operands: dict[str, Any]) -> Weighted:
+    weight, groups = operands["weight"], operands.get("groups", 1)
+    if kind is nn.Linear:
+        return nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    sizes = (weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]))
+    return kind(*sizes, operands.get("stride", 1), groups=groups, device="meta")  # type: ignore[no-any-return]

@@ -1,0 +1,53 @@
+"""A U-Net's transposed convolutions in a file: written for any channel counts, it is a real conversion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cut_check import Net
+from torch import Tensor, nn
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.registry import FORMATS
+from amc_hw.formats.template import lower
+from amc_hw.profiling.plan import draw_policy
+from amc_hw.pruning.surgery import first_channels, shrink
+from amc_hw.tracing.traced import trace_model
+
+
+def unet() -> nn.Module:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        one = net.one(x).relu()
+        two = net.two(one).relu()
+        return net.last(torch.cat([net.up(two), one], 1)).mean((2, 3))
+
+    return Net(
+        forward,
+        one=nn.Conv2d(3, 16, 3, padding=1),
+        two=nn.Conv2d(16, 24, 3, stride=2, padding=1),
+        up=nn.ConvTranspose2d(24, 16, 2, 2),
+        last=nn.Conv2d(32, 5, 1),
+    ).eval()
+
+
+@pytest.mark.parametrize("name", ["tflite", "onnx", "aten"])
+def test_a_file_for_any_channels_is_that_of_a_real_conversion(name: str) -> None:
+    if writer := {"tflite": "litert_torch", "onnx": "onnxscript"}.get(name):
+        pytest.importorskip(writer)
+    kind = FORMATS[name]
+    traced = trace_model(unet(), (3, 16, 16))
+    assert traced.network.original == {"one": 16, "two": 24, "up": 16}
+    template = lower(traced.model, traced.network, traced.example, kind)
+    policy = draw_policy(traced.choices, np.random.default_rng(1))
+    small = shrink(traced.model, traced.network, first_channels(policy))
+    written, real = template.file(policy, np.random.default_rng(0)), kind.convert(small, traced.example)
+    assert kind.read(written).uses() == kind.read(real).uses()
+
+
+def test_networks_that_take_no_images_are_refused_by_name() -> None:
+    pytest.importorskip("litert_torch")
+    with pytest.raises(UnsupportedModelError, match="export it as onnx or pt2"):
+        FORMATS["tflite"].convert(nn.Conv1d(2, 3, 3), torch.zeros(1, 2, 9))
