@@ -64,7 +64,8 @@ for line in sys.stdin:
     gpu = {"before": {**state, "reasons": 4.0}, "after": {**state, "reasons": 0x24 if asked <= hot else 4}}
     names = ("processor", "architecture", "system", "runtime", "runtime_version", "delegate", "cores")
     samples = [float(asked)] * request.get("runs", 0)
-    print(json.dumps(dict.fromkeys(names, "x") if request["do"] == "describe" else {"samples_us": samples, "gpu": gpu}), flush=True)
+    answer = {"describe": dict.fromkeys(names, "x"), "time_model": {"samples_us": samples, "gpu": gpu}}
+    print(json.dumps(answer[request["do"]]), flush=True)
 """
 
 
