@@ -33,6 +33,7 @@ DTYPES: dict[str, Any] = {
     "xnn_datatype_qcint32": np.int32,
     "xnn_datatype_int32": np.int32,
 }
+_SCHEMA = str(files("executorch.backends.xnnpack.serialization") / "schema.fbs")
 _NO_NUMBERS = frozenset({"flags", "axis", "num_dims", "perm"})
 _INFINITE = re.compile(r"([:\[,]\s*)([+-]?inf)\b")
 """How the schema's compiler writes infinity, which JSON does not have."""
@@ -192,7 +193,7 @@ class Delegate:
         content = _written(graph)
         begin = -(-XNNHeader.EXPECTED_LENGTH // ALIGNMENT) * ALIGNMENT
         end = begin + -(-len(content) // ALIGNMENT) * ALIGNMENT
-        header = XNNHeader(begin, len(content), end, 0).to_bytes()
+        header: bytes = XNNHeader(begin, len(content), end, 0).to_bytes()
         return header.ljust(begin, b"\0") + content.ljust(end - begin, b"\0")
 
 
@@ -204,7 +205,7 @@ def _read(content: bytes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         binary = Path(folder) / "graph.bin"
         binary.write_bytes(content)
-        _compile(folder, "--json", "--defaults-json", "--strict-json", file=binary)
+        _compile("--json", "--defaults-json", "--strict-json", "-o", folder, _SCHEMA, "--", str(binary))
         graph: dict[str, Any] = json.loads(_INFINITE.sub(r'\1"\2"', binary.with_suffix(".json").read_text()))
         return graph
 
@@ -213,12 +214,10 @@ def _written(graph: dict[str, Any]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "graph.json"
         text.write_text(json.dumps(graph))
-        _compile(folder, "--binary", file=text)
+        _compile("--binary", "-o", folder, _SCHEMA, str(text))
         return text.with_suffix(".bin").read_bytes()
 
 
-def _compile(folder: str, *options: str, file: Path) -> None:
-    """Run the compiler of schemas that comes with ExecuTorch; it writes beside the file that it reads."""
-    schema = files("executorch.backends.xnnpack.serialization") / "schema.fbs"
-    command = [_get_flatc_path(), *options, "-o", folder, str(schema), "--", str(file)]
-    subprocess.run(command, check=True, capture_output=True)
+def _compile(*arguments: str) -> None:
+    """Run the compiler of schemas that comes with ExecuTorch; binary files stand behind ``--``."""
+    subprocess.run([_get_flatc_path(), *arguments], check=True, capture_output=True)

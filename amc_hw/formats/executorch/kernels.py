@@ -29,8 +29,8 @@ def owners(operators: Sequence[Operator], places: Sequence[int], kernels: Sequen
         own.setdefault(place, []).append(index)
     names: dict[int, list[str]] = {}
     for kernel in kernels:
-        place, _, name = kernel.partition(" ")
-        names.setdefault(int(place) if place.isdecimal() else -1, []).append(name)
+        number, _, name = kernel.partition(" ")
+        names.setdefault(int(number) if number.isdecimal() else -1, []).append(name)
     if strangers := names.keys() - own.keys():
         raise DeviceError(
             f"ExecuTorch reported kernels of {len(strangers)} calls that the network does not have; is it another "

@@ -94,7 +94,8 @@ class Program:
 
     @property
     def _payloads(self) -> list[schema.BackendDelegateInlineData]:
-        return self.file.program.backend_delegate_data
+        payloads: list[schema.BackendDelegateInlineData] = self.file.program.backend_delegate_data
+        return payloads
 
     def _value(self, place: int) -> Any:
         return self._plan.values[place].val

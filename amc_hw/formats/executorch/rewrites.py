@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -17,6 +18,8 @@ def with_pools_for_means(graph: GraphModule) -> GraphModule:
             with graph.graph.inserting_before(node):
                 pooled = graph.graph.call_function(_MEAN, (node.args[0], [2, 3], True))
                 flat = graph.graph.call_function(torch.ops.aten.flatten.using_ints, (pooled, 1))
+            pooled.meta["val"] = node.meta["val"][:, :, None, None]  # quantizers look at it
+            flat.meta = dict(node.meta)
             node.replace_all_uses_with(flat)
             graph.graph.erase_node(node)
     graph.recompile()
@@ -24,12 +27,15 @@ def with_pools_for_means(graph: GraphModule) -> GraphModule:
 
 
 def _is_of_maps(node: Node) -> bool:
-    rank, keeps = node.args[0].meta["val"].ndim, node.args[2:3] == (True,) or node.kwargs.get("keepdim", False)
-    return rank == 4 and not keeps and not node.kwargs.get("dtype") and {axis % 4 for axis in node.args[1]} == {2, 3}
+    images: Any = node.args[0]
+    axes: Any = node.args[1]
+    keeps = node.args[2:3] == (True,) or node.kwargs.get("keepdim", False)
+    of_maps = images.meta["val"].ndim == 4 and bool(axes) and {axis % 4 for axis in axes} == {2, 3}
+    return of_maps and not keeps and not node.kwargs.get("dtype")
 
 
 def with_own_parameters(graph: GraphModule) -> GraphModule:
-    """Give every use of a parameter, in place, one of its own: the quantizer leaves those in float that are shared."""
+    """Give every use of a parameter, in place, one of its own: of a shared one the quantizer leaves uses in float."""
     for node in list(graph.graph.nodes):
         if node.op != "get_attr":
             continue
