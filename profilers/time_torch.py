@@ -20,7 +20,9 @@ usage: python -P time_torch.py [--mode graph|eager] [--dtype fp32|tf32|fp16|bf16
 from __future__ import annotations
 
 import argparse
+import functools
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -38,7 +40,16 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "
 RANGE = "amc-hw:"
 """Begins the name of the profiler's range around each call."""
 CALLS_BEFORE_CAPTURE = 3
-GPU_FIELDS = {"clock_mhz": "clocks.sm", "clock_max_mhz": "clocks.max.sm", "temperature_c": "temperature.gpu"}
+GPU_FIELDS = {
+    "clock_mhz": "clocks.sm",
+    "clock_max_mhz": "clocks.max.sm",
+    "temperature_c": "temperature.gpu",
+    "power_w": "power.draw",
+    "power_state": "pstate",
+}
+REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+"""What newer and older drivers call the reasons for a lower clock; an unknown name makes nvidia-smi tell nothing."""
+NUMBER = re.compile(r"P?(\d+(?:\.\d+)?)")
 
 
 def no_cuda() -> str:
@@ -53,9 +64,25 @@ def no_cuda() -> str:
 
 
 def gpu_state() -> dict[str, float]:
-    """Clock and temperature of the GPU as nvidia-smi tells them; what it does not tell is left out."""
-    told = answering.nvidia_smi(*GPU_FIELDS.values())
-    return {name: float(text) for name, text in zip(GPU_FIELDS, told) if text.replace(".", "", 1).isdigit()}  # noqa: B905
+    """Clock, heat and power of the GPU as nvidia-smi tells them; what it does not tell is left out."""
+    reasons = next((field for field in REASONS if is_known(field)), None)
+    fields = {**GPU_FIELDS, **({"reasons": reasons} if reasons else {})}
+    numbers = zip(fields, map(number, answering.nvidia_smi(*fields.values())))  # noqa: B905
+    return {name: value for name, value in numbers if value is not None}
+
+
+@functools.lru_cache
+def is_known(field: str) -> bool:
+    """Tell whether this machine's nvidia-smi knows a field."""
+    return bool(answering.nvidia_smi(field))
+
+
+def number(text: str) -> float | None:
+    """Read a number, a power state (P0) or a mask of bits (0x...); None for anything else."""
+    if text.startswith("0x"):
+        return float(int(text, 16))
+    found = NUMBER.fullmatch(text)
+    return float(found[1]) if found else None
 
 
 class Timer:

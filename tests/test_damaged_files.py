@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from computer_fixtures import small_files
 from phone_fixtures import small_model
+from writers import available
 
 from amc_hw.errors import RunFolderError, TableError, UnsupportedModelError
 from amc_hw.formats.registry import FORMATS, load_file
@@ -34,8 +35,9 @@ def damaged(content: bytes, random: Random) -> bytes:
     return content[:at] + random.choice([b"\xff" * 4, bytes(4), b"\1\0\0\0"]) + content[at + 4 :]
 
 
-@pytest.mark.parametrize("name", ["tflite", "onnx", "aten"])
+@pytest.mark.parametrize("name", ["tflite", "onnx", "pte", "aten"])
 def test_a_damaged_graph_is_read_or_refused_in_a_sentence(small_files: dict[str, Path], name: str) -> None:
+    available(name)
     random, content, reasons = Random(0), small_files[name].read_bytes(), list[str]()
     # Most of a file are weights, which may be anything; what describes them stands at its ends.
     for head in (True, False) * 300:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +27,7 @@ from amc_hw.policy import as_precision
 from amc_hw.profiling.protocol import Protocol
 
 if TYPE_CHECKING:
+    from amc_hw.devices.registry import Found
     from amc_hw.profiling.timing import Timing
 
 LISTED_REPEATS = 6
@@ -49,10 +52,47 @@ def devices(
         return
     found = found_devices()
     if json:
-        print_json([{"name": d.name, "description": d.description, "missing": d.missing} for d in found])
+        print_json([_listed(device) for device in (*found, *_out_of_reach({device.name for device in found}))])
         return
     rows = [(d.name, d.description, f"missing: {with_options(d.missing)}" if d.missing else "ready") for d in found]
     print_table("", ("device", "what it is", "state"), rows)
+
+
+def _out_of_reach(listed: Collection[str]) -> list[Found]:
+    """Return the devices that are known by a shipped table alone."""
+    from amc_hw.devices.registry import Found
+    from amc_hw.devices.table_only import TableOnly
+    from amc_hw.latency.shipped_tables import shipped_tables
+
+    known = [TableOnly(name, path) for name, path in shipped_tables().items() if name not in listed]
+    missing = "it is known by its table alone; connect it to measure"
+    return [
+        Found(
+            device.name,
+            device.fingerprint().device,
+            missing,
+            "table",
+            (device.format,),
+            (device.precision,),
+            threads=device.fingerprint().threads,
+        )
+        for device in known
+    ]
+
+
+def _listed(device: Found) -> dict[str, object]:
+    """Return what a script needs to choose a device."""
+    from amc_hw.latency.shipped_tables import shipped_table
+    from amc_hw.profiling.kept_tables import kept_tables
+
+    shipped, kept = shipped_table(device.name), kept_tables(device.name)
+    return {
+        **asdict(device),
+        "in_reach": device.in_reach,
+        "has_table": bool(kept or shipped),
+        "tables": [str(path) for path in kept],
+        "shipped_table": None if shipped is None else str(shipped),
+    }
 
 
 def profile(

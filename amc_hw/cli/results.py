@@ -39,7 +39,7 @@ def export(
 
 
 def evaluate(
-    file: Annotated[Path | None, typer.Argument(help="a .tflite or .onnx file")] = None,
+    file: Annotated[Path | None, typer.Argument(help="a .tflite, .onnx or .pte file")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="or a run folder")] = None,
     data: Annotated[str | None, typer.Option(help="data set; by default the run's")] = None,
     data_root: DataRoot = None,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from amc_hw.devices.android.devices_file import named_phones
-from amc_hw.devices.android.names import KIND, found_phones, is_phone, open_phone, phone_settings
+from amc_hw.devices.android.devices_file import OPTIONS, named_phones
+from amc_hw.devices.android.names import KIND, Phone, found_phones, is_phone, open_phone, phone_settings
 from amc_hw.devices.base import Device
+from amc_hw.devices.computers.host import own_cores
 from amc_hw.devices.computers.names import KINDS, SSH, computer, open_computer
 from amc_hw.errors import UsageError, unknown_name
 from amc_hw.policy import Precision
@@ -15,11 +16,35 @@ from amc_hw.policy import Precision
 
 @dataclass(frozen=True)
 class Found:
-    """A device that can be named here, and what is missing if it cannot be used."""
+    """A device that can be named here, and what is missing if it cannot be used.
+
+    Attributes:
+        name: as ``--device`` takes it.
+        description: what it is.
+        missing: why it cannot be measured now, with the cure; "" where it can.
+        kind: of the runtimes: ``host``, ``onnx``, ``android`` ...
+        formats: of the files that it runs.
+        precisions: of these files.
+        options: that may stand behind its name.
+        threads: of the runtime, by this name.
+        cores: that it is measured on, by this name: how many this machine has, or the numbers that the devices file
+            says; None where the device decides.
+    """
 
     name: str
     description: str
     missing: str = ""
+    kind: str = ""
+    formats: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ()
+    options: tuple[str, ...] = ()
+    threads: int | None = None
+    cores: int | tuple[int, ...] | None = None
+
+    @property
+    def in_reach(self) -> bool:
+        """Whether it can be measured now."""
+        return not self.missing
 
 
 def open_device(name: str, precision: Precision = "fp32") -> Device:
@@ -86,11 +111,34 @@ def found_devices() -> list[Found]:
     absent = [package for package in ("ai-edge-litert", "litert-torch") if not find_spec(package.replace("-", "_"))]
     litert = f"LiteRT: pip install {' '.join(absent)}" if absent else ""
     onnx = "" if find_spec("onnxruntime") else "ONNX Runtime: pip install 'amc-hw[onnx]'"
-    phones = [Found(phone.name, phone.description, phone.missing) for phone in found_phones()]
+    executorch = "" if find_spec("executorch") else "ExecuTorch: pip install 'amc-hw[executorch]'"
+    gpu = "" if which("nvidia-smi") else "an NVIDIA GPU"
     return [
-        Found("host", "this machine's processor with LiteRT (XNNPACK)", litert),
-        Found("onnx", "this machine with ONNX Runtime; its providers by name: onnx:provider=cuda", onnx),
-        Found("cuda", "this machine's NVIDIA GPU with PyTorch", "" if which("nvidia-smi") else "an NVIDIA GPU"),
-        Found("ssh", "another computer, with any of these runtimes", "its name (ssh:me@box:onnx)"),
-        *phones,
+        _here("host", "this machine's processor with LiteRT (XNNPACK)", litert),
+        _here("onnx", "this machine with ONNX Runtime; its providers by name: onnx:provider=cuda", onnx),
+        _here("executorch", "this machine's processor with ExecuTorch (XNNPACK)", executorch),
+        _here("cuda", "this machine's NVIDIA GPU with PyTorch", gpu),
+        Found("ssh", "another computer, with any of these runtimes", "its name (ssh:me@box:onnx)", SSH, *_of_any()),
+        *(_phone(phone) for phone in found_phones()),
     ]
+
+
+def _here(name: str, description: str, missing: str) -> Found:
+    """Describe a runtime of this machine."""
+    kind = KINDS[name]
+    options, threads = (*kind.numbers, *kind.words), 1 if "threads" in kind.numbers else None
+    cores = own_cores() if threads else None
+    return Found(name, description, missing, name, (kind.format,), kind.precisions, options, threads, cores)
+
+
+def _of_any() -> tuple[tuple[str, ...], tuple[Precision, ...]]:
+    """Return the formats and the precisions of all runtimes on computers."""
+    every = tuple(dict.fromkeys(precision for kind in KINDS.values() for precision in kind.precisions))
+    return tuple(kind.format for kind in KINDS.values()), every
+
+
+def _phone(phone: Phone) -> Found:
+    """Describe a phone."""
+    settings, precisions = phone.settings, get_args(Precision)
+    shown = (phone.name, phone.description, phone.missing, KIND, ("tflite",), precisions, OPTIONS)
+    return Found(*shown, settings.threads, settings.cores)

@@ -31,8 +31,8 @@ class TableOnly(Device):
         self.name = name
         self._table = load_table(path)
         runtime = self._table.fingerprint.runtime.split(" ")[0]
-        self.format = {"onnxruntime": "onnx", "torch": "aten"}.get(runtime, "tflite")
-        if self.format == "tflite":  # others' files are all float32, whatever the runtime computes in
+        self.format = {"onnxruntime": "onnx", "torch": "aten", "executorch": "pte"}.get(runtime, "tflite")
+        if self.format != "aten":  # whose files are all float32, whatever the runtime computes in
             self.precision = _written(self._table.fingerprint.dtype, name)
 
     def fingerprint(self) -> Fingerprint:

@@ -17,7 +17,7 @@ from amc_hw.formats.check import require_same
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.runs.files import write_bytes
-from amc_hw.tracing.inputs import called, tensors_of
+from amc_hw.tracing.inputs import called, tensors_of, written_form
 
 ENDING = "pt2"
 

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, first_line, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.check import require_near, require_same
+from amc_hw.formats.executorch.convert import PteModel, to_pte
+from amc_hw.formats.executorch.quantize import left_in_float as pte_left_in_float
+from amc_hw.formats.executorch.quantize import quantized as pte_quantized
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.onnx.quantize import left_in_float as onnx_left_in_float
@@ -63,6 +66,8 @@ class Format:
         precisions: what it can be written in.
         left_in_float: a file's bytes to the names of its operators that compute in floating point.
         quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
+        quantize_network: instead of ``quantize``, where the format's quantizer takes the network: it is given before
+            the other arguments.
     """
 
     name: str
@@ -73,6 +78,25 @@ class Format:
     precisions: tuple[Precision, ...] = ("fp32",)
     left_in_float: Callable[[bytes], list[str]] | None = None
     quantize_whole: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
+    quantize_network: Callable[[nn.Module, bytes, Precision, np.ndarray], bytes] | None = None
+
+    def quantized(self, model: nn.Module, content: bytes, precision: Precision, images: np.ndarray) -> bytes:
+        """Return the file of a network in a precision.
+
+        Args:
+            model: the network.
+            content: its float32 file.
+            precision: one of ``precisions``; in ``fp32`` the file stays what it is.
+            images: training images (N, C, H, W) that tell the ranges of activations.
+
+        Raises:
+            UnsupportedModelError: the quantizer refused it.
+        """
+        if precision == "fp32":
+            return content
+        if self.quantize_network is not None:
+            return self.quantize_network(model, content, precision, images)
+        return content if self.quantize is None else self.quantize(content, precision, images)
 
     def with_io(self, precision: Precision, io: Io) -> Format:
         """Return the format whose files, quantized to a precision, take and give numbers of a type.
@@ -100,13 +124,12 @@ class Format:
         """
         self.require_precision(precision)
         kind = self.with_io(precision, io)
-        quantize = kind.quantize
-        if precision == "fp32" or quantize is None:
+        if precision == "fp32":
             return self
         calibration = images.detach().cpu().numpy()
 
         def convert(model: nn.Module, example_input: Tensor) -> bytes:
-            return quantize(self.convert(model, example_input), precision, calibration)
+            return kind.quantized(model, self.convert(model, example_input), precision, calibration)
 
         return replace(kind, convert=convert)
 
@@ -170,6 +193,12 @@ def _aten_graph(content: bytes) -> Graph:
     return AtenGraph(content)
 
 
+def _pte_graph(content: bytes) -> Graph:
+    from amc_hw.formats.executorch.graph import PteGraph
+
+    return PteGraph(content)
+
+
 def _onnx_graph(content: bytes) -> Graph:
     from amc_hw.formats.onnx.graph import OnnxGraph
 
@@ -188,6 +217,15 @@ FORMATS = {
         partial(quantized, io="int8"),
     ),
     "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph, onnx_quantized, ("fp32", "int8"), onnx_left_in_float),
+    "pte": Format(
+        "pte",
+        to_pte,
+        PteModel,
+        _pte_graph,
+        precisions=("fp32", "int8"),
+        left_in_float=pte_left_in_float,
+        quantize_network=pte_quantized,
+    ),
     "aten": Format("aten", to_aten, AtenModel, _aten_graph),
 }
 
@@ -274,9 +312,7 @@ def file_content(
         UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
     """
     content = _float_content(kind, model, example_input, path)
-    if precision == "fp32" or kind.quantize is None:
-        return content
-    return kind.quantize(content, precision, calibration.detach().cpu().numpy())
+    return kind.quantized(model, content, precision, calibration.detach().cpu().numpy())
 
 
 def quantize_file(
@@ -314,9 +350,7 @@ def _quantized(
     kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Tensor
 ) -> bytes:
     """Return a float32 file's content in another precision, held against the network."""
-    if kind.quantize is None:
-        return content
-    content = kind.quantize(content, precision, images.detach().cpu().numpy())
+    content = kind.quantized(model, content, precision, images.detach().cpu().numpy())
     require_near(model, kind.load_quantized(content, precision), images, path)
     if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
         _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))

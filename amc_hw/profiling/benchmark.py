@@ -20,7 +20,7 @@ from amc_hw.runs.records import Benchmark
 MOST_REPEATS = 60
 PATIENCE_S = 30.0
 """Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
-MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".aten", ".pt2", ".pt", ".pth"})
+MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".pte", ".aten", ".pt2", ".pt", ".pth"})
 
 
 def require_files(files: Iterable[Path]) -> None:

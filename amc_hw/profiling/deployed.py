@@ -73,15 +73,14 @@ class DeployedFiles:
         Raises:
             UnsupportedModelError: the network cannot be converted.
         """
-        quantize, images = self._format.quantize, self._trained.calibration.numpy()
-        if self._refill is not None and quantize is not None:
+        if self._refill is not None:
             try:
                 policy = policy_of(self._trained.model, self._trained.network, model)
                 content = self._refill(model, policy)
             except UnsupportedModelError as error:
                 _LOG.warning("%s It is converted, which takes some seconds.", error)
             else:
-                return quantize(content, self._precision, images)
+                return self._format.quantized(model, content, self._precision, self._trained.calibration.numpy())
         path, calibration = Path(f"the {self._format.name} file"), self._trained.calibration
         return file_content(self._format, model, self._trained.example, path, self._precision, calibration)
 

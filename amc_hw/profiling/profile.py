@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from pathlib import Path
 
 from amc_hw.budget.cost import Cost
@@ -15,6 +14,7 @@ from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.profiling.deployed import template_for
+from amc_hw.profiling.kept_tables import DIGEST, table_stem
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.cache import cache_folder
@@ -30,8 +30,8 @@ def default_table(device: str, fingerprint: Fingerprint) -> Path:
 
     Each fingerprint has a file of its own, so a new runtime or another thread count begins a new table.
     """
-    digest = hashlib.sha256(fingerprint.model_dump_json().encode()).hexdigest()[:8]
-    return cache_folder("tables") / f"{re.sub(r'[^A-Za-z0-9]+', '-', device)}-{digest}.json"
+    digest = hashlib.sha256(fingerprint.model_dump_json().encode()).hexdigest()[:DIGEST]
+    return cache_folder("tables") / f"{table_stem(device)}-{digest}.json"
 
 
 def require_tables(device: Device, table: Path | None, run: RunFolder | None = None) -> None:

@@ -186,6 +186,7 @@ class RunConfig(BaseModel):
 
 _LIBRARIES = (
     *("amc-hw", "torch", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "onnxruntime", "numpy", "scikit-learn"),
+    "executorch",
 )
 Settings: TypeAlias = Mapping[str, Any]
 """Settings by their names, as `make_config` takes them."""

@@ -14,7 +14,7 @@ REWARDS = ("resource", "accuracy_guaranteed")
 """See `amc_hw.search.rewards`."""
 IMPORTANCES = ("reconstruction", "magnitude", "taylor")
 """See `amc_hw.pruning.importance`."""
-EXPORTS = ("tflite", "onnx", "aten", "pt2", "torch")
+EXPORTS = ("tflite", "onnx", "pte", "aten", "pt2", "torch")
 """What a run's network can be written as: the formats of `amc_hw.formats.registry`, and a program of torch.export, that
 runs where amc-hw is not installed (``torch`` is its earlier name)."""
 

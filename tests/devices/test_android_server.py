@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -104,6 +105,40 @@ def test_the_list_tells_state_and_cure(at_the_server: Any, phone: Any, tmp_path:
     ready, waiting = found[f"android:{phone.serial}"], found[f"android:{shy.serial}"]
     assert (ready.description, ready.missing) == ("amc-hw tests Loopback Phone, LB1, Android 10", "")
     assert "is unauthorized; unlock it and confirm 'Allow USB debugging'" in waiting.missing
+
+
+def test_a_phone_of_the_devices_file_that_is_attached_is_listed_once(
+    at_the_server: Any, phone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "devices.toml"
+    monkeypatch.setenv("AMC_HW_DEVICES", str(file))
+    connected(at_the_server, phone)
+    for way in (f'serial = "{phone.serial}"', f'address = "{phone.serial}"'):
+        file.write_text(f'[lab]\n{way}\nthreads = 2\ncores = "3"\n')
+        phones = [device for device in found_devices() if device.kind == "android"]
+        assert [(device.name, device.missing) for device in phones] == [("lab", "")]
+    assert amc_hw("devices", "--json") == 0
+    told = next(each for each in json.loads(capsys.readouterr().out) if each["name"] == "lab")
+    assert told["kind"] == "android"
+    assert told["formats"] == ["tflite"]
+    assert (told["threads"], told["cores"], told["in_reach"]) == (2, [0, 1], True)
+
+
+def test_a_phone_on_a_cable_that_is_named_by_its_address_is_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for its own serial it says the same both ways."""
+    from amc_hw.devices.android import names
+    from amc_hw.devices.android.adb_server import Attached
+    from amc_hw.devices.android.devices_file import PhoneSettings
+
+    own = {"desk": PhoneSettings(address=("192.168.1.5", 5555)), "away": PhoneSettings(serial="GONE")}
+    attached = [Attached("FA6AB0", "device", "Pixel", "sailfish"), Attached("FA6AB1", "device", "Pixel", "sailfish")]
+    real = {"desk": "FA6AB0", "android:FA6AB0": "FA6AB0", "android:FA6AB1": "FA6AB1", "away": ""}
+    monkeypatch.setattr(names, "named_phones", lambda: own)
+    monkeypatch.setattr(names, "_attached", lambda waits: attached)
+    monkeypatch.setattr(
+        names, "_look", lambda name, model, settings, waits: names.Phone(name, model, "", real[name], settings)
+    )
+    assert [phone.name for phone in names.found_phones()] == ["desk", "away", "android:FA6AB1"]
 
 
 def test_the_list_needs_no_adb() -> None:

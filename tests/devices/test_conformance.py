@@ -34,6 +34,13 @@ def onnx(request: pytest.FixtureRequest) -> Device:
     return open_device("onnx")
 
 
+def executorch(request: pytest.FixtureRequest) -> Device:
+    pytest.importorskip("executorch")
+    from amc_hw.devices.registry import open_device
+
+    return open_device("executorch")
+
+
 def cuda(request: pytest.FixtureRequest) -> Device:
     from amc_hw.devices.computers.cuda import CudaDevice
 
@@ -67,6 +74,7 @@ def loopback_phone(request: pytest.FixtureRequest) -> Device:
 DEVICES: dict[str, Callable[[pytest.FixtureRequest], Device]] = {
     "host": host,
     "onnx": onnx,
+    "executorch": executorch,
     "cuda": cuda,
     "loopback phone": loopback_phone,
     "onnx behind ssh": ssh_onnx,

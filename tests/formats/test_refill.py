@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes, learned
 from torch import Tensor, nn
+from writers import available
 
 pytest.importorskip("litert_torch")
 pytest.importorskip("onnxruntime")
@@ -21,8 +22,13 @@ from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, policy_of, shrink
 from amc_hw.tracing.traced import TracedModel, trace_model
 
-KINDS = [kind for kind in FORMATS.values() if kind.quantize is not None]
-every_format = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+KINDS = [name for name, kind in FORMATS.items() if len(kind.precisions) > 1]
+every_format = pytest.mark.parametrize("kind", KINDS, indirect=True)
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> Format:
+    return available(request.param)
 
 
 def refill_of(traced: TracedModel, kind: Format) -> Refill:

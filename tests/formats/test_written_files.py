@@ -7,20 +7,15 @@ import pytest
 import torch
 from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes
 from torch import nn
+from writers import available
 
-from amc_hw.formats.registry import FORMATS, Format
+from amc_hw.formats.registry import Format
 from amc_hw.formats.template import lower
 from amc_hw.formats.tflite.convert import TfliteModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import corner_policies, draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.tracing.traced import TracedModel, trace_model
-
-
-def available(name: str) -> Format:
-    if writer := {"tflite": "litert_torch", "onnx": "onnxscript"}.get(name):
-        pytest.importorskip(writer)
-    return FORMATS[name]
 
 
 def traced_for(model: nn.Module) -> TracedModel:
@@ -32,7 +27,7 @@ def converted(trained: TracedModel, policy: Policy, kind: Format) -> bytes:
     return kind.convert(small, trained.example)
 
 
-@pytest.mark.parametrize("file_format", ["tflite", "onnx", "aten"])
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte", "aten"])
 @pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes])
 def test_a_written_file_has_the_sizes_of_the_converted_one_and_runs(network: type[nn.Module], file_format: str) -> None:
     kind = available(file_format)
@@ -50,7 +45,7 @@ def test_a_written_file_has_the_sizes_of_the_converted_one_and_runs(network: typ
         assert np.isfinite(TfliteModel(content, delegate=False)(images)).all()
 
 
-@pytest.mark.parametrize("file_format", ["tflite", "onnx", "aten"])
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte", "aten"])
 def test_a_filter_of_a_layer_that_is_called_twice_is_written_once(file_format: str) -> None:
     kind = available(file_format)
     trained = traced_for(CalledTwice())

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models.mobilenetv2 import InvertedResidual
+from writers import available
 
-from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.latency.prediction import Calibration, Predictor
 from amc_hw.models.resnet import BasicBlock
@@ -46,11 +46,9 @@ class OneMillisecond(Predictor):
         return Calibration()
 
 
-@pytest.mark.parametrize("file_format", ["tflite", "onnx", "aten"])
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte", "aten"])
 def test_the_template_knows_which_operators_are_left(residual: TracedModel, file_format: str) -> None:
-    if writer := {"tflite": "litert_torch", "onnx": "onnxscript"}.get(file_format):
-        pytest.importorskip(writer)
-    kind = FORMATS[file_format]
+    kind = available(file_format)
     template = lower(residual.model, residual.network, residual.example, kind)
     blocks = residual.network.blocks
     assert len(blocks) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -77,8 +78,39 @@ def test_ranges_of_the_profile_become_kernels(program: ModuleType) -> None:
 def test_nvidia_smi_tells_clock_and_temperature(
     program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    program.is_known.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert program.gpu_state() == {}
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho '1410, 1980, [N/A]'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     assert program.gpu_state() == {"clock_mhz": 1410.0, "clock_max_mhz": 1980.0}
+
+
+NVIDIA_SMI = """\
+#!/bin/sh
+case "$1" in
+  *KNOWN*) echo '1410, 1980, 71, 312.5, P2, 0x0000000000000024' ;;
+  *event_reasons* | *throttle_reasons*) echo 'Field is not a valid field to query.'; exit 2 ;;
+  *) echo '1410, 1980, 71, 312.5, P2' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("known", ["clocks_event_reasons", "clocks_throttle_reasons", "neither"])
+def test_nvidia_smi_tells_power_and_what_holds_the_gpu_back_by_the_driver_s_name(
+    program: ModuleType, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.is_known.cache_clear()
+    (tmp_path / "nvidia-smi").write_text(NVIDIA_SMI.replace("KNOWN", known))
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    state = program.gpu_state()
+    program.is_known.cache_clear()
+    assert state.pop("reasons", None) == (None if known == "neither" else 0x24)
+    assert state == {
+        "clock_mhz": 1410.0,
+        "clock_max_mhz": 1980.0,
+        "temperature_c": 71.0,
+        "power_w": 312.5,
+        "power_state": 2.0,
+    }

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,22 @@ def small_files(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Pat
     if importlib.util.find_spec("onnx"):
         files["onnx"] = tmp_path / "small model.onnx"
         files["onnx"].write_bytes(small_onnx())
+    if importlib.util.find_spec("executorch"):
+        files["pte"] = tmp_path / "small model.pte"
+        files["pte"].write_bytes(small_pte())
     return files
+
+
+@lru_cache
+def small_pte() -> bytes:
+    """Two matrix products: maps would be turned from channels first to last, and back."""
+    import torch
+    from torch import nn
+
+    from amc_hw.formats.executorch.convert import to_pte
+
+    torch.manual_seed(0)
+    return to_pte(nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 64)), torch.zeros(1, 512))
 
 
 def small_aten() -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,21 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone that can be named here: what it is, and what keeps it from being measured, "" for nothing."""
+    """A phone that can be named here.
+
+    Attributes:
+        name: as ``--device`` takes it.
+        description: what it is.
+        missing: what keeps it from being measured, "" for nothing.
+        serial: its own, whichever way it is reached; "" where it does not tell.
+        settings: how it is measured.
+    """
 
     name: str
     description: str
     missing: str = ""
+    serial: str = ""
+    settings: PhoneSettings = field(default_factory=PhoneSettings)
 
 
 def is_phone(name: str) -> bool:
@@ -88,19 +98,29 @@ def open_phone(name: str, waits: Waits | None = None) -> AndroidDevice:
 
 
 def found_phones() -> list[Phone]:
-    """List the phones of the devices file and those that are attached, with what to do about each."""
+    """List the phones of the devices file and those that are attached, each once, with what to do about it."""
     if find_spec("adbutils") is None or find_spec("adb_shell") is None:
         return [Phone(KIND, "phones over adb", INSTALL)]
     waits = Waits(connect_s=LOOK_S, authorise_s=LOOK_S, command_s=LOOK_S, stall_s=LOOK_S)
     own = {name: phone for name, phone in named_phones().items() if name not in KNOWN_PHONES}
-    attached = _attached(waits)
+    named = {own_name for phone in own.values() for own_name in (phone.serial, _written(phone.address)) if own_name}
+    attached = [phone for phone in _attached(waits) if phone.serial not in named]
     looks = [(name, "", settings) for name, settings in own.items()]
     looks += [(f"{KIND}:{p.serial}", p.model, PhoneSettings(serial=p.serial)) for p in attached]
     if not looks:
         cure = "plug one in with USB debugging on, start the server with: adb start-server, or name android:HOST:PORT"
         return [Phone(KIND, f"phones over adb (also {', '.join(KNOWN_PHONES)})", cure)]
     with ThreadPoolExecutor(len(looks)) as pool:
-        return list(pool.map(lambda look: _look(look[0], look[1], look[2], waits), looks))
+        phones = list(pool.map(lambda look: _look(look[0], look[1], look[2], waits), looks))
+    known = {
+        phone.serial for phone in phones[: len(own)] if phone.serial
+    }  # one on a cable that is named by its address
+    return [phone for place, phone in enumerate(phones) if place < len(own) or phone.serial not in known]
+
+
+def _written(address: tuple[str, int] | None) -> str:
+    """Return an address as an adb server writes it in place of a serial."""
+    return "" if address is None else f"{address[0]}:{address[1]}"
 
 
 def _attached(waits: Waits) -> list[Attached]:
@@ -119,17 +139,16 @@ def _look(name: str, model: str, settings: PhoneSettings, waits: Waits) -> Phone
     try:
         adb = connect(settings, waits)
     except AmcHwError as error:
-        return Phone(name, model or "a phone", str(error))
+        return Phone(name, model or "a phone", str(error), settings=settings)
     try:
         known = read_properties(adb, waits.command_s)
         lock = FileLock(known["serial"] or adb.serial)
         busy = not lock.take()
         lock.release()
     except DeviceError as error:
-        return Phone(name, model or "a phone", str(error))
+        return Phone(name, model or "a phone", str(error), settings=settings)
     finally:
         adb.close()
     maker = " ".join(filter(None, (known["manufacturer"], known["model"]))) or "a phone"
-    return Phone(
-        name, f"{maker}, {known['soc'] or known['board'] or known['hardware']}, Android {known['android']}", busy * BUSY
-    )
+    what = f"{maker}, {known['soc'] or known['board'] or known['hardware']}, Android {known['android']}"
+    return Phone(name, what, busy * BUSY, known["serial"], settings)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from amc_hw.devices.computers.gpu_state import GpuState, summary
 from amc_hw.devices.computers.machines import Machine, ThisMachine
 from amc_hw.devices.computers.profiled import ProfiledDevice
 from amc_hw.devices.computers.profiler_process import Answer
 
 DTYPES = {"fp32": "float32", "tf32": "tfloat32", "fp16": "float16", "bf16": "bfloat16"}
+TRIES = 3
+"""Times that something is measured on a GPU that is held back."""
+COOL_S = 10.0
+"""Wait before the next of them."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class CudaDevice(ProfiledDevice):
@@ -22,6 +32,7 @@ class CudaDevice(ProfiledDevice):
         l2: the second-level cache before each run, ``warm`` or ``cold``.
         name: as the user wrote it.
         machine: where it is; by default here.
+        sleep: waits for seconds.
 
     Raises:
         NotConnectedError: the machine is not in reach.
@@ -38,6 +49,7 @@ class CudaDevice(ProfiledDevice):
         *,
         name: str = "cuda",
         machine: Machine | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         options = {"mode": mode, "dtype": dtype, "layout": layout, "l2": l2, "batch-size": str(batch_size)}
         super().__init__(
@@ -49,18 +61,29 @@ class CudaDevice(ProfiledDevice):
             dtype=DTYPES[dtype],
             batch_size=batch_size,
         )
-        self._states: list[dict[str, float]] = []
+        self._states: list[GpuState] = []
+        self._held_back: list[str] = []
+        self._sleep = sleep
 
     def notes(self) -> list[str]:
-        """What is worth a word of the GPU's clock and temperature while it measured."""
-        clocks = [state["clock_mhz"] for state in self._states if "clock_mhz" in state]
-        if not clocks:
-            return ["the GPU's clock and temperature are not known: nvidia-smi tells neither."]
-        most = max(state.get("clock_max_mhz", 0) for state in self._states)
-        hottest = max(state.get("temperature_c", 0) for state in self._states)
-        return [f"the GPU ran at {min(clocks):.0f} to {max(clocks):.0f} of {most:.0f} MHz, at {hottest:.0f} C at most."]
+        """What is worth a word of the GPU's clock, heat and power while it measured."""
+        kinds = " and ".join(dict.fromkeys(self._held_back))
+        held = f"the GPU was held back in {len(self._held_back)} measurements that count: {kinds}."
+        return [*summary(self._states), *([held] if self._held_back else [])]
 
     def _ask(self, verb: str, file: Path, warmup: int, runs: int) -> Answer:
-        answer = super()._ask(verb, file, warmup, runs)
-        self._states += [answer["gpu"]["before"], answer["gpu"]["after"]]
+        """Measure while nothing holds the GPU back; again where something did, and after some tries all the same."""
+        trouble = ""
+        for tried in range(1, TRIES + 1):
+            answer = super()._ask(verb, file, warmup, runs)
+            states = [GpuState.told(answer["gpu"][moment]) for moment in ("before", "after")]
+            trouble = states[0].trouble() or states[1].trouble()
+            if not trouble or tried == TRIES:
+                break
+            _LOG.warning("the GPU has to wait for %g s: %s", COOL_S, trouble)
+            self._sleep(COOL_S)
+        self._states += states
+        if trouble:
+            self._held_back.append(trouble)
+            _LOG.warning("%s was measured although the GPU was held back: %s", file.name, trouble)
         return answer

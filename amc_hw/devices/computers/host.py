@@ -40,8 +40,13 @@ class HostDevice(ProfiledDevice):
         )
 
 
+def own_cores() -> int:
+    """Return how many cores of this machine may be used."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def require_cores(threads: int) -> None:
     """Raise UsageError where this machine has fewer cores than threads are wanted."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = own_cores()
     if not 1 <= threads <= cores:
         raise UsageError(f"this machine has {cores} cores, so threads must be 1 to {cores}.")

@@ -9,6 +9,7 @@ from typing import TypeAlias, get_args
 
 from amc_hw.devices.base import Device
 from amc_hw.devices.computers.cuda import DTYPES, CudaDevice
+from amc_hw.devices.computers.executorch import ExecutorchDevice
 from amc_hw.devices.computers.host import HostDevice, require_cores
 from amc_hw.devices.computers.machines import SshMachine
 from amc_hw.devices.computers.onnx import OnnxDevice
@@ -28,17 +29,20 @@ class Kind:
         numbers: its options that are whole numbers from 1.
         words: its options that are words, with all that may be said; nothing listed is anything.
         precisions: of the files that it runs.
+        format: of these files.
     """
 
     build: Callable[..., Device]
     numbers: tuple[str, ...]
     words: Words = field(default_factory=dict)
     precisions: tuple[Precision, ...] = ("fp32",)
+    format: str = "tflite"
 
 
 KINDS = {
     "host": Kind(HostDevice, ("threads",), precisions=get_args(Precision)),
-    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}, ("fp32", "int8")),
+    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}, ("fp32", "int8"), "onnx"),
+    "executorch": Kind(ExecutorchDevice, ("threads",), {}, ("fp32", "int8"), "pte"),
     "cuda": Kind(
         CudaDevice,
         ("batch_size",),
@@ -48,6 +52,7 @@ KINDS = {
             "layout": ("channels_last", "contiguous"),
             "l2": ("warm", "cold"),
         },
+        format="aten",
     ),
 }
 

@@ -1,0 +1,1 @@
+"""ExecuTorch: networks for XNNPACK, and their files as graphs."""

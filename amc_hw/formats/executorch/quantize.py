@@ -1,0 +1,66 @@
+"""A network to an integer ExecuTorch file, by XNNPACK's quantizer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
+from amc_hw.formats.batches import whole_batches
+from amc_hw.formats.executorch.convert import MISSING, PteModel, lowered, rewritten
+from amc_hw.formats.executorch.rewrites import with_own_parameters
+from amc_hw.formats.interrupts import interrupts_deferred
+from amc_hw.formats.program import traced_program
+from amc_hw.formats.quiet import quiet
+from amc_hw.policy import Precision
+
+
+def quantized(model: nn.Module, content: bytes, precision: Precision, images: np.ndarray) -> bytes:
+    """Return a network's ExecuTorch file in int8; its input and its output stay float32.
+
+    Weights have a scale for each output channel, activations one for each tensor.
+
+    Args:
+        model: the network; it is not changed.
+        content: its float32 file, whose batch size the new one has.
+        precision: ``int8``.
+        images: training images (N, C, H, W) that tell the ranges of activations.
+
+    Raises:
+        UnsupportedModelError: the quantizer refused the network.
+        DeviceError: the extra ``executorch`` is not installed.
+    """
+    batch = PteModel(content).batch
+    batches = [torch.from_numpy(np.ascontiguousarray(part)) for part in whole_batches(images, batch)]
+    graph = with_own_parameters(rewritten(model, batches[0]))
+    return lowered(traced_program(_with_scales(graph, precision, batches), batches[0]))
+
+
+def left_in_float(content: bytes) -> list[str]:
+    """Return the names of the operators of a file that still compute in floating point."""
+    from amc_hw.formats.executorch.graph import PteGraph
+
+    return PteGraph(content).float_kinds()
+
+
+@interrupts_deferred()
+def _with_scales(graph: nn.Module, precision: Precision, batches: list[torch.Tensor]) -> nn.Module:
+    """Return a program's graph with the scales of int8 around its operators."""
+    with quiet(), torch.no_grad():
+        try:
+            from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+        except ImportError as error:
+            raise DeviceError(MISSING) from error
+        try:
+            settings = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+            observed = prepare_pt2e(graph, xnnpack.XNNPACKQuantizer().set_global(settings))
+            for part in batches:
+                observed(part)
+            scaled: nn.Module = convert_pt2e(observed)
+            return scaled
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"XNNPACK's quantizer cannot write this network in {precision}: {first_line(error)}"
+            ) from error
