@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from amc_hw.errors import UsageError, unknown_name
+from amc_hw.errors import UsageError, common_start
 
 TIMM = "timm:"
+ALIKE = 4  # first characters that names have in common where one may be meant by the other
 _REGISTERED = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
 
 
@@ -23,11 +25,17 @@ def require_timm_name(name: str) -> str:
     bare = name.removeprefix(TIMM)
     architecture, _, _ = bare.partition(".")
     if architecture not in (known := _registered()):
-        near = difflib.get_close_matches(architecture, known, n=9)
-        if not near:  # there are more than a thousand
-            raise UsageError(f"unknown model '{name[:80]}' for model=; timm.list_models() in Python lists them all.")
-        raise unknown_name("model", name, [f"{TIMM}{each}" for each in near], "model")
+        near = [f"'{TIMM}{each}'" for each in _near(architecture, known)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() in Python lists them all."
+        raise UsageError(f"unknown model '{name[:80]}' for model=; {hint}")
     return bare
+
+
+def _near(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that are most alike, and before them the shortest of those that begin most alike."""
+    names = sorted(known, key=lambda other: (-common_start(name, other), len(other), other))
+    begins = [other for other in names[:1] if common_start(name, other) >= ALIKE]
+    return list(dict.fromkeys([*begins, *difflib.get_close_matches(name, names, n=2)]))
 
 
 @cache

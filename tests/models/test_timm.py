@@ -104,6 +104,7 @@ def test_weights_come_from_a_file(tmp_path: Path) -> None:
     ("name", "says"),
     [
         ("timm:tinynet", "did you mean 'timm:tinynet_e'"),
+        ("timm:plain", "did you mean 'timm:plainnet_18'"),
         ("timm:plainet_18", "did you mean 'timm:plainnet_18'"),
         ("timm:unregistered", "unknown model"),
         ("timm:", "timm.list_models"),
