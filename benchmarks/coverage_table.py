@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 EQUAL = 0.005  # of the original's MACs
-COLUMNS = ("network", "input", "outcome", "layers left alone", "MACs left", "Torch-Pruning", "difference", "trace s")
+COLUMNS = ("network", "input", "outcome", "layers left alone", "MACs left", "Torch-Pruning", "difference")
 REASONS = 3  # of layers left alone, in a row
 
 
@@ -76,7 +76,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
         ours,
         theirs,
         difference,
-        str(row.get("trace_s", "")),
         ". ".join(filter(None, said)),
     ]
 
