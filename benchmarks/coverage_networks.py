@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 SIDES = (64, 96, 112, 128)  # tried before a network's own; 112 is for patches of 14
+CALIBRATION = 8  # images
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 TIMM = [
     "botnet26t_256",
@@ -164,9 +165,14 @@ def prepared(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     model.eval().requires_grad_(True)
     with torch.no_grad():
         shake(model)
-        calibrate_norms(model, example)
+        calibrate_norms(model, noise(example, CALIBRATION))
         model(example)
     return model, example
+
+
+def noise(example: Tensor, images: int, seed: int = 0) -> Tensor:
+    """Return so many random images of an example's shape; of one alone, norms of small maps would have no statistics."""
+    return torch.randn(images, *example.shape[1:], generator=torch.Generator().manual_seed(seed))
 
 
 def shake(model: nn.Module) -> None:

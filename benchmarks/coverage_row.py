@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from coverage_networks import build
+from coverage_networks import build, noise
 from coverage_others import left_by_torch_pruning
 from support_table import draw, outputs
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ def check(model: nn.Module, network: Network, kept: dict[str, list[int]], exampl
         raise Wrong(f"{macs} MACs where {network.macs(policy)} were predicted")
     if (params := sum(p.numel() for p in small.parameters())) != network.params(policy):
         raise Wrong(f"{params} parameters where {network.params(policy)} were predicted")
-    image = torch.randn(example.shape, generator=torch.Generator().manual_seed(1))
+    image = noise(example, 1, seed=1)
     if (off := compared(model, network, kept, image)) <= TOLERANCE:
         return off
     try:

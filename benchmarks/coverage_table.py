@@ -9,6 +9,7 @@ from typing import Any
 
 EQUAL = 0.005  # of the original's MACs
 COLUMNS = ("network", "input", "outcome", "layers left alone", "MACs left", "Torch-Pruning", "difference")
+NO_RUN = "the network does not run without some of its channels"
 REASONS = 3  # of layers left alone, in a row
 
 
@@ -54,7 +55,8 @@ def reasons(left_alone: dict[str, int]) -> str:
     alike: Counter[str] = Counter()
     for text, layers in left_alone.items():
         if "network's output" not in text:
-            alike[re.sub(r"'[^']*' \((\w+)\)", r"\1", text)] += layers
+            without_sizes = text.partition(" (")[0] if text.startswith(NO_RUN) else text
+            alike[re.sub(r"'[^']*' \((\w+)\)", r"\1", without_sizes)] += layers
     shown = [f"{layers}: {text}" for text, layers in alike.most_common(REASONS)]
     return "; ".join([*shown, *(["..."] if len(alike) > REASONS else [])])
 
@@ -76,7 +78,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         ours,
         theirs,
         difference,
-        ". ".join(filter(None, said)),
+        ". ".join(text.rstrip(".") for text in said if text),
     ]
 
 
