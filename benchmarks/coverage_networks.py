@@ -171,7 +171,7 @@ def prepared(model: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
 
 
 def noise(example: Tensor, images: int, seed: int = 0) -> Tensor:
-    """Return so many random images of an example's shape; of one alone, norms of small maps would have no statistics."""
+    """Return so many random images of an example's shape: of one alone, norms of small maps have no statistics."""
     return torch.randn(images, *example.shape[1:], generator=torch.Generator().manual_seed(seed))
 
 
