@@ -1,4 +1,4 @@
-"""On which of 175 networks channels can be removed: each is traced, cut, and held against the masked original.
+"""On which of many networks channels can be removed: each is traced, cut, and held against the masked original.
 
 Random weights, small images. Three random policies and half of every group must give what the masked original gives,
 with exactly the predicted MACs and parameters, counted in the cut network; Torch-Pruning takes the same share of
