@@ -52,6 +52,11 @@ def append_result(file: Path, result: Result) -> None:
         end.write((b"\n" if torn else b"") + json.dumps(result).encode() + b"\n")
 
 
+def lacking(wanted: list[str], done: dict[str, Result], *, again: bool) -> list[str]:
+    """Return the networks without a result; where they are asked for again, also those that were not proven."""
+    return [name for name in wanted if name not in done or (again and done[name]["outcome"] != "proven")]
+
+
 def stopped(known: Result, outcome: str, why: str) -> Result:
     """Return the result of a process that was ended: where the proof was done before, only what followed is lacking."""
     if known["outcome"] in ("proven", "wrong", "refused") and "trace_s" in known:
@@ -95,9 +100,7 @@ def main() -> None:
     wanted = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in arguments.networks)]
     if not wanted:
         parser.error(f"no network matches {' '.join(arguments.networks)}; patterns are like 'timm:*'")
-    done = read_results(arguments.out)
-    kept = {name for name, result in done.items() if not arguments.again or result["outcome"] == "proven"}
-    missing = [] if arguments.table else [name for name in wanted if name not in kept]
+    missing = [] if arguments.table else lacking(wanted, read_results(arguments.out), again=arguments.again)
     preload(missing)
     for name in missing:
         result = result_of(name, arguments.limit, arguments.memory, with_files=arguments.files)
