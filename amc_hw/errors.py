@@ -76,13 +76,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str], argument: str = "")
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     # Of names that are equally near, the one that starts alike is meant: resnet20 for resnet21.
-    nearest = max(near, key=lambda other: _alike(name, other), default=None)
+    nearest = max(near, key=lambda other: common_start(name, other), default=None)
     hint = f"did you mean '{nearest}'?" if nearest else f"known: {', '.join(names)}."
     place = f" for {argument}=" if argument else ""
     shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
     return UsageError(f"unknown {kind} '{shown}'{place}; {hint}")
 
 
-def _alike(name: str, other: str) -> int:
-    """Count the characters that two names begin with alike."""
+def common_start(name: str, other: str) -> int:
+    """Return how many characters two names begin with alike."""
     return next((i for i, (a, b) in enumerate(zip(name, other, strict=False)) if a != b), min(len(name), len(other)))

@@ -66,14 +66,15 @@ def build(name: str, size: int | None = None) -> tuple[nn.Module, Any]:
 
 def calibrate_norms(model: nn.Module, example: Any) -> None:
     """Give batch norms the statistics of an input: with random weights, activations would vanish or explode."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.uniform_(norm.bias, -0.5, 0.5)
 
         def hook(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            norm.running_mean.copy_(inputs[0].mean((0, 2, 3)))
-            norm.running_var.copy_(inputs[0].var((0, 2, 3), correction=0) + 1e-3)
+            others = [axis for axis in range(inputs[0].ndim) if axis != 1]
+            norm.running_mean.copy_(inputs[0].mean(others))
+            norm.running_var.copy_(inputs[0].var(others, correction=0) + 1e-3)
 
         norm.register_forward_pre_hook(hook)
     outputs(model, example)

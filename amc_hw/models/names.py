@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amc_hw.errors import UsageError, unknown_name
+from amc_hw.models.timm_names import TIMM, require_timm_name
 
 TORCHVISION = "torchvision:"
 _WIDTH = re.compile(r"(?P<name>.+)_(?P<width>\d+(\.\d+)?)")
-_PATTERNS = (f"{TORCHVISION}NAME", "path/to/file.py:function")
+_PATTERNS = (f"{TORCHVISION}NAME", f"{TIMM}NAME", "path/to/file.py:function")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def require_model_name(name: str) -> None:
     """Raise UsageError where there is no such model, as far as its name alone tells."""
     if is_user_file(name):
         user_function(name)
+    elif name.startswith(TIMM):
+        require_timm_name(name)
     elif not name.startswith(TORCHVISION):
         zoo_name(name)
 

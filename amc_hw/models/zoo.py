@@ -1,4 +1,4 @@
-"""Every model by name: the zoo's own, torchvision's, and functions of the user's files."""
+"""Every model by name: the zoo's own, torchvision's, timm's, and functions of the user's files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from amc_hw.errors import UsageError, unknown_name
 from amc_hw.models.mobilenet import mobilenet_v1, mobilenet_v2
 from amc_hw.models.names import TORCHVISION, ZOO, is_user_file, zoo_name
 from amc_hw.models.resnet import resnet
+from amc_hw.models.timm_models import timm_image_size, timm_model
+from amc_hw.models.timm_names import TIMM
 from amc_hw.models.user_file import call_function
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
@@ -28,7 +30,7 @@ def build_model(name: str, num_classes: int, in_channels: int = 3, *, seed: int 
     """Build an untrained model; the same seed draws the same weights.
 
     Args:
-        name: of the zoo (the MobileNets take a width, ``mobilenet_v1_0.5``), ``torchvision:NAME``, or
+        name: of the zoo (the MobileNets take a width, ``mobilenet_v1_0.5``), ``torchvision:NAME``, ``timm:NAME``, or
             ``path/to/file.py:function``; the function gets `num_classes` and `in_channels` if it takes them.
         num_classes: outputs of the classifier.
         in_channels: channels of the image.
@@ -53,6 +55,8 @@ def known_image_size(name: str) -> int | None:
     """Return the side in pixels of the images a model was designed for; None for a user's own file."""
     if name.startswith(TORCHVISION):
         return _torchvision_image_size(name)
+    if name.startswith(TIMM):
+        return timm_image_size(name)
     return None if is_user_file(name) else ZOO[zoo_name(name)[0]].image_size
 
 
@@ -64,6 +68,8 @@ def default_image_size(name: str) -> int:
 def _builder(name: str) -> Callable[..., nn.Module]:
     if name.startswith(TORCHVISION):
         return partial(_torchvision_model, name)
+    if name.startswith(TIMM):
+        return partial(timm_model, name)
     if is_user_file(name):
         return partial(call_function, name)
     known, width = zoo_name(name)

@@ -83,7 +83,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal[1] = 1
-    model: str = Field(DEMO_MODEL, description="a name of the zoo, torchvision:NAME, or path/to/file.py:function")
+    model: str = Field(DEMO_MODEL, description="of the zoo, torchvision:NAME, timm:NAME, or path/to/file.py:function")
     checkpoint: _File = Field(None, description="file with the trained weights")
     data: str = Field(DEMO_DATA, description="digits, cifar10, imagenet, imagefolder:DIR or npz:DIR")
     data_root: _File = Field(None, description="folder of cifar10 or imagenet")

@@ -17,7 +17,13 @@ from amc_hw.runs.config import make_config, open_run
 
 LIMIT_S = 3.0
 
-MODEL = ("--model resnet21", "--model mobilenet_v2_9", "--model gone.py:net", "--model tests/conftest.py")
+MODEL = (
+    "--model resnet21",
+    "--model mobilenet_v2_9",
+    "--model timm:vit_tinny",
+    "--model gone.py:net",
+    "--model tests/conftest.py",
+)
 DATA = (
     "--data digit",
     "--data npz:gone",
