@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
-from amc_hw.formats.batches import in_batches
+from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.executorch.rewrites import with_pools_for_means
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.program import traced_program
@@ -100,18 +100,22 @@ class PteModel:
         self.image_size = tuple(int(size) for size in shapes[0][1:]) if len(shapes[0]) == 4 else ()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Return the outputs for ``images`` (N, C, H, W float32).
+        """Return the first outputs for ``images`` (N, C, H, W float32).
 
         Raises:
             UnsupportedModelError: it does not run.
         """
-        return in_batches(self._run, images, self.batch)
+        return self.outputs([images])[0]
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
+    def outputs(self, inputs: Arrays) -> list[np.ndarray]:
+        """Return all outputs for one input."""
+        return in_batches(self._run, inputs, self.batch)
+
+    def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:
+            (images,) = inputs
             with torch.inference_mode():
-                first: Tensor = self._method.execute([torch.from_numpy(np.ascontiguousarray(images))])[0]
-                output: np.ndarray = first.numpy()
+                given = self._method.execute([torch.from_numpy(np.ascontiguousarray(images))])
+                return [np.atleast_1d(each.numpy()) for each in given]
         except Exception as error:
             raise UnsupportedModelError(f"ExecuTorch cannot run it: {first_line(error)}") from error
-        return np.atleast_1d(output)
