@@ -53,11 +53,11 @@ def _fold(model: nn.Module, images: Any) -> None:
         transposed = isinstance(layer, Transposed)
         if transposed and layer.groups > 1:  # PyTorch's function does not fold these
             continue
-        fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
-        layer.weight, layer.bias = fuse(
-            *(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias),
-            **({"transpose": True} if transposed else {}),
-        )
+        of_norm = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+        if isinstance(layer, nn.Linear):
+            layer.weight, layer.bias = fuse_linear_bn_weights(layer.weight, layer.bias, *of_norm)
+        else:
+            layer.weight, layer.bias = fuse_conv_bn_weights(layer.weight, layer.bias, *of_norm, transpose=transposed)
         for place, module in names:
             if module is norm:
                 parent, _, leaf = place.rpartition(".")

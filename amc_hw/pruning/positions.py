@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ class PositionSampler:
         size = windows.shape[1 : 1 + len(kernel)]
         where = torch.unravel_index(self._choose(len(x), math.prod(size)).to(x.device), size)
         image = torch.arange(len(x), device=x.device)[:, None]
-        sampled = windows[(image, *where)].flatten(0, 1)  # rows, kernel ..., channels
+        places = (image, *where)
+        sampled = windows[places].flatten(0, 1)  # rows, kernel ..., channels
         if called.transposed:
             sampled = sampled.flip(tuple(range(1, 1 + len(kernel))))
         return sampled.flatten(1, -2).transpose(1, 2).reshape(len(sampled), called.groups, -1)
@@ -86,7 +88,8 @@ def _spread(x: Tensor, stride: tuple[int, ...]) -> Tensor:
     """Return a map (N, C, ...) with zeros between its values: one of them in each stride."""
     sizes = [(size - 1) * each + 1 for size, each in zip(x.shape[2:], stride, strict=True)]
     spread = x.new_zeros((*x.shape[:2], *sizes))
-    spread[(..., *(slice(None, None, each) for each in stride))] = x
+    places: tuple[Any, ...] = (slice(None), slice(None), *(slice(None, None, each) for each in stride))
+    spread[places] = x
     return spread
 
 

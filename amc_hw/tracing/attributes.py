@@ -80,12 +80,11 @@ def sizes_given(operator: str, args: Any) -> Sizes | None:
     if operator == "alias":
         return ()
     if operator == "slice":
-        _, dim, start, stop, *_ = (*args, *(None, 0, None, None)[len(args) :])
-        start, stop, _ = slice(start, stop).indices(args[0].shape[dim])
+        given = [*args, *(None, 0, None, None)[len(args) :]]
+        start, stop, _ = slice(given[2], given[3]).indices(args[0].shape[given[1]])
         return (start, stop - start, stop)
     if operator in ("split", "split_with_sizes", "view", "_unsafe_view", "reshape"):
-        given = args[1]
-        return (int(given),) if isinstance(given, int) else tuple(map(int, given))
+        return (int(args[1]),) if isinstance(args[1], int) else tuple(map(int, args[1]))
     if operator == "convolution":
         return (int(args[8]),)
     return None

@@ -133,13 +133,13 @@ def _made_plain(model: nn.Module, name: str, seen: _Seen) -> nn.Module | None:
     made: Any
     options: dict[str, Any] = {"bias": bias is not None, "device": weight.device, "dtype": weight.dtype}
     if isinstance(module, nn.Linear):
-        made = skip_init(nn.Linear, weight.shape[1], weight.shape[0], **options)
+        made = skip_init(nn.Linear, weight.shape[1], weight.shape[0], **options)  # type: ignore[no-untyped-call]
     else:
         groups = operands.get("groups", 1)
         options |= {key: operands[key] for key in ("stride", "padding", "dilation") if key in operands}
         kind = PaddedConv2d if any(pads) else plain_kind(module)
         sizes = (weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]))
-        made = skip_init(kind, *sizes, groups=groups, **options)
+        made = skip_init(kind, *sizes, groups=groups, **options)  # type: ignore[no-untyped-call]
         if any(pads):
             made.pads = pads
     made.weight.copy_(weight)

@@ -10,7 +10,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from amc_hw.tracing.computed import layers_with_own_forward, replace_computed
 from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.same import computes_the_same, random_like
 
+_Model = TypeVar("_Model", bound=nn.Module)
 _OFFERS = ("reparameterize", "switch_to_deploy", "fuse_convs", "fuse")
 """Methods by which networks, or their blocks, merge branches that are one layer after training."""
 
@@ -90,7 +91,7 @@ def with_plain_weights(model: nn.Module, example_input: Any) -> tuple[nn.Module,
     return work.model.train(was_training), f"{'; '.join(work.done)}; the network computes the same as before."
 
 
-def copyable_copy(model: nn.Module) -> nn.Module:
+def copyable_copy(model: _Model) -> _Model:
     """Return a copy, also of a network with old weight norms, whose weights are no leaves."""
     for module in model.modules():
         for hook in _norm_hooks(module):

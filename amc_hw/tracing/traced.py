@@ -78,14 +78,12 @@ class TracedModel:
         return {group: (0, *counts) if group in deciding else counts for group, counts in self.choices.items()}
 
 
-def trace_model(
-    model: nn.Module, image_size: tuple[int, int, int], allowed: PruningChoices | None = None
-) -> TracedModel:
+def trace_model(model: nn.Module, image_size: tuple[int, ...], allowed: PruningChoices | None = None) -> TracedModel:
     """Trace a network for images of a size.
 
     Args:
         model: the network; it is put into evaluation mode.
-        image_size: (C, H, W).
+        image_size: (C, H, W), or (C, ...) of maps of another dimension.
         allowed: what may be pruned; by default whatever can be.
 
     Raises:
