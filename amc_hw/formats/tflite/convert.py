@@ -116,7 +116,7 @@ class TfliteModel:
                 grid, placed = _Grid.of(detail), channels_last(values)
                 self._interpreter.set_tensor(detail["index"], grid.quantized(placed) if grid else placed)
             self._interpreter.invoke()
-            given = [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+            given = [np.atleast_1d(self._interpreter.get_tensor(detail["index"])) for detail in self._outputs]
         except (ValueError, RuntimeError) as error:
             raise UnsupportedModelError(
                 f"the TFLite file does not run ({first_line(error)}); export it again."
