@@ -73,7 +73,7 @@ def draw(count: int, seed: int) -> Scenes:
     classes = torch.where(box, 2, disc.long())
     colours = torch.randn(count, CLASSES, 3, generator=random)
     images = torch.stack([scene[pixels] for scene, pixels in zip(colours, classes, strict=True)]).permute(0, 3, 1, 2)
-    return Scenes(images + 0.8 * torch.randn(images.shape, generator=random), classes)
+    return Scenes(images + 0.3 * torch.randn(images.shape, generator=random), classes)
 
 
 def mean_iou(model: nn.Module, scenes: Scenes) -> float:
