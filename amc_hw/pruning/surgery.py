@@ -65,7 +65,8 @@ def policy_of(model: nn.Module, network: Network, small: nn.Module) -> dict[str,
     inside = {name: block.group for block in network.blocks for name in block.inside}
     policy: dict[str, int] = {}
     for group in network.groups:
-        own = [m for m in group.members if m.module in before and m.positions.size == width(before[m.module], m.side)]
+        sides = [m for m in group.members if m.module in before and m.side in ("out", "in")]
+        own = [m for m in sides if m.positions.size == width(before[m.module], m.side)]
         if not own:
             raise UnsupportedModelError(f"no layer tells how many channels of '{group.name}' a network has.")
         member = own[0]

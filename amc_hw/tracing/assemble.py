@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from amc_hw.policy import Dimension
 from amc_hw.tracing.follow import Call, Followed
-from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Reason, Side, Why
+from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Product, Reason, Side, Why
 from amc_hw.tracing.slicing import sliced
 
 _Key = tuple[str, Side, int]  # module or parameter, side, axis
@@ -27,14 +27,21 @@ class Assembly:
 
     def __init__(self, followed: Followed) -> None:
         self._calls = followed.calls
+        self._book_roots = followed.book.roots()
         self._producers = list(dict.fromkeys(call.name for call in followed.calls))
-        roots = followed.book.roots()
+        roots = self._book_roots
         self._reasons = {root: Reason(Why.NETWORK, text) for root, text in followed.book.reasons(roots).items()}
         self._channels: dict[_Key, NDArray[np.int64]] = {
             (name, side, 0): roots[labels.numpy()] for (name, side), labels in followed.sides.items()
         }
         for name, labels in followed.bare.items():
             self._add_bare(name, roots[labels.numpy()])
+        told = followed.told
+        for (name, index), labels in told.sizes.items():
+            self._channels[name, "size", index] = roots[labels.numpy()]
+        for number, mixed in told.mixed.items():
+            self._channels[mixed.path, "mixed", number] = roots[mixed.labels.numpy()]
+        self._products = [(each.path, [roots[labels.numpy()] for labels in each.labels]) for each in told.products]
 
     def _add_bare(self, name: str, channels: NDArray[np.int64]) -> None:
         """Add a parameter outside of the layers, if its channels lie along one axis."""
@@ -56,6 +63,11 @@ class Assembly:
         """Keep a whole group, if it is not kept already: a layer of two groups keeps both with one of them."""
         self._keep(self._owners().get(name, []), reason)
 
+    def owning(self, labels: Tensor) -> list[str]:
+        """Return the groups that some labels belong to."""
+        found = np.unique(self._book_roots[labels.numpy()])
+        return [name for name, channels in self._owners().items() if np.isin(found, channels).any()]
+
     def groups(self) -> list[ChannelGroup]:
         """Return the channel groups; what cannot be a group of equal channels is kept whole."""
         while True:
@@ -64,6 +76,13 @@ class Assembly:
             for channels in owners.values():
                 if len(channels) < 2:
                     self._cannot(channels, "all its channels hang together, and none can be removed alone")
+            for where, shape in self._products:
+                for dimension in shape:
+                    for name, positions in _positions(dimension, owners).items():
+                        if positions is None:
+                            self._cannot(
+                                owners[name], f"'{where}' multiplies some of its channels more often than others"
+                            )
             members: dict[str, list[Member]] = {name: [] for name in owners}
             for (module, side, axis), dimension in self._channels.items():
                 for name, positions in _positions(dimension, owners).items():
@@ -112,6 +131,11 @@ class Assembly:
             )
             for call in self._calls
         )
+        owners = self._owners()
+        products = tuple(
+            Product(name, tuple(_size(each, owners) for each in shape), images, _block_of(name, blocks))
+            for name, shape in self._products
+        )
         parameters = dict(model.named_parameters())
         shapes = _shapes(parameters, dict(model.named_modules()), sizes, blocks)
         original = {group.name: group.channels for group in groups}
@@ -121,8 +145,9 @@ class Assembly:
             reasons=self._kept_layers(model),
             parameters=tuple(Parameter(tuple(shape), _block_of(name, blocks)) for name, shape in shapes.items()),
             other_params=sum(p.numel() for name, p in parameters.items() if name not in shapes),
-            other_macs=macs - sum(layer.macs(original) for layer in layers),
+            other_macs=macs - sum(part.macs(original) for part in (*layers, *products)),
             blocks=tuple(blocks),
+            products=products,
         )
 
     def _kept_layers(self, model: nn.Module) -> dict[str, Reason]:
@@ -164,6 +189,12 @@ def _dimension(key: _Key, length: int, groups: list[ChannelGroup]) -> Dimension:
     return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
 
 
+def _size(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> Dimension:
+    found = {name: positions.shape for name, positions in _positions(channels, owners).items() if positions is not None}
+    constant = len(channels) - sum(count * width for count, width in found.values())
+    return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
+
+
 def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
     module, shape = call.module, call.shape
     if isinstance(module, nn.Conv2d):
@@ -198,7 +229,7 @@ def _shapes(
     shapes = {name: _constant(tensor) for name, tensor in parameters.items() if _block_of(name, blocks)}
     for (name, side, axis), size in sizes.items():
         places = [(name, axis)]
-        if name in modules:
+        if name in modules and side in ("out", "in"):
             places = [(f"{name}.{tensor}", along) for tensor, along in sliced(modules[name], side)]
         for tensor, along in places:
             if size.groups and tensor in parameters:

@@ -14,6 +14,7 @@ from amc_hw.tracing.assemble import Assembly
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.blocks import find_blocks
 from amc_hw.tracing.follow import Followed, follow
+from amc_hw.tracing.heads import with_heads
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
 from amc_hw.tracing.verify import failing_groups
@@ -44,6 +45,7 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
             f"the model cannot be copied ({_sentence(error)}); give a model whose weights are plain parameters."
         ) from error
     followed, macs = _run(model, example_input)
+    followed = with_heads(model, example_input, followed)
     images = len(example_input) if isinstance(example_input, Tensor) else 1
     assembly = Assembly(followed)
     layers = list(dict.fromkeys(call.name for call in followed.calls))

@@ -57,6 +57,8 @@ def kept_positions(
         gone = np.ones(group.channels, np.bool_)
         gone[np.asarray(kept[group.name], np.intp)] = False
         for member in group.members:
+            if member.side == "mixed":  # what else becomes smaller there is cut elsewhere
+                continue
             key: _Key = (member.module, member.side, member.axis)
             mask = masks.setdefault(key, np.ones(_width(modules, member), np.bool_))
             mask[member.positions[gone].ravel()] = False
@@ -76,7 +78,10 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
     for (name, side, axis), positions in kept_positions(model, groups, kept).items():
         if name not in modules:
             parent, _, tensor = name.rpartition(".")
-            _slice(modules[parent], tensor, axis, positions)
+            if side == "size":
+                _count(modules[parent], tensor, axis, len(positions))
+            else:
+                _slice(modules[parent], tensor, axis, positions)
             continue
         module = modules[name]
         for tensor, tensor_axis in sliced(module, side):
@@ -99,8 +104,19 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
 def _width(modules: Mapping[str, nn.Module], member: Member) -> int:
     if member.module in modules:
         return width(modules[member.module], member.side)
-    parent, _, tensor = member.module.rpartition(".")
-    return int(getattr(modules[parent], tensor).shape[member.axis])
+    parent, _, name = member.module.rpartition(".")
+    value = getattr(modules[parent], name)
+    if member.side == "size":
+        return int(value if isinstance(value, int) else value[member.axis])
+    return int(value.shape[member.axis])
+
+
+def _count(module: nn.Module, name: str, index: int, size: int) -> None:
+    """Change a number of a module, or one in a list of them."""
+    value = getattr(module, name)
+    if not isinstance(value, int):
+        size = type(value)(size if number == index else each for number, each in enumerate(value))
+    setattr(module, name, size)
 
 
 def _slice(module: nn.Module, name: str, axis: int, positions: NDArray[np.intp]) -> None:

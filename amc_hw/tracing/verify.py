@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.follow import is_leaf, tensors_in
 from amc_hw.tracing.network import ChannelGroup
+from amc_hw.tracing.reference import mix_only_kept
 from amc_hw.tracing.slicing import cut
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}  # of the effect that the masking has
@@ -30,9 +32,9 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
         groups: what is to be proven.
         example_input: the shape of the random input that is used.
     """
-    if not groups or _Proof(model, example_input, torch.float32).failure(groups) is None:
+    if not groups or Proof(model, example_input, torch.float32).failure(groups) is None:
         return {}
-    proof = _Proof(model, example_input, torch.float64)
+    proof = Proof(model, example_input, torch.float64)
     failing: dict[str, str] = {}
 
     def search(some: Sequence[ChannelGroup]) -> None:
@@ -56,22 +58,39 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
 
 
 def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Sequence[int]]) -> nn.Module:
-    """Return a copy of the model whose layers read zeros in place of all channels that are not kept."""
+    """Return a copy of the model whose layers read zeros in place of all channels that are not kept.
+
+    Its normalisations take their statistics over the channels that are kept, and its products of activations (of
+    queries with keys) are sums over these: that is what a network without the others computes.
+    """
     model = copy.deepcopy(model)
     modules = dict(model.named_modules())
+    gone_from: dict[int, list[NDArray[np.intp]]] = {}
     for group in groups:
         gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
         for member in group.members:
             module = modules.get(member.module)
-            if member.side == "out" or not isinstance(module, nn.Conv2d | nn.Linear):
+            if member.side == "mixed" and len(gone):
+                gone_from.setdefault(member.axis, []).append(member.positions[gone].ravel())
+            if member.side != "in" or not isinstance(module, nn.Conv2d | nn.Linear):
                 continue
             if getattr(module, "groups", 1) == 1:
                 with torch.no_grad():
                     module.weight[:, torch.as_tensor(member.positions[gone].ravel())] = 0
+    if gone_from:
+        mix_only_kept(model, {number: np.concatenate(positions) for number, positions in gone_from.items()})
     return model
 
 
-class _Proof:
+class Proof:
+    """A network whose channel groups are tried; the same for all trials.
+
+    Args:
+        model: a copy in evaluation mode; it is not changed.
+        example_input: the shape of the random input that is used.
+        dtype: in which it computes.
+    """
+
     def __init__(self, model: nn.Module, example_input: Any, dtype: torch.dtype) -> None:
         self._generator = torch.Generator().manual_seed(0)
         self._dtype = dtype

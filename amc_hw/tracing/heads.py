@@ -1,0 +1,62 @@
+"""How modules that split channels into heads lose them: whole heads, or equally much of every head's width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from amc_hw.tracing.assemble import Assembly
+from amc_hw.tracing.follow import Followed, follow
+from amc_hw.tracing.operator import Heads
+from amc_hw.tracing.verify import Proof
+
+WAYS = (Heads(-2), Heads(-1), Heads(-2, tied=True), Heads(-1, tied=True))
+"""Whole heads first: networks scale by the width of heads, often where it cannot be told, and never by their number."""
+
+
+def with_heads(model: nn.Module, example_input: Any, followed: Followed) -> Followed:
+    """Return what a forward pass tells where each kind of attention loses channels in the first way that is proven.
+
+    Args:
+        model: a copy that may be hooked, in evaluation mode.
+        example_input: what it takes.
+        followed: what a forward pass told without.
+    """
+    kinds = _attending(followed)
+    if not kinds:
+        return followed
+    proof = Proof(model, example_input, torch.float64)
+    chosen: dict[str, Heads] = {}
+    for kind in kinds:
+        for way in WAYS:
+            trial = follow(model, example_input, {**chosen, kind: way})
+            if _is_proven(trial, kind, proof):
+                chosen[kind] = way
+                break
+    return follow(model, example_input, chosen) if chosen else followed
+
+
+def _attending(followed: Followed) -> list[str]:
+    """Return the kinds of modules that split channels which then meet in products."""
+    roots = followed.book.roots()
+    in_products = [roots[labels.numpy()] for each in followed.told.products for labels in each.labels]
+    meeting = np.unique(np.concatenate(in_products)) if in_products else np.zeros(0, np.int64)
+    found = {
+        split.kind: None
+        for split in followed.told.splits
+        if np.isin(np.unique(roots[split.labels.numpy()]), meeting).any()
+    }
+    return list(found)
+
+
+def _is_proven(followed: Followed, kind: str, proof: Proof) -> bool:
+    """Tell whether the groups can be cut that the first module of a kind splits."""
+    assembly = Assembly(followed)
+    first = next(split.labels for split in followed.told.splits if split.kind == kind)
+    groups = assembly.groups()
+    names = assembly.owning(first)
+    mine = [group for group in groups if group.name in names]
+    return bool(mine) and proof.failure(mine) is None
