@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,7 +46,9 @@ class Assembly:
     def _add_bare(self, name: str, channels: NDArray[np.int64]) -> None:
         """Add a parameter outside of the layers, if its channels lie along one axis."""
         axes = [axis for axis in range(channels.ndim) if (channels != np.take(channels, [0], axis)).any()]
-        if len(axes) == 1:
+        if not axes:
+            self._channels[name, "out", 0] = channels.reshape(len(channels), -1)[:, 0]
+        elif len(axes) == 1:
             first = channels[tuple(slice(None) if axis == axes[0] else 0 for axis in range(channels.ndim))]
             self._channels[name, "out", axes[0]] = first
         else:
@@ -67,6 +69,15 @@ class Assembly:
         """Return the groups that some labels belong to."""
         found = np.unique(self._book_roots[labels.numpy()])
         return [name for name, channels in self._owners().items() if np.isin(found, channels).any()]
+
+    def forget_sizes(self, names: Collection[str]) -> bool:
+        """Let attributes of modules be that follow some groups; tell whether there were any."""
+        owners = self._owners()
+        channels = [channel for name in names for channel in owners.get(name, [])]
+        found = [key for key, each in self._channels.items() if key[1] == "size" and np.isin(each, channels).any()]
+        for key in found:
+            del self._channels[key]
+        return bool(found)
 
     def groups(self) -> list[ChannelGroup]:
         """Return the channel groups; what cannot be a group of equal channels is kept whole."""

@@ -26,7 +26,8 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     """Find the layers, channel groups and removable blocks of a model; every one is proven on a copy.
 
     The network's input and its output stay whole. For the proof, half of every group's channels are cut out of a
-    copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked.
+    copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked, its
+    norms taken over the channels that are left.
 
     Args:
         model: any module; it is not changed.
@@ -51,7 +52,10 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     layers = list(dict.fromkeys(call.name for call in followed.calls))
     for group, text in left_alone(assembly.groups(), layers, exclude, include).items():
         assembly.keep(group, Reason(Why.USER, text))
-    for group, text in failing_groups(model, assembly.groups(), example_input).items():
+    failing = failing_groups(model, assembly.groups(), example_input)
+    if failing and assembly.forget_sizes(failing):  # numbers that only happened to be as many as their channels
+        failing = failing_groups(model, assembly.groups(), example_input)
+    for group, text in failing.items():
         assembly.keep(group, Reason(Why.NETWORK, text))
     network = assembly.network(model, macs // images, images)
     kept_whole = [layer for layer in layers if matches(layer, exclude)]

@@ -56,7 +56,11 @@ def _is_proven(followed: Followed, kind: str, proof: Proof) -> bool:
     """Tell whether the groups can be cut that the first module of a kind splits."""
     assembly = Assembly(followed)
     first = next(split.labels for split in followed.told.splits if split.kind == kind)
-    groups = assembly.groups()
-    names = assembly.owning(first)
-    mine = [group for group in groups if group.name in names]
-    return bool(mine) and proof.failure(mine) is None
+    while True:
+        groups = assembly.groups()
+        names = assembly.owning(first)
+        mine = [group for group in groups if group.name in names]
+        if mine and proof.failure(mine) is None:
+            return True
+        if not assembly.forget_sizes(names):
+            return False

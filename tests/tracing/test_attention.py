@@ -206,3 +206,23 @@ def test_layers_whose_weights_are_used_without_calling_them_are_followed() -> No
     assert network.original == {"patches": 4}  # heads, of four channels each of the stream
     for seed in range(3):
         assert_cut_as_masked(model, network, torch.randn(2, 3, 8, 8), seed)
+
+
+def test_a_number_that_only_happens_to_be_as_many_stays() -> None:
+    class Repeated(Attention):
+        def __init__(self) -> None:
+            super().__init__()
+            self.times = 4  # as many as heads
+
+        def forward(self, x: Tensor) -> Tensor:
+            heads = self.qkv(x).reshape(x.shape[0], x.shape[1], 3, -1, self.head_dim).permute(2, 0, 3, 1, 4)
+            mixed = self.mix(*heads.unbind(0)).transpose(1, 2)
+            return self.times * self.proj(mixed.flatten(2))
+
+    torch.manual_seed(0)
+    model = Model(Repeated()).eval()
+    network = trace(model, EXAMPLE)
+    assert network.original == {"patches": 16, "attention.qkv": 4}
+    small: Any = cut(model, network.groups, {"attention.qkv": [1, 3]})
+    assert small.attention.times == 4
+    assert_cut_as_masked(model, network, torch.randn(2, 3, 8, 8), 0)
