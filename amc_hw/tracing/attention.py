@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from amc_hw.tracing.labels import NEUTRAL, compact, fixed, varies
 from amc_hw.tracing.norms import Rule
-from amc_hw.tracing.operator import Heads, Multiplied, Operator, Split, along_all_but
+from amc_hw.tracing.operator import Multiplied, Operator, Split, along_all_but, kind_of
 
 
 @contextmanager
@@ -38,28 +38,22 @@ def product(op: Operator) -> list[Tensor]:
     inner = varies(one, 2) or varies(other, 1)
     if inner:
         one, other = op.book.along(one, 0), op.book.along(other, 0)
-    ways = [
-        inner,
-        not inner and (varies(one, 0) or varies(other, 0)),
-        varies(one, 1),
-        varies(other, 2),
-    ]
-    if sum(ways) > 1:
-        for labels in (one, other):
-            op.keep(labels, "multiplies matrices whose channels lie along several dimensions")
-    elif inner:
-        op.book.join(one[0, 0], other[0, :, 0])
-        along[2] = one[0, 0]
-        op.mixes(along[2])
-    elif ways[1]:
+    elif varies(one, 0) or varies(other, 0):
         heads = [labels[:, 0, 0] for labels in (one, other) if varies(labels, 0)]
         for more in heads[1:]:
             op.book.join(heads[0], more)
         along[0] = heads[0]
-    elif ways[2]:
+    if inner:
+        op.book.join(one[0, 0], other[0, :, 0])
+        along[2] = one[0, 0]
+        op.mixes(along[2])
+    if varies(one, 1):
         along[1] = one[0, :, 0]
-    elif ways[3]:
+    if varies(other, 2):
         along[3] = other[0, 0]
+    if sum(varies(labels, 0) for labels in along) > 1:
+        for labels in (one, other):
+            op.keep(labels, "multiplies matrices whose channels lie along several dimensions")
     for labels in (one, other):
         if not any(varies(labels, dim) for dim in range(3)) and labels.numel() and int(labels[0, 0, 0]) > NEUTRAL:
             op.book.keep(labels, "one of its values serves many channels")
@@ -90,15 +84,13 @@ def looked_up(op: Operator) -> list[Tensor] | None:
 def reshape(op: Operator) -> list[Tensor]:
     """Views and reshapes: channels may be split, and merged again."""
     labels, shape = op.labels(op.args[0]), op.results[0].shape
-    kind = f"{type(op.place.module).__module__}.{type(op.place.module).__qualname__}"
-    heads = op.heads.get(kind, Heads())
-    result, changed = op.book.reshape(labels, shape, op.place.where, heads.place)
+    result, changed = op.book.reshape(labels, shape, op.place.where, op.as_heads.place)
     if changed.split:
-        op.told.splits.append(Split(kind, result))
+        op.told.splits.append(Split(kind_of(op.place.module), result))
     for dim in changed.split + changed.merged:
         if varies(result, dim):
             op.counted(_along(result, dim))
-    if heads.tied:
+    if op.as_heads.tied:
         for dim in changed.merged:
             _tie(op, result, dim)
     return [result]

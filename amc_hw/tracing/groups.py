@@ -54,7 +54,8 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
         assembly.keep(group, Reason(Why.USER, text))
     failing = failing_groups(model, assembly.groups(), example_input)
     if failing and assembly.forget_sizes(failing):  # numbers that only happened to be as many as their channels
-        failing = failing_groups(model, assembly.groups(), example_input)
+        again = failing_groups(model, assembly.groups(), example_input)
+        failing = {group: failing.get(group, text) for group, text in again.items()}
     for group, text in failing.items():
         assembly.keep(group, Reason(Why.NETWORK, text))
     network = assembly.network(model, macs // images, images)

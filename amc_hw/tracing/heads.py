@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 
 from amc_hw.tracing.assemble import Assembly
 from amc_hw.tracing.follow import Followed, follow
-from amc_hw.tracing.operator import Heads
+from amc_hw.tracing.operator import Heads, kind_of
 from amc_hw.tracing.verify import Proof
 
 WAYS = (Heads(-2), Heads(-1), Heads(-2, tied=True), Heads(-1, tied=True))
@@ -33,10 +34,20 @@ def with_heads(model: nn.Module, example_input: Any, followed: Followed) -> Foll
     for kind in kinds:
         for way in WAYS:
             trial = follow(model, example_input, {**chosen, kind: way})
-            if _is_proven(trial, kind, proof):
-                chosen[kind] = way
+            tries = [way, *(replace(way, ignored=frozenset({name})) for name in _numbers(model, trial, kind))]
+            found = (
+                each for each in tries if _is_proven(follow(model, example_input, {**chosen, kind: each}), kind, proof)
+            )
+            if (best := next(found, None)) is not None:
+                chosen[kind] = best
                 break
     return follow(model, example_input, chosen) if chosen else followed
+
+
+def _numbers(model: nn.Module, followed: Followed, kind: str) -> list[str]:
+    """Return the numbers of a kind of module that follow channels."""
+    places = (name.rpartition(".") for name, _ in followed.told.sizes)
+    return sorted({name for parent, _, name in places if kind_of(model.get_submodule(parent)) == kind})
 
 
 def _attending(followed: Followed) -> list[str]:
@@ -56,11 +67,6 @@ def _is_proven(followed: Followed, kind: str, proof: Proof) -> bool:
     """Tell whether the groups can be cut that the first module of a kind splits."""
     assembly = Assembly(followed)
     first = next(split.labels for split in followed.told.splits if split.kind == kind)
-    while True:
-        groups = assembly.groups()
-        names = assembly.owning(first)
-        mine = [group for group in groups if group.name in names]
-        if mine and proof.failure(mine) is None:
-            return True
-        if not assembly.forget_sizes(names):
-            return False
+    names = assembly.owning(first)
+    groups = [group for group in assembly.groups() if group.name in names]
+    return bool(groups) and proof.failure(groups) is None

@@ -78,7 +78,9 @@ def reduction(op: Operator) -> list[Tensor] | None:
     if len(channels) > 1 or op.name not in MIXING:
         op.keep(labels, "reduces over its channels")
         return [first(labels, over).reshape(result.shape) for result in op.results]
-    of_channels = spread(along_all_but(op.book, labels, channels[0]), channels[0], labels.shape)
+    along = along_all_but(op.book, labels, channels[0])
+    op.counted_in([labels.size(dim) for dim in over], over.index(channels[0]), along)  # RMSNorm's shape
+    of_channels = spread(along, channels[0], labels.shape)
     op.mixes(first(of_channels, [dim for dim in range(labels.dim()) if dim not in over]).flatten())
     return op.neutral()
 

@@ -55,10 +55,12 @@ class Heads:
             equal for all, -2 whole heads.
         tied: whether the module's input loses channels together with its heads, for modules that take the number of
             their heads' channels from their input.
+        ignored: numbers of the modules that do not follow, although they are as many as some channels.
     """
 
     place: int = -1
     tied: bool = False
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -121,6 +123,11 @@ class Operator:
     place: Place
     heads: Mapping[str, Heads]
 
+    @property
+    def as_heads(self) -> Heads:
+        """How the module's heads are removed."""
+        return self.heads.get(kind_of(self.place.module), Heads())
+
     def mixes(self, labels: Tensor) -> None:
         """Note the labels (positions,) of all that a result comes of."""
         if varies(labels, 0):
@@ -140,7 +147,7 @@ class Operator:
         What a module calls so (``num_heads``) is not known; the proof tells whether the number may follow.
         """
         for attribute, value in self._numbers():
-            if type(value) is int and value == len(labels):
+            if type(value) is int and value == len(labels) and attribute not in self.as_heads.ignored:
                 self._follow(attribute, 0, labels)
 
     def counted_in(self, shape: Sequence[int], dim: int, labels: Tensor) -> None:
@@ -158,6 +165,11 @@ class Operator:
         name = f"{self.place.path}.{attribute}" if self.place.path else attribute
         known = self.told.sizes.setdefault((name, index), labels.contiguous())
         self.book.join(known, labels)
+
+
+def kind_of(module: nn.Module | None) -> str:
+    """Return the name of a module's class."""
+    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def along_all_but(book: Labels, labels: Tensor, dim: int) -> Tensor:

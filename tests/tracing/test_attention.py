@@ -226,3 +226,17 @@ def test_a_number_that_only_happens_to_be_as_many_stays() -> None:
     small: Any = cut(model, network.groups, {"attention.qkv": [1, 3]})
     assert small.attention.times == 4
     assert_cut_as_masked(model, network, torch.randn(2, 3, 8, 8), 0)
+
+
+def test_heads_as_many_as_they_are_wide_are_told_apart_by_the_proof() -> None:
+    class Square(Attention):
+        def __init__(self) -> None:
+            super().__init__(4, 4)
+
+    torch.manual_seed(0)
+    model = Model(Square()).eval()
+    network = trace(model, EXAMPLE)
+    assert network.original == {"patches": 16, "attention.qkv": 4}
+    small: Any = cut(model, network.groups, {"attention.qkv": [1, 3]})
+    assert (small.attention.num_heads, small.attention.head_dim) == (2, 4)
+    assert_cut_as_masked(model, network, torch.randn(2, 3, 8, 8), 0)
