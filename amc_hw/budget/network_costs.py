@@ -70,7 +70,7 @@ def network_costs(network: Network, latency: Cost, file_bytes: int, precision: P
 
 def macs_cost(network: Network) -> Cost:
     """Return the multiply-accumulates of a traced network as a cost."""
-    counted = [(part.policy_groups, part.macs) for part in (*network.layers, *network.products)]
+    counted = [(part.policy_groups, part.macs) for part in network.parts]
     terms, constant = _terms(counted, network.original)
     return Cost("macs", terms, constant + network.other_macs)
 

@@ -57,7 +57,7 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
             same, left = _run(smaller, example_input)
         except Exception:  # whatever a forward raises that looks into the block
             continue
-        parts = [part for part in (*network.layers, *network.products) if block.holds(part.name)]
+        parts = [part for part in network.parts if block.holds(part.name)]
         own = images * sum(part.macs(network.original) for part in parts)
         together = [*(block.name for block in found), name]
         if same == shapes and macs - left == own and _are_left_out_alike(model, together, random_input):

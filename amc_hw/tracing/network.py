@@ -181,13 +181,18 @@ class Network:
         return {layer: reason.text for layer, reason in self.reasons.items()}
 
     @property
+    def parts(self) -> list[Layer | Product]:
+        """All whose multiply-accumulates follow the policy."""
+        return [*self.layers, *self.products]
+
+    @property
     def original(self) -> dict[str, int]:
         """The policy that keeps everything."""
         return {group.name: group.channels for group in self.groups}
 
     def macs(self, policy: Policy) -> int:
         """Return the multiply-accumulates of all layers and products for one image."""
-        return self.other_macs + sum(part.macs(policy) for part in (*self.layers, *self.products))
+        return self.other_macs + sum(part.macs(policy) for part in self.parts)
 
     def params(self, policy: Policy) -> int:
         """Return the number of parameters, biases and batch norms counted, running statistics not."""
