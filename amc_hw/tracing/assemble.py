@@ -156,7 +156,9 @@ class Assembly:
             reasons=self._kept_layers(model),
             parameters=tuple(Parameter(tuple(shape), _block_of(name, blocks)) for name, shape in shapes.items()),
             other_params=sum(p.numel() for name, p in parameters.items() if name not in shapes),
-            other_macs=macs - sum(part.macs(original) for part in (*layers, *products)),
+            other_macs=macs
+            - sum(layer.macs(original) for layer in layers)
+            - sum(product.macs(original) for product in products),
             blocks=tuple(blocks),
             products=products,
         )

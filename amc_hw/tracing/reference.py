@@ -46,7 +46,8 @@ class _OnlyKept(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name not in MIXING or self._number not in self._gone:
             return func(*args, **kwargs)
         gone = torch.as_tensor(self._gone[self._number])
-        return _MIXED.get(name, _reduced)(func, gone, *args, **kwargs)
+        mixed: Callable[..., Any] = _MIXED.get(name, _reduced)
+        return mixed(func, gone, *args, **kwargs)
 
 
 def _kept(gone: Tensor, size: int) -> Tensor:
