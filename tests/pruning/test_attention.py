@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from amc_hw.errors import UnsupportedModelError
 from amc_hw.pruning.pruner import Pruner
+from amc_hw.pruning.surgery import first_channels, shrink, widened
 from amc_hw.tracing.groups import trace
 
 
@@ -47,3 +49,17 @@ def test_what_reads_pruned_channels_or_heads_is_refitted(group: str) -> None:
         with torch.no_grad():
             distances[how] = (pruner.pruned(policy)(images[192:]) - model(images[192:])).square().mean()
     assert distances["residual"] < 0.5 * distances["none"]
+
+
+def test_zeros_in_place_of_channels_are_not_nothing_to_a_norm() -> None:
+    torch.manual_seed(0)
+    model, image = Transformer().eval(), torch.zeros(1, 1, 16, 16)
+    network = trace(model, image)
+    for group, same in (("qkv", True), ("up", True), ("patches", False)):
+        kept = first_channels({**network.original, group: network.original[group] // 2})
+        small = shrink(model, network, kept)
+        if same:
+            widened(model, network, kept, small, image)
+        else:
+            with pytest.raises(UnsupportedModelError, match="one round"):
+                widened(model, network, kept, small, image)
