@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,6 +17,7 @@ from amc_hw.tracing.attributes import find_drivers
 from amc_hw.tracing.blocks import find_blocks
 from amc_hw.tracing.follow import follow, is_leaf
 from amc_hw.tracing.followed import Followed
+from amc_hw.tracing.heads import with_heads
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
 from amc_hw.tracing.verify import failing_groups
@@ -27,7 +29,8 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     """Find the layers, channel groups and removable blocks of a model; every one is proven on a copy.
 
     The network's input and its output stay whole. For the proof, half of every group's channels are cut out of a
-    copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked.
+    copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked, its
+    norms taken over the channels that are left.
 
     Args:
         model: any module; it is not changed.
@@ -51,7 +54,11 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     layers = list(dict.fromkeys(followed.makers))
     for group, text in left_alone(assembly.groups(), layers, exclude, include).items():
         assembly.keep(group, Reason(Why.USER, text))
-    for group, text in failing_groups(model, assembly.groups(), example_input).items():
+    failing = failing_groups(model, assembly.groups(), example_input)
+    if failing and assembly.forget_sizes(failing):  # numbers that only happened to be as many as their channels
+        again = failing_groups(model, assembly.groups(), example_input)
+        failing = {group: failing.get(group, text) for group, text in again.items()}
+    for group, text in failing.items():
         assembly.keep(group, Reason(Why.NETWORK, text))
     network = assembly.network(model, macs // images, images)
     kept_whole = [layer for layer in layers if matches(layer, exclude)]
@@ -68,14 +75,14 @@ def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:
     try:
         with attention_by_parts():
             drivers = find_drivers(model, example_input, is_leaf)
-            with FlopCounterMode(display=False) as counter:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 followed = follow(model, example_input, drivers)
     except Exception as error:  # whatever a user's forward raises
         raise UnsupportedModelError(
             f"the model does not run on the example input ({type(error).__name__}: {_sentence(error)}); "
             "give an example of what its forward takes."
         ) from error
-    return followed, counter.get_total_flops() // 2
+    return with_heads(model, example_input, followed, drivers), counter.get_total_flops() // 2
 
 
 def _sentence(error: Exception) -> str:
