@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -43,7 +42,7 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
         UsageError: a pattern that matches no layer.
     """
     try:
-        model = copy.deepcopy(model).eval()
+        model = copy.deepcopy(model).eval().requires_grad_(False)  # or FlopCounterMode refuses parameters as inputs
     except (RuntimeError, TypeError) as error:
         raise UnsupportedModelError(
             f"the model cannot be copied ({_sentence(error)}); give a model whose weights are plain parameters."
@@ -75,7 +74,7 @@ def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:
     try:
         with attention_by_parts():
             drivers = find_drivers(model, example_input, is_leaf)
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            with FlopCounterMode(display=False) as counter:
                 followed = follow(model, example_input, drivers)
     except Exception as error:  # whatever a user's forward raises
         raise UnsupportedModelError(

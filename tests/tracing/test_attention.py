@@ -240,3 +240,10 @@ def test_heads_as_many_as_they_are_wide_are_told_apart_by_the_proof() -> None:
     small: Any = cut(model, network.groups, {"attention.qkv": [1, 3]})
     assert (small.attention.num_heads, small.attention.head_dim) == (2, 4)
     assert_cut_as_masked(model, network, torch.randn(2, 3, 8, 8), 0)
+
+
+def test_a_number_that_is_found_in_two_ways_is_cut_once() -> None:
+    torch.manual_seed(0)
+    network = trace(Model(Attention()).eval(), EXAMPLE)
+    numbers = [member.module for group in network.groups for member in group.members if "num_heads" in member.module]
+    assert numbers == ["attention.num_heads"]

@@ -475,3 +475,18 @@ def test_attention_is_counted() -> None:
     network = trace(Attentive(), torch.zeros(1, 1, 16, 16))
     projections, products = 16 * 16 * (3 * 16 + 16), 2 * 16 * 16 * 16
     assert network.macs(network.original) == 16 * 16 * 16 + projections + products
+
+
+def test_modules_may_take_a_parameter_as_their_input() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.rand(1, 4, 1, 1))
+            self.pool, self.conv, self.head = nn.Identity(), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x) + self.pool(self.token))
+
+    model = Token()
+    assert trace(model, torch.rand(1, 3, 8, 8)).original == {"conv": 4}
+    assert all(parameter.requires_grad for parameter in model.parameters())
