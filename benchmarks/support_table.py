@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from amc_hw.errors import AmcHwError
 from amc_hw.formats.registry import export as export_file
 from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.groups import Network, trace
 from amc_hw.tracing.slicing import cut
 from amc_hw.tracing.verify import masked
@@ -103,7 +104,7 @@ def difference(model: nn.Module, network: Network, kept: dict[str, list[int]], e
     """Return how far the pruned network is off the masked one, of the largest output; refuse wrong costs."""
     small = cut(model, network.groups, kept)
     policy = {name: len(channels) for name, channels in kept.items()}
-    with FlopCounterMode(display=False) as counter:
+    with attention_by_parts(), FlopCounterMode(display=False) as counter:
         have = outputs(small, example)
     want = outputs(masked(model, network.groups, kept), example)
     if counter.get_total_flops() // 2 != network.macs(policy):

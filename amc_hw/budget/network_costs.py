@@ -70,8 +70,8 @@ def network_costs(network: Network, latency: Cost, file_bytes: int, precision: P
 
 def macs_cost(network: Network) -> Cost:
     """Return the multiply-accumulates of a traced network as a cost."""
-    layers = [(layer.policy_groups, layer.macs) for layer in network.layers]
-    terms, constant = _terms(layers, network.original)
+    counted = [(part.policy_groups, part.macs) for part in network.parts]
+    terms, constant = _terms(counted, network.original)
     return Cost("macs", terms, constant + network.other_macs)
 
 

@@ -51,9 +51,10 @@ def lower(model: nn.Module, network: Network, example_input: Tensor, file_format
 
 
 def _sizes(network: Network) -> list[Dimension]:
-    """Every size that follows the channel counts: of the groups, and of sums of groups behind concatenations."""
+    """Every size that follows the channel counts: of groups, of sums of them behind concatenations, and of products."""
     sizes = [Dimension(0, (group.name,), (1,)) for group in network.groups]
     sizes += [size for layer in network.layers for size in (layer.c_in, layer.c_out)]
+    sizes += [size for product in network.products for size in product.shape]
     return list(dict.fromkeys(size for size in (_simple(size, network.original) for size in sizes) if size.groups))
 
 

@@ -12,7 +12,7 @@ from amc_hw.pipeline.precision_alone import keeps_budgets
 from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
-from amc_hw.pruning.surgery import first_channels, widened
+from amc_hw.pruning.surgery import first_channels, shrink, widened
 from amc_hw.runs.config import RunConfig, open_run
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -42,6 +42,8 @@ def after_rounds(job: Job, progress: Progress) -> Job:
     *earlier, _ = plan_rounds(job.run, job.config)
     if earlier and keeps_budgets(job, progress):
         return job
+    if earlier:
+        _require_widening(job.trained)
     for number, (folder, settings) in enumerate(earlier, start=1):
         told = progress.within(round_name(number, len(earlier) + 1))
         open_run(folder.path, settings)
@@ -50,6 +52,13 @@ def after_rounds(job: Job, progress: Progress) -> Job:
         model = finish.finetune(folder, trained, settings.epochs, settings.seed, told, learn_search=False)
         job = replace(job, trained=_pruned_once_more(trained, folder.policy.read().channels, model))
     return job
+
+
+def _require_widening(trained: TrainedModel) -> None:
+    """Raise UnsupportedModelError, before a round is searched, where none could go on from another."""
+    kept = first_channels({group: counts[0] for group, counts in trained.choices.items()})
+    small = shrink(trained.model, trained.network, kept)
+    widened(trained.model, trained.network, kept, small, trained.example)
 
 
 def _pruned_once_more(trained: TrainedModel, policy: Policy, model: nn.Module) -> TrainedModel:

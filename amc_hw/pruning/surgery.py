@@ -68,7 +68,7 @@ def policy_of(model: nn.Module, network: Network, small: nn.Module) -> dict[str,
     sharing: dict[tuple[str, Side], dict[str, NDArray[np.intp]]] = {}
     for group in network.groups:
         for member in group.members:
-            if member.module in before:
+            if member.module in before and member.side in ("out", "in"):
                 sharing.setdefault((member.module, member.side), {})[group.name] = member.positions
     whole = {
         (module, side): parts

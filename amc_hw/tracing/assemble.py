@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amc_hw.policy import Dimension
+from amc_hw.tracing.attributes import Attribute
 from amc_hw.tracing.followed import Call, Followed
 from amc_hw.tracing.kinds import Convolution, Transposed, Weighted
-from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Reason, Side, Why
+from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Product, Reason, Side, Why
 from amc_hw.tracing.slicing import sliced
 
 _Key = tuple[str, Side, int]  # module, parameter or attribute, side, axis
@@ -29,7 +31,8 @@ class Assembly:
     def __init__(self, followed: Followed) -> None:
         self._calls = followed.calls
         self._producers = list(dict.fromkeys(followed.makers))
-        roots = followed.book.roots()
+        self._book_roots = followed.book.roots()
+        roots = self._book_roots
         self._reasons = {root: Reason(Why.NETWORK, text) for root, text in followed.book.reasons(roots).items()}
         depthwise = {call.name for call in followed.calls if getattr(call.module, "groups", 1) > 1}
         self._channels: dict[_Key, NDArray[np.int64]] = {}
@@ -41,11 +44,20 @@ class Assembly:
             self._add_bare(name, roots[labels.numpy()])
         for attribute, labels in followed.counts.items():
             self._channels[attribute.name, "out", attribute.place] = roots[labels.numpy()]
+        told = followed.told
+        for (name, index), labels in told.sizes.items():
+            if Attribute(name, index) not in followed.counts:
+                self._channels[name, "size", index] = roots[labels.numpy()]
+        for number, mixed in told.mixed.items():
+            self._channels[mixed.path, "mixed", number] = roots[mixed.labels.numpy()]
+        self._products = [(each.path, [roots[labels.numpy()] for labels in each.labels]) for each in told.products]
 
     def _add_bare(self, name: str, channels: NDArray[np.int64]) -> None:
         """Add a parameter outside of the layers, if its channels lie along one axis."""
         axes = [axis for axis in range(channels.ndim) if (channels != np.take(channels, [0], axis)).any()]
-        if len(axes) == 1:
+        if not axes:
+            self._channels[name, "out", 0] = channels.reshape(len(channels), -1)[:, 0]
+        elif len(axes) == 1:
             first = channels[tuple(slice(None) if axis == axes[0] else 0 for axis in range(channels.ndim))]
             self._channels[name, "out", axes[0]] = first
         else:
@@ -61,6 +73,21 @@ class Assembly:
     def keep(self, name: str, reason: Reason) -> None:
         """Keep a whole group, if it is not kept already: a layer of two groups keeps both with one of them."""
         self._keep(self._split_by_use(self._owners()).get(name, []), reason)
+
+    def owning(self, labels: Tensor) -> list[str]:
+        """Return the groups that some labels belong to."""
+        found = np.unique(self._book_roots[labels.numpy()])
+        owners = self._split_by_use(self._owners())
+        return [name for name, channels in owners.items() if np.isin(found, channels).any()]
+
+    def forget_sizes(self, names: Collection[str]) -> bool:
+        """Let attributes of modules be that follow some groups; tell whether there were any."""
+        owners = self._split_by_use(self._owners())
+        channels = [channel for name in names for channel in owners.get(name, [])]
+        found = [key for key, each in self._channels.items() if key[1] == "size" and np.isin(each, channels).any()]
+        for key in found:
+            del self._channels[key]
+        return bool(found)
 
     def groups(self) -> list[ChannelGroup]:
         """Return the channel groups; what cannot be a group of equal channels is kept whole."""
@@ -104,7 +131,8 @@ class Assembly:
         """
         uses = np.zeros(1 + max((max(channels) for channels in owners.values()), default=0), np.int64)
         factors = np.random.default_rng(0)
-        for dimension in self._channels.values():
+        products = (dimension for _, shape in self._products for dimension in shape)
+        for dimension in itertools.chain(self._channels.values(), products):
             factor = factors.integers(1 << 62)
             counts = np.bincount(dimension)[: len(uses)]
             uses[: len(counts)] += counts * factor
@@ -137,6 +165,11 @@ class Assembly:
             )
             for call in self._calls
         )
+        owners = self._split_by_use(self._owners())
+        products = tuple(
+            Product(name, tuple(_size(each, owners) for each in shape), images, _block_of(name, blocks))
+            for name, shape in self._products
+        )
         parameters = dict(model.named_parameters())
         shapes = _shapes(parameters, dict(model.named_modules()), sizes, blocks)
         original = {group.name: group.channels for group in groups}
@@ -146,8 +179,11 @@ class Assembly:
             reasons=self._kept_layers(model),
             parameters=tuple(Parameter(tuple(shape), _block_of(name, blocks)) for name, shape in shapes.items()),
             other_params=sum(p.numel() for name, p in parameters.items() if name not in shapes),
-            other_macs=macs - sum(layer.macs(original) for layer in layers),
+            other_macs=macs
+            - sum(layer.macs(original) for layer in layers)
+            - sum(product.macs(original) for product in products),
             blocks=tuple(blocks),
+            products=products,
         )
 
     def _kept_layers(self, model: nn.Module) -> dict[str, Reason]:
@@ -193,6 +229,12 @@ def _inputs(name: str, sizes: Mapping[_Key, Dimension]) -> Dimension:
     return next(sizes[key] for key in keys if key in sizes)
 
 
+def _size(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> Dimension:
+    found = {name: positions.shape for name, positions in _positions(channels, owners).items()}
+    constant = len(channels) - sum(count * width for count, width in found.values())
+    return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
+
+
 def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
     module, shape = call.module, call.shape
     if isinstance(module, Convolution):
@@ -229,7 +271,7 @@ def _shapes(
     shapes = {name: _constant(tensor) for name, tensor in parameters.items() if _block_of(name, blocks)}
     for (name, side, axis), size in sizes.items():
         places = [(name, axis)]
-        if name in modules:
+        if name in modules and side in ("out", "in"):
             places = [(f"{name}.{tensor}", along) for tensor, along in sliced(modules[name], side)]
         for tensor, along in places:
             if size.groups and tensor in parameters:

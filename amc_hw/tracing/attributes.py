@@ -132,22 +132,46 @@ def find_drivers(model: nn.Module, example_input: Any, is_leaf: Callable[[nn.Mod
     model = copy.deepcopy(model)
     modules = dict(model.named_modules())
     calls = _run(model, "", is_leaf, (example_input,), {})
-    found: dict[str, list[dict[int, Attribute]]] = {}
+    found = {}
     for name, given in calls.given.items():
-        sizes = {size for _, each in given for size in each if size > 1}
-        for attribute in attributes_of(name, modules[name]):
-            value = value_of(modules, attribute)
-            if value not in sizes:
-                continue
-            set_value(modules, attribute, value + 1)
-            try:
-                probed = _run(modules[name], name, is_leaf, *calls.taken[name]).given.get(name, [])
-            finally:
-                set_value(modules, attribute, value)
-            places = found.setdefault(name, [{} for _ in given])
-            for place, grown in zip(places, _grown(given, probed, value), strict=True):
-                place.update(dict.fromkeys(grown, attribute))
+
+        def probe(name: str = name) -> list[tuple[str, Sizes]]:
+            return _run(modules[name], name, is_leaf, *calls.taken[name]).given.get(name, [])
+
+        found[name] = _drivers_of(modules, name, given, probe)
     return Drivers(found)
+
+
+def _drivers_of(
+    modules: Mapping[str, nn.Module],
+    name: str,
+    given: list[tuple[str, Sizes]],
+    probe: Callable[[], list[tuple[str, Sizes]]],
+) -> list[dict[int, Attribute]]:
+    """Return for each operator of a module's forward what its sizes come from; ``probe`` runs the module again."""
+    sizes = {size for _, each in given for size in each if size > 1}
+    found: list[dict[int, Attribute]] = [{} for _ in given]
+    guessed: list[dict[int, list[Attribute]]] = [{} for _ in given]
+    for attribute in attributes_of(name, modules[name]):
+        value = value_of(modules, attribute)
+        if value not in sizes:
+            continue
+        set_value(modules, attribute, value + 1)
+        try:
+            probed = probe()
+        finally:
+            set_value(modules, attribute, value)
+        for number, grown in enumerate(_grown(given, probed, value)):
+            for place in grown:
+                if number < len(probed):
+                    found[number][place] = attribute
+                else:
+                    guessed[number].setdefault(place, []).append(attribute)
+    for seen, guesses in zip(found, guessed, strict=True):
+        for place, attributes in guesses.items():
+            if len(attributes) == 1:  # of several that are as large, none can be told apart
+                seen.setdefault(place, attributes[0])
+    return found
 
 
 def _grown(before: list[tuple[str, Sizes]], after: list[tuple[str, Sizes]], value: int) -> list[list[int]]:

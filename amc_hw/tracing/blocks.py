@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
+from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.network import Block, Network
 from amc_hw.tracing.same import computes_the_same
 
@@ -29,7 +30,7 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
     A block is the innermost module that is called once with one tensor and, with all its parameters zero, returns
     it: in ``x + f(x)`` nothing is left of f. It must hold a channel group whole, because a policy leaves it out with
     that group, and no weights that are used elsewhere; the network must run without it, with outputs of the same
-    shapes, and without the multiply-accumulates of its convolutions and linear layers, which are all that it does.
+    shapes, and without the multiply-accumulates of its layers and products, which are all that it does.
     All together, they are held against their parameters being zero: what is changed in place behind a block is the
     block's own result, and without it what came in.
 
@@ -56,7 +57,8 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
             same, left = _run(smaller, example_input)
         except Exception:  # whatever a forward raises that looks into the block
             continue
-        own = images * sum(layer.macs(network.original) for layer in network.layers if block.holds(layer.name))
+        parts = [part for part in network.parts if block.holds(part.name)]
+        own = images * sum(part.macs(network.original) for part in parts)
         together = [*(block.name for block in found), name]
         if same == shapes and macs - left == own and _are_left_out_alike(model, together, random_input):
             found.append(Block(name, inside[0], tuple(inside)))
@@ -134,7 +136,7 @@ def _shares_weights(model: nn.Module, name: str) -> bool:
 
 def _run(model: nn.Module, example_input: Any) -> tuple[list[torch.Size], int]:
     """Return the shapes of the outputs and the multiply-accumulates."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), attention_by_parts(), FlopCounterMode(display=False) as counter:
         output = model(example_input)
     shapes = [leaf.shape for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
     return shapes, counter.get_total_flops() // 2

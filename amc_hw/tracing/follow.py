@@ -7,7 +7,7 @@ touches: what is not understood is left alone, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,12 +17,16 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from amc_hw.tracing import attention, moves, norms
+from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.attributes import Attribute, Drivers, sizes_given
 from amc_hw.tracing.followed import Call, Followed
 from amc_hw.tracing.functional import FunctionalLayers
 from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, map_dimensions
 from amc_hw.tracing.labels import compact, first, fixed, varies
+from amc_hw.tracing.linear_calls import LinearCalls, linear_layers
 from amc_hw.tracing.network import Side
+from amc_hw.tracing.operator import MIXING, Heads, Operator, Place, along_all_but
 from amc_hw.tracing.parts import Parts
 from amc_hw.tracing.rearranged import rearranged
 from amc_hw.tracing.slicing import width
@@ -39,8 +43,7 @@ _POINTWISE = {
     "threshold",
     "_prelu_kernel",
 }
-_REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "logsumexp", "linalg_vector_norm"}
-_RESHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
+_RULES = {**norms.RULES, **attention.RULES, **moves.RULES}
 _MOVES = {"permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "cat", "stack", "flip", "repeat", "roll"}
 _PARTS = {"split", "split_with_sizes", "unbind"}
 _CUTS = {"slice", "select"}
@@ -70,20 +73,23 @@ def _channel_dim(module: nn.Module, x: Tensor) -> int:
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, model: nn.Module, drivers: Drivers) -> None:
+    def __init__(self, model: nn.Module, drivers: Drivers, heads: Mapping[str, Heads]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found = Followed()
         self._drivers = drivers
         self._parts = Parts(self.found.book, self._counts)
         self._labels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._inside = 0  # how deep in leaves: their operators are not looked at
-        self._functional = False  # in a layer without a module
+        self._functional = False  # in a layer that is not called as a module
         self._groups: dict[int, Attribute] = {}  # what the groups of the last such convolution come from
-        self._path: list[tuple[str, nn.Module]] = []
+        self._path: list[tuple[str, nn.Module, Any]] = []
+        self._heads = heads
+        self._mixing = 0  # operators of `MIXING` that have run
         self._hooks: list[RemovableHandle] = []
         self._state: dict[int, str] = {}
         self._weights: dict[int, str] = {}
-        for name, module in model.named_modules():
+        self._modules = dict(model.named_modules())
+        for name, module in self._modules.items():
             self._hooks.append(module.register_forward_pre_hook(self._enter(name)))
             self._hooks.append(module.register_forward_hook(self._leave(name), with_kwargs=True))
             if is_leaf(module):
@@ -114,8 +120,8 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # Leaves
 
     def _enter(self, name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, _: Any) -> None:
-            self._path.append((name, module))
+        def hook(module: nn.Module, args: Any) -> None:
+            self._path.append((name, module, args))
             self._drivers.enter(name)
             self._inside += is_leaf(module)
 
@@ -130,6 +136,17 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._path.pop()
 
         return hook
+
+    def called(self, name: str, x: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+        """Follow a layer whose weights are used without calling it."""
+        if self._inside:
+            return compute()
+        self._inside, self._functional = 1, True
+        output = compute()
+        self._functional = False
+        self._leaf_ran(name, self._modules[name], [x], output)
+        self._inside = 0
+        return output
 
     def _leaf_ran(self, name: str, module: nn.Module, inputs: list[Tensor], output: Any) -> None:
         """Give a leaf's results labels; what is not one tensor for one, as its class has it, stays whole."""
@@ -187,7 +204,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Follow a layer whose weight is a bare parameter; None of other calls."""
         weight, found = operands["weight"], self.found
         name = self._state.get(id(weight))
-        if self._inside or name is None or weight in self._labels:
+        if self._inside or name is None or weight in self._labels or not isinstance(weight, nn.Parameter):
             return None
         self._inside, self._functional, self._groups = 1, True, {}
         output = run()
@@ -219,8 +236,11 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        if self._functional and (sizes := sizes_given(str(func.overloadpacket.__name__), args)) is not None:
-            self._groups |= self._drivers.of_next(self._path[-1][0]) if len(sizes) == 1 else {}
+        operator = str(func.overloadpacket.__name__)
+        self._mixing += operator in MIXING
+        if self._functional and sizes_given(operator, args) is not None:
+            driven = self._drivers.of_next(self._path[-1][0])
+            self._groups |= driven if operator == "convolution" else {}
         if not self._inside:
             results = tensors_in(output)
             if results:
@@ -242,21 +262,18 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return [inputs[0]]
         if _is_pointwise(func, name):
             return [book.pointwise(inputs, shape)] * len(results)
-        if name in _RESHAPES:
-            result = book.reshape(inputs[0], shape, self._where())
-            for dim, attribute in driven.items():
-                self._parts.count(attribute, result, dim)
-            return [result]
         if over := map_dimensions(name):
             for dim in range(-over, 0):
                 inputs[0] = book.along(inputs[0], dim)
             return [first(inputs[0], range(-over, 0)).expand(shape)] * len(results)
-        if name in _REDUCTIONS and len(args) > 1 and isinstance(args[1], list) and args[1]:
-            return [self._reduce(inputs[0], args[1], results[0])]
         if (moved_around := rearranged(book, name, args, inputs[0], results[0])) is not None:
             return [moved_around]
-        if name == "constant_pad_nd":
-            return [self._pad(inputs[0], args[1], results[0])]
+        if name in _RULES:
+            ruled = _RULES[name](self._seen(name, args, kwargs, results))
+            if ruled is not None:
+                for dim, attribute in driven.items():  # of a reshape
+                    self._parts.count(attribute, ruled[0], dim)
+                return ruled
         if name in _CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0):
             if sizes is None:
                 book.keep(inputs[0], f"{self._where()} takes channels at fixed positions out of its output")
@@ -265,10 +282,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in _MOVES | _CUTS | _PARTS:
             moved = tree_flatten(func(*tree_map(self._labels_if_tensor, args), **kwargs))[0]
             if name in _PARTS:
-                position = 1 if name == "unbind" else 2
-                dim = int(args[position]) if len(args) > position else int(kwargs.get("dim", 0))
-                if len(moved) > 1 and varies(inputs[0], dim):
-                    self._parts.split(inputs[0], dim, moved, driven, self._where())
+                self._split(self._seen(name, args, kwargs, results), inputs[0], moved, driven)
             return [compact(labels) for labels in moved]
         unknown = book.fresh(1)
         where = f"{self._where()}{', outside of a layer' if name == 'convolution' else ''}"
@@ -279,30 +293,23 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _labels_if_tensor(self, value: Any) -> Any:
         return self.labels(value) if isinstance(value, Tensor) else value
 
-    def _reduce(self, labels: Tensor, dims: list[int], result: Tensor) -> Tensor:
-        if any(varies(labels, dim) for dim in dims):
-            self.found.book.keep(labels, f"{self._where()} reduces over its channels")
-        return first(labels, dims).reshape(result.shape)
+    def _seen(self, name: str, args: Any, kwargs: Any, results: list[Tensor]) -> Operator:
+        path, module, inputs = self._path[-1] if self._path else ("", None, ())
+        place = Place(path, module, self._where(), tensors_in(inputs), self._mixing)
+        return Operator(name, args, kwargs, results, self.labels, self.found.book, self.found.told, place, self._heads)
 
-    def _pad(self, labels: Tensor, pads: list[int], result: Tensor) -> Tensor:
-        """Constants beside the channels are channels of their own; those around the map belong to the channel."""
-        for index in range(len(pads) // 2):
-            dim = labels.dim() - 1 - index
-            before, after = pads[2 * index], pads[2 * index + 1]
-            if varies(labels, dim):
-                if min(before, after) < 0:
-                    self.found.book.keep(labels, f"{self._where()} crops its channels")
-                turned = [0, 0] * index + [before, after]
-                labels = nn.functional.pad(labels, turned)
-            else:
-                shape = (*labels.shape[:dim], result.size(dim), *labels.shape[dim + 1 :])
-                labels = first(labels, [dim]).expand(shape)
-        return compact(labels)
+    def _split(self, seen: Operator, labels: Tensor, parts: list[Tensor], driven: Mapping[int, Attribute]) -> None:
+        position, args = 1 if seen.name == "unbind" else 2, seen.args
+        dim = int(args[position] if len(args) > position else seen.kwargs.get("dim", 0)) % labels.dim()
+        if len(parts) > 1 and varies(labels, dim):
+            self._parts.split(labels, dim, parts, driven, self._where())
+            if len({part.shape for part in parts}) == 1:
+                seen.counted(along_all_but(self.found.book, labels, dim))
 
     def _where(self) -> str:
         if not self._path or not self._path[-1][0]:
             return "the network's forward"
-        name, module = self._path[-1]
+        name, module, _ = self._path[-1]
         return f"'{name}' ({type(module).__name__})"
 
 
@@ -314,17 +321,21 @@ def _is_pointwise(func: Any, name: str) -> bool:
     return packet is not None and any(torch.Tag.pointwise in getattr(packet, o).tags for o in packet.overloads())
 
 
-def follow(model: nn.Module, example_input: Any, drivers: Drivers | None = None) -> Followed:
+def follow(
+    model: nn.Module, example_input: Any, drivers: Drivers | None = None, heads: Mapping[str, Heads] | None = None
+) -> Followed:
     """Run ``model(example_input)`` once and return what it tells about the channels; the output's channels are kept.
 
     Args:
         model: a copy that may be hooked, in evaluation mode.
         example_input: what the model takes, a batch of at least one image.
         drivers: the attributes that sizes of its operators come from.
+        heads: by kind of module, how its heads are removed; without, widths are.
     """
-    follower = _Follower(model, drivers or Drivers())
+    follower = _Follower(model, drivers or Drivers(), heads or {})
     try:
-        with torch.no_grad(), follower, FunctionalLayers(follower.functional):
+        calls = LinearCalls(linear_layers(model, is_leaf), follower.called)
+        with torch.no_grad(), attention_by_parts(), follower, FunctionalLayers(follower.functional), calls:
             output = model(example_input)
     finally:
         follower.remove_hooks()

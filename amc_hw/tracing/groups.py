@@ -16,6 +16,7 @@ from amc_hw.tracing.attributes import find_drivers
 from amc_hw.tracing.blocks import find_blocks
 from amc_hw.tracing.follow import follow, is_leaf
 from amc_hw.tracing.followed import Followed
+from amc_hw.tracing.heads import with_heads
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
 from amc_hw.tracing.verify import failing_groups
@@ -27,7 +28,8 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     """Find the layers, channel groups and removable blocks of a model; every one is proven on a copy.
 
     The network's input and its output stay whole. For the proof, half of every group's channels are cut out of a
-    copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked.
+    copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked, its
+    norms taken over the channels that are left.
 
     Args:
         model: any module; it is not changed.
@@ -40,7 +42,7 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
         UsageError: a pattern that matches no layer.
     """
     try:
-        model = copy.deepcopy(model).eval()
+        model = copy.deepcopy(model).eval().requires_grad_(False)  # or FlopCounterMode refuses parameters as inputs
     except (RuntimeError, TypeError) as error:
         raise UnsupportedModelError(
             f"the model cannot be copied ({_sentence(error)}); give a model whose weights are plain parameters."
@@ -51,7 +53,11 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     layers = list(dict.fromkeys(followed.makers))
     for group, text in left_alone(assembly.groups(), layers, exclude, include).items():
         assembly.keep(group, Reason(Why.USER, text))
-    for group, text in failing_groups(model, assembly.groups(), example_input).items():
+    failing = failing_groups(model, assembly.groups(), example_input)
+    if failing and assembly.forget_sizes(failing):  # numbers that only happened to be as many as their channels
+        again = failing_groups(model, assembly.groups(), example_input)
+        failing = {group: failing.get(group, text) for group, text in again.items()}
+    for group, text in failing.items():
         assembly.keep(group, Reason(Why.NETWORK, text))
     network = assembly.network(model, macs // images, images)
     kept_whole = [layer for layer in layers if matches(layer, exclude)]
@@ -75,7 +81,7 @@ def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:
             f"the model does not run on the example input ({type(error).__name__}: {_sentence(error)}); "
             "give an example of what its forward takes."
         ) from error
-    return followed, counter.get_total_flops() // 2
+    return with_heads(model, example_input, followed, drivers), counter.get_total_flops() // 2
 
 
 def _sentence(error: Exception) -> str:

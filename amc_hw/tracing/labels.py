@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 FIXED = 0  # the label of values that no layer computes: constants, padding, the network's input
+NEUTRAL = 1  # the label of values that come of many channels together, and change with their number
 _FIXED_REASON = "its channels meet constant channels (padding, or the network's input) that cannot be removed"
 
 
@@ -41,16 +43,24 @@ def compact(labels: Tensor) -> Tensor:
     return first(labels, still).expand(labels.shape)
 
 
-def fixed(shape: Sequence[int]) -> Tensor:
+def fixed(shape: Sequence[int], label: int = FIXED) -> Tensor:
     """Return the labels of values that belong to no channel."""
-    return torch.full((1,) * len(shape), FIXED, dtype=torch.int64).expand(tuple(shape))
+    return torch.full((1,) * len(shape), label, dtype=torch.int64).expand(tuple(shape))
+
+
+@dataclass
+class Reshaped:
+    """What a reshape did to channels: dimensions of its result that they were split into, or merged in."""
+
+    split: list[int] = field(default_factory=list)
+    merged: list[int] = field(default_factory=list)
 
 
 class Labels:
     """The book: labels given out, labels that are one channel, labels that must stay."""
 
     def __init__(self) -> None:
-        self._given = 1
+        self._given = 2
         self._joined: list[NDArray[np.int64]] = []
         self._kept: list[tuple[NDArray[np.int64], str]] = []
         self.keep(fixed((1,)), _FIXED_REASON)
@@ -61,10 +71,11 @@ class Labels:
         return torch.arange(self._given - count, self._given)
 
     def join(self, one: Tensor, other: Tensor) -> None:
-        """Note that two label tensors of the same shape name the same channels, element by element."""
+        """Note that label tensors of the same shape name the same channels, one by one; neutral ones none do."""
         still = [d for d in range(one.dim()) if not varies(one, d) and not varies(other, d)]
         pairs = torch.stack([first(one, still).flatten(), first(other, still).flatten()])
-        self._joined.append(pairs[:, pairs[0] != pairs[1]].numpy())
+        meet = (pairs[0] != pairs[1]) & (pairs != NEUTRAL).all(0)
+        self._joined.append(pairs[:, meet].numpy())
 
     def keep(self, labels: Tensor, reason: str) -> None:
         """Note that channels cannot be removed; of several reasons the first is told."""
@@ -96,25 +107,42 @@ class Labels:
                         self.keep(labels, "one of its values serves many channels")
                 operands = [labels for labels in operands if labels.size(dim) > 1]
         operands = [labels.expand(tuple(shape)) for labels in operands]
+        operands.sort(key=lambda labels: sum(varies(labels, dim) for dim in range(size)))  # of equal ones the simplest
+        operands.sort(key=lambda labels: bool((first(labels, range(size)) == NEUTRAL).all()))
         for other in operands[1:]:
             self.join(operands[0], other)
         return operands[0] if operands else fixed(shape)
 
-    def reshape(self, labels: Tensor, shape: Sequence[int], where: str) -> Tensor:
-        """Return the labels of a reshaped tensor.
+    def reshape(self, labels: Tensor, shape: Sequence[int], where: str, place: int = -1) -> tuple[Tensor, Reshaped]:
+        """Return the labels of a reshaped tensor, and what became of its channels.
 
-        Merged dimensions (a flatten) need no care. Where the channels are split (a channel shuffle), the same number
-        of channels must remain in every part, so the parts' channels are joined one to one.
+        Merged dimensions (a flatten) need no care. Where the channels are split (a channel shuffle, heads), they stay
+        channels along one of the new dimensions, and the parts along the others are joined one to one.
+
+        Args:
+            labels: of the tensor.
+            shape: that it is given.
+            where: for people.
+            place: which of the dimensions of a split stays, from the end.
         """
         result = labels.reshape(tuple(shape))
+        changed = Reshaped()
         for old, new in _factors(labels.shape, shape):
-            if len(new) > 1 and any(varies(labels, dim) for dim in old):
+            if not any(varies(labels, dim) for dim in old):
+                continue
+            if len(old) > 1:
+                changed.merged.extend(new)
+            if len(new) > 1:
                 if len(old) > 1:
                     self.keep(labels, f"{where} rearranges its channels in a way that is not understood")
                     break
-                for dim in new[:-1]:
-                    result = self.along(result, dim)
-        return compact(result)
+                apart = [dim for dim in new if varies(result, dim)]
+                changed.split.extend(apart)
+                stays = apart[max(place, -len(apart))]
+                for dim in apart:
+                    if dim != stays:
+                        result = self.along(result, dim)
+        return compact(result), changed
 
     def roots(self) -> NDArray[np.int64]:
         """Return for every label the number of its channel: joined labels have the same number."""

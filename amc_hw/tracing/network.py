@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from amc_hw.policy import Dimension, Policy
 
-Side = Literal["out", "in"]
+Side = Literal["out", "in", "size", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Member:
 
     ``module`` is the dotted name of a convolution, linear layer, batch norm or PReLU, whose ``side`` says which
     of its dimensions; or of a parameter that stands outside of these, whose ``axis`` says which; or of an integer
-    attribute (``axis`` is its place, if it is a tuple or list) that counts channels.
+    attribute (``axis`` is its place, if it is a tuple or list) that counts channels, whose ``side`` is "size" where it
+    was found by its value alone. With the side "mixed" it is a module with the operator that ``axis`` numbers, whose
+    results come of these channels together.
     ``positions`` (channels, k): the positions of that dimension that belong to every channel.
     """
 
@@ -129,6 +131,30 @@ class Layer:
         return 0 if _is_out(self.block, policy) else self.c_out.at(policy)
 
 
+@dataclass(frozen=True)
+class Product:
+    """A matrix product of activations (batch, rows, inner, columns), with its shape as a function of the policy.
+
+    ``images`` are those in its batch. ``block`` is the group whose 0 channels leave it out with its block.
+    """
+
+    name: str  # dotted name of the module that multiplies
+    shape: tuple[Dimension, ...]
+    images: int
+    block: str | None = None
+
+    @property
+    def policy_groups(self) -> tuple[str, ...]:
+        """The channel groups that its size depends on."""
+        return _groups(self.shape, self.block)
+
+    def macs(self, policy: Policy) -> int:
+        """Return the multiply-accumulates for one image."""
+        if _is_out(self.block, policy):
+            return 0
+        return math.prod(dimension.at(policy) for dimension in self.shape) // self.images
+
+
 class Why(Enum):
     """Who decided that channels stay."""
 
@@ -153,8 +179,9 @@ class Network:
     reasons: Mapping[str, Reason]  # layers whose output stays whole -> why
     parameters: tuple[Parameter, ...] = field(repr=False)  # those that some policy changes or leaves out
     other_params: int  # elements of all other parameters
-    other_macs: int  # of matrix products outside of convolutions and linear layers; no policy changes them
+    other_macs: int  # of what is neither a layer nor a product; no policy changes them
     blocks: tuple[Block, ...] = ()  # that can be left out
+    products: tuple[Product, ...] = ()  # of activations: attention
 
     @property
     def unprunable(self) -> dict[str, str]:
@@ -162,13 +189,18 @@ class Network:
         return {layer: reason.text for layer, reason in self.reasons.items()}
 
     @property
+    def parts(self) -> list[Layer | Product]:
+        """All whose multiply-accumulates follow the policy."""
+        return [*self.layers, *self.products]
+
+    @property
     def original(self) -> dict[str, int]:
         """The policy that keeps everything."""
         return {group.name: group.channels for group in self.groups}
 
     def macs(self, policy: Policy) -> int:
-        """Return the multiply-accumulates of all layers for one image."""
-        return self.other_macs + sum(layer.macs(policy) for layer in self.layers)
+        """Return the multiply-accumulates of all layers and products for one image."""
+        return self.other_macs + sum(part.macs(policy) for part in self.parts)
 
     def params(self, policy: Policy) -> int:
         """Return the number of parameters, biases and batch norms counted, running statistics not."""

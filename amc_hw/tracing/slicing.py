@@ -64,6 +64,8 @@ def kept_positions(
         gone = np.ones(group.channels, np.bool_)
         gone[np.asarray(kept[group.name], np.intp)] = False
         for member in group.members:
+            if member.side == "mixed":  # what else becomes smaller there is cut elsewhere
+                continue
             key: _Key = (member.module, member.side, member.axis)
             mask = masks.setdefault(key, np.ones(_width(modules, member), np.bool_))
             mask[member.positions[gone].ravel()] = False

@@ -16,6 +16,7 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.follow import is_leaf, tensors_in
 from amc_hw.tracing.kinds import Weighted, input_axis
 from amc_hw.tracing.network import ChannelGroup
+from amc_hw.tracing.reference import mix_only_kept
 from amc_hw.tracing.slicing import cut
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}  # of the effect that the masking has
@@ -32,9 +33,9 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
         groups: what is to be proven.
         example_input: the shape of the random input that is used.
     """
-    if not groups or _Proof(model, example_input, torch.float32).failure(groups) is None:
+    if not groups or Proof(model, example_input, torch.float32).failure(groups) is None:
         return {}
-    proof = _Proof(model, example_input, torch.float64)
+    proof = Proof(model, example_input, torch.float64)
     failing: dict[str, str] = {}
 
     def search(some: Sequence[ChannelGroup]) -> None:
@@ -58,19 +59,28 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
 
 
 def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Sequence[int]]) -> nn.Module:
-    """Return a copy of the model whose layers read zeros in place of all channels that are not kept."""
+    """Return a copy of the model whose layers read zeros in place of all channels that are not kept.
+
+    Its normalisations take their statistics over the channels that are kept, and its products of activations (of
+    queries with keys) are sums over these: that is what a network without the others computes.
+    """
     model = copy.deepcopy(model)
     modules = dict(model.named_modules())
+    gone_from: dict[int, list[NDArray[np.intp]]] = {}
     for group in groups:
         gone = np.setdiff1d(np.arange(group.channels), kept[group.name])
         for member in group.members:
             module = modules.get(member.module)
+            if member.side == "mixed" and len(gone):
+                gone_from.setdefault(member.axis, []).append(member.positions[gone].ravel())
             if member.side == "in" and module is None:
                 _mask(model.get_parameter(member.module), member.axis, member.positions[gone].ravel())
-            if member.side == "out" or not isinstance(module, Weighted):
+            if member.side != "in" or not isinstance(module, Weighted):
                 continue
             if getattr(module, "groups", 1) == 1:
                 _mask(module.weight, input_axis(module), member.positions[gone].ravel())
+    if gone_from:
+        mix_only_kept(model, {number: np.concatenate(positions) for number, positions in gone_from.items()})
     return model
 
 
@@ -79,7 +89,15 @@ def _mask(weight: Tensor, axis: int, positions: NDArray[np.intp]) -> None:
     weight.index_fill_(axis, torch.as_tensor(positions, device=weight.device), 0)
 
 
-class _Proof:
+class Proof:
+    """A network whose channel groups are tried; the same for all trials.
+
+    Args:
+        model: a copy in evaluation mode; it is not changed.
+        example_input: the shape of the random input that is used.
+        dtype: in which it computes.
+    """
+
     def __init__(self, model: nn.Module, example_input: Any, dtype: torch.dtype) -> None:
         self._generator = torch.Generator().manual_seed(0)
         self._dtype = dtype

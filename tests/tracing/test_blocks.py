@@ -32,11 +32,15 @@ class Residual(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """A matrix product that is no layer."""
+    """A matrix product that is no layer, of a batch of images or of one."""
+
+    def __init__(self, *, batch: bool) -> None:
+        super().__init__()
+        self.batch = batch
 
     def forward(self, x: Tensor) -> Tensor:
-        flat = x.flatten(2)
-        return (flat @ flat.transpose(1, 2) @ flat).view(x.shape)
+        flat = x.flatten(2) if self.batch else x[0].flatten(1)
+        return (flat @ flat.transpose(-1, -2) @ flat).view(x.shape)
 
 
 def bottleneck(*last: nn.Module) -> list[nn.Module]:
@@ -77,13 +81,22 @@ def test_blocks_of_several_groups_name_the_first() -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        Residual(*bottleneck(SelfAttention())),  # its products are counted nowhere
+        Residual(*bottleneck(SelfAttention(batch=False))),  # its products are counted nowhere
         Residual(nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1)),  # no group of its own
         Residual(*bottleneck(nn.Sigmoid())),  # without it, the sum would lack a half
     ],
 )
 def test_what_is_no_removable_block(block: nn.Module) -> None:
     assert not network_of(block)[1].blocks
+
+
+def test_a_block_is_removable_with_the_products_in_it() -> None:
+    model, network = network_of(Residual(*bottleneck(SelfAttention(batch=True))))
+    assert names(network) == ["1"]
+    policy = {**network.original, "1.parts.0": 0}
+    with FlopCounterMode(display=False) as counter:
+        shrink(model, network, {**first_channels(network.original), "1.parts.0": []})(IMAGE)
+    assert network.macs(policy) == counter.get_total_flops() // 2
 
 
 class ChangedInPlace(nn.Module):

@@ -231,15 +231,20 @@ def test_a_padded_shortcut_is_left_alone_and_says_why() -> None:
     assert network.unprunable["head"] == "it is the network's output"
 
 
+class Sorted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sort(-1).values
+
+
 def test_what_is_not_understood_is_left_alone() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         x = net.norm(net.stem(x).permute(0, 2, 3, 1))
         return net.head(F.gelu(net.wide(x))).mean((1, 2))
 
-    net = Net(forward, stem=nn.Conv2d(3, 16, 3), norm=nn.LayerNorm(16), wide=nn.Linear(16, 32), head=nn.Linear(32, 4))
+    net = Net(forward, stem=nn.Conv2d(3, 16, 3), norm=Sorted(), wide=nn.Linear(16, 32), head=nn.Linear(32, 4))
     network = trace(net, EXAMPLE)
     assert network.original == {"wide": 32}
-    assert "native_layer_norm in 'norm' (LayerNorm)" in network.unprunable["stem"]
+    assert "sort in 'norm' (Sorted)" in network.unprunable["stem"]
 
 
 def test_a_hard_coded_size_is_found_by_the_proof() -> None:
@@ -470,3 +475,18 @@ def test_attention_is_counted() -> None:
     network = trace(Attentive(), torch.zeros(1, 1, 16, 16))
     projections, products = 16 * 16 * (3 * 16 + 16), 2 * 16 * 16 * 16
     assert network.macs(network.original) == 16 * 16 * 16 + projections + products
+
+
+def test_modules_may_take_a_parameter_as_their_input() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.rand(1, 4, 1, 1))
+            self.pool, self.conv, self.head = nn.Identity(), nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x) + self.pool(self.token))
+
+    model = Token()
+    assert trace(model, torch.rand(1, 3, 8, 8)).original == {"conv": 4}
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -1,0 +1,74 @@
+"""How modules that split channels into heads lose them: whole heads, or equally much of every head's width."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from amc_hw.tracing.assemble import Assembly
+from amc_hw.tracing.attributes import Drivers
+from amc_hw.tracing.follow import follow
+from amc_hw.tracing.followed import Followed
+from amc_hw.tracing.operator import Heads, kind_of
+from amc_hw.tracing.verify import Proof
+
+WAYS = (Heads(-2), Heads(-1), Heads(-2, tied=True), Heads(-1, tied=True))
+"""Whole heads first: networks scale by the width of heads, often where it cannot be told, and never by their number."""
+
+
+def with_heads(model: nn.Module, example_input: Any, followed: Followed, drivers: Drivers) -> Followed:
+    """Return what a forward pass tells where each kind of attention loses channels in the first way that is proven.
+
+    Args:
+        model: a copy that may be hooked, in evaluation mode.
+        example_input: what it takes.
+        followed: what a forward pass told without.
+        drivers: the attributes that sizes of its operators come from.
+    """
+    kinds = _attending(followed)
+    if not kinds:
+        return followed
+    proof = Proof(model, example_input, torch.float64)
+    chosen: dict[str, Heads] = {}
+    for kind in kinds:
+        for way in WAYS:
+            trial = follow(model, example_input, drivers, {**chosen, kind: way})
+            tries = [way, *(replace(way, ignored=frozenset({name})) for name in _numbers(model, trial, kind))]
+            trials = ((each, follow(model, example_input, drivers, {**chosen, kind: each})) for each in tries)
+            found = (each for each, told in trials if _is_proven(told, kind, proof))
+            if (best := next(found, None)) is not None:
+                chosen[kind] = best
+                break
+    return follow(model, example_input, drivers, chosen) if chosen else followed
+
+
+def _numbers(model: nn.Module, followed: Followed, kind: str) -> list[str]:
+    """Return the numbers of a kind of module that follow channels."""
+    places = (name.rpartition(".") for name, _ in followed.told.sizes)
+    return sorted({name for parent, _, name in places if kind_of(model.get_submodule(parent)) == kind})
+
+
+def _attending(followed: Followed) -> list[str]:
+    """Return the kinds of modules that split channels which then meet in products."""
+    roots = followed.book.roots()
+    in_products = [roots[labels.numpy()] for each in followed.told.products for labels in each.labels]
+    meeting = np.unique(np.concatenate(in_products)) if in_products else np.zeros(0, np.int64)
+    found = {
+        split.kind: None
+        for split in followed.told.splits
+        if np.isin(np.unique(roots[split.labels.numpy()]), meeting).any()
+    }
+    return list(found)
+
+
+def _is_proven(followed: Followed, kind: str, proof: Proof) -> bool:
+    """Tell whether the groups can be cut that the first module of a kind splits."""
+    assembly = Assembly(followed)
+    first = next(split.labels for split in followed.told.splits if split.kind == kind)
+    names = assembly.owning(first)
+    groups = [group for group in assembly.groups() if group.name in names]
+    return bool(groups) and proof.failure(groups) is None

@@ -1,0 +1,65 @@
+"""Networks of norms and attention are reconstructed like all others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.pruning.pruner import Pruner
+from amc_hw.pruning.surgery import first_channels, shrink, widened
+from amc_hw.tracing.groups import trace
+
+
+class Transformer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads, self.patches = 8, nn.Conv2d(1, 32, 4, 4)
+        self.norm, self.qkv, self.proj = nn.LayerNorm(32), nn.Linear(32, 96), nn.Linear(32, 32)
+        self.norm2, self.up, self.down, self.head = (
+            nn.LayerNorm(32),
+            nn.Linear(32, 64),
+            nn.Linear(64, 32),
+            nn.Linear(32, 7),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        b, n, _ = x.shape
+        q, k, v = self.qkv(self.norm(x)).reshape(b, n, 3, self.num_heads, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.proj(mixed.transpose(1, 2).flatten(2))
+        return self.head((x + self.down(self.up(self.norm2(x)).relu())).mean(1))
+
+
+@pytest.mark.parametrize("group", ["patches", "qkv", "up"])
+def test_what_reads_pruned_channels_or_heads_is_refitted(group: str) -> None:
+    torch.manual_seed(0)
+    model = Transformer().eval()
+    network = trace(model, torch.zeros(1, 1, 16, 16))
+    assert network.original == {"patches": 32, "qkv": 8, "up": 64}
+    # Images of few patterns: a network that is trained has such redundancy inside.
+    images = (torch.randn(256, 6) @ torch.randn(6, 256)).view(256, 1, 16, 16)
+    policy = {**network.original, group: network.original[group] // 2}
+    distances = {}
+    for how in ("none", "residual"):
+        pruner = Pruner(model, network, images[:192], reconstruction=how)
+        assert not pruner.not_reconstructed
+        with torch.no_grad():
+            distances[how] = (pruner.pruned(policy)(images[192:]) - model(images[192:])).square().mean()
+    assert distances["residual"] < 0.5 * distances["none"]
+
+
+def test_zeros_in_place_of_channels_are_not_nothing_to_a_norm() -> None:
+    torch.manual_seed(0)
+    model, image = Transformer().eval(), torch.zeros(1, 1, 16, 16)
+    network = trace(model, image)
+    for group, same in (("qkv", True), ("up", True), ("patches", False)):
+        kept = first_channels({**network.original, group: network.original[group] // 2})
+        small = shrink(model, network, kept)
+        if same:
+            widened(model, network, kept, small, image)
+        else:
+            with pytest.raises(UnsupportedModelError, match="one round"):
+                widened(model, network, kept, small, image)
