@@ -32,12 +32,12 @@ def test_staircase_and_shares_are_found_from_whole_networks(
 ) -> None:
     table = measure(BlackBox(tile, noise=0.005), traced, template, tmp_path / "table.json")
     predictor, random = Predictor(table), np.random.default_rng(1)
-    true, told = [], []
-    for _ in range(20):
-        operators = template.operators(draw_policy(traced.choices, random))
-        true += [share_us(operator, tile) for operator in operators]
-        told += [1e3 * ms for ms in predictor.operators_ms(operators)]
-    assert np.abs(np.array(told) - true).sum() < 0.1 * sum(true)
+    drawn = [template.operators(draw_policy(traced.choices, random)) for _ in range(40)]
+    true = np.array([[share_us(operator, tile) for operator in operators] for operators in drawn])
+    told = 1e3 * np.array([predictor.operators_ms(operators) for operators in drawn])
+    # What no channel count changes belongs to the network's constant as well as to an operator.
+    true, told = true - true.mean(axis=0), told - told.mean(axis=0)
+    assert np.abs(told - true).sum() < 0.15 * np.abs(true).sum()
     largest = max(table.entries, key=lambda entry: entry.mean_us)
     surface = predictor.surface(largest.family)
     assert surface is not None
@@ -86,20 +86,19 @@ def test_tables_of_operators_keep_the_format_that_older_versions_read(
 
 
 def test_networks_that_were_timed_survive_a_lost_device(
-    traced: TracedModel, template: GraphTemplate, tmp_path: Path
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Unplugged(BlackBox):
-        effort = BlackBox.effort
+    monkeypatch.setattr("amc_hw.profiling.totals.ENOUGH", 0.0)
 
+    class Unplugged(BlackBox):
         def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
             if self.timed_models == 70:
                 raise DeviceError("the cable is out.")
             return super().time_model(file, warmup=warmup, runs=runs)
 
     path = tmp_path / "table.json"
-    noisy = Unplugged(noise=0.1)
     with pytest.raises(DeviceError, match="cable"):
-        measure(noisy, traced, template, path)
+        measure(Unplugged(noise=0.1), traced, template, path)
     kept = load_table(path).totals
     assert kept is not None
     whole = measure(BlackBox(), traced, template, path).totals
