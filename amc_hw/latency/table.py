@@ -24,7 +24,7 @@ from amc_hw.runs.simulated import tell_simulated
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
 _OTHER_TABLE = "name another table=, and the device is measured into that."
-FORMAT = 3
+FORMAT: Literal[3] = 3
 """History: 1, the first; 2, measured in files whose every bias has the shape of its own operator; 3, has ``totals``."""
 
 Microseconds = Annotated[float, Field(ge=1e-6, lt=1e9, allow_inf_nan=False)]

@@ -80,4 +80,5 @@ def _features(networks: Sequence[Operators]) -> Floats:
                 known[key] = np.array([macs + KEPT * kept, READ * read, READ * written])
             features[row, place[key[0]]] += known[key]
     totals = features.sum(axis=(1, 2), keepdims=True)
-    return (features / totals).reshape(len(networks), -1)
+    shares: Floats = (features / totals).reshape(len(networks), -1)
+    return shares
