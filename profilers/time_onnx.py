@@ -8,6 +8,8 @@ Needs numpy and onnxruntime, nothing else. answering.py has the way requests com
     {"do": "time_kernels", "file": "m.onnx", "warmup": 3, "runs": 10}
         -> {"kernels": [{"name": "relu_nchwc", "samples_us": [...]}, ...], "samples_us": [...]}
 
+With a provider other than the CPU's, an answer has "on_cpu", the nodes that the provider left to the CPU.
+
 usage: python -P time_onnx.py [--threads N] [--provider cpu|cuda|...] [--batch-size N] [--seed S]
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -35,24 +38,19 @@ ON_GPU = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 
 KERNEL = "_kernel_time"
 CPU = "CPUExecutionProvider"
-LEAST_COVERED = 0.5
-"""Kernels of a provider that cover less of the run than this were timed while launched, not while they ran."""
+OPENVINO = "OpenVINOExecutionProvider"
+TELLING = (CPU, "XnnpackExecutionProvider", "DnnlExecutionProvider", "ACLExecutionProvider")
+"""Providers that run node by node on the processor, so that the profile has the time of each. Others compile several
+into one kernel, or only launch what runs elsewhere."""
+PACKAGES = {"openvino": "onnxruntime-openvino", "qnn": "onnxruntime-qnn", "dml": "onnxruntime-directml"}
+"""Packages that have a provider; the others come with onnxruntime-gpu."""
 
 
 class Session:
     """A loaded model with its inputs and outputs bound."""
 
-    def __init__(self, timer: Timer, file: str, profile: str = "") -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = timer.threads
-        options.log_severity_level = 3
-        options.enable_profiling = bool(profile)
-        if profile:
-            options.profile_file_prefix = profile
-        providers = list(dict.fromkeys([timer.provider, CPU]))
-        self.session = onnxruntime.InferenceSession(file, options, providers=providers)
-        if self.session.get_providers()[0] != timer.provider:
-            raise RuntimeError(f"{timer.provider} could not be loaded; are its libraries installed?")
+    def __init__(self, timer: Timer, file: str, profile: str = "", alone: bool = False) -> None:
+        self.session = timer.load(file, profile, alone)
         device = ON_GPU.get(timer.provider, "cpu")
         self.binding = self.session.io_binding()
         self.inputs: list[np.ndarray] = []  # ONNX Runtime up to 1.23 reads their memory and does not keep it
@@ -87,14 +85,59 @@ class Timer:
         self.random = np.random.default_rng(seed)
         self.provider = full_name(provider)
         self.cores = answering.hold_to_cores(threads)
+        # OpenVINO takes no notice of the session's threads.
+        self.options = {"num_of_threads": str(threads)} if self.provider == OPENVINO else {}
+
+    def load(self, file: str, profile: str = "", alone: bool = False) -> onnxruntime.InferenceSession:
+        """Load a model; ``alone`` refuses one of which the provider leaves anything to the CPU."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        options.enable_profiling = bool(profile)
+        if profile:
+            options.profile_file_prefix = profile
+        if alone:
+            options.log_severity_level = 4
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        providers: list[object] = [(self.provider, self.options)]
+        if self.provider != CPU and not alone:
+            providers.append(CPU)
+        session = onnxruntime.InferenceSession(file, options, providers=providers)
+        if session.get_providers()[0] != self.provider:
+            raise RuntimeError(f"{self.provider} could not be loaded; are its libraries installed?")
+        return session
+
+    def session_of(self, file: str) -> tuple[Session, list[str]]:
+        """Load a model; return beside it the nodes that the provider leaves to the CPU, as ``operator 'name'``."""
+        if self.provider == CPU:
+            return Session(self, file), []
+        try:
+            return Session(self, file, alone=True), []
+        except Exception:  # whatever is wrong with the file itself shows again below
+            events = self.profiled(file, 1)
+        nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(KERNEL)]
+        left = [node for node in nodes if node["args"]["provider"] == CPU]
+        if len(left) == len(nodes):
+            raise RuntimeError(f"{self.provider} runs none of the network's operators, all of them are left to the CPU")
+        named = [f"{node['args']['op_name']} '{node['name'].removesuffix(KERNEL)}'" for node in left]
+        return Session(self, file), named
+
+    def profiled(self, file: str, runs: int) -> list[dict]:
+        """Run a model with the profiler on and return its events."""
+        with tempfile.TemporaryDirectory(prefix="amc-hw-") as folder:
+            session = Session(self, file, profile=f"{folder}/profile")
+            for _ in range(runs):
+                session.run()
+            return json.loads(Path(session.session.end_profiling()).read_text())
 
     def describe(self, request: dict[str, object]) -> dict[str, object]:
         """What this machine and its runtime are."""
         about = {
             **answering.machine(),
             "runtime": "onnxruntime",
-            "runtime_version": onnxruntime.__version__,
+            "runtime_version": onnxruntime.__version__ + (openvino_version() if self.provider == OPENVINO else ""),
             "delegate": self.provider,
+            "operator_times": self.provider in TELLING,
             "cores": self.cores,
         }
         gpu = answering.nvidia_smi("name", "driver_version") if self.provider in ON_GPU else []
@@ -104,7 +147,8 @@ class Timer:
 
     def time_model(self, request: dict[str, object]) -> dict[str, object]:
         """Wall-clock time of every run of a whole model, as an application would see it."""
-        run, clock = Session(self, str(request["file"])).run, time.perf_counter_ns
+        session, on_cpu = self.session_of(str(request["file"]))
+        run, clock = session.run, time.perf_counter_ns
         for _ in range(int(str(request["warmup"]))):
             run()
         samples = []
@@ -112,24 +156,20 @@ class Timer:
             start = clock()
             run()
             samples.append((clock() - start) / 1e3)
-        return {"samples_us": samples}
+        return {"samples_us": samples, "on_cpu": on_cpu}
 
     def time_kernels(self, request: dict[str, object]) -> dict[str, object]:
         """Time of every node inside the running model."""
         warmup, runs = int(str(request["warmup"])), int(str(request["runs"]))
-        with tempfile.TemporaryDirectory(prefix="amc-hw-") as folder:
-            session = Session(self, str(request["file"]), profile=f"{folder}/profile")
-            for _ in range(warmup + runs):
-                session.run()
-            events = json.loads(Path(session.session.end_profiling()).read_text())
-        kernels, totals = kernels_of_runs(events, warmup, runs)
-        covered = sum(sum(kernel["samples_us"]) for kernel in kernels) / sum(totals)
-        if self.provider != CPU and covered < LEAST_COVERED:
-            raise RuntimeError(
-                f"{self.provider} tells {covered:.0%} of a run's time, those of the launches; it can be benchmarked, "
-                "but has no latency table"
-            )
+        kernels, totals = kernels_of_runs(self.profiled(str(request["file"]), warmup + runs), warmup, runs)
         return {"kernels": kernels, "samples_us": totals}
+
+
+def openvino_version() -> str:
+    """Return the version of OpenVINO that the runtime brings, as `` with OpenVINO 2025.4.1``."""
+    libraries = (Path(onnxruntime.__file__).parent / "capi").glob("*openvino*")
+    found = sorted(version.group() for file in libraries if (version := re.search(r"[0-9]+(\.[0-9]+){2,}", file.name)))
+    return f" with OpenVINO {found[-1]}" if found else ""
 
 
 def full_name(provider: str) -> str:
@@ -140,8 +180,8 @@ def full_name(provider: str) -> str:
             return name
     short = ", ".join(name.removesuffix("ExecutionProvider").lower() for name in available)
     sys.exit(
-        f"the onnxruntime that is installed here has no provider '{provider}', only: {short}; "
-        "other providers come with other packages, for example onnxruntime-gpu."
+        f"the onnxruntime that is installed here has no provider '{provider}', only: {short}; others come with other "
+        f"packages: pip uninstall onnxruntime && pip install {PACKAGES.get(provider.lower(), 'onnxruntime-gpu')}"
     )
 
 

@@ -78,6 +78,8 @@ def show(
         return
     for field, value in loaded.fingerprint.model_dump().items():
         answer(f"{field:16} {value}")
+    if loaded.totals is not None:
+        answer(f"{'learned from':16} the totals of {len(loaded.totals.networks)} whole networks, no operator by itself")
     print_table("", ("operator", "entries", "c_in", "c_out", "us", "tile", "unstable"), rows)
     for name, error in left_out(loaded).items():
         answer(f"{name}: predicted {error:+.1%} off by the other networks' measurements")

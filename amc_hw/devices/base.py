@@ -72,6 +72,8 @@ class Device(Protocol):
         effort: how much of its time a latency table may take.
         turn: this program's turns at its machine; None where nobody else can measure there at the same time.
         in_reach: whether it can be measured now; one that is not is known by its latency table alone.
+        operator_times: whether `time_kernels` tells the time of every operator. A device that tells a whole network's
+            time alone has a table, too: it is learned from many of them.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Device(Protocol):
     effort: Effort = Effort()
     turn: Turn | None = None
     in_reach: bool = True
+    operator_times: bool = True
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the measurements of this device belong to."""
@@ -109,7 +112,7 @@ class Device(Protocol):
         """Run a model with the runtime's profiler on and return every kernel in the order of execution.
 
         Raises:
-            DeviceError: the model did not run, or the runtime reported no kernels.
+            DeviceError: the model did not run, or the runtime reports no kernels.
         """
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ class Effort:
         visits: times that every one of them has its turn, at most; see `amc_hw.profiling.plan.rounds_of_visits`.
         visit_warmup: runs of each visit that do not count, at least; a quarter of the others where they are many.
         visit_runs: runs that do; 0 for what `amc_hw.profiling.plan.runs_of_visit` says.
+        totals: whole networks, at most, from which a table is learned where the device tells no operator's time.
+        total_visits: times that each of those has its turn.
     """
 
     networks: int = 64
@@ -30,3 +32,5 @@ class Effort:
     visits: int = 20
     visit_warmup: int = 2
     visit_runs: int = 0
+    totals: int = 150
+    total_visits: int = 5

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from amc_hw.errors import TableError, UsageError
+from amc_hw.latency.learned import learn_table
+from amc_hw.latency.share import Totals
 from amc_hw.latency.table import Entry, LatencyTable
 
 
@@ -34,15 +36,20 @@ def merge(tables: Mapping[str, LatencyTable]) -> LatencyTable:
                 f"{first} and {place} do not belong together ({'; '.join(differences)}); "
                 "keep them apart, and compare them with: amc-hw table diff"
             )
-        if set(result.sources) & set(table.sources):
+        if (result.totals is None) != (table.totals is None):
+            raise TableError(
+                f"{first} and {place} do not belong together: one was learned from the totals of whole networks, the "
+                "other measured operator by operator; keep them apart."
+            )
+        if result.totals is not None and table.totals is not None:
+            _join_totals(result, result.totals, table.totals)
+        elif set(result.sources) & set(table.sources):
             result.entries = _of_more_samples(result.entries, table.entries)
         else:
             known = set(result.entries)
             result.add(entry for entry in table.entries if entry not in known)
-        result.calibration += [network for network in table.calibration if network not in result.calibration]
-        for structure, error in table.errors.items():
-            before = result.errors.get(structure, error)
-            result.errors[structure] = max(before, error, key=lambda known: known.mean)
+        if result.totals is None:
+            _join_calibration(result, table)
         result.notes += [note for note in table.notes if note not in result.notes]
         result.format = min(result.format, table.format)
         if new := [source for source in table.sources if source not in result.sources]:
@@ -52,6 +59,20 @@ def merge(tables: Mapping[str, LatencyTable]) -> LatencyTable:
         if table.method not in result.method:
             result.method = f"{result.method}; {table.method}"
     return result
+
+
+def _join_calibration(result: LatencyTable, table: LatencyTable) -> None:
+    """Add another table's whole networks, and the larger of their errors."""
+    result.calibration += [network for network in table.calibration if network not in result.calibration]
+    for structure, error in table.errors.items():
+        before = result.errors.get(structure, error)
+        result.errors[structure] = max(before, error, key=lambda known: known.mean)
+
+
+def _join_totals(result: LatencyTable, ours: Totals, theirs: Totals) -> None:
+    """Learn a table again from the networks of two; one that both have counts once."""
+    more = [network for network in theirs.networks if network not in ours.networks]
+    learn_table(result, Totals(families={**ours.families, **theirs.families}, networks=[*ours.networks, *more]))
 
 
 def _of_more_samples(entries: Iterable[Entry], others: Iterable[Entry]) -> list[Entry]:

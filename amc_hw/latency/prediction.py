@@ -11,6 +11,7 @@ import numpy as np
 from amc_hw.errors import TableError
 from amc_hw.latency.extrapolation import Extrapolation
 from amc_hw.latency.operators import Operator
+from amc_hw.latency.share import Share
 from amc_hw.latency.surface import Surface
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable, PredictionError
 
@@ -82,7 +83,9 @@ class Predictor:
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
         self._families = table.families()
-        self._surfaces: dict[str, Surface] = {}
+        self._surfaces: dict[str, Surface | Share] = {}
+        if table.totals is not None:
+            self._surfaces.update((share.family, share) for share in table.totals.shares)
         self._extrapolation: Extrapolation | None = None
 
     @property
@@ -92,8 +95,8 @@ class Predictor:
             self._extrapolation = Extrapolation(self.table.entries)
         return self._extrapolation
 
-    def surface(self, family: str) -> Surface | None:
-        """The surface of a family, or None where the table has too few entries for one."""
+    def surface(self, family: str) -> Surface | Share | None:
+        """The surface of a family, or its share of totals; None where the table has too few entries for one."""
         if family not in self._surfaces and len(self._families.get(family, ())) >= ENTRIES_FOR_SURFACE:
             self._surfaces[family] = Surface(self._families[family])
         return self._surfaces.get(family)
@@ -133,7 +136,7 @@ class Predictor:
         A delegate fuses operators without a filter into their neighbours, so that only those have a time that
         were seen to run. Without a delegate every operator runs, and one of its kind tells of another.
         """
-        if operator.family in self._families:
+        if operator.family in self._families or operator.family in self._surfaces:
             return True
         if operator.fan_in or self.table.fingerprint.delegate == "none":
             return self.extrapolation.knows(operator.family)

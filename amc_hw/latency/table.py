@@ -18,13 +18,14 @@ from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import doubt_of, outdated
+from amc_hw.latency.share import Totals
 from amc_hw.runs.files import write_text
 from amc_hw.runs.simulated import tell_simulated
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
 _OTHER_TABLE = "name another table=, and the device is measured into that."
-FORMAT = 2
-"""History: 1, the first; 2, measured in files whose every bias has the shape of its own operator."""
+FORMAT: Literal[3] = 3
+"""History: 1, the first; 2, measured in files whose every bias has the shape of its own operator; 3, has ``totals``."""
 
 Microseconds = Annotated[float, Field(ge=1e-6, lt=1e9, allow_inf_nan=False)]
 Spread = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
@@ -161,7 +162,7 @@ class LatencyTable(BaseModel):
     """Everything measured on one device.
 
     Attributes:
-        format: 1 where `amc_hw.latency.outdated` doubts the times, else 2.
+        format: 1 where `amc_hw.latency.outdated` doubts the times, 3 where they were learned from totals, else 2.
         fingerprint: what the measurements belong to.
         created: when the table was begun, UTC, ISO 8601.
         method: how it was measured, in a sentence.
@@ -171,11 +172,12 @@ class LatencyTable(BaseModel):
         notes: warnings of the measurement (a busy machine), and for imported tables their source.
         version: of the amc-hw that began it; empty where that did not say.
         origins: what the samples are from, see `sources`; empty for what was measured into this table alone.
+        totals: whole networks that the entries were learned from, where the device tells no operator's time.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[1, 2] = 2
+    format: Literal[1, 2, 3] = 2
     fingerprint: Annotated[Fingerprint, BeforeValidator(tell_simulated)]
     created: str
     method: str
@@ -185,6 +187,7 @@ class LatencyTable(BaseModel):
     notes: list[str] = []
     version: str = ""
     origins: list[str] = []
+    totals: Totals | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -222,7 +225,8 @@ class LatencyTable(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the table in one step; raise RunFolderError where the disk refuses."""
-        document = self.model_dump()
+        # Tables without totals are those that older versions read.
+        document = self.model_dump(exclude=set() if self.totals else {"totals"})
         entries = document.pop("entries")
         # One entry a line: people can read it, diff shows what changed, and it stays small.
         lines = ",\n  ".join(json.dumps(entry, allow_nan=False) for entry in entries)
@@ -269,6 +273,8 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         raise TableError(f"{place} has a bad value at {where}: {first['msg']}; {_CURE}") from error
     except UnicodeError as error:
         raise TableError(f"{place} holds text that is no Unicode; {_CURE}") from error
+    if (table.totals is not None) != (table.format == FORMAT):
+        raise TableError(f"{place} has format {table.format}, whole networks' totals belong to format 3; {_CURE}")
     seen: set[tuple[str, int, int]] = set()
     for entry in table.entries:
         if entry.key in seen:

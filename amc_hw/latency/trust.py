@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
+from amc_hw.latency.table import LatencyTable
 
 COPY_FREE = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 """Operators that move nothing, so that a table without them misses no time."""
@@ -74,6 +75,17 @@ def inferred(predictor: Predictor, operators: Sequence[Operator]) -> list[Inferr
     return sorted(found, key=lambda kind: -kind.share)
 
 
+def of_totals(table: LatencyTable) -> list[str]:
+    """Say that a table was learned from the times of whole networks, where it was, and how far off it is."""
+    if table.totals is None:
+        return []
+    off = max((error.mean for error in table.errors.values()), default=0.0)
+    return [
+        f"the latency table was learned from the totals of {len(table.totals.networks)} whole networks, because the "
+        f"device tells no operator's time; on networks left out it was {off:.1%} off on average."
+    ]
+
+
 def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequence[Operator] = ()) -> list[str]:
     """Return what someone who relies on a prediction should know, one sentence each; none for a measured network.
 
@@ -85,7 +97,7 @@ def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequ
     Raises:
         TableError: the table has no entry of the kind of an operator that has a filter.
     """
-    sentences = outdated(predictor.table.notes)
+    sentences = [*outdated(predictor.table.notes), *of_totals(predictor.table)]
     if all(network.structure != structure_of(operators) for network in predictor.table.calibration):
         sentences += [kind.sentence() for kind in inferred(predictor, operators)]
         missing = Counter(o.kind for o in operators if not predictor.answers(o) and o.kind not in COPY_FREE)

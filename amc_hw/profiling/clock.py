@@ -30,6 +30,13 @@ def are_spoiled(unstable: Sequence[bool]) -> bool:
     return sum(unstable) * 4 > len(unstable)
 
 
+def runs_of(device: Device, about_ms: float) -> tuple[int, int]:
+    """Return how many runs of a visit warm up and how many count, for a network of so many milliseconds."""
+    effort = device.effort
+    runs = effort.visit_runs or runs_of_visit(about_ms)
+    return effort.visit_warmup if effort.visit_runs else max(effort.visit_warmup, runs // 4), runs
+
+
 def visit_ms(device: Device, file: Path, about_ms: float) -> float:
     """Return the mean latency of a network over one short visit, in milliseconds.
 
@@ -38,9 +45,7 @@ def visit_ms(device: Device, file: Path, about_ms: float) -> float:
         file: the exported network.
         about_ms: what it is expected to take.
     """
-    effort = device.effort
-    runs = effort.visit_runs or runs_of_visit(about_ms)
-    warmup = effort.visit_warmup if effort.visit_runs else max(effort.visit_warmup, runs // 4)
+    warmup, runs = runs_of(device, about_ms)
     return float(np.mean(device.time_model(file, warmup=warmup, runs=runs))) / 1e3
 
 

@@ -22,6 +22,7 @@ from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
 from amc_hw.profiling.clock import BUSY, Clock, are_spoiled
 from amc_hw.profiling.plan import families_to_measure
+from amc_hw.profiling.totals import measure_totals
 from amc_hw.runs.files import make_folder, require_writable
 from amc_hw.runs.progress import Progress
 from amc_hw.tracing.traced import TracedModel
@@ -93,6 +94,9 @@ def measure_table(
         file = Path(folder) / f"network.{device.format}"
         try:
             bench = ProfilingBench(device, traced, template, file, random)
+            if not device.operator_times:
+                measure_totals(bench, table, path, progress, renew)
+                return table
             if renew:
                 _forget_spoiled(table, template.operators(bench.corners[0]))
             clock = Clock(bench, table)

@@ -62,6 +62,10 @@ def read_properties(adb: Adb, timeout_s: float) -> dict[str, str]:
     return dict(zip(_PROPERTIES, [*lines, *[""] * len(_PROPERTIES)], strict=False))
 
 
+TELLING = frozenset({"xnnpack", "none"})
+"""Delegates that tell the time of every operator."""
+
+
 class AndroidDevice(Device):
     """A phone.
 
@@ -79,7 +83,17 @@ class AndroidDevice(Device):
     """
 
     format = "tflite"
-    effort = Effort(networks=24, warmup=2, runs=30, samples=1, calibration=12, visits=1, visit_warmup=10, visit_runs=40)
+    effort = Effort(
+        networks=24,
+        warmup=2,
+        runs=30,
+        samples=1,
+        calibration=12,
+        visits=1,
+        visit_warmup=10,
+        visit_runs=40,
+        total_visits=1,
+    )
     """The whole table of a network in 24 + 12 starts of benchmark_model; docs/devices.md has the arithmetic."""
 
     def __init__(
@@ -111,6 +125,7 @@ class AndroidDevice(Device):
         if not self._lock.take():
             raise BusyError(f"another amc-hw is measuring on the phone {serial}; wait until it is done.")
         self._session = AndroidSession(adb, waits, sleep)
+        self.operator_times = settings.delegate in TELLING
         self._cores: tuple[int, ...] | None = settings.cores
         self._binary: tuple[Path, str] | None = None
 

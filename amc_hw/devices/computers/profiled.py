@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from amc_hw.devices.turn import Turn
 from amc_hw.errors import DeviceError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.policy import DTYPES
+
+_LOG = logging.getLogger(__name__)
+MOST_NAMED = 8
+"""Operators that a sentence names."""
 
 
 class ProfiledDevice(Device):
@@ -68,6 +73,12 @@ class ProfiledDevice(Device):
             dtype=dtype,
             batch_size=batch_size,
         )
+        self.operator_times = bool(about.get("operator_times", True))
+        self._notes: list[str] = []
+
+    def notes(self) -> list[str]:
+        """See `Device.notes`."""
+        return self._notes
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the measurements of this device belong to."""
@@ -81,10 +92,22 @@ class ProfiledDevice(Device):
         samples = [float(sample) for sample in answer["samples_us"]]
         if len(samples) != runs:
             raise DeviceError(f"{file.name} ran {len(samples)} times instead of {runs}.")
+        if left := answer.get("on_cpu"):
+            self._tell_left(left)
         return samples
+
+    def _tell_left(self, operators: Sequence[str]) -> None:
+        """Say which operators of a network the runtime's provider left to the CPU; once for each list of them."""
+        listed = ", ".join(operators[:MOST_NAMED]) + (", ..." if len(operators) > MOST_NAMED else "")
+        note = f"{self._fingerprint.delegate} left {len(operators)} operators to the CPU: {listed}"
+        if note not in self._notes:
+            self._notes.append(note)
+            _LOG.warning("%s", note)
 
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         """See `Device.time_kernels`."""
+        if not self.operator_times:
+            raise DeviceError(f"'{self.name}' tells the time of a whole network alone, not that of its operators.")
         answer = self._ask("time_kernels", file, warmup, runs)
         return [Kernel(kernel["name"], tuple(kernel["samples_us"])) for kernel in answer["kernels"]]
 

@@ -1,0 +1,56 @@
+"""Puts what whole networks tell into a latency table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.share import Totals
+from amc_hw.latency.shares import Key, Total, learn
+from amc_hw.latency.table import FORMAT, CalibrationNetwork, Entry, LatencyTable
+
+LEAST_US = 1e-6
+"""What costs less is fused into others, and has no entry."""
+
+METHOD = (
+    "learned from totals: the runtime tells the time of whole networks alone, and each operator's share of it was "
+    "found by non-negative least squares over networks of chosen channel counts"
+)
+
+
+def learn_table(table: LatencyTable, totals: Totals) -> None:
+    """Put whole networks into a table, with the shares, entries and errors that they tell."""
+    learned = learn([Total(each.structure, totals.operators(each), 1e3 * each.measured_ms) for each in totals.networks])
+    table.totals = totals.model_copy(update={"shares": learned.shares})
+    table.format, table.method, table.errors = FORMAT, METHOD, learned.errors
+    seen = Counter(key for network in totals.networks for key in set(totals.operators(network)))
+    us = _shares_us(Predictor(table), list(seen))
+    table.entries = [
+        Entry(family=f, c_in=c_in, c_out=c_out, count=seen[key], mean_us=t, median_us=t, p90_us=t, std_us=0.0)
+        for key, t in us.items()
+        for f, c_in, c_out in [key]
+        if t > LEAST_US
+    ]
+    table.calibration = [
+        CalibrationNetwork(
+            structure=network.structure,
+            model=network.model,
+            operators_ms=max(LEAST_US, sum(us[key] for key in totals.operators(network)) / 1e3),
+            measured_ms=network.measured_ms,
+            original=network.original,
+            unstable=network.unstable,
+        )
+        for network in totals.networks
+    ]
+
+
+def _shares_us(predictor: Predictor, keys: Sequence[Key]) -> dict[Key, float]:
+    found = {}
+    for key in keys:
+        surface = predictor.surface(key[0])
+        if surface is not None:
+            found[key] = float(surface.predict_us(np.array([float(key[1])]), np.array([float(key[2])]))[0])
+    return found

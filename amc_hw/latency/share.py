@@ -1,0 +1,108 @@
+"""What a latency table keeps of whole networks where a device tells no operator's time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from amc_hw.latency.families import is_family, kind_of, sizes
+from amc_hw.latency.operators import MATMUL_KINDS
+
+Floats = NDArray[np.float64]
+Channels = Annotated[int, Field(ge=1, lt=10**6)]
+Coefficient = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+Tiles = tuple[int, int]
+"""Of the input and of the output channels."""
+
+
+def sizes_at(family: str, c_in: Floats, c_out: Floats, tiles: Tiles) -> Floats:
+    """Return an operator's sizes (operators x 4) at arrays of channel counts, in whole tiles of channels."""
+    inside, outside = (np.ceil(c / tile) * tile for c, tile in zip((c_in, c_out), tiles, strict=True))
+    both = inside * outside if kind_of(family).split(" ")[0] in MATMUL_KINDS else outside
+    found: Floats = np.stack([both, inside, outside, both], axis=1) * sizes(family, 1, 1).features()
+    return found
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Share(_Strict):
+    """A family's share of a network's time: a staircase in its channels, learned from whole networks.
+
+    Attributes:
+        family: the operator but for its channels.
+        tile_in: input channels are computed in whole tiles of so many.
+        tile_out: likewise output channels.
+        us_per: microseconds for each multiply-accumulate, and each value read, written and kept as weight.
+    """
+
+    family: str
+    tile_in: Channels
+    tile_out: Channels
+    us_per: Annotated[list[Coefficient], Field(min_length=4, max_length=4)]
+
+    @property
+    def tile(self) -> int:
+        """The step of the staircase in output channels."""
+        return self.tile_out
+
+    def predict_us(self, c_in: Floats, c_out: Floats) -> Floats:
+        """Return the share in microseconds for arrays of channel counts."""
+        found: Floats = sizes_at(self.family, c_in, c_out, (self.tile_in, self.tile_out)) @ np.array(self.us_per)
+        return found
+
+    def covers(self, c_in: int, c_out: int) -> bool:
+        """Tell whether the share answers for channel counts: it is a formula, and answers for all."""
+        return True
+
+
+class WholeNetwork(_Strict):
+    """A network that was timed as a whole.
+
+    Attributes:
+        structure: `amc_hw.latency.prediction.structure_of` its operators.
+        model: its name for people.
+        channels: input and output channels of each operator.
+        measured_ms: its time.
+        original: it has all its channels.
+        unstable: its visits disagree.
+    """
+
+    structure: str
+    model: str
+    channels: list[Annotated[list[Channels], Field(min_length=2, max_length=2)]]
+    measured_ms: Annotated[float, Field(ge=1e-9, lt=1e6, allow_inf_nan=False)]
+    original: bool = False
+    unstable: bool = False
+
+
+class Totals(_Strict):
+    """Whole networks and what was learned of them.
+
+    Attributes:
+        families: of each operator, by structure of network.
+        networks: those that were timed.
+        shares: one for each family; of those that are fused into others it is zero.
+    """
+
+    families: dict[str, list[str]] = {}
+    networks: list[WholeNetwork] = []
+    shares: list[Share] = []
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Totals:
+        names = [share.family for share in self.shares]
+        if not all(map(is_family, [*names, *(each for own in self.families.values() for each in own)])):
+            raise ValueError("a family is no operator")
+        if any(len(network.channels) != len(self.families.get(network.structure, ())) for network in self.networks):
+            raise ValueError("a network has other operators than its structure")
+        return self
+
+    def operators(self, network: WholeNetwork) -> tuple[tuple[str, int, int], ...]:
+        """Return the family and channels of each operator of a network."""
+        families = self.families[network.structure]
+        return tuple((f, c_in, c_out) for f, (c_in, c_out) in zip(families, network.channels, strict=True))
