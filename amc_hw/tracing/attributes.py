@@ -17,6 +17,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
 
+_TAKING = {"slice", "split", "split_with_sizes"}
+
 Sizes = tuple[int, ...]
 """The sizes that an operator is given, always in the same order; see `sizes_given`."""
 
@@ -177,7 +179,8 @@ def _drivers_of(
 def _grown(before: list[tuple[str, Sizes]], after: list[tuple[str, Sizes]], value: int) -> list[list[int]]:
     """Return for every operator the places of its sizes that had a value and grew with it by one.
 
-    Where a module stopped at the other size, having used it, the sizes of that value behind are taken for the same.
+    Where a module stopped at the other size, having used it, the sizes of that value that slices and splits behind have
+    are taken for the same. Sizes of views are not: they count batches, heads and positions as well.
     """
     grown: list[list[int]] = []
     for number, (kind, had) in enumerate(before):
@@ -187,7 +190,7 @@ def _grown(before: list[tuple[str, Sizes]], after: list[tuple[str, Sizes]], valu
             comparable = kind == kind_now and len(had) == len(has)
             grown.append([place for place in equal if comparable and has[place] == value + 1])
         else:
-            grown.append(equal if any(grown) else [])
+            grown.append(equal if any(grown) and kind in _TAKING else [])
     return grown
 
 
