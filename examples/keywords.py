@@ -101,7 +101,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/keywords"), help="folder for weights and run")
     parser.add_argument("--quick", action="store_true", help="a glimpse, on few words and for few epochs")
     arguments = parser.parse_args(words)
-    count, epochs, tuning = (240, 2, 1) if arguments.quick else (2400, 10, 5)
+    count, epochs, tuning = (480, 8, 1) if arguments.quick else (2400, 10, 5)
     training, validation, test = (draw(size, seed) for seed, size in enumerate((count, count // 4, count // 2), 1))
 
     torch.manual_seed(0)
