@@ -10,11 +10,12 @@ import torch
 from cut_check import Net
 from torch import Tensor, nn
 
-from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.check import TOLERANCE, output_difference
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink
+from amc_hw.tracing.inputs import spread
 from amc_hw.tracing.traced import trace_model
 
 
@@ -47,7 +48,30 @@ def test_a_file_for_any_channels_is_that_of_a_real_conversion(name: str) -> None
     assert kind.read(written).uses() == kind.read(real).uses()
 
 
-def test_networks_that_take_no_images_are_refused_by_name() -> None:
-    pytest.importorskip("litert_torch")
-    with pytest.raises(UnsupportedModelError, match="export it as onnx or pt2"):
-        FORMATS["tflite"].convert(nn.Conv1d(2, 3, 3), torch.zeros(1, 2, 9))
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_map, self.of_row = nn.Conv2d(3, 4, 3), nn.Linear(5, 4)
+
+    def forward(self, images: Tensor, rows: Tensor) -> Tensor:
+        return self.of_map(images).mean((2, 3)) + self.of_row(rows)
+
+
+@pytest.mark.parametrize("name", ["tflite", "onnx"])
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (nn.Linear(5, 3), torch.rand(1, 5)),
+        (nn.Conv1d(2, 3, 3), torch.rand(1, 2, 9)),
+        (nn.Conv3d(2, 3, 3), torch.rand(1, 2, 6, 6, 6)),
+        (TwoInputs(), (torch.rand(1, 3, 8, 8), torch.rand(1, 5))),
+    ],
+    ids=["rows", "over time", "volumes", "several"],
+)
+def test_networks_that_take_no_images_are_written_and_compute_the_same(
+    name: str, model: nn.Module, example: Any
+) -> None:
+    pytest.importorskip({"tflite": "litert_torch", "onnx": "onnxscript"}[name])
+    network = spread(model.eval(), example)
+    content = FORMATS[name].convert(network, example)
+    assert output_difference(network, FORMATS[name].load(content), example) <= TOLERANCE

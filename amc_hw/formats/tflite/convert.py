@@ -31,14 +31,9 @@ def to_tflite(model: nn.Module, example_input: Any) -> bytes:
         example_input: (N, C, H, W), or other inputs (`amc_hw.tracing.inputs`); N becomes the file's batch size.
 
     Raises:
-        UnsupportedModelError: the network takes no images, or the converter refused it.
+        UnsupportedModelError: the converter refused the network.
         DeviceError: LiteRT's converter is not installed.
     """
-    if example_input.dim() != 4:
-        raise UnsupportedModelError(
-            f"TFLite files are written of networks that take images (N, C, H, W), and this one takes "
-            f"{tuple(example_input.shape)}; export it as onnx or pt2."
-        )
     with quiet():
         try:
             import litert_torch
