@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.groups import Network, trace
 from amc_hw.tracing.slicing import cut, width
 
@@ -51,15 +52,28 @@ def masked_output(model: nn.Module, network: Network, kept: dict[str, list[int]]
 
         mask = mask.view(-1, *(1,) * spatial)
 
-        def hook(_: nn.Module, args: Any, mask: Tensor = mask) -> Any:
-            return (args[0] * mask,)
+        def hook(_: nn.Module, args: Any, named: Any, mask: Tensor = mask) -> Any:
+            (x,) = (*args, *named.values())
+            return (x * mask,), {}
 
-        handles.append(modules[name].register_forward_pre_hook(hook))
+        handles.append(modules[name].register_forward_pre_hook(hook, with_kwargs=True))
     with torch.no_grad():
         output = model(x)
     for handle in handles:
         handle.remove()
     return output
+
+
+def check_cut(model: nn.Module, network: Network, kept: dict[str, list[int]], x: Tensor, wanted: Tensor) -> None:
+    """Hold a cut network against what it should compute, and its costs against the predictions."""
+    policy = {name: len(channels) for name, channels in kept.items()}
+    small = cut(model, network.groups, kept)
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), wanted, rtol=1e-4, atol=1e-5)
+        with attention_by_parts(), FlopCounterMode(display=False) as counter:
+            small(x[:1])
+    assert network.macs(policy) == counter.get_total_flops() // 2
+    assert network.params(policy) == sum(p.numel() for p in small.parameters())
 
 
 def check_cuts(model: nn.Module, x: Tensor, groups: dict[str, int] | None = None) -> Network:
@@ -70,12 +84,5 @@ def check_cuts(model: nn.Module, x: Tensor, groups: dict[str, int] | None = None
     assert groups is None or network.original == groups
     for seed in range(3):
         kept = random_kept(network, seed)
-        policy = {name: len(channels) for name, channels in kept.items()}
-        small = cut(model, network.groups, kept)
-        with torch.no_grad():
-            torch.testing.assert_close(small(x), masked_output(model, network, kept, x), rtol=1e-4, atol=1e-5)
-            with FlopCounterMode(display=False) as counter:
-                small(x[:1])
-        assert network.macs(policy) == counter.get_total_flops() // 2
-        assert network.params(policy) == sum(p.numel() for p in small.parameters())
+        check_cut(model, network, kept, x, masked_output(model, network, kept, x))
     return network

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cut_check import check_cut, random_kept
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.groups import Network, trace
 from amc_hw.tracing.slicing import cut
 from amc_hw.tracing.verify import masked
@@ -128,19 +126,9 @@ class Model(nn.Module):
 
 
 def assert_cut_as_masked(model: nn.Module, network: Network, x: Tensor, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    kept = {
-        name: sorted(rng.permutation(channels)[: int(rng.integers(1, channels + 1))].tolist())
-        for name, channels in network.original.items()
-    }
-    small = cut(model, network.groups, kept)
+    kept = random_kept(network, seed)
     with torch.no_grad():
-        torch.testing.assert_close(small(x), masked(model, network.groups, kept)(x), rtol=1e-4, atol=1e-5)
-        with attention_by_parts(), FlopCounterMode(display=False) as counter:
-            small(x[:1])
-    policy = {name: len(channels) for name, channels in kept.items()}
-    assert network.macs(policy) == counter.get_total_flops() // 2
-    assert network.params(policy) == sum(p.numel() for p in small.parameters())
+        check_cut(model, network, kept, x, masked(model, network.groups, kept)(x))
 
 
 @pytest.mark.parametrize("kind", [Attention, Matmul, Einsum, Linear, Biased, Normalised])
@@ -185,6 +173,18 @@ def test_a_width_that_scales_the_scores_is_left_alone() -> None:
     network = trace(Model(OneHead()).eval(), EXAMPLE)
     assert network.original == {"patches": 16}
     assert "computes something else" in network.unprunable["attention.qkv"]
+
+
+def test_a_width_that_scales_the_scores_is_told_where_its_effect_is_faint_among_others() -> None:
+    class Faint(Attention):
+        def __init__(self) -> None:
+            super().__init__(1, 12)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 1e-4 * super().forward(x)
+
+    torch.manual_seed(0)
+    assert trace(Model(Faint()).eval(), EXAMPLE).original == {"patches": 16}
 
 
 def test_layers_whose_weights_are_used_without_calling_them_are_followed() -> None:

@@ -3,13 +3,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from cut_check import Net, check_cut, masked_output, random_kept
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.groups import Network, trace
@@ -24,19 +23,6 @@ def conv_bn(c_in: int, c_out: int, kernel: int = 3, groups: int = 1) -> nn.Seque
         nn.BatchNorm2d(c_out),
         nn.ReLU(True),
     )
-
-
-class Net(nn.Module):
-    """A net whose forward is given as a function of itself and the image."""
-
-    def __init__(self, forward: Any, **modules: nn.Module) -> None:
-        super().__init__()
-        self.function = forward
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
 
 
 def chain() -> nn.Module:
@@ -131,52 +117,10 @@ ALL = [
 ]
 
 
-def random_kept(network: Network, seed: int) -> dict[str, list[int]]:
-    rng = np.random.default_rng(seed)
-    counts = {name: int(rng.integers(1, channels + 1)) for name, channels in network.original.items()}
-    return {n: sorted(rng.permutation(network.original[n])[:count].tolist()) for n, count in counts.items()}
-
-
-def masked_output(model: nn.Module, network: Network, kept: dict[str, list[int]], x: Tensor) -> Tensor:
-    """Output of the original with zeros in place of what the removed channels bring to their readers."""
-    masks: dict[str, Tensor] = {}
-    modules = dict(model.named_modules())
-    for group in network.groups:
-        gone = [channel for channel in range(group.channels) if channel not in kept[group.name]]
-        for member in group.members:
-            module = modules.get(member.module)
-            if member.side == "in" and getattr(module, "groups", 1) == 1:
-                size = module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
-                mask = masks.setdefault(member.module, torch.ones(size))
-                mask[member.positions[gone].ravel().tolist()] = 0
-    handles = []
-    for name, mask in masks.items():
-        shape = (-1, 1, 1) if isinstance(modules[name], nn.Conv2d) else (-1,)
-        mask = mask.view(shape)
-
-        def masked(_: nn.Module, args: Any, named: Any, mask: Tensor = mask) -> Any:
-            (x,) = (*args, *named.values())
-            return (x * mask,), {}
-
-        handles.append(modules[name].register_forward_pre_hook(masked, with_kwargs=True))
-    with torch.no_grad():
-        output = model(x)
-    for handle in handles:
-        handle.remove()
-    return output
-
-
 def check(model: nn.Module, network: Network, x: Tensor, seed: int) -> None:
     """The cut network computes what the masked one computes, at the predicted cost."""
     kept = random_kept(network, seed)
-    policy = {name: len(channels) for name, channels in kept.items()}
-    small = cut(model, network.groups, kept)
-    with torch.no_grad():
-        torch.testing.assert_close(small(x), masked_output(model, network, kept, x), rtol=1e-4, atol=1e-5)
-        with FlopCounterMode(display=False) as counter:
-            small(x[:1])
-    assert network.macs(policy) == counter.get_total_flops() // 2
-    assert network.params(policy) == sum(p.numel() for p in small.parameters())
+    check_cut(model, network, kept, x, masked_output(model, network, kept, x))
 
 
 @pytest.mark.parametrize("build", ALL)
