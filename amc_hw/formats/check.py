@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.inputs import is_float, tensors_of
@@ -45,24 +46,28 @@ def require_same(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], 
 def require_near(
     model: nn.Module, written: Callable[[np.ndarray], np.ndarray], calibration: Tensor, path: Path
 ) -> None:
-    """Raise UnsupportedModelError where rounding has left nothing of a network's first output.
+    """Raise UnsupportedModelError where rounding has left nothing of one of a network's outputs.
 
     Args:
         model: the network.
-        written: runs the file's content, in another precision: images (N, C, H, W) float32 to its first output.
+        written: runs the file's content, in another precision; see `output_difference`.
         calibration: training images (N, C, H, W); some of them are looked at.
         path: the file, for the message.
     """
     images = calibration[:NEAR_IMAGES].cpu()
-    expected = next(leaf for leaf in tree_flatten(outputs(model, images))[0] if isinstance(leaf, Tensor)).numpy()
-    error = np.asarray(written(images.numpy()), np.float64).reshape(expected.shape) - expected
-    spread = float((expected - expected.mean(0)).std()) or float(np.abs(expected).max())
-    noise = float(np.sqrt(np.square(error).mean()))
-    if not noise <= spread:
-        raise UnsupportedModelError(
-            f"{path} would say nothing of the network's outputs any more (rounding changes them by {noise:.3g}, images "
-            f"by {spread:.3g}); choose another precision=, such as int16x8."
-        )
+    for expected, actual in _both(model, written, images):
+        if actual.size != expected.size:
+            raise UnsupportedModelError(f"{path} would give other outputs than the network; choose another precision=.")
+        if not np.issubdtype(expected.dtype, np.floating):
+            continue
+        error = np.asarray(actual, np.float64).reshape(expected.shape) - expected
+        spread = float((expected - expected.mean(0)).std()) or float(np.abs(expected).max())
+        noise = float(np.sqrt(np.square(error).mean()))
+        if not noise <= spread:
+            raise UnsupportedModelError(
+                f"{path} would say nothing of the network's outputs any more (rounding changes them by {noise:.3g}, "
+                f"images by {spread:.3g}); choose another precision=, such as int16x8."
+            )
 
 
 def output_difference(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], images: Any) -> float:
@@ -70,17 +75,23 @@ def output_difference(model: nn.Module, written: Callable[[np.ndarray], np.ndarr
 
     Of a file that has the first output only, that is compared.
     """
-    expected = tensors_of(outputs(model, images))
-    if not expected:
-        return math.nan
+    differences = [_difference(actual, expected) for expected, actual in _both(model, written, images)]
+    return max(differences, default=math.nan)
+
+
+def _both(
+    model: nn.Module, written: Callable[[np.ndarray], np.ndarray], images: Any
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the outputs of a network, each with that of its file; a file without one has an empty one in its place."""
+    expected = [each.numpy() for each in tensors_of(outputs(model, images))]
     inputs = [each.numpy() for each in tensors_of(images)]
     every: Callable[[list[np.ndarray]], list[np.ndarray]] | None = getattr(written, "outputs", None)
-    if every is None:
-        return _difference(written(*inputs), expected[0].numpy())
+    if every is None or not expected:
+        return [(each, written(*inputs)) for each in expected[:1]]
     given = every(inputs)
-    if len(given) not in (1, len(expected)):
-        return math.inf
-    return max(_difference(mine, theirs.numpy()) for mine, theirs in zip(given, expected, strict=False))
+    if len(given) == 1:
+        return [(expected[0], given[0])]
+    return list(zip_longest(expected, given, fillvalue=np.zeros(0, np.float32)))
 
 
 def _difference(actual: np.ndarray, reference: np.ndarray) -> float:

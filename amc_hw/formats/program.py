@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,27 @@ def export_program(model: nn.Module, example_input: Any, path: Path) -> None:
     content.seek(0)
     program: Any = torch.export.load(content).module()
 
-    def written(*images: np.ndarray) -> np.ndarray:
-        inputs = tree_unflatten(map(torch.from_numpy, images), tree_flatten(example_input)[1])
-        with torch.inference_mode():
-            return tensors_of(called(program, inputs))[0].numpy()
-
-    require_same(model, written, example_input, path)
+    require_same(model, _Program(program, example_input), example_input, path)
     write_bytes(path, content.getvalue())
+
+
+class _Program:
+    """Runs a program as files are run.
+
+    Args:
+        program: what was read of the file.
+        example_input: of the network.
+    """
+
+    def __init__(self, program: Any, example_input: Any) -> None:
+        self._program, self._built = program, tree_flatten(example_input)[1]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the first output."""
+        return self.outputs([images])[0]
+
+    def outputs(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return all outputs."""
+        taken = tree_unflatten(map(torch.from_numpy, inputs), self._built)
+        with torch.inference_mode():
+            return [each.numpy() for each in tensors_of(called(self._program, taken))]

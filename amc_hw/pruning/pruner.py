@@ -79,11 +79,9 @@ class Pruner:
         images = size_of(calibration)
         if not images:
             raise UsageError("reconstruction needs calibration images; give some hundreds of training images.")
-        if labels is not None and len(labels) != size_of(calibration):
-            raise UsageError(
-                f"there are {len(labels)} labels for {size_of(calibration)} calibration images; give as many."
-            )
-        rank = find_ranking(importance)
+        if labels is not None and len(labels) != images:
+            raise UsageError(f"there are {len(labels)} labels for {images} calibration images; give as many.")
+        rank, self._importance = find_ranking(importance), importance
         self._model = copy.deepcopy(model).eval().to(tensors_of(calibration)[0].device)
         self._network = network
         self._reconstruction = reconstruction
@@ -121,17 +119,16 @@ class Pruner:
 
     @cached_property
     def _taylor(self) -> dict[str, Tensor]:
-        return taylor_importance(self._model, self._network.groups, self._images, self._labels, self._seed)
+        """The Taylor importance; who asks for it by name has class scores, or is told that it needs them."""
+        groups, by_name = self._network.groups, self._importance == "taylor"
+        return taylor_importance(self._model, groups, self._images, self._labels, self._seed, of_outputs=not by_name)
 
     def channel_importance(self) -> dict[str, list[float]]:
         """Return the Taylor importance of every group's channels, in the order in which they are kept.
 
         Of a network that gives no class scores, what counts is how far its outputs move.
         """
-        found = taylor_importance(
-            self._model, self._network.groups, self._images, self._labels, self._seed, of_outputs=True
-        )
-        return {name: found[name][order].tolist() for name, order in self._order.items()}
+        return {name: self._taylor[name][order].tolist() for name, order in self._order.items()}
 
     def kept(self, policy: Policy) -> dict[str, list[int]]:
         """Return the channels that a policy keeps, ascending, for every group that it names."""

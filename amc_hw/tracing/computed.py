@@ -13,15 +13,9 @@ from torch.nn.utils import skip_init
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from amc_hw.tracing.functional import KINDS, operands_of
 from amc_hw.tracing.kinds import Weighted
 
-_FUNCTIONS: dict[Any, type[Any]] = {
-    functional.linear: nn.Linear,
-    functional.conv1d: nn.Conv1d,
-    functional.conv2d: nn.Conv2d,
-    functional.conv3d: nn.Conv3d,
-}
-_OPERANDS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 MARK = "effective"
 """An empty buffer of a layer that was made plain: a checkpoint tells by it which weights it holds."""
 
@@ -73,9 +67,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if self._inside and func in _FUNCTIONS:
-            operands = dict(zip(_OPERANDS, args, strict=False)) | (kwargs or {})
-            self.seen[self._inside[-1]].called.append((func, operands, output))
+        if self._inside and func in KINDS:
+            self.seen[self._inside[-1]].called.append((func, operands_of(args, kwargs or {}), output))
         return output
 
 
@@ -125,7 +118,7 @@ def _made_plain(model: nn.Module, name: str, seen: _Seen) -> nn.Module | None:
         return None
     func, operands, output = seen.called[0]
     weight, bias = operands["weight"], operands.get("bias")
-    if weight is module.weight or seen.given[0] is not output or _FUNCTIONS[func] is not plain_kind(module):
+    if weight is module.weight or seen.given[0] is not output or KINDS[func] is not plain_kind(module):
         return None
     pads = _pads(seen.taken[0], operands["input"])
     if pads is None or (any(pads) and plain_kind(module) is not nn.Conv2d):

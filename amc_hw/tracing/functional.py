@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +11,13 @@ from torch.overrides import TorchFunctionMode
 
 from amc_hw.tracing.kinds import Weighted
 
-_KINDS: dict[Any, type[Any]] = {
+KINDS: dict[Any, type[Any]] = {
     functional.linear: nn.Linear,
     functional.conv1d: nn.Conv1d,
     functional.conv2d: nn.Conv2d,
     functional.conv3d: nn.Conv3d,
 }
+"""The functions that layers compute with, each with the layer."""
 _OPERANDS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 
@@ -38,13 +39,18 @@ class FunctionalLayers(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a function of torch."""
         kwargs = kwargs or {}
-        if func in _KINDS:
-            operands = dict(zip(_OPERANDS, args, strict=False)) | kwargs
-            if _is_layer(_KINDS[func], operands):
-                output = self._run(operands, lambda: _layer(_KINDS[func], operands), lambda: func(*args, **kwargs))
+        if func in KINDS:
+            operands = operands_of(args, kwargs)
+            if _is_layer(KINDS[func], operands):
+                output = self._run(operands, lambda: _layer(KINDS[func], operands), lambda: func(*args, **kwargs))
                 if output is not None:
                     return output
         return func(*args, **kwargs)
+
+
+def operands_of(args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a function of `KINDS` is called with, by its own names."""
+    return {**dict(zip(_OPERANDS, args, strict=False)), **kwargs}
 
 
 def _is_layer(kind: type[Any], operands: dict[str, Any]) -> bool:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from amc_hw.tracing.functional import operands_of
+
 
 def linear_layers(model: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> dict[int, str]:
     """Return the names of a model's linear layers by the identity of their weights."""
@@ -32,7 +34,7 @@ class LinearCalls(TorchFunctionMode):
         """Run a function of torch."""
         kwargs = kwargs or {}
         if func is functional.linear:
-            named = {**dict(zip(("input", "weight"), args, strict=False)), **kwargs}
+            named = operands_of(args, kwargs)
             name = self._layers.get(id(named["weight"]))
             if name is not None:
                 return self._call(name, named["input"], lambda: func(*args, **kwargs))

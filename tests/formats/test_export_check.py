@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.check import output_difference
+from amc_hw.formats.check import output_difference, require_near
 from amc_hw.formats.program import ENDING, export_program
 from amc_hw.formats.registry import FORMATS, export
 
@@ -47,6 +47,40 @@ def test_a_wrong_file_is_told_from_a_right_one(wrap: Any) -> None:
     assert output_difference(Gives(wrap), File(1), IMAGES) < 1e-6
     assert output_difference(Gives(wrap), File(1.5), IMAGES) == pytest.approx(0.5, rel=1e-4)
     assert output_difference(Gives(wrap), File(1, channels=2), IMAGES) == math.inf
+
+
+class TwoOutputs(nn.Module):
+    """Gives a second output that is another one where a converter looks at it."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = x.mean((2, 3))
+        return y, y * 2 if torch.compiler.is_compiling() else y
+
+
+@pytest.mark.parametrize("ending", ["tflite", "onnx", ENDING])
+def test_a_wrong_second_output_is_told(ending: str, tmp_path: Path) -> None:
+    write: Callable[[nn.Module, Tensor, Path], None] = export_program if ending == ENDING else export
+    with pytest.raises(UnsupportedModelError, match="would compute something else than the PyTorch network"):
+        write(TwoOutputs().eval(), torch.rand(1, 3, 8, 8), tmp_path / f"model.{ending}")
+
+
+class FileOfTwo(File):
+    """Gives a second output that rounding has left nothing of, or none."""
+
+    def __init__(self, second: list[float]) -> None:
+        super().__init__(1)
+        self.second = second
+
+    def outputs(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        means = self(inputs[0])
+        return [means, means * 0 + np.asarray(self.second, np.float32)]
+
+
+def test_rounding_is_looked_at_in_every_output(tmp_path: Path) -> None:
+    twice = Gives(lambda y: (y, y))
+    with pytest.raises(UnsupportedModelError, match="would say nothing of the network's outputs"):
+        require_near(twice, FileOfTwo([5.0, 5.0, 5.0]), IMAGES, tmp_path / "model.tflite")
+    require_near(Gives(lambda y: (y, y * 0 + 5)), FileOfTwo([5.0, 5.0, 5.0]), IMAGES, tmp_path / "model.tflite")
 
 
 def test_where_there_is_nothing_to_compare_no_file_is_called_right() -> None:
