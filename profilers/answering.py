@@ -10,6 +10,7 @@ appending its folder to sys.path: at the end, so that nothing here shadows a lib
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
@@ -22,7 +23,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 Request = dict  # one JSON object
 MOST_FILES = 16
@@ -58,6 +59,31 @@ class Kept:
         """Delete the files."""
         if self.folder is not None:
             self.folder.cleanup()
+
+
+class Timer(Protocol):
+    """What times models: each method answers the request of its name."""
+
+    def describe(self, request: Request) -> dict[str, object]:
+        """What this machine and its runtime are."""
+
+    def time_model(self, request: Request) -> dict[str, object]:
+        """Time of every run of a whole model."""
+
+    def time_kernels(self, request: Request) -> dict[str, object]:
+        """Time of every kernel inside the running model."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what all profiler programs take; a program adds its own options."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seed", type=int, default=0)
+    return options
+
+
+def serve_timer(timer: Timer) -> None:
+    """Answer requests to time models until stdin ends."""
+    serve({"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels})
 
 
 def serve(verbs: dict[str, Callable[[Request], dict[str, object]]]) -> None:

@@ -13,7 +13,6 @@ usage: python -P time_litert.py [--threads N] [--seed S]
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import sys
 import time
@@ -285,12 +284,10 @@ class Timer:
 
 def main() -> None:
     """Read requests until stdin ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = answering.parser(__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    timer = Timer(options.threads, options.seed)
-    answering.serve({"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels})
+    answering.serve_timer(Timer(options.threads, options.seed))
 
 
 if __name__ == "__main__":

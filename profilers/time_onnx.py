@@ -15,7 +15,6 @@ usage: python -P time_onnx.py [--threads N] [--provider cpu|cuda|...] [--batch-s
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -212,14 +211,12 @@ def kernels_of_runs(events: list[dict], warmup: int, runs: int) -> tuple[list[di
 
 def main() -> None:
     """Read requests until stdin ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = answering.parser(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--provider", default="cpu")
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    timer = Timer(options.threads, options.provider, options.batch_size, options.seed)
-    answering.serve({"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels})
+    answering.serve_timer(Timer(options.threads, options.provider, options.batch_size, options.seed))
 
 
 if __name__ == "__main__":

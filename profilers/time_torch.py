@@ -221,19 +221,17 @@ def kernels_of_ranges(ranges: list[tuple[str, float]], names: list[str], runs: i
 
 def main() -> None:
     """Read requests until stdin ends."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = answering.parser(__doc__)
     parser.add_argument("--mode", choices=("graph", "eager"), default="graph")
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="fp32")
     parser.add_argument("--layout", choices=("channels_last", "contiguous"), default="channels_last")
     parser.add_argument("--l2", choices=("warm", "cold"), default="warm")
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     reason = no_cuda()
     if reason:
         sys.exit(f"no CUDA device here, because {reason}; amc-hw devices lists what can be measured from here")
-    timer = Timer(options)
-    answering.serve({"describe": timer.describe, "time_model": timer.time_model, "time_kernels": timer.time_kernels})
+    answering.serve_timer(Timer(options))
 
 
 if __name__ == "__main__":

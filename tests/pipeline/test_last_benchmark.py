@@ -6,17 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import TINY
 
-from amc_hw.pipeline.begin import begin
-from amc_hw.pipeline.compress import PROOFS, compress_job
-from amc_hw.pipeline.job import Job
-from amc_hw.runs.config import make_config
-from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.progress import SILENT
-from amc_hw.search.scoring import OwnScore
+from amc_hw.pipeline.compress import PROOFS
 
 pytest.importorskip("litert_torch")
+from device_run import compressed
 from simulated_device import SimulatedDevice
 
 
@@ -43,22 +37,6 @@ class TiresLater(SimulatedDevice):
         self.timed += 1
         later = self.later_us[min(self.proofs, len(self.later_us)) - 1] * self.random.lognormal(0, self.later_noise)
         return [sample + later for sample in samples]
-
-
-def compressed(run: Path, checkpoint: Path, device: SimulatedDevice) -> dict:
-    config = make_config(
-        model=TINY,
-        checkpoint=str(checkpoint),
-        data="digits",
-        budget="0.6x",
-        precision="fp32",
-        strategy="uniform",
-        episodes=1,
-        epochs=1,
-    )
-    folder = RunFolder(run)
-    config, trained = begin(folder, config, SILENT)
-    return compress_job(Job(folder, config, trained, device, OwnScore(lambda model: 0.5)), SILENT).document()
 
 
 def used(summary: dict) -> float:
