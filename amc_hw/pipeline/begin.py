@@ -6,6 +6,7 @@ import copy
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,13 +18,14 @@ from amc_hw.models.zoo import build_from_file, build_model, default_image_size, 
 from amc_hw.pipeline.load import pruning_choices
 from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
-from amc_hw.pipeline.trained import TrainedModel, make_trained_model
+from amc_hw.pipeline.trained import TrainedModel, trained_for
 from amc_hw.processes import is_first_process
 from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.tasks.by_task import example_for
+from amc_hw.tasks.by_task import goal_of
+from amc_hw.tasks.goal import Goal
 from amc_hw.tasks.task import Task
 from amc_hw.tasks.user_file import load_task
 from amc_hw.tracing.inputs import is_several
@@ -69,9 +71,10 @@ def begin(
     source = load_task(config.task, model) if named is None else named
     if isinstance(source, Data):
         config = config.model_copy(update={"image_size": square_side(source)})
-    model, rewritten = made_plain(model, example_for(source, model), baseline)
+    goal = goal_of(source, model, compute)
+    model, rewritten = made_plain(model, lambda: goal.example, baseline)
     notes = tuple(filter(None, (frozen, rewritten)))
-    trained = replace(_trained_model(config, model, source, compute), notes=notes)
+    trained = replace(_trained_model(config, model, goal), notes=notes)
     if is_several(trained.example) and config.known_precision != "fp32":
         raise UsageError(
             f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
@@ -97,11 +100,14 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     if not baseline.exists():
         raise WrongRunError(f"{run} has no {baseline.name}; run the search first: {maker(baseline)}")
     model, named = _named(config, image_size_of(config))
-    source = load_task(config.task, model) if named is None else named
-    model, _ = made_plain(thawed(model), example_for(source, model), baseline, told=True)
-    load_own_checkpoint(model, baseline)
-    source = load_task(config.task, model) if named is None else named
-    return config, _trained_model(config, model, source, compute)
+
+    def example() -> Any:  # of a task that is asked before the weights are there
+        return goal_of(load_task(config.task, model) if named is None else named, model).example
+
+    plain, _ = made_plain(thawed(model), example, baseline, told=True)
+    load_own_checkpoint(plain, baseline)
+    source = load_task(config.task, plain) if named is None else named
+    return config, _trained_model(config, plain, goal_of(source, plain, compute))
 
 
 def _named(config: RunConfig, image_size: int | None) -> tuple[nn.Module, Data | None]:
@@ -176,9 +182,9 @@ def square_side(data: Data) -> int | None:
     return height if height == width else None
 
 
-def _trained_model(config: RunConfig, model: nn.Module, source: Data | Task, compute: torch.device) -> TrainedModel:
-    """Trace a run's network; see `make_trained_model`."""
-    trained = make_trained_model(model, source, pruning_choices(config), compute, config.known_precision)
+def _trained_model(config: RunConfig, model: nn.Module, goal: Goal) -> TrainedModel:
+    """Trace a run's network; see `trained_for`."""
+    trained = trained_for(model, goal, pruning_choices(config), config.known_precision)
     return replace(trained, name=config.model, io=config.io)
 
 

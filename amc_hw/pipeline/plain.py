@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,24 @@ from amc_hw.training.trial import tell
 _COUNTER = "num_batches_tracked"
 
 
-def made_plain(model: nn.Module, example: Any, baseline: Path, *, told: bool = False) -> tuple[nn.Module, str]:
+def made_plain(
+    model: nn.Module, example: Callable[[], Any], baseline: Path, *, told: bool = False
+) -> tuple[nn.Module, str]:
     """Return a network with plain weights, and what was done for it, a sentence, which is said.
 
     A run that was begun with the network as it is (by an earlier version) goes on with it.
 
     Args:
         model: the network; it is not changed.
-        example: one input in a batch of its own (`amc_hw.tracing.inputs`); only its shape counts.
+        example: gives one input in a batch of its own (`amc_hw.tracing.inputs`), whose shape counts; it is asked where
+            there may be something to do.
         baseline: the run's file of the trained weights, which may be missing.
         told: the user knows what is done.
     """
     if baseline.exists() and _has_its_tensors(model, baseline):
         return model, ""
-    plain, note = with_plain_weights(spread(model, example), example)
+    one = example()
+    plain, note = with_plain_weights(spread(model, one), one)
     if note and not told:
         tell("%s", note)
     return (as_written(plain), note) if note else (model, "")

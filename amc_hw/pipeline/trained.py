@@ -89,7 +89,7 @@ def make_trained_model(
     compute: torch.device = CPU,
     precision: Precision = "fp32",
 ) -> TrainedModel:
-    """Trace a trained network; see `trace_example` and `TrainedModel`.
+    """Trace a trained network; see `trained_for`.
 
     Args:
         model: the network.
@@ -97,12 +97,25 @@ def make_trained_model(
         allowed: what may be pruned.
         compute: where tensors are worked on.
         precision: that ships.
+    """
+    return trained_for(model, goal_of(source, model, compute), allowed, precision)
+
+
+def trained_for(
+    model: nn.Module, task: Goal, allowed: PruningChoices | None = None, precision: Precision = "fp32"
+) -> TrainedModel:
+    """Trace a trained network; see `trace_example` and `TrainedModel`.
+
+    Args:
+        model: the network.
+        task: what it is for.
+        allowed: what may be pruned.
+        precision: that ships.
 
     Raises:
         UnsupportedModelError: the network and its task do not belong together, or nothing in it can be pruned.
         UsageError: a pattern that matches no layer.
     """
-    task = goal_of(source, model, compute)
     task.require_fit(model)
     traced = trace_example(model, task.example, allowed)
     return TrainedModel(traced.model, traced.example, traced.network, traced.choices, traced.name, task, precision)

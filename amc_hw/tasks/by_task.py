@@ -55,11 +55,6 @@ def goal_of(source: Data | Task, model: nn.Module, compute: torch.device = CPU) 
     return ByTask(source, inputs, _outputs(model, inputs), compute)
 
 
-def example_for(source: Data | Task, model: nn.Module) -> Any:
-    """Return one input of a network, in a batch of its own; see `goal_of`."""
-    return torch.zeros(1, *source.image_size) if isinstance(source, Data) else goal_of(source, model).example
-
-
 def require_task(task: object) -> None:
     """Refuse what is no task, before the first second of work.
 
