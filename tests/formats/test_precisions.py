@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck, TinyResidual, learned
+from small_nets import ChunksAndNeck, PaddedPool, TinyResidual, learned
 from tiny import TinyNet
 from torch import nn
 from writers import available
@@ -49,11 +49,12 @@ def images(count: int = 16, channels: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("file_format", "precision"), QUANTIZED)
+@pytest.mark.parametrize("network", [ChunksAndNeck, PaddedPool])
 def test_a_file_in_another_precision_is_near_its_network_and_smaller(
-    file_format: str, precision: Precision, tmp_path: Path
+    network: type[nn.Module], file_format: str, precision: Precision, tmp_path: Path
 ) -> None:
     available(file_format)
-    model, file, whole = learned(ChunksAndNeck()), tmp_path / f"m.{file_format}", tmp_path / f"whole.{file_format}"
+    model, file, whole = learned(network()), tmp_path / f"m.{file_format}", tmp_path / f"whole.{file_format}"
     export(model, images(1), file, precision, images(64))
     export(model, images(1), whole)
     with torch.no_grad():
@@ -65,7 +66,7 @@ def test_a_file_in_another_precision_is_near_its_network_and_smaller(
 
 
 @pytest.mark.parametrize(("file_format", "precision"), QUANTIZED)
-@pytest.mark.parametrize("network", [ChunksAndNeck, TinyResidual])
+@pytest.mark.parametrize("network", [ChunksAndNeck, TinyResidual, PaddedPool])
 def test_written_files_have_the_sizes_of_quantized_ones_and_run(
     network: type[nn.Module], file_format: str, precision: Precision
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ JOINED = frozenset({"CONCATENATION", "PACK"})
 MOVED = frozenset(
     {
         *("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "SQUEEZE", "EXPAND_DIMS"),
-        *("PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "GATHER"),
+        *("PAD", "PADV2", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "GATHER"),
         *("SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "BROADCAST_TO", "MIRROR_PAD"),
     }
 )
@@ -46,6 +46,28 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
             seen.see(name, value)
     ranges = seen.ranges(of_one_scale(graph, JOINED, MOVED))
     return {name: range_entry(*ranges[name], (1,) * rank) for name, rank in ranks.items()}
+
+
+def with_finite_padding(content: bytes, ranges: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> bytes:
+    """Return a float32 file that pads by the least number of an activation's range instead of by minus infinity.
+
+    Converters pad so before a largest value is taken (``nn.MaxPool2d(3, 2, 1)``). No scale reaches to infinity; in
+    whole numbers the least one does the same, because nothing is below it.
+
+    Args:
+        content: a float32 file.
+        ranges: of its activations; see `activation_ranges`.
+    """
+    graph = TfliteGraph(content)
+    values: dict[int, NDArray[np.float32]] = {}
+    for index, kind in enumerate(graph.kinds):
+        if kind != "PADV2":
+            continue
+        activation, _, padding, *_ = graph.tensors_of(index)
+        value = graph.constant(padding)
+        if value is not None and value.dtype == np.float32 and bool(np.isneginf(value).all()):
+            values[padding] = np.full(value.shape, ranges[graph.name(activation)]["min"].flat[0], np.float32)
+    return graph.packed({}, {}, values) if values else content
 
 
 def range_entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:

@@ -32,15 +32,17 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io =
         try:
             from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
-            from amc_hw.formats.tflite.activations import activation_ranges
+            from amc_hw.formats.tflite.activations import activation_ranges, with_finite_padding
         except ImportError as error:
             raise DeviceError(
                 "a TFLite file in another precision than fp32 needs LiteRT's quantizer: pip install litert-torch"
             ) from error
         recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io)
         try:
-            worker = quantizer.Quantizer(bytearray(content), recipe)
-            ranges = activation_ranges(content, images) if worker.need_calibration else None
+            worker, ranges = quantizer.Quantizer(bytearray(content), recipe), None
+            if worker.need_calibration:
+                ranges = activation_ranges(content, images)
+                worker = quantizer.Quantizer(bytearray(with_finite_padding(content, ranges)), recipe)
             return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
         except Exception as error:
             raise UnsupportedModelError(
