@@ -29,6 +29,10 @@ class DamagedCheckpointError(CheckpointError):
     """A checkpoint cannot be read, or its checksums do not fit its content."""
 
 
+class DivergedError(UsageError):
+    """A training's loss is no number any more."""
+
+
 class TableError(UsageError):
     """A latency table is damaged, of an unknown version, or of another device."""
 

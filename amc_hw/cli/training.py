@@ -19,6 +19,9 @@ from amc_hw.runs.config import read_config
 from amc_hw.runs.files import require_room
 from amc_hw.runs.names import require_compute_name
 
+_USUAL = {"sgd": (0.05, 1e-3), "adamw": (1e-3, 0.05)}
+"""Highest learning rate and weight decay of a baseline's training."""
+
 
 def train(
     out: Annotated[Path, typer.Option(help="file for the trained weights")],
@@ -27,14 +30,21 @@ def train(
     data_root: DataRoot = None,
     image_size: ImageSize = None,
     epochs: Annotated[int, typer.Option(help="epochs of training", min=1)] = 14,
-    lr: Annotated[float, typer.Option(help="highest learning rate")] = 0.05,
+    lr: Annotated[
+        float | None, typer.Option(help="highest learning rate; by default 0.05 (SGD) or 0.001 (AdamW)")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="images for each step", min=1)] = 32,
-    weight_decay: Annotated[float, typer.Option(help="of the weights; biases and batch norms have none", min=0)] = 1e-3,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="of the weights; by default 0.001 (SGD) or 0.05 (AdamW)", min=0)
+    ] = None,
     compute: Compute = None,
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,
 ) -> None:
-    """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped."""
+    """Train a baseline and write its checkpoint; an interrupted training goes on where it stopped.
+
+    Networks whose weights have batch norms behind them learn by SGD, the others (transformers) by AdamW.
+    """
     _check_training(out, model, data, data_root, lr, weight_decay, compute)
     from amc_hw.models.checkpoint import save_checkpoint
     from amc_hw.pipeline.begin import load_model_and_data, say_size
@@ -42,6 +52,7 @@ def train(
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
     from amc_hw.training.evaluation import evaluate
+    from amc_hw.training.optimizer import suited_optimizer
     from amc_hw.training.recipe import Recipe
 
     place = find_compute(compute)
@@ -50,11 +61,20 @@ def train(
     say_size(loaded)
     loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
+    optimizer = suited_optimizer(network)
+    usual_lr, usual_decay = _USUAL[optimizer]
+    recipe = Recipe(
+        epochs,
+        usual_lr if lr is None else lr,
+        batch_size,
+        usual_decay if weight_decay is None else weight_decay,
+        optimizer=optimizer,
+    )
     with progress_bar() as report:
         history = training.train(
             network,
             loaded,
-            Recipe(epochs, lr, batch_size, weight_decay),
+            recipe,
             seed=seed,
             device=place,
             progress=report,
@@ -72,7 +92,13 @@ def train(
 
 
 def _check_training(
-    out: Path, model: str, data: str, data_root: Path | None, lr: float, weight_decay: float, compute: str | None
+    out: Path,
+    model: str,
+    data: str,
+    data_root: Path | None,
+    lr: float | None,
+    weight_decay: float | None,
+    compute: str | None,
 ) -> None:
     """Refuse what cannot be trained, before anything heavy is loaded."""
     from amc_hw.data.names import require_data
@@ -82,7 +108,7 @@ def _check_training(
     require_compute_name(compute)
     require_model_name(model)
     require_data(data, data_root)
-    if not (0 < lr < math.inf and weight_decay < math.inf):
+    if not (0 < (1 if lr is None else lr) < math.inf and (weight_decay or 0) < math.inf):
         raise UsageError("--lr takes a number over 0 and --weight-decay one from 0 on.")
     if is_first_process():
         require_writable(out)

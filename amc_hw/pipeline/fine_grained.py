@@ -31,6 +31,7 @@ from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem
 from amc_hw.tracing.network import Layer
 from amc_hw.training.loop import train
+from amc_hw.training.optimizer import suited_optimizer
 from amc_hw.training.recipe import recovery_recipe
 
 
@@ -109,7 +110,7 @@ def prune_round(
         train(
             model,
             trained.data,
-            recovery_recipe(len(trained.data.train), config.epochs),
+            recovery_recipe(len(trained.data.train), config.epochs, optimizer=suited_optimizer(model)),
             seed=config.seed,
             teacher=trained.model,
             device=trained.compute,

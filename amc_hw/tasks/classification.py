@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, Part, has_own_size
-from amc_hw.errors import UnsupportedModelError, UsageError
+from amc_hw.errors import DivergedError, UnsupportedModelError, UsageError
 from amc_hw.formats.registry import load_file
 from amc_hw.policy import TOP1
 from amc_hw.runs.progress import Progress
@@ -21,6 +21,7 @@ from amc_hw.tasks.goal import Finetuning, Writes
 from amc_hw.training.compute import CPU
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
+from amc_hw.training.optimizer import suited_optimizer
 from amc_hw.training.recipe import recovery_batch_size, recovery_recipe
 from amc_hw.training.state import History
 from amc_hw.training.trial import smallest_batch, try_training
@@ -120,25 +121,34 @@ class Classification:
     def finetune(self, learner: nn.Module, teacher: nn.Module, how: Finetuning) -> History:
         """Learn the labels and what the teacher gives; see `amc_hw.training.loop.train`."""
         data = self.data.with_search_learned() if how.learn_search else self.data
-        return train(
-            learner,
-            data,
-            recovery_recipe(len(data.train), how.epochs),
-            seed=how.seed,
-            teacher=teacher,
-            device=self.compute,
-            progress=how.progress,
-            state_path=how.state,
-            epochs_told=how.told,
-        )
+        recipe = recovery_recipe(len(data.train), how.epochs, optimizer=suited_optimizer(learner))
+        try:
+            return train(
+                learner,
+                data,
+                recipe,
+                seed=how.seed,
+                teacher=teacher,
+                device=self.compute,
+                progress=how.progress,
+                state_path=how.state,
+                epochs_told=how.told,
+            )
+        except DivergedError as error:
+            raise DivergedError(
+                f"{str(error).partition(';')[0]}; train the network in a way of your own, with task=, or not, epochs=0."
+            ) from error
 
     def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> float:
-        """Learn some of the images; return the accuracy on the search split."""
+        """Learn some of the images; return the accuracy on the search split, 0 of a network that does not learn."""
         images = tuning_images(macs)
         few = few_images(self.data, images, seed)
         epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
-        recipe = recovery_recipe(len(few.train), epochs, len(self.data.train))
-        return train(learner, few, recipe, seed=seed, teacher=teacher, device=self.compute).kept_accuracy
+        recipe = recovery_recipe(len(few.train), epochs, len(self.data.train), optimizer=suited_optimizer(learner))
+        try:
+            return train(learner, few, recipe, seed=seed, teacher=teacher, device=self.compute).kept_accuracy
+        except DivergedError:
+            return 0.0
 
 
 def tuning_images(macs: float) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import UsageError
+from amc_hw.errors import DivergedError
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.training.loop import copied_state
 from amc_hw.training.state import History, digest, load_state, save_state
@@ -56,7 +56,7 @@ def train_by_epochs(
         epochs_told: is told what happened so far, before the first epoch to come and after every one.
 
     Raises:
-        UsageError: a loss or a weight that is no longer finite.
+        DivergedError: a loss or a weight that is no longer finite.
         RunFolderError: the state cannot be written, is damaged, or belongs to another training.
     """
     identity = {"metric": epochs.metric, "epochs": epochs.count, "seed": epochs.seed, "start": digest(model)}
@@ -102,7 +102,7 @@ class _Run:
             loss = self.epochs.learn(epoch)
         finite = all(bool(each.isfinite().all()) for each in self.model.parameters())
         if not finite or (loss is not None and not math.isfinite(loss)):
-            raise UsageError(
+            raise DivergedError(
                 f"training diverged in epoch {epoch + 1}: a weight or the loss is no longer finite; choose a lower "
                 "learning rate in the task's train."
             )

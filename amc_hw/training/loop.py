@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data
-from amc_hw.errors import UsageError
+from amc_hw.errors import DivergedError
 from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.tracing.same import SEVERAL
@@ -21,7 +21,8 @@ from amc_hw.training.cuda_graph import Replayed
 from amc_hw.training.distributed import Team, join
 from amc_hw.training.evaluation import accuracy_in_place
 from amc_hw.training.memory import keep_freed_memory
-from amc_hw.training.recipe import Recipe, average, lay_channels_last, parameter_groups, placed
+from amc_hw.training.optimizer import make_optimizer, take_step
+from amc_hw.training.recipe import Recipe, average, lay_channels_last, placed
 from amc_hw.training.state import History, digest, load_state, save_state
 from amc_hw.training.trial import find_start, smallest_batch, step_loss, thaw_if_none_learns
 
@@ -38,7 +39,7 @@ def train(
     state_path: Path | None = None,
     epochs_told: Callable[[History], None] | None = None,
 ) -> History:
-    """Train a model in place: SGD with Nesterov momentum, cosine learning rate, augmented images.
+    """Train a model in place: SGD with Nesterov momentum or AdamW, cosine learning rate, augmented images.
 
     The search split is scored before the first and after every epoch, and the model ends in eval mode with
     the best weights (or the last epoch's), also when it is interrupted. On the CPU the same seed gives the same
@@ -60,7 +61,7 @@ def train(
         epochs_told: is told what happened so far, before the first epoch to come and after every one.
 
     Raises:
-        UsageError: a loss that is no longer finite.
+        DivergedError: a loss that is no longer finite.
         UnsupportedModelError: the network does not run in training on the smallest batch; nothing was done yet.
         RunFolderError: the state cannot be written, is damaged, or belongs to another training.
     """
@@ -89,8 +90,11 @@ def train(
 
 def _identity(model: nn.Module, data: Data, recipe: Recipe, teacher: nn.Module | None, seed: int) -> dict[str, object]:
     """Return what two trainings have in common that give the same result."""
+    of_recipe = asdict(recipe)
+    if recipe.optimizer == "sgd":
+        del of_recipe["optimizer"]  # states that were saved when there was no other do not have it
     return {
-        **asdict(recipe),
+        **of_recipe,
         "label_smoothing": 0.0,  # states that were saved when it was an option have it
         "seed": seed,
         "data": data.name,
@@ -124,9 +128,7 @@ class _Run:
             lay_channels_last(self.teacher, several)
         self.start = find_start(model, smallest_batch(data.train, recipe.batch_size, device), told=teacher is not None)
         self.averaged = copy.deepcopy(model) if recipe.ema else None
-        self.optimizer = torch.optim.SGD(
-            parameter_groups(model, recipe.weight_decay), lr=recipe.lr, momentum=0.9, nesterov=True
-        )
+        self.optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay)
         alone_on_gpu = device.type == "cuda" and team.size == 1  # NCCL's own thread may break a capture
         self.gradients = Replayed(self._gradients, model.parameters()) if alone_on_gpu else self._gradients
         self.kept = copied_state(model)
@@ -170,7 +172,7 @@ class _Run:
                 self.team.average_statistics(trained)
         loss = self.team.mean(loss_sum / seen, seen).item()
         if not math.isfinite(loss):
-            raise UsageError(
+            raise DivergedError(
                 f"training diverged in epoch {epoch + 1}: the loss is {loss}; choose a learning rate below {recipe.lr}."
             )
         return loss
@@ -178,7 +180,7 @@ class _Run:
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = self.gradients(images, labels)
         self.team.average_gradients(self.model, len(images))
-        self.optimizer.step()
+        take_step(self.optimizer)
         return loss
 
     def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:

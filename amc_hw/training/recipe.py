@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
 from amc_hw.tracing.same import TOLERANCE, outputs, random_like, relative_difference
+from amc_hw.training.optimizer import OptimizerName
 
 # As in Tian et al., arXiv:1910.10699: 0.9 of the loss is the teacher's, at temperature 4.
 TEACHER_WEIGHT = 0.9
@@ -39,6 +39,7 @@ class Recipe:
         warmup_epochs: epochs in which the learning rate rises, half of `epochs` at most.
         ema: decay a step of the averaged weights, which are then the ones that are scored and kept.
         keep_last: end with the last epoch's weights instead of the best on the search split.
+        optimizer: see `amc_hw.training.optimizer`.
 
     Raises:
         UsageError: an impossible value.
@@ -51,6 +52,7 @@ class Recipe:
     warmup_epochs: float = 1.0
     ema: float | None = None
     keep_last: bool = False
+    optimizer: OptimizerName = "sgd"
 
     def __post_init__(self) -> None:
         for name, right, allowed in (
@@ -81,13 +83,16 @@ def demo_recipe() -> Recipe:
     return Recipe(epochs=14, lr=0.05, batch_size=32, weight_decay=1e-3)
 
 
-def recovery_recipe(images: int, epochs: int, drawn_from: int | None = None) -> Recipe:
+def recovery_recipe(
+    images: int, epochs: int, drawn_from: int | None = None, *, optimizer: OptimizerName = "sgd"
+) -> Recipe:
     """Return what gives a pruned network its accuracy back with so many training images, maybe drawn from more.
 
     The rate is high enough to leave behind what the network remembers of its training images: in six epochs of
     ResNet-20 on CIFAR-10, 0.03 to 0.05 were best of 0.01 to 0.1 on images it had never seen, and a short warm-up
     better than a whole epoch of it. Few images are learned in small batches, and the rate shrinks with the batch
-    (Goyal et al., arXiv:1706.02677, section 2.1).
+    (Goyal et al., arXiv:1706.02677, section 2.1); AdamW's, whose steps do not grow with the gradient, by the root of it
+    (arXiv:2205.10287).
 
     Of large data sets the last weights are kept, because the search split does not choose fairly there: it is part
     of the training set that most checkpoints were trained on, so a pruned network begins with a memory of its
@@ -97,14 +102,16 @@ def recovery_recipe(images: int, epochs: int, drawn_from: int | None = None) -> 
     """
     small = (drawn_from or images) < SMALL
     batch_size = recovery_batch_size(images)
+    share = batch_size / 128
     return Recipe(
         epochs=epochs,
-        lr=0.03 * batch_size / 128,
+        lr=0.03 * share if optimizer == "sgd" else 1e-3 * math.sqrt(share),
         batch_size=batch_size,
-        weight_decay=5e-4,
+        weight_decay=5e-4 if optimizer == "sgd" else 0.05,
         warmup_epochs=0.3,
         ema=0.98 if small else None,
         keep_last=not small,
+        optimizer=optimizer,
     )
 
 
@@ -174,15 +181,6 @@ def _trains(model: nn.Module, images: Tensor) -> bool:
     except Exception:  # whatever a forward raises; `amc_hw.training.trial` says what is wrong
         return False
     return True
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the optimizer's groups: weight decay for weights, none for biases and batch norms."""
-    parameters = [each for each in model.parameters() if each.requires_grad]
-    return [
-        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
-        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 @torch.no_grad()

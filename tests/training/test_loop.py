@@ -88,7 +88,9 @@ def test_the_same_seed_gives_the_same_network(data: Data, trained: tuple[nn.Modu
     assert not same(weights(other), weights(model))
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=["plain", "averaged"])
+@pytest.mark.parametrize(
+    "options", [{}, {"ema": 0.9}, {"optimizer": "adamw", "lr": 1e-3}], ids=["plain", "averaged", "adamw"]
+)
 def test_resuming_gives_the_result_of_an_undisturbed_run(data: Data, tmp_path: Path, options: dict) -> None:
     undisturbed = small_net()
     expected = run(undisturbed, data, **options)
