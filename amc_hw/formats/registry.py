@@ -288,7 +288,7 @@ def export(
     kind = kind.with_io(precision, io)
     if precision in INTEGER and calibration is None:
         raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
-    content = _float_content(kind, model, example_input, path)
+    content = float_content(kind, model, example_input, path)
     if precision != "fp32":
         images = example_input if calibration is None else calibration
         content = _quantized(kind, content, model, path, precision, images)
@@ -311,7 +311,7 @@ def file_content(
     Raises:
         UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
     """
-    content = _float_content(kind, model, example_input, path)
+    content = float_content(kind, model, example_input, path)
     return kind.quantized(model, content, precision, calibration.detach().cpu().numpy())
 
 
@@ -339,8 +339,8 @@ def quantize_file(
     write_bytes(path, _quantized(kind, file.read_bytes(), model, path, precision, calibration))
 
 
-def _float_content(kind: Format, model: nn.Module, example_input: Tensor, path: Path) -> bytes:
-    """Return a network's float32 file, held against the network."""
+def float_content(kind: Format, model: nn.Module, example_input: Tensor, path: Path) -> bytes:
+    """Return a network's float32 file, held against the network; see `export`."""
     content = kind.convert(model, example_input)
     require_same(model, kind.load(content), example_input, path)
     return content

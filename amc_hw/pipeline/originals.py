@@ -11,11 +11,11 @@ from amc_hw.budget.budget import Budget
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError
-from amc_hw.formats.registry import export, quantize_file
+from amc_hw.formats.registry import quantize_file
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Metric, Precision
 from amc_hw.profiling.benchmark import benchmark
-from amc_hw.profiling.deployed import example_for
+from amc_hw.profiling.deployed import export_float
 from amc_hw.profiling.protocol import HEADROOM, QUICK
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -34,7 +34,7 @@ def export_original(
     float_file, file = (run.original(device.format, each) for each in ("fp32", precision))
     if not float_file.exists():
         progress("exporting the original")
-        export(trained.model, example_for(device, trained), float_file)
+        export_float(device, trained, float_file)
     if not file.exists():
         progress(f"exporting the original in {precision}")
         quantize_file(float_file, trained.model, file, precision, trained.calibration, trained.io)

@@ -11,12 +11,15 @@ from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.check import require_near
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.refill import Refill
-from amc_hw.formats.registry import Format, export, file_content, find_format
+from amc_hw.formats.registry import Format, file_content, find_format, float_content
 from amc_hw.formats.template import lower
 from amc_hw.policy import Precision
+from amc_hw.profiling.converted import converted_once
 from amc_hw.pruning.surgery import policy_of
+from amc_hw.runs.files import write_bytes
 from amc_hw.tracing.inputs import repeated
 from amc_hw.tracing.traced import TracedModel
 
@@ -31,8 +34,20 @@ def template_for(device: Device, trained: TracedModel) -> GraphTemplate:
 
 
 def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Path) -> None:
-    """Write a network, the trained one or a pruned version, as a device runs it; see `export`."""
-    export(model, example_for(device, trained), path, device.precision, trained.calibration, trained.io)
+    """Write a pruned version of a network as a device runs it, so that it can be timed; see `DeployedFiles`.
+
+    Raises:
+        UnsupportedModelError: it cannot be converted, or rounding leaves nothing of one of its outputs.
+        RunFolderError: the file cannot be written.
+    """
+    files = DeployedFiles(device, trained, device.precision, example_for(device, trained))
+    write_bytes(path, files.checked(model, path))
+
+
+def export_float(device: Device, trained: TracedModel, path: Path) -> None:
+    """Write the trained network in fp32; see `export`."""
+    kind = converted_once(find_format(device.format), trained)
+    write_bytes(path, float_content(kind, trained.model, example_for(device, trained), path))
 
 
 def content_for(device: Device, trained: TracedModel, model: nn.Module) -> bytes:
@@ -48,11 +63,12 @@ def example_for(device: Device, trained: TracedModel) -> Any:
 
 
 def _format(device: Device, trained: TracedModel, precision: Precision) -> Format:
-    return find_format(device.format).in_precision(precision, trained.calibration, trained.io)
+    kind = converted_once(find_format(device.format), trained)
+    return kind.in_precision(precision, trained.calibration, trained.io)
 
 
 class DeployedFiles:
-    """Writes versions of a network as a device runs them, images one by one; call it with the version.
+    """Writes versions of a network as a device runs them; call it with the version.
 
     Pruned versions are written without the converter where that gives the same (`Refill`), which takes milliseconds.
 
@@ -60,12 +76,14 @@ class DeployedFiles:
         device: which format.
         trained: the network.
         precision: of the files.
+        example: inputs whose shapes the files are for; by default one image.
     """
 
-    def __init__(self, device: Device, trained: TracedModel, precision: Precision) -> None:
+    def __init__(self, device: Device, trained: TracedModel, precision: Precision, example: Any = None) -> None:
         self._format = find_format(device.format).with_io(precision, trained.io)
         self._trained = trained
         self._precision = precision
+        self._example = trained.example if example is None else example
 
     def __call__(self, model: nn.Module) -> bytes:
         """Return the content of a file.
@@ -82,14 +100,27 @@ class DeployedFiles:
             else:
                 return self._format.quantized(model, content, self._precision, self._trained.calibration.numpy())
         path, calibration = Path(f"the {self._format.name} file"), self._trained.calibration
-        return file_content(self._format, model, self._trained.example, path, self._precision, calibration)
+        return file_content(self._format, model, self._example, path, self._precision, calibration)
+
+    def checked(self, model: nn.Module, path: Path) -> bytes:
+        """Return the content of a file that rounding has left something of; ``path`` is for the message.
+
+        Raises:
+            UnsupportedModelError: the network cannot be converted, or nothing is left of one of its outputs.
+        """
+        content = self(model)
+        if self._precision != "fp32":
+            written = self._format.load_quantized(content, self._precision)
+            require_near(model, written, self._trained.calibration, path)
+        return content
 
     @cached_property
     def _refill(self) -> Refill | None:
         trained = self._trained
         try:
-            template = lower(trained.model, trained.network, trained.example, self._format)
-            return Refill(template, trained.model, trained.example, self._format.load)
+            kind = converted_once(self._format, trained)
+            template = lower(trained.model, trained.network, self._example, kind)
+            return Refill(template, trained.model, self._example, self._format.load)
         except UnsupportedModelError as error:
             _LOG.warning("every policy is converted, which takes some seconds for each: %s", error)
             return None
