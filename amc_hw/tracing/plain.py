@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 
 from amc_hw.tracing.computed import layers_with_own_forward, replace_computed
 from amc_hw.tracing.kinds import Weighted
+from amc_hw.tracing.multihead import multihead_attentions, replace_multihead
 from amc_hw.tracing.same import computes_the_same, random_like
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -61,7 +62,7 @@ def with_plain_weights(model: nn.Module, example_input: Any) -> tuple[nn.Module,
 
     Branches that the network offers to merge (``reparameterize()``, ``switch_to_deploy()``, ``fuse()``) are merged;
     parametrizations, weight norm and spectral norm are removed, layers whose forward computes other weights than they
-    hold are replaced by plain ones.
+    hold are replaced by plain ones, and the input weights of `torch.nn.MultiheadAttention` become linear layers.
 
     Args:
         model: the network; it is not changed.
@@ -84,6 +85,8 @@ def with_plain_weights(model: nn.Module, example_input: Any) -> tuple[nn.Module,
     if layers_with_own_forward(work.model):
         text = "{} layers that compute their weights in forward have these weights now"
         work.attempt(lambda changed: replace_computed(changed, work.example), text)
+    if multihead_attentions(work.model):
+        work.attempt(replace_multihead, "the weights of {} attention modules are in layers of their own now")
     if not work.done:
         return model, ""
     for parameter in work.model.parameters():

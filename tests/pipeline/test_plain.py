@@ -45,6 +45,17 @@ class Normed(nn.Sequential):
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10))
 
 
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.attention = nn.Conv2d(1, 16, 8, 8), nn.MultiheadAttention(16, 4, batch_first=True)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return self.head((x + self.attention(x, x, x)[0]).mean(1))  # type: ignore[no-any-return]
+
+
 def finished(folder: Path, name: str) -> tuple[RunFolder, nn.Module]:
     """Begin a run of a network of this file by its name, and end it with its half."""
     weights, run = folder / "weights.pt", RunFolder(folder / "run")
@@ -59,7 +70,7 @@ def finished(folder: Path, name: str) -> tuple[RunFolder, nn.Module]:
     return run, small
 
 
-@pytest.mark.parametrize("name", ["Standard", "Normed"])
+@pytest.mark.parametrize("name", ["Standard", "Normed", "Attending"])
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
 def test_the_run_folder_gives_the_same_network_back(name: str, tmp_path: Path) -> None:
     run, small = finished(tmp_path, name)
