@@ -131,7 +131,7 @@ def _timed(
     return trials, alone
 
 
-def _timings(device: Device, files: dict[Precision, Path], progress: Progress) -> Mapping[str, Timing]:
+def _timings(device: Device, files: dict[str, Path], progress: Progress) -> Mapping[str, Timing]:
     """Time the files; a precision of which an accelerator leaves a part to the processor is taken out of them."""
     while True:
         try:
