@@ -178,7 +178,7 @@ RESULTS = (
 def test_a_log_of_litert_is_read() -> None:
     log = parse_log(PHASES, stderr=GPU_WHOLE + RESULTS, warmup_runs=100, runs=200)
     assert (log.inference_avg_us, log.warmup_avg_us, log.first_inference_us) == (8080.25, 8090.4, 9100)
-    assert log.delegate == "GPU"
+    assert (log.delegate, log.litert) == ("GPU", True)
     assert parse_log(PHASES, stderr=NPU_WHOLE + RESULTS).delegate == "NPU"
     assert parse_log(PHASES, stderr="INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n" + RESULTS).delegate == (
         "XNNPACK"

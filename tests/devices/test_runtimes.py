@@ -41,7 +41,7 @@ def test_litert_of_the_installed_version_is_downloaded_once(server: Path) -> Non
     assert found() == runtime
     assert (runtime.litert, runtime.version, runtime.file.read_bytes()) == (True, "2.3.0", LITERT)
     assert runtime.name == "litert benchmark_model"
-    assert runtime.full_version() == f"2.3.0 sha256:{runtime.digest()}"
+    assert runtime.full_version() == f"2.3.0 sha256:{runtime.digest}"
 
 
 def test_the_nightly_takes_its_place_in_a_table_of_its_own(server: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -49,7 +49,7 @@ def test_the_nightly_takes_its_place_in_a_table_of_its_own(server: Path, caplog:
     with caplog.at_level(logging.WARNING):
         runtime = found()
     assert (runtime.litert, runtime.name) == (False, "benchmark_model")
-    assert runtime.full_version() == f"sha256:{runtime.digest()}"
+    assert runtime.full_version() == f"sha256:{runtime.digest}"
     assert "TensorFlow Lite's nightly, in a table of its own" in caplog.text
     assert "put the file there by hand" in caplog.text
     assert found(delegate="none") == found(runtime="tflite") == runtime

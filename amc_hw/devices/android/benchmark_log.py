@@ -55,6 +55,7 @@ class BenchmarkLog:
         operators: in run order, empty where nothing was profiled. In the 2018 form they cover warm-up and
             regular runs together.
         delegate: what executed the network ("XNNPACK", "GPU" ...), None where the log names none.
+        litert: whether LiteRT's program printed it, and not TensorFlow Lite's.
         claims: what else the log says of how the network was run.
         problems: what a reader should know and what is no reason to refuse the log, one sentence each.
     """
@@ -67,6 +68,7 @@ class BenchmarkLog:
     inference_avg_us: float
     operators: tuple[OperatorTime, ...] = ()
     delegate: str | None = None
+    litert: bool = False
     claims: Claims = field(default_factory=Claims)
     problems: tuple[str, ...] = ()
 
@@ -149,6 +151,7 @@ def _litert_log(
         inference_avg_us=regular.avg_us,
         operators=without_its_own(operators),
         delegate=delegate,
+        litert=True,
         claims=read_claims(lines),
         problems=(*problems, *more),
     )

@@ -196,7 +196,7 @@ class AndroidDevice(Device):
     ) -> str:
         """Have everything on the phone and return the command that runs it."""
         runtime = self._runtime()
-        program = self._session.place(runtime.file, f"benchmark_model-{runtime.digest()[:20]}", executable=True)
+        program = self._session.place(runtime.file, f"benchmark_model-{runtime.digest[:20]}", executable=True)
         return run_command(
             program,
             self._session.place_model(file),
@@ -213,7 +213,7 @@ class AndroidDevice(Device):
         """Have the NPU's libraries on the phone and return their folder; "" where there are none."""
         if not runtime.libraries:
             return ""
-        folder = f"npu-{runtime.libraries_digest()[:20]}"
+        folder = f"npu-{runtime.libraries_digest[:20]}"
         for library in runtime.libraries:
             self._session.place(library, f"{folder}/{library.name}")
         return f"{FOLDER}/{folder}"

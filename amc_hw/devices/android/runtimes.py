@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from amc_hw.devices.android import benchmark_model, litert, npu
@@ -36,20 +37,22 @@ class Runtime:
         """What a fingerprint calls it."""
         return "litert benchmark_model" if self.litert else "benchmark_model"
 
+    @cached_property
     def digest(self) -> str:
-        """Return the sha256 of the program."""
+        """The sha256 of the program."""
         return _digest([self.file])
 
+    @cached_property
     def libraries_digest(self) -> str:
-        """Return the sha256 of its libraries, in their order."""
+        """The sha256 of its libraries, in their order."""
         return _digest(self.libraries)
 
     def full_version(self) -> str:
         """Return what tells it from all others: its version where it has one, and the hashes of its files."""
-        version = f"sha256:{self.digest()}"
+        version = f"sha256:{self.digest}"
         if self.version:
             version = f"{self.version} {version}"
-        return f"{version} npu:{self.libraries_digest()[:20]}" if self.libraries else version
+        return f"{version} npu:{self.libraries_digest[:20]}" if self.libraries else version
 
     def flags(self, delegate: str, profile: str | None, libraries: str) -> tuple[str, ...]:
         """Return its flags for a run.
