@@ -33,7 +33,9 @@ def import_(
     ] = None,
     processor: Annotated[str, typer.Option(help="system on chip or processor")] = "not said",
     system: Annotated[str, typer.Option(help="operating system and version")] = "not said",
-    runtime_version: Annotated[str, typer.Option(help="TensorFlow Lite's, or its binary's sha256")] = "not said",
+    runtime_version: Annotated[
+        str, typer.Option(help="TensorFlow Lite's or LiteRT's, or its binary's sha256")
+    ] = "not said",
     threads: Annotated[
         int | None,
         typer.Option(help="threads of the runtime; by default what the logs say, or 1", min=1),
@@ -60,14 +62,14 @@ def import_(
     require_files([*inputs, *([Path(model)] if model.endswith(".tflite") else [])])
     from amc_hw.profiling.import_logs import import_logs
     from amc_hw.profiling.logged_files import logged_networks
-    from amc_hw.profiling.logged_run import logged_run
+    from amc_hw.profiling.logged_run import logged_run, logged_runtime
 
     networks = logged_networks(logs, profile or [], model, channels)
     fingerprint = Fingerprint(
         device=device_name,
         processor=processor,
         system=system,
-        runtime="tflite",
+        runtime=logged_runtime(networks),
         runtime_version=runtime_version,
         cores=cores,
         **asdict(logged_run(networks, threads, delegate or None, dtype or None)),

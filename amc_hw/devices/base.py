@@ -27,6 +27,18 @@ class BusyError(DeviceError):
     """Another program of this user measures on the device."""
 
 
+class CpuFallbackError(DeviceError):
+    """An accelerator left operators of a network to the processor.
+
+    Attributes:
+        file: of the network.
+    """
+
+    def __init__(self, message: str, file: Path) -> None:
+        super().__init__(message)
+        self.file = file
+
+
 class Times(list[float]):
     """What a runtime says of the runs of a model.
 

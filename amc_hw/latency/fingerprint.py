@@ -17,10 +17,10 @@ class Fingerprint(BaseModel):
         processor: system on chip or processor.
         system: operating system and its version.
         runtime: inference runtime, for example ``litert``.
-        runtime_version: its version, or the sha256 of its binary.
+        runtime_version: its version, or the sha256 of its binary, or both.
         threads: threads of the runtime.
         cores: processor numbers that the runtime is held to (``0,1``), or ``any``.
-        delegate: ``xnnpack``, ``gpu``, ``nnapi``, an ONNX Runtime provider, or ``none``.
+        delegate: ``xnnpack``, ``gpu``, ``npu``, ``nnapi``, an ONNX Runtime provider, or ``none``.
         dtype: ``float32``, ``int8``, ...
         batch_size: images for each run.
         simulated: the times are made up, for trying things out; in files it stands only where it is true.

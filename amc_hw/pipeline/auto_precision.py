@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import nn
 
 from amc_hw.budget.bounds import Bounds
 from amc_hw.budget.network_costs import macs_cost
-from amc_hw.devices.base import Device
+from amc_hw.devices.base import CpuFallbackError, Device
 from amc_hw.devices.registry import precisions_of
 from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.pipeline.originals import are_kept, export_original, shares_used
@@ -20,6 +20,7 @@ from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Precision
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.protocol import QUICK
+from amc_hw.profiling.timing import Timing
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
@@ -118,7 +119,7 @@ def _timed(
             if precision == "fp32":
                 raise
             _LOG.warning("%s is left out: %s", precision, error)
-    timings = benchmark(device, files, QUICK, progress)
+    timings = _timings(device, files, progress)
     trials, alone = [], []
     for precision in (each for each in TRIED if each in files):
         float_file, file = ((timings[each].latency_ms, files[each].stat().st_size) for each in ("fp32", precision))
@@ -128,6 +129,19 @@ def _timed(
         if are_kept(shares):
             alone.append(trials[-1])
     return trials, alone
+
+
+def _timings(device: Device, files: dict[str, Path], progress: Progress) -> Mapping[str, Timing]:
+    """Time the files; a precision of which an accelerator leaves a part to the processor is taken out of them."""
+    while True:
+        try:
+            return benchmark(device, files, QUICK, progress)
+        except CpuFallbackError as error:
+            precision = next(name for name, file in files.items() if file == error.file)
+            if precision == "fp32":
+                raise
+            _LOG.warning("%s is left out: %s", precision, error)
+            del files[precision]
 
 
 def _scored(

@@ -64,6 +64,16 @@ def logged_run(
     )
 
 
+def logged_runtime(networks: Sequence[LoggedNetwork]) -> str:
+    """Return whose benchmark_model printed the logs, as a fingerprint names it.
+
+    Raises:
+        UsageError: some are LiteRT's and some TensorFlow Lite's.
+    """
+    names = {"litert benchmark_model" if log.litert else "tflite" for network in networks for log in network.logs}
+    return _agreed("runtimes", set(names)) or "tflite"
+
+
 def _delegates(networks: Sequence[LoggedNetwork]) -> set[str | None]:
     """Return what has executed the networks by the logs, in small letters; None stands for logs that name nothing."""
     return {

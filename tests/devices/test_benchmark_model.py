@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from amc_hw.devices.android import benchmark_model
-from amc_hw.devices.android.benchmark_model import find_binary, run_command
+from amc_hw.devices.android.benchmark_model import find_binary, named_binary, run_command, tflite_flags
 from amc_hw.errors import DeviceError, UsageError
 
 
-def command(**changes: object) -> str:
-    usual = {"warmup": 100, "runs": 200, "threads": 1, "delegate": "xnnpack", "mask": 0xC, "timeout_s": 1800.0}
-    return run_command("/d/bin", "/d/it's.tflite", **{**usual, **changes})  # type: ignore[arg-type]
+def command(delegate: str = "xnnpack", **changes: object) -> str:
+    usual = {"warmup": 100, "runs": 200, "threads": 1, "mask": 0xC, "timeout_s": 1800.0}
+    flags = tflite_flags(delegate)
+    return run_command("/d/bin", "/d/it's.tflite", flags, **{**usual, **changes})  # type: ignore[arg-type]
 
 
 def test_asks_for_exactly_the_runs() -> None:
@@ -36,22 +37,22 @@ def test_what_is_named_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file = tmp_path / "benchmark_model"
     file.write_bytes(b"x")
     monkeypatch.setenv(benchmark_model.VARIABLE, str(file))
-    assert find_binary("arm64-v8a", None) == file
+    assert named_binary("arm64-v8a", None) == file
     with pytest.raises(UsageError, match="does not exist"):
-        find_binary("arm64-v8a", tmp_path / "other")
+        named_binary("arm64-v8a", tmp_path / "other")
 
 
 def test_downloads_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     official = tmp_path / "android_aarch64_benchmark_model"
     monkeypatch.setattr(benchmark_model, "URL", tmp_path.as_uri() + "/{file}")
     with pytest.raises(DeviceError, match=r"cannot download .* AMC_HW_BENCHMARK_MODEL=FILE"):
-        find_binary("arm64-v8a", None)
+        find_binary("arm64-v8a")
     official.write_bytes(b"<html>")
     with pytest.raises(DeviceError, match="is no program"):
-        find_binary("arm64-v8a", None)
+        find_binary("arm64-v8a")
     official.write_bytes(b"\x7fELF\2\1\1".ljust(18, b"\0") + b"\xb7\0")
-    kept = find_binary("arm64-v8a", None)
+    kept = find_binary("arm64-v8a")
     official.unlink()
-    assert find_binary("arm64-v8a", None) == kept
+    assert find_binary("arm64-v8a") == kept
     with pytest.raises(DeviceError, match="no official benchmark_model for x86_64"):
-        find_binary("x86_64", None)
+        find_binary("x86_64")

@@ -47,6 +47,9 @@ def test_names(file: Path) -> None:
     )
     assert phone_settings("pixel1").codenames == ("sailfish", "marlin")
     assert phone_settings("android:FA6AB0,delegate=nnapi") == PhoneSettings(serial="FA6AB0", delegate="nnapi")
+    npu = PhoneSettings(serial="FA6AB0", delegate="npu", runtime="2.2.0")
+    assert phone_settings("android:FA6AB0,delegate=npu,runtime=2.2.0") == npu
+    assert phone_settings("lab:delegate=gpu,runtime=nightly").runtime == "nightly"
     assert phone_settings("android:10.0.0.1:5555").address == ("10.0.0.1", 5555)
 
 
@@ -61,6 +64,9 @@ def test_names(file: Path) -> None:
         ("[lab]\nserial = 'A'\nthreads = 0\n", "threads"),
         ("[lab]\nserial = 'A'\ncores = 'all'\n", "hexadecimal mask such as f0, not 'all'"),
         ("[lab]\nserial = 'A'\ndelegate = 'gpuu'\n", "did you mean 'gpu'"),
+        ("[lab]\nserial = 'A'\nruntime = '2.x'\n", "runtime is tflite, litert, latest, nightly or a version"),
+        ("[lab]\nserial = 'A'\ndelegate = 'npu'\nruntime = 'tflite'\n", "runtime=tflite has no delegate npu"),
+        ("[lab]\nserial = 'A'\ndelegate = 'none'\nruntime = '2.2.0'\n", "runtime=2.2.0 has no delegate none"),
         ("lab = 1\n", r"\[lab\]"),
         ("['two words']\nserial = 'A'\n", "a name has letters"),
     ],

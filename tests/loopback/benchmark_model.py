@@ -72,34 +72,38 @@ def failed(text: str) -> BenchmarkError:
     return BenchmarkError(text)
 
 
-def read_flags(arguments: list[str]) -> dict[str, Any]:
+def read_flags(arguments: list[str], known: dict[str, tuple[Any, str]] = FLAGS) -> dict[str, Any]:
     """Read `--flag=value`; what is not known is only warned about."""
-    flags = {name: default for name, (default, _) in FLAGS.items()}
+    flags = {name: default for name, (default, _) in known.items()}
     unconsumed, given = [], []
     for argument in arguments:
         name, equals, text = argument.removeprefix("--").partition("=")
-        if not (argument.startswith("--") and equals and name in FLAGS):
+        if not (argument.startswith("--") and equals and name in known):
             unconsumed.append(argument)
             continue
         try:
-            flags[name] = _value(text, FLAGS[name][0])
+            flags[name] = _value(text, known[name][0])
         except ValueError:
             raise failed(f"Failed to parse flag '{name}' against command line.") from None
         given.append(name)
     if unconsumed:
         warn("Unconsumed cmdline flags: " + " ".join(unconsumed))
     info(f"Log parameter values verbosely: [{int(flags['verbose'])}]")
-    for name, (_, label) in FLAGS.items():
+    for name, (_, label) in known.items():
         if label and (name in given or flags["verbose"]):
             value = flags[name]
             info(f"{label}: [{value if isinstance(value, str) else f'{value or 0:g}'}]")
     if not flags["graph"]:
         raise failed("Please specify the name of your TF Lite input file with --graph")
+    return flags
+
+
+def check_flags(flags: dict[str, Any]) -> None:
+    """Refuse what the tool, or this stand-in, cannot do."""
     if flags["op_profiling_output_mode"] not in ("stdout", "csv", "proto"):
         raise failed(f"Output mode{flags['op_profiling_output_mode']} is not supported.")
     if flags["enable_op_profiling"] and flags["use_xnnpack"] is False:
         raise failed("This stand-in profiles operators only with XNNPACK.")
-    return flags
 
 
 def _value(text: str, default: Any) -> Any:
@@ -241,6 +245,7 @@ def write_profile(flags: dict[str, Any], setup_us: list[int], regular: Profile) 
 
 def benchmark(arguments: list[str]) -> None:
     flags = read_flags(arguments)
+    check_flags(flags)
     graph = Path(flags["graph"])
     memory_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if not graph.is_file():
@@ -279,10 +284,10 @@ def benchmark(arguments: list[str]) -> None:
         write_profile(flags, plain.setup_us, model.profile)
 
 
-def main() -> int:
+def main(run: Callable[[list[str]], None] = benchmark) -> int:
     info("STARTING!")
     try:
-        benchmark(sys.argv[1:])
+        run(sys.argv[1:])
     except BenchmarkError:
         failed("Benchmarking failed.")
         return 1

@@ -96,6 +96,15 @@ class LoopbackPhone:
         """The file to push: a stand-in for TFLite's benchmark_model, with real times."""
         return self.folder / "host" / "benchmark_model"
 
+    @property
+    def litert_benchmark_model(self) -> Path:
+        """A stand-in for LiteRT's benchmark_model; its GPU and NPU are what `set_accelerator` says."""
+        return self.folder / "host" / "litert_benchmark_model"
+
+    def set_accelerator(self, name: str, left: str) -> None:
+        """Give the phone a GPU ("gpu") or an NPU ("npu") that leaves these operators to the processor."""
+        self.set_state(f"accelerator/{name}", left)
+
     def __enter__(self) -> LoopbackPhone:
         boot = ["sh", str(HERE / "boot.sh"), str(self.folder), str(self.data_bytes), PYTHON, *PYTHON_FOLDERS]
         self._daemon = subprocess.Popen(
@@ -198,10 +207,11 @@ class LoopbackPhone:
         self._build_sys()
         for file in [*HERE.glob("*.py"), *PROFILERS]:
             shutil.copy(file, self.folder / "system" / "loopback")
-        lines = ["#!/system/bin/sh", "# Stands in for benchmark_model on the loopback phone."]
-        lines += [f"export PYTHONHOME='{sys.base_prefix}' PYTHONPATH='{':'.join(PACKAGES)}'"]
-        lines += [f'exec -a "$0" \'{PYTHON}\' /system/loopback/benchmark_model.py "$@"']
-        self._write("host/benchmark_model", "\n".join(lines))
+        for name, knows in (("benchmark_model", "--use_nnapi"), ("litert_benchmark_model", "--dispatch_library_path")):
+            lines = ["#!/system/bin/sh", f"# Stands in for {name} on the loopback phone; it knows {knows}."]
+            lines += [f"export PYTHONHOME='{sys.base_prefix}' PYTHONPATH='{':'.join(PACKAGES)}'"]
+            lines += [f'exec -a "$0" \'{PYTHON}\' /system/loopback/{name}.py "$@"']
+            self._write(f"host/{name}", "\n".join(lines))
 
     def _build_bin(self) -> None:
         """Put mksh, toybox and the stand-ins into /system/bin."""

@@ -9,11 +9,15 @@ import pytest
 from commands import TINY, amc_hw
 
 pytest.importorskip("litert_torch")
+from simulated_device import SimulatedDevice
+
+from amc_hw.devices.base import CpuFallbackError
 from amc_hw.errors import UsageError
-from amc_hw.pipeline.auto_precision import standard_error
+from amc_hw.pipeline.auto_precision import _timings, standard_error
 from amc_hw.pipeline.settings import check_settings, settled
 from amc_hw.runs.config import make_config, open_run, read_config
 from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.progress import Progress
 
 
 def task(checkpoint: Path, run: Path, *more: object) -> tuple[object, ...]:
@@ -121,3 +125,26 @@ def test_a_run_from_before_precisions_is_one_in_fp32(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(document))
     assert read_config(tmp_path).precision == "fp32"
     assert settled(RunFolder(tmp_path), make_config(model="m", data="digits")).precision == "fp32"
+
+
+class OnlyWhole(SimulatedDevice):
+    """An accelerator that runs no network whole in some precisions."""
+
+    def __init__(self, *left: str) -> None:
+        super().__init__()
+        self.left = left
+
+    def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+        if file.stem in self.left:
+            raise CpuFallbackError("the gpu took no operator", file)
+        return [1000.0] * runs
+
+
+def test_a_precision_that_an_accelerator_leaves_to_the_processor_is_left_out(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.tflite" for name in ("fp32", "int8-dynamic", "int8")}
+    for file in files.values():
+        file.write_bytes(b"TFL3")
+    assert list(_timings(OnlyWhole("int8-dynamic", "int8"), files, Progress())) == ["fp32"]
+    assert list(files) == ["fp32"]
+    with pytest.raises(CpuFallbackError):
+        _timings(OnlyWhole("fp32"), files, Progress())

@@ -21,7 +21,9 @@ from amc_hw.devices.android.benchmark_statistics import (
     shown,
     whole,
 )
+from amc_hw.devices.android.litert_log import check_results, is_litert_log, without_its_own
 from amc_hw.devices.android.log_claims import Claims, read_claims
+from amc_hw.devices.android.log_delegates import delegate_of
 from amc_hw.devices.android.log_text import printed_lines
 
 __all__ = ["BenchmarkLog", "BenchmarkLogError", "OperatorTime", "Statistics", "parse_log"]
@@ -33,11 +35,6 @@ _INFERENCE = ("Inference (avg)", "no stats", "Inference")
 _OPTIONAL = ("Init", "First inference")
 _INITIALIZED = re.compile(r"Initialized session in ([^\s]+?)(m?s)\.?")
 _UNCONSUMED = re.compile(r".*Unconsumed cmdline flags: *(.*)")
-_REQUESTED = re.compile(r"Use (gpu|nnapi|hexagon|xnnpack)( ?): \[(?:1|true)\]", re.IGNORECASE)
-_APPLIED = re.compile(r"(?:Explicitly a|A)pplied (\w+) delegate(?:, and the model graph will be (\w+) executed.*|\.)?")
-_NOT_EXECUTED = re.compile(r"Though (\w+) delegate is explicitly applied, the model graph will not be executed.*")
-_UNSUPPORTED = re.compile(r"(\w+) acceleration is unsupported on this platform.*")
-_DEFAULT = re.compile(r"Created TensorFlow Lite (XNNPACK) delegate for CPU\.")
 _PROFILE_FILE = re.compile(r"(?:Op profiling output file\.|CSV File to export profiling data to): \[(.+)\]")
 _FAILURE = re.compile(
     r"\s*(?:ERROR|FATAL): .*|.*(?:Didn't find op for builtin opcode|[Uu]nresolved custom op|Failed to ).*"
@@ -58,6 +55,7 @@ class BenchmarkLog:
         operators: in run order, empty where nothing was profiled. In the 2018 form they cover warm-up and
             regular runs together.
         delegate: what executed the network ("XNNPACK", "GPU" ...), None where the log names none.
+        litert: whether LiteRT's program printed it, and not TensorFlow Lite's.
         claims: what else the log says of how the network was run.
         problems: what a reader should know and what is no reason to refuse the log, one sentence each.
     """
@@ -70,6 +68,7 @@ class BenchmarkLog:
     inference_avg_us: float
     operators: tuple[OperatorTime, ...] = ()
     delegate: str | None = None
+    litert: bool = False
     claims: Claims = field(default_factory=Claims)
     problems: tuple[str, ...] = ()
 
@@ -100,7 +99,8 @@ def parse_log(
     lines, raw = contents(printed), printed + printed_apart
     errors = [line.strip() for line in raw if _FAILURE.fullmatch(line.rstrip())]
     _refuse_failures(raw, errors)
-    delegate, problems = _delegate(lines + contents(printed_apart))
+    both = lines + contents(printed_apart)
+    delegate, problems = delegate_of(both)
     phases = _phases(lines, errors)
     for (requested, phase), asked, name in zip(phases, (warmup_runs, runs), ("warm-up", "regular"), strict=True):
         made, due = phase.count if phase else 0, max(requested, asked or 0)
@@ -109,6 +109,8 @@ def parse_log(
     warmup, regular = phases[0][1], phases[1][1]
     if regular is None:
         raise BenchmarkLogError("the log has no regular run; ask for some with --num_runs and run again.")
+    if is_litert_log(both):
+        return _litert_log(both, (warmup, regular), delegate, (*problems, *errors))
     summary, line = _summary(lines, errors)
     inference_avg_us = _checked(summary, _INFERENCE, regular.avg_us, line)
     warmup_avg_us = _checked(summary, _WARMUP, warmup.avg_us, line) if warmup else None
@@ -130,6 +132,31 @@ def parse_log(
     )
 
 
+def _litert_log(
+    lines: Sequence[str],
+    phases: tuple[Statistics | None, Statistics],
+    delegate: str | None,
+    problems: Sequence[str],
+) -> BenchmarkLog:
+    """Return the log of LiteRT's benchmark_model, whose results are rounded: the statistics stand for them."""
+    warmup, regular = phases
+    check_results(lines, warmup, regular)
+    operators, more = _operators(lines, None, warmup, regular)
+    return BenchmarkLog(
+        warmup=warmup,
+        regular=regular,
+        init_us=_init_us(lines),
+        first_inference_us=warmup.first_us if warmup else None,
+        warmup_avg_us=warmup.avg_us if warmup else None,
+        inference_avg_us=regular.avg_us,
+        operators=without_its_own(operators),
+        delegate=delegate,
+        litert=True,
+        claims=read_claims(lines),
+        problems=(*problems, *more),
+    )
+
+
 def _refuse_failures(raw: Sequence[str], errors: Sequence[str]) -> None:
     """Refuse runs that ignored a flag or say themselves that they failed."""
     for line in raw:
@@ -146,38 +173,6 @@ def _refuse_failures(raw: Sequence[str], errors: Sequence[str]) -> None:
 def _because(errors: Sequence[str]) -> str:
     """Return the first reason that a log gives, for the end of a sentence."""
     return f": {shown(errors[0])}" if errors else ""
-
-
-def _delegate(lines: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return which delegate executed the network; refuse one that left it to the CPU."""
-    applied: list[str] = []
-    requested: dict[str, str] = {}
-    default, problems = None, []
-    for line in lines:
-        if lost := _UNSUPPORTED.fullmatch(line) or _NOT_EXECUTED.fullmatch(line):
-            raise BenchmarkLogError(
-                f"the network ran without {lost[1]}, which says {shown(line)}; use another build or delegate."
-            )
-        if found := _APPLIED.fullmatch(line):
-            applied.append(found[1])
-            if found[2] not in (None, "completely"):
-                if found[1].upper() != "XNNPACK":
-                    raise BenchmarkLogError(
-                        f"a part of the network ran on the CPU instead of {found[1]}; use another delegate."
-                    )
-                problems.append("a part of the network ran without XNNPACK")
-        elif asked := _REQUESTED.fullmatch(line):
-            requested[asked[1].upper()] = asked[2]
-        elif _DEFAULT.fullmatch(line):
-            default = "XNNPACK"
-    for name, space in requested.items():
-        if name not in (known.upper() for known in applied):
-            if not space:
-                raise BenchmarkLogError(f"the log does not say that {name} was applied; give stdout and stderr whole.")
-            # The 2018 form ("Use nnapi : [1]") never says what became of the request.
-            applied.append(name)
-            problems.append(f"{name} was asked for; this old log does not say whether it was used")
-    return " + ".join(applied) or default, problems
 
 
 def _phases(lines: Sequence[str], errors: Sequence[str]) -> list[tuple[int, Statistics | None]]:
@@ -264,13 +259,14 @@ def _operators(
             raise BenchmarkLogError("operators were profiled, but their table is missing; keep the whole output.")
         return (), [f"the operators' times are in {file}, which was not given"]
     both = regular.count + (warmup.count if warmup else 0)
-    if found.runs not in (regular.count, both):
+    # Of the runs that LiteRT's program profiles, all of them, builds of 2025 miss one.
+    if found.runs not in (regular.count, both) and not (is_litert_log(lines) and found.runs == both - 1):
         raise BenchmarkLogError(
             f"the op profile is of {found.runs} runs, the log of {regular.count}; give both of one benchmark."
         )
     problems = list(found.problems)
     covered = [regular] if found.runs == regular.count or not warmup else [warmup, regular]
-    average_us = sum(phase.avg_us * phase.count for phase in covered) / found.runs
+    average_us = sum(phase.avg_us * phase.count for phase in covered) / sum(phase.count for phase in covered)
     sum_us = sum(operator.avg_us for operator in found.operators)
     if sum_us > 1.2 * average_us + 0.5 * len(found.operators):  # each is rounded to whole microseconds
         raise BenchmarkLogError(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shlex
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +19,7 @@ VARIABLE = "AMC_HW_BENCHMARK_MODEL"
 URL = (
     "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest/{file}"
 )
+CURE = f"get one elsewhere and name it: {VARIABLE}=FILE, or benchmark_model = 'FILE' in the devices file"
 DOWNLOAD_STALL_S = 30.0
 KILL_AFTER_S = 5
 
@@ -38,47 +39,71 @@ class BenchmarkKilledError(DeviceError):
     """The benchmark was ended from outside; it may work the next time."""
 
 
-def find_binary(abi: str, given: Path | None) -> Path:
-    """Return the binary for an architecture: the one given, the one kept from an earlier download, or a new download.
+def named_binary(abi: str, given: Path | None) -> Path | None:
+    """Return the binary that the user named: ``given``, else by the environment variable AMC_HW_BENCHMARK_MODEL.
+
+    Raises:
+        UsageError: the file does not exist.
+        DeviceError: it is of another architecture.
+    """
+    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if named is None:
+        return None
+    named = named.expanduser()
+    if not named.is_file():
+        raise UsageError(f"the benchmark_model {named} does not exist.")
+    require_architecture(named, abi)
+    return named
+
+
+def find_binary(abi: str) -> Path:
+    """Return TensorFlow Lite's nightly for an architecture: the one kept from an earlier download, or a new one.
 
     Args:
         abi: Android's name of the architecture, ``ro.product.cpu.abi``.
-        given: a file that the user named; the environment variable AMC_HW_BENCHMARK_MODEL names one, too.
 
     Raises:
-        UsageError: the file named does not exist.
-        DeviceError: it is of another architecture, or cannot be downloaded.
+        DeviceError: there is none, or it cannot be downloaded.
     """
-    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if named is not None:
-        named = named.expanduser()
-        if not named.is_file():
-            raise UsageError(f"the benchmark_model {named} does not exist.")
-        _require_architecture(named, abi)
-        return named
     kept = cache_folder("benchmark_model") / abi / "benchmark_model"
     if not kept.exists():
-        write_bytes(kept, _download(abi))
-    _require_architecture(kept, abi)
+        if abi not in _FILES:
+            raise DeviceError(f"there is no official benchmark_model for {abi or 'this phone'}; {CURE}.")
+        write_bytes(kept, download(URL.format(file=_FILES[abi]), CURE))
+    require_architecture(kept, abi)
     return kept
 
 
-def _download(abi: str) -> bytes:
-    cure = f"get one elsewhere and name it: {VARIABLE}=FILE, or benchmark_model = 'FILE' in the devices file"
-    if abi not in _FILES:
-        raise DeviceError(f"there is no official benchmark_model for {abi or 'this phone'}; {cure}.")
-    url = URL.format(file=_FILES[abi])
+def download(url: str, cure: str) -> bytes:
+    """Return a program or a library, whole.
+
+    Args:
+        url: where it is.
+        cure: what else can be done, for the end of an error's sentence.
+
+    Raises:
+        DeviceError: it cannot be had, or it is something else.
+    """
     try:
         with urllib.request.urlopen(url, timeout=DOWNLOAD_STALL_S) as answer:
             content: bytes = answer.read()
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise DeviceError(f"cannot download {url} ({error}); {cure}.") from error
     if not content.startswith(b"\x7fELF"):
         raise DeviceError(f"{url} is no program; {cure}.")
+    if _end_of_sections(content) > len(content):
+        raise DeviceError(f"{url} did not arrive whole; run this again, or {cure}.")
     return content
 
 
-def _require_architecture(file: Path, abi: str) -> None:
+def _end_of_sections(content: bytes) -> int:
+    """Return where the table of sections ends, the last part of 64-bit ELF files as linkers write them."""
+    size, number = (int.from_bytes(content[at : at + 2], "little") for at in (58, 60))
+    return int.from_bytes(content[40:48], "little") + size * number if content[4:5] == b"\2" else 0
+
+
+def require_architecture(file: Path, abi: str) -> None:
+    """Raise DeviceError where a program or library is for another architecture than a phone's."""
     with file.open("rb") as content:
         head = content.read(20)
     machine = int.from_bytes(head[18:20], "little")
@@ -86,29 +111,11 @@ def _require_architecture(file: Path, abi: str) -> None:
         raise DeviceError(f"{file} is not for this phone, which needs a benchmark_model for {abi}.")
 
 
-def run_command(
-    binary: str,
-    model: str,
-    *,
-    warmup: int,
-    runs: int,
-    threads: int,
-    delegate: str,
-    mask: int | None,
-    timeout_s: float,
-    profile: str | None = None,
-) -> str:
-    """Return the shell command for exactly so many runs, held to cores and ended by the phone when it takes too long.
+def tflite_flags(delegate: str, profile: str | None = None) -> tuple[str, ...]:
+    """Return the flags of TensorFlow Lite's benchmark_model.
 
     Args:
-        binary: benchmark_model on the phone.
-        model: the TFLite file on the phone.
-        warmup: runs that do not count.
-        runs: runs that do.
-        threads: of the runtime.
         delegate: a key of `DELEGATES`.
-        mask: bit for each core that may be used, or None for all.
-        timeout_s: the phone ends the run after so many seconds.
         profile: file on the phone for the time of every operator, or None.
 
     Raises:
@@ -116,16 +123,45 @@ def run_command(
     """
     if delegate not in DELEGATES:
         raise unknown_name("delegate", delegate, DELEGATES)
+    if profile is None:
+        return DELEGATES[delegate]
+    profiled = ("--enable_op_profiling=true", "--op_profiling_output_mode=proto")
+    return (*DELEGATES[delegate], *profiled, f"--op_profiling_output_file={profile}")
+
+
+def run_command(
+    binary: str,
+    model: str,
+    flags: Sequence[str],
+    *,
+    warmup: int,
+    runs: int,
+    threads: int,
+    mask: int | None,
+    timeout_s: float,
+    environment: Sequence[str] = (),
+) -> str:
+    """Return the shell command for exactly so many runs, held to cores and ended by the phone when it takes too long.
+
+    Args:
+        binary: benchmark_model on the phone.
+        model: the TFLite file on the phone.
+        flags: what else it is told, for example `tflite_flags`.
+        warmup: runs that do not count.
+        runs: runs that do.
+        threads: of the runtime.
+        mask: bit for each core that may be used, or None for all.
+        timeout_s: the phone ends the run after so many seconds.
+        environment: variables of its own, as ``NAME=VALUE``.
+    """
     # Above zero seconds or below the runs, benchmark_model would make more or fewer runs than asked for.
     words = [binary, f"--graph={model}", f"--warmup_runs={warmup}", "--warmup_min_secs=0"]
-    words += [f"--num_runs={runs}", "--min_secs=0", f"--max_secs={timeout_s:g}", f"--num_threads={threads}"]
-    words += DELEGATES[delegate]
-    if profile is not None:
-        words += ["--enable_op_profiling=true", "--op_profiling_output_mode=proto"]
-        words += [f"--op_profiling_output_file={profile}"]
+    words += [f"--num_runs={runs}", "--min_secs=0", f"--max_secs={timeout_s:g}", f"--num_threads={threads}", *flags]
     held = ["taskset", f"{mask:x}"] if mask is not None else []
+    variables = ["env", *environment] if environment else []
     # A shell that stays keeps `timeout` alive when the connection breaks and adb hangs up on the shell.
-    return shlex.join(["timeout", "-k", str(KILL_AFTER_S), f"{timeout_s:g}", *held, *words]) + "; exit $?"
+    limited = ["timeout", "-k", str(KILL_AFTER_S), f"{timeout_s:g}"]
+    return shlex.join([*limited, *held, *variables, *words]) + "; exit $?"
 
 
 def read_run(output: Output, profile: bytes | None, warmup: int, runs: int, timeout_s: float) -> BenchmarkLog:

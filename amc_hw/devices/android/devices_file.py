@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amc_hw.devices.android.benchmark_model import DELEGATES
+from amc_hw.devices.android import litert
+from amc_hw.devices.android.benchmark_model import DELEGATES as TFLITE_DELEGATES
 from amc_hw.errors import UsageError, unknown_name
 
 if sys.version_info >= (3, 11):
@@ -20,8 +21,11 @@ else:
     import tomli as tomllib
 
 VARIABLE = "AMC_HW_DEVICES"
-OPTIONS = ("threads", "cores", "delegate")
+OPTIONS = ("threads", "cores", "delegate", "runtime")
 """What may stand behind a device's name."""
+DELEGATES = tuple(dict.fromkeys((*TFLITE_DELEGATES, *litert.DELEGATES)))
+TFLITE, LITERT = "tflite", "litert"
+"""TensorFlow Lite's unversioned benchmark_model, and LiteRT's of the version that is installed here."""
 MOST_THREADS = 16
 
 KNOWN_PHONES = {
@@ -45,8 +49,11 @@ class PhoneSettings:
         codenames: names of the device in Android, one of which it must have; empty for any.
         threads: of the runtime.
         cores: numbers of the cores to use, or None for the big ones.
-        delegate: ``xnnpack``, ``gpu``, ``nnapi`` or ``none``.
+        delegate: ``xnnpack``, ``gpu``, ``npu``, ``nnapi`` or ``none``.
+        runtime: whose benchmark_model: ``tflite``, ``litert``, or a version of LiteRT; "" for LiteRT's, and TensorFlow
+            Lite's where that is not to be had.
         benchmark_model: the binary, or None for the usual one.
+        npu_libraries: folder with the runtime of the NPU's maker, or None.
     """
 
     serial: str | None = None
@@ -55,7 +62,9 @@ class PhoneSettings:
     threads: int = 1
     cores: tuple[int, ...] | None = None
     delegate: str = "xnnpack"
+    runtime: str = ""
     benchmark_model: Path | None = None
+    npu_libraries: Path | None = None
 
 
 class _Entry(BaseModel):
@@ -69,7 +78,9 @@ class _Entry(BaseModel):
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
     cores: str = "big"
     delegate: str = "xnnpack"
+    runtime: str = ""
     benchmark_model: str | None = None
+    npu_libraries: str | None = None
 
 
 _EXAMPLES = {"threads": "threads = 2", "serial": 'serial = "FA6AB0301234"', "address": 'address = "10.0.0.7:5555"'}
@@ -130,9 +141,19 @@ def _phone(path: Path, name: str, table: Any) -> PhoneSettings:
     address = read_address(entry.address) if entry.address is not None else None
     if entry.address is not None and address is None:
         raise UsageError(f"{where}: the address '{entry.address}' is not HOST:PORT.")
-    binary = Path(entry.benchmark_model).expanduser() if entry.benchmark_model else None
-    settings = PhoneSettings(serial=entry.serial, address=address, threads=entry.threads, benchmark_model=binary)
-    return with_options(settings, {"cores": entry.cores, "delegate": entry.delegate}, where)
+    settings = PhoneSettings(
+        serial=entry.serial,
+        address=address,
+        threads=entry.threads,
+        benchmark_model=_path(entry.benchmark_model),
+        npu_libraries=_path(entry.npu_libraries),
+    )
+    runtime = {"runtime": entry.runtime} if entry.runtime else {}
+    return with_options(settings, {"cores": entry.cores, "delegate": entry.delegate, **runtime}, where)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
 
 
 def read_address(text: str) -> tuple[str, int] | None:
@@ -160,9 +181,27 @@ def with_options(settings: PhoneSettings, options: dict[str, str], where: str) -
             if value not in DELEGATES:
                 raise unknown_name("delegate", value, DELEGATES)
             settings = replace(settings, delegate=value)
+        elif key == "runtime":
+            settings = replace(settings, runtime=_runtime(value, where))
         else:
             raise unknown_name(f"option of {where}", key, OPTIONS)
+    known = TFLITE_DELEGATES if settings.runtime == TFLITE else litert.DELEGATES
+    if settings.runtime and settings.delegate not in known:
+        raise UsageError(
+            f"{where}: runtime={settings.runtime} has no delegate {settings.delegate}, only {', '.join(known)}; "
+            "leave runtime= out, or choose another delegate."
+        )
     return settings
+
+
+def _runtime(text: str, where: str) -> str:
+    """Read ``tflite``, ``litert``, ``nightly``, ``latest`` or a version of LiteRT."""
+    if text not in (TFLITE, LITERT, *litert.CHANNELS) and not litert.VERSION.fullmatch(text):
+        raise UsageError(
+            f"{where}: runtime is {TFLITE}, {LITERT}, {', '.join(litert.CHANNELS)} or a version of LiteRT such as "
+            f"2.2.0, not '{text}'."
+        )
+    return text
 
 
 def _cores(text: str, where: str) -> tuple[int, ...] | None:

@@ -18,7 +18,8 @@ from amc_hw.devices.android.devices_file import (
     read_address,
     with_options,
 )
-from amc_hw.devices.android.phone import AndroidDevice, read_properties
+from amc_hw.devices.android.phone import AndroidDevice
+from amc_hw.devices.android.phone_properties import read_properties
 from amc_hw.errors import AmcHwError, DeviceError, UsageError
 from amc_hw.runs.file_lock import FileLock
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from amc_hw.devices.android.adb import Adb, Output, Waits
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError
-from amc_hw.devices.android.benchmark_model import (
-    BenchmarkKilledError,
-    find_binary,
-    read_run,
-    run_command,
-)
+from amc_hw.devices.android.benchmark_model import BenchmarkKilledError, read_run, run_command
 from amc_hw.devices.android.devices_file import PhoneSettings
+from amc_hw.devices.android.fallback import require_accelerated
+from amc_hw.devices.android.litert import ACCELERATORS, look_flags
 from amc_hw.devices.android.log_claims import refuse_hidden, refuse_joined
+from amc_hw.devices.android.npu import npu_environment
+from amc_hw.devices.android.phone_properties import read_properties
 from amc_hw.devices.android.phone_state import PhoneState, big_cores, read_state
+from amc_hw.devices.android.runtimes import Runtime, find_runtime
 from amc_hw.devices.android.session import FOLDER, AndroidSession, Traffic
 from amc_hw.devices.base import BusyError, Device, Kernel, NotConnectedError, Times
 from amc_hw.devices.effort import Effort
@@ -39,28 +38,6 @@ GRACE_S = 30.0
 
 OLDEST_SDK = 24
 """Android 7: the first whose adb tells a command's exit status."""
-
-_PROPERTIES = {
-    "manufacturer": "ro.product.manufacturer",
-    "model": "ro.product.model",
-    "codename": "ro.product.device",
-    "abi": "ro.product.cpu.abi",
-    "soc": "ro.soc.model",
-    "board": "ro.board.platform",
-    "hardware": "ro.hardware",
-    "android": "ro.build.version.release",
-    "sdk": "ro.build.version.sdk",
-    "build": "ro.build.fingerprint",
-    "serial": "ro.serialno",
-}
-
-
-def read_properties(adb: Adb, timeout_s: float) -> dict[str, str]:
-    """Ask a phone what it is: `_PROPERTIES`' names -> values, "" where it does not tell."""
-    output = adb.run("; ".join(f"getprop {name}" for name in _PROPERTIES.values()), timeout_s)
-    lines = [line.strip() for line in output.stdout.splitlines()]
-    return dict(zip(_PROPERTIES, [*lines, *[""] * len(_PROPERTIES)], strict=False))
-
 
 TELLING = frozenset({"xnnpack", "none"})
 """Delegates that tell the time of every operator."""
@@ -127,7 +104,7 @@ class AndroidDevice(Device):
         self._session = AndroidSession(adb, waits, sleep)
         self.operator_times = settings.delegate in TELLING
         self._cores: tuple[int, ...] | None = settings.cores
-        self._binary: tuple[Path, str] | None = None
+        self._found: Runtime | None = None
 
     @property
     def traffic(self) -> Traffic:
@@ -142,8 +119,8 @@ class AndroidDevice(Device):
             device=" ".join(filter(None, (known["manufacturer"], known["model"]))) or "unknown phone",
             processor=known["soc"] or known["board"] or known["hardware"] or "unknown",
             system=f"Android {known['android']} ({known['build']})",
-            runtime="benchmark_model",
-            runtime_version=f"sha256:{self._runtime()[1]}",
+            runtime=self._runtime().name,
+            runtime_version=self._runtime().full_version(),
             threads=self._settings.threads,
             cores=",".join(map(str, cores)) or "any",
             delegate=self._settings.delegate,
@@ -183,6 +160,7 @@ class AndroidDevice(Device):
         for tried in range(1, TRIES + 1):
             self._wait_until_cool(cores)
             output, profile = self._session.recovering(lambda: self._run(file, warmup, runs, cores, with_kernels))
+            self._require_accelerated(file, output)
             try:
                 log = read_run(output, profile, warmup, runs, self._waits.run_s)
             except (BenchmarkKilledError, BenchmarkLogError) as error:
@@ -200,36 +178,73 @@ class AndroidDevice(Device):
     def _run(
         self, file: Path, warmup: int, runs: int, cores: tuple[int, ...], with_kernels: bool
     ) -> tuple[Output, bytes | None]:
-        session = self._session
-        binary, digest = self._runtime()
-        program = session.place(binary, f"benchmark_model-{digest[:20]}", executable=True)
-        model = session.place_model(file)
+        session, runtime = self._session, self._runtime()
         profile = f"{FOLDER}/models/profile.pb" if with_kernels else None
-        command = run_command(
-            program,
-            model,
-            warmup=warmup,
-            runs=runs,
-            threads=self._settings.threads,
-            delegate=self._settings.delegate,
-            mask=sum(1 << core for core in cores) or None,
-            timeout_s=self._waits.run_s,
-            profile=profile,
-        )
+        libraries = self._placed_libraries(runtime)
+        flags = runtime.flags(self._settings.delegate, profile, libraries)
+        command = self._command(file, flags, libraries, warmup=warmup, runs=runs, cores=cores)
         if profile is not None:
             command = f"rm -f {shlex.quote(profile)}; {command}"
         session.traffic.starts += 1
         output = session.run(command, self._waits.run_s + GRACE_S)
-        if profile is None or output.status:
+        if profile is None or output.status or runtime.litert:  # whose program prints its profile
             return output, None
         return output, session.adb.pull(profile)
 
-    def _runtime(self) -> tuple[Path, str]:
-        """Return the benchmark_model for this phone, and its sha256."""
-        if self._binary is None:
-            file = find_binary(self._properties["abi"], self._settings.benchmark_model)
-            self._binary = file, hashlib.sha256(file.read_bytes()).hexdigest()
-        return self._binary
+    def _command(
+        self, file: Path, flags: Sequence[str], libraries: str, *, warmup: int, runs: int, cores: tuple[int, ...]
+    ) -> str:
+        """Have everything on the phone and return the command that runs it."""
+        runtime = self._runtime()
+        program = self._session.place(runtime.file, f"benchmark_model-{runtime.digest[:20]}", executable=True)
+        return run_command(
+            program,
+            self._session.place_model(file),
+            flags,
+            warmup=warmup,
+            runs=runs,
+            threads=self._settings.threads,
+            mask=sum(1 << core for core in cores) or None,
+            timeout_s=self._waits.run_s,
+            environment=npu_environment(libraries) if libraries else (),
+        )
+
+    def _placed_libraries(self, runtime: Runtime) -> str:
+        """Have the NPU's libraries on the phone and return their folder; "" where there are none."""
+        if not runtime.libraries:
+            return ""
+        folder = f"npu-{runtime.libraries_digest[:20]}"
+        for library in runtime.libraries:
+            self._session.place(library, f"{folder}/{library.name}")
+        return f"{FOLDER}/{folder}"
+
+    def _require_accelerated(self, file: Path, output: Output) -> None:
+        """Refuse a run of LiteRT that left operators to the processor, and note what ran where."""
+        accelerator = self._settings.delegate
+        if accelerator not in ACCELERATORS or not self._runtime().litert:
+            return
+        placement = require_accelerated(
+            output, accelerator, file, lambda: self._session.recovering(lambda: self._look(file))
+        )
+        note = f"the {accelerator} ran all {placement.total} operators"
+        if placement.is_whole and not any(known.startswith(f"the {accelerator} ran") for known in self._notes):
+            self._notes.append(note)
+
+    def _look(self, file: Path) -> bytes | None:
+        """Ask what of a network would run where; None where the program does not tell."""
+        info, libraries = f"{FOLDER}/models/placement.pb", self._placed_libraries(self._runtime())
+        flags = look_flags(self._settings.delegate, info, libraries)
+        self._session.run(f"rm -f {shlex.quote(info)}")
+        command = self._command(file, flags, libraries, warmup=0, runs=0, cores=())
+        self._session.run(command, self._waits.run_s + GRACE_S)
+        written = self._session.run(f"[ -s {shlex.quote(info)} ]").status == 0
+        return self._session.adb.pull(info) if written else None
+
+    def _runtime(self) -> Runtime:
+        """Return the benchmark_model for this phone."""
+        if self._found is None:
+            self._found = find_runtime(self._properties, self._settings)
+        return self._found
 
     def notes(self) -> list[str]:
         """See `Device.notes`."""
