@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 CODE := amc_hw benchmarks docs examples profilers tests
 
+# What Python compiles is kept, also where a container's environment says not to: else every process that is started
+# compiles the libraries again, which takes LiteRT's converter six of its eleven seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test setup lint docs clean
 
 demo: setup

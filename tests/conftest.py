@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +13,40 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from
 import pytest
 import torch
 from commands import TINY, amc_hw
+from converted_once import ConvertsOnce
 from strict_skips import pytest_make_collect_report, pytest_runtest_makereport
 from tiny import TinyNet
 
+from amc_hw.devices.effort import Effort
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.tracing.traced import TracedModel, trace_model
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+FEW_MEASUREMENTS = Effort(networks=16, calibration=12, visits=4, totals=60, total_visits=2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, those that compress networks, so that no process is left alone with one.
+
+    They are known by the trained network that their tests ask for.
+    """
+    long = {item.path for item in items if "checkpoint" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection() -> None:
+    """Let no garbage be looked for while the libraries are loaded: there is none."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Go through what the libraries hold for good no more, and seldom through the rest: it took a tenth of all time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +63,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def impatient() -> Iterator[None]:
-    """Benchmarks do not wait long for a busy machine to get steady."""
+    """Benchmarks do not wait long for a busy machine to get steady, short fine-tunes see every image once, and the
+    tables of this computer are made of few measurements: that they are made and used is tested, not how good they are.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("amc_hw.devices.computers.profiled.ProfiledDevice.effort", FEW_MEASUREMENTS)
+        patch.setattr("amc_hw.tasks.classification.MOST_EPOCHS", 1)
         patch.setattr("amc_hw.profiling.benchmark.PATIENCE_S", 3.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def converts_once() -> Iterator[None]:
+    """Where the tests have loaded LiteRT's converter, it converts a network once."""
+    with pytest.MonkeyPatch.context() as patch:
+        if converter := sys.modules.get("litert_torch"):
+            patch.setattr(converter, "convert", ConvertsOnce(converter.convert))
         yield
 
 

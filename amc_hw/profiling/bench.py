@@ -54,5 +54,5 @@ class ProfilingBench:
 
     def put(self, content: bytes) -> Path:
         """Write a network's file and return where it is."""
-        write_bytes(self.file, content)
+        write_bytes(self.file, content, lasting=False)
         return self.file

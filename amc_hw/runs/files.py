@@ -93,8 +93,11 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step: readers see the old content or the new one, never half of it."""
+def write_bytes(path: Path, content: bytes, *, lasting: bool = True) -> None:
+    """Replace a file in one step: readers see the old content or the new one, never half of it.
+
+    One that is not ``lasting`` is not waited for until it lies on the disk: it may be lost where the power fails.
+    """
     if path.is_dir():
         raise RunFolderError(f"{path} is a folder; name a file.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -103,8 +106,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         try:
             with beside.open("wb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                if lasting:
+                    file.flush()
+                    os.fsync(file.fileno())
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amc_hw.errors import RunFolderError, UsageError, WrongRunError
@@ -23,6 +23,7 @@ from amc_hw.runs.records import Contender
 
 
 @given(cut=st.integers(0, 60))
+@settings(deadline=None)  # each line is waited for until it lies on the disk
 def test_a_line_cut_by_a_kill_is_dropped_and_only_that(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("log") / "log.jsonl"
     for number in range(5):

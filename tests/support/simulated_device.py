@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,13 @@ class SimulatedDevice(Device):
 
     @staticmethod
     def _operators(file: Path) -> list[Operator]:
-        return TfliteGraph(file.read_bytes()).operators()
+        return operators_of(file.read_bytes())
+
+
+@lru_cache(maxsize=64)
+def operators_of(content: bytes) -> list[Operator]:
+    """The operators of a file; networks are timed again and again."""
+    return TfliteGraph(content).operators()
 
 
 def microseconds(operator: Operator) -> float:

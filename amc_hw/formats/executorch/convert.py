@@ -12,6 +12,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.executorch.rewrites import with_pools_for_means
 from amc_hw.formats.interrupts import interrupts_deferred
+from amc_hw.formats.operators_once import operators_looked_up_once
 from amc_hw.formats.program import traced_program
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import fold_batch_norms
@@ -60,8 +61,9 @@ def lowered(program: ExportedProgram) -> bytes:
         except ImportError as error:
             raise DeviceError(MISSING) from error
         try:
-            edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-            return bytes(edge.to_executorch().buffer)
+            with operators_looked_up_once():
+                edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+                return bytes(edge.to_executorch().buffer)
         except Exception as error:
             raise UnsupportedModelError(f"ExecuTorch cannot convert this network: {first_line(error)}") from error
 

@@ -1,0 +1,55 @@
+"""What LiteRT's converter has converted is not converted again in the same process: tests use few networks, often."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `litert_torch.convert` returns, as far as it is used."""
+
+    content: bytes
+
+    def export(self, path: str) -> None:
+        Path(path).write_bytes(self.content)
+
+
+class ConvertsOnce:
+    """Stands for ``litert_torch.convert``; its files are kept by all that the converter sees of a network."""
+
+    def __init__(self, convert: Callable[..., Any]) -> None:
+        self._convert = convert
+        self._files: dict[str, bytes] = {}
+
+    def __call__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+        try:
+            seen = digest(torch.export.export(model, inputs))
+        except Exception:
+            return self._convert(model, inputs)  # which says what is wrong with it
+        if seen not in self._files:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "model.tflite"
+                self._convert(model, inputs).export(str(file))
+                self._files[seen] = file.read_bytes()
+        return Converted(self._files[seen])
+
+
+def digest(program: ExportedProgram) -> str:
+    """Of a program's operators, their arguments and shapes, the modules that they are from, and all weights."""
+    found = hashlib.sha256(str(program).encode())
+    for node in program.graph.nodes:
+        found.update(f"{node.name} {node.args} {node.kwargs} {node.meta.get('nn_module_stack')}".encode())
+    for name, value in {**program.state_dict, **program.constants}.items():
+        found.update(f"{name} {value.dtype} {value.shape}".encode())
+        found.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
