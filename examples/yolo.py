@@ -7,8 +7,8 @@
 `--model` is a name of ultralytics, which is trained first by its trainer, or your own weights. Without `--data`,
 images are drawn: discs, squares and triangles of any colour. The search scores by the mAP (50-95) of ultralytics'
 validator on the validation split, fine-tuning is its trainer's, with its loss and its augmentation, and the test split
-is asked once, of the files that were timed. What comes out is `small.pt`, which `ultralytics.YOLO` loads, predicts with,
-validates and exports. Started again with the same folder, it goes on where it was stopped.
+is asked once, of the files that were timed. What comes out is `small.pt`, which `ultralytics.YOLO` loads,
+predicts with, validates and exports. Started again with the same folder, it goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="data.yaml with train, val and test; drawn without")
     parser.add_argument("--imgsz", type=int, default=96, help="side of the images in pixels")
     parser.add_argument("--latency", default="0.7x", help="share of the original's latency, or milliseconds")
-    parser.add_argument("--device", default="host", help="where it must hold")
+    parser.add_argument("--device", default="onnx", help="where it must hold: ONNX Runtime here, or another")
     parser.add_argument("--episodes", type=int, default=40, help="policies that the search scores")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of fine-tuning")
     parser.add_argument("--out", type=Path, default=Path("runs/yolo"), help="folder for weights and run")
