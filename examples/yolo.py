@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from ultralytics import YOLO
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.nn.modules import C2f
 from ultralytics.utils import LOGGER
 
 from amc_hw import Compressed, OwnTask, compress
@@ -217,6 +218,9 @@ def compressed(detector: YOLO, data: Path, arguments: argparse.Namespace, settin
 def as_detector(detector: YOLO, network: nn.Module, path: Path) -> YOLO:
     """Save a compressed network as a file of ultralytics and load that."""
     del network.model[-1].export
+    for block in network.modules():
+        if isinstance(block, C2f):  # halves its channels in its forward pass, and by this number when it is exported
+            block.c = block.cv1.conv.out_channels // 2
     detector.model = network
     detector.save(path)
     return YOLO(path)
