@@ -189,6 +189,12 @@ def test_split(data: Path) -> str:
     return "val"
 
 
+def kept_whole(network: nn.Module) -> list[str]:
+    """Return the layers whose channels a head reads that only learns: YOLO26's for masks."""
+    head = network.model[-1]
+    return [f"model.{head.i}.proto.feat_refine.*"] if hasattr(getattr(head, "proto", None), "semseg") else []
+
+
 def compressed(detector: YOLO, data: Path, arguments: argparse.Namespace, settings: dict[str, Any]) -> Compressed:
     """Compress a detector's network by its mAP; the networks are called as ultralytics exports them."""
     precision = partial(Precision, detector, data, imgsz=arguments.imgsz)
@@ -209,6 +215,7 @@ def compressed(detector: YOLO, data: Path, arguments: argparse.Namespace, settin
         latency=arguments.latency,
         device=arguments.device,
         precision="fp32",
+        exclude=kept_whole(network),
         episodes=arguments.episodes,
         epochs=arguments.epochs,
         run=arguments.out / "run",
