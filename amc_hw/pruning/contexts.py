@@ -50,6 +50,8 @@ stopped = _disable_current_modes
 class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers the operators of a forward pass, which is the same in a network and its pruned versions.
 
+    Copies have no number: whether a reshape makes one depends on the sizes (of heads, where one is left of two).
+
     Args:
         wanted: numbers of operators whose results are kept in `results`, once for each use; None is no operator.
     """
@@ -63,12 +65,16 @@ class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator and note it."""
         output = func(*args, **(kwargs or {}))
+        name = str(func.overloadpacket.__name__)
+        if name == "clone":
+            self.copied(args[0], output)
+            return output
         self.count += 1
         results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
         if results:
             if self.count in self._uses:
                 self.results[self.count] = results[0]
-            self.seen(str(func.overloadpacket.__name__), args, results[0])
+            self.seen(name, args, results[0])
         return output
 
     def used(self, number: int | None) -> Tensor | None:
@@ -92,6 +98,9 @@ class OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def seen(self, name: str, args: Any, result: Tensor) -> None:
         """Take note of an operator that has run, as number ``count``, and of its first result."""
+
+    def copied(self, given: Tensor, result: Tensor) -> None:
+        """Take note of a copy."""
 
 
 @dataclass
@@ -212,7 +221,13 @@ class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
         before = self._tensors.get(output)
         self._tensors[output] = _Tensor(None if before is None else before.written, layer)
 
+    def copied(self, given: Tensor, result: Tensor) -> None:
+        """Count the read; a copy is the result of no operator that has a number."""
+        self.read(given)
+        self._tensors[result] = _Tensor()
+
     def seen(self, name: str, args: Any, result: Tensor) -> None:
+        """Take note of a sum, or of an activation."""
         read = self.read(args)
         summed = None
         if name in ("add", "add_") and all(isinstance(arg, Tensor) for arg in args[:2]):

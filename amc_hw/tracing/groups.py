@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from amc_hw.tracing.followed import Followed
 from amc_hw.tracing.heads import with_heads
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
+from amc_hw.tracing.unheard import unheard_layers
 from amc_hw.tracing.verify import failing_groups
 
 __all__ = ["Block", "ChannelGroup", "Layer", "Member", "Network", "trace"]
@@ -53,6 +54,9 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     layers = list(dict.fromkeys(followed.makers))
     for group, text in left_alone(assembly.groups(), layers, exclude, include).items():
         assembly.keep(group, Reason(Why.USER, text))
+    unheard = unheard_layers(model, layers, example_input)
+    for group in _made_by(assembly.groups(), layers, unheard):
+        assembly.keep(group, Reason(Why.NETWORK, "nothing that the network gives depends on its channels"))
     failing = failing_groups(model, assembly.groups(), example_input)
     if failing and assembly.forget_sizes(failing):  # numbers that only happened to be as many as their channels
         again = failing_groups(model, assembly.groups(), example_input)
@@ -67,6 +71,15 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
         if not any(block.holds(layer) for layer in kept_whole)
     ]
     return assembly.network(model, macs // images, images, blocks) if blocks else network
+
+
+def _made_by(groups: Sequence[ChannelGroup], layers: Sequence[str], some: Set[str]) -> list[str]:
+    """Return the groups whose channels are made by some layers, and by no others."""
+    made = {
+        group.name: {member.module for member in group.members if member.side == "out"}.intersection(layers)
+        for group in groups
+    }
+    return [name for name, by in made.items() if by and by <= some]
 
 
 def _run(model: nn.Module, example_input: Any) -> tuple[Followed, int]:

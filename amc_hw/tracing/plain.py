@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 
 from amc_hw.tracing.computed import layers_with_own_forward, replace_computed
+from amc_hw.tracing.inputs import repeated
 from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.multihead import multihead_attentions, replace_multihead
-from amc_hw.tracing.same import computes_the_same, random_like
+from amc_hw.tracing.same import SEVERAL, computes_the_same, random_like
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _OFFERS = ("reparameterize", "switch_to_deploy", "fuse_convs", "fuse")
@@ -40,6 +41,8 @@ class _Rewriting:
     def attempt(self, change: Callable[[nn.Module], int], text: str, *, merges: bool = False) -> None:
         """Keep what a function does to a copy, if it did anything, computes the same, and merges layers if it should.
 
+        What merges layers must give the same kind of results while it learns, too: heads for training alone stay.
+
         Args:
             change: changes a network in place and returns how many layers or blocks it has changed.
             text: what it does, for people; with ``{}`` for their number.
@@ -51,7 +54,9 @@ class _Rewriting:
         except Exception:  # whatever a method of somebody's network raises
             return
         fewer = _layers(changed) < _layers(self.model)
-        if count and (fewer or not merges) and computes_the_same(self.model, changed, self.example):
+        if not count or (merges and not (fewer and _learn_alike(self.model, changed, self.example))):
+            return
+        if computes_the_same(self.model, changed, self.example):
             self.model = changed
             self.done.append(text.format(count))
 
@@ -100,6 +105,28 @@ def copyable_copy(model: _Model) -> _Model:
         for hook in _norm_hooks(module):
             vars(module)[hook.name] = getattr(module, hook.name).detach()  # is computed anew in the next forward pass
     return copy.deepcopy(model)
+
+
+def _learn_alike(model: nn.Module, changed: nn.Module, example: Any) -> bool:
+    """Tell whether two networks give results of the same structure and shapes in training mode.
+
+    Where the first one does not run so, it is not known, and they are taken to.
+    """
+    try:
+        wanted = _learning_results(model, example)
+    except Exception:  # whatever a forward raises
+        return True
+    try:
+        return _learning_results(changed, example) == wanted
+    except Exception:
+        return False
+
+
+def _learning_results(model: nn.Module, example: Any) -> tuple[Any, list[Any]]:
+    """Return the structure of what a network gives in training mode, and the shapes of its tensors."""
+    with torch.no_grad():
+        leaves, built = tree_flatten(copyable_copy(model).train()(repeated(example, SEVERAL)))
+    return built, [leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in leaves]
 
 
 def _layers(model: nn.Module) -> int:

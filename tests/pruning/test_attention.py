@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.pruning.contexts import OperatorCounter, find_contexts
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.pruning.surgery import first_channels, shrink, widened
 from amc_hw.tracing.groups import trace
@@ -49,6 +50,20 @@ def test_what_reads_pruned_channels_or_heads_is_refitted(group: str) -> None:
         with torch.no_grad():
             distances[how] = (pruner.pruned(policy)(images[192:]) - model(images[192:])).square().mean()
     assert distances["residual"] < 0.5 * distances["none"]
+
+
+def test_the_other_side_of_a_sum_is_found_where_one_head_is_left_and_its_reshape_copies_nothing() -> None:
+    torch.manual_seed(0)
+    model, images = Transformer().eval(), torch.randn(2, 1, 16, 16)
+    network = trace(model, images[:1])
+    small = shrink(model, network, first_channels({**network.original, "qkv": 1}))
+    partner = find_contexts(model, images)["down"].partner
+    sums: list[Tensor] = []
+    small.get_submodule("norm2").register_forward_pre_hook(lambda _, args: sums.append(args[0]))
+    with torch.no_grad(), OperatorCounter([partner]) as counter:
+        small(images)
+    assert partner is not None
+    torch.testing.assert_close(counter.results[partner], sums[0])
 
 
 def test_zeros_in_place_of_channels_are_not_nothing_to_a_norm() -> None:

@@ -118,3 +118,30 @@ def test_what_would_compute_something_else_or_merges_nothing_stays(second: nn.Mo
     plain, note = with_plain_weights(model, EXAMPLE)
     assert plain is model
     assert not note
+
+
+class HeadsForTraining(nn.Module):
+    """Gives what two heads say while it learns, and what one says afterwards, which is all that a fused one has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Branches(3, 8)
+        self.one: Any = nn.Conv2d(8, 4, 1)
+        self.many: Any = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.body(x)
+        if not self.training:
+            return self.one(x)
+        return {"one": self.one(x), "many": None if self.many is None else self.many(x)}
+
+    def fuse(self) -> None:
+        self.many = None
+
+
+def test_a_head_that_only_learns_is_not_lost_when_branches_are_merged() -> None:
+    model = HeadsForTraining()
+    plain, note = with_plain_weights(model, EXAMPLE)
+    assert note.startswith("the network's own switch_to_deploy() merged branches in 1 of its modules")
+    assert "fuse()" not in note
+    assert plain.train()(torch.randn(2, 3, 9, 9))["many"].shape == (2, 4, 9, 9)
