@@ -16,6 +16,7 @@ from amc_hw.policy import Io, Metric, Precision, PrecisionSetting, as_precision
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
+from amc_hw.runs.wanted import wanted
 
 DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 """The demonstration trains its own network; every other run brings a checkpoint."""
@@ -61,6 +62,8 @@ class Budgets(BaseModel):
     size: str | None = Field(None, description="budget of the exported file: 0.5x, or 500kB")
 
 
+EXAMPLES: dict[Metric, str] = {"latency_ms": "12ms", "macs": "150M", "params": "2M", "size_bytes": "500kB"}
+"""An absolute budget of each metric."""
 METRICS: dict[str, Metric] = {"latency": "latency_ms", "macs": "macs", "params": "params", "size": "size_bytes"}
 """What each of the budgets counts."""
 
@@ -217,7 +220,7 @@ def make_config(**given: Any) -> RunConfig:
         if name not in {**RunConfig.model_fields, **Budgets.model_fields}:
             raise unknown_name("setting", name, user_settings())
     budgets = {METRICS[name]: given.pop(name) for name in METRICS if name in given}
-    budgets = {metric: text for metric, text in budgets.items() if text is not None}
+    budgets = {metric: _budget(metric, text) for metric, text in budgets.items() if text is not None}
     if budgets:
         metric, *others = budgets
         given |= {"metric": metric, "budget": budgets[metric], "limits": {name: budgets[name] for name in others}}
@@ -229,8 +232,19 @@ def make_config(**given: Any) -> RunConfig:
         return RunConfig(**{**given, "versions": library_versions()})
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{first['loc'][0]}: {message}.") from error
+        name = str(first["loc"][0])
+        if first["type"] == "value_error":  # a sentence of a validator's
+            raise UsageError(f"{name}: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise UsageError(f"{name}: {wanted(RunConfig.model_fields[name])}, not {given[name]!r}.") from error
+
+
+def _budget(metric: Metric, text: object) -> str:
+    """Return a budget's text; raise UsageError where it is something else, such as a number without its unit."""
+    name = next(name for name, counted in METRICS.items() if counted == metric)
+    if not isinstance(text, str):
+        examples = f"{name}='0.5x', a share of the original's, or {name}='{EXAMPLES[metric]}'"
+        raise UsageError(f"{name}={text!r} is no text with a unit; write for example {examples}.")
+    return text
 
 
 def open_run(run: Path, config: RunConfig) -> RunConfig:

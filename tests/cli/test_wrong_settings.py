@@ -57,9 +57,13 @@ BUDGETS = (
         "--latency 5MB",
     ),
     *("--macs 0.5", "--macs 0", "--macs 1x", "--macs 5ms", "--params 0.5", "--params 3q", "--size 0.5", "--size 2ms"),
+    *("--params 1", "--macs 3", "--macs 999.5", "--size 1.2"),
     *("--latency 0.5x --macs much", "--latency 0.5x --macs 0.5x --size tiny"),
 )
-ROUNDS = ("--rounds 0.4x", "--rounds 0.8x,0.9x", "--rounds 0.8x,12ms", "--rounds many", "--rounds 0.8x,,0.6x")
+ROUNDS = (
+    *("--rounds 0.4x", "--rounds 0.8x,0.9x", "--rounds 0.8x,12ms", "--rounds many", "--rounds 0.8x,,0.6x"),
+    "--rounds 0.8x,",
+)
 EPOCHS = ("--epochs -1", "--epochs few")
 SEARCHED = ("--strategy dpg", "--episodes 0", "--episodes -3", "--episodes many", *SEED)
 CHECKPOINT = (
@@ -72,7 +76,7 @@ SETTINGS = (
     *("--accuracy-floor 0.9", "--reward accuracy_guaranteed --accuracy-floor 90"),
     *("--reward accuracy_guaranteed --accuracy-floor 0", "--reward accuracy_guaranteed --accuracy-floor high"),
     *("--agent FOLDER", "--strategy ddpg-multi --agent gone", "--strategy ddpg-multi --agent FOLDER"),
-    *("--multiple 0", "--multiple 6", "--lower 0", "--lower 1.5", "--lower -1", "--nonsense 3"),
+    *("--multiple 0", "--multiple 6", "--lower 0", "--lower 1.5", "--lower -1", "--lower nan", "--nonsense 3"),
 )
 WRONG = {
     "devices": ("--clean host", "--clean hots", "--nonsense"),
@@ -90,7 +94,7 @@ WRONG = {
     "sweep": (
         *(f"--out NEW --latency 0.5x {wrong}" for wrong in (*SETTINGS, *ROUNDS, *EPOCHS, "--seeds 0", "--jobs 0")),
         *("", "--out NEW", "--latency 0.5x,0.5x", "--latency 0.5x,3x", "--latency 0.5x,0.3x --macs 0.5x,0.3x"),
-        *("--latency 0.5x,0.3x --rounds 0.4x", "--latency 0.5x --out FILE"),
+        *("--latency 0.5x,", "--latency ,", "--latency 0.5x,0.3x --rounds 0.4x", "--latency 0.5x --out FILE"),
         "--latency 0.5x --out NEW/a/b",
     ),
     "sparsify": (
