@@ -29,6 +29,7 @@ from amc_hw.profiling.protocol import Protocol
 if TYPE_CHECKING:
     from amc_hw.devices.registry import Found
     from amc_hw.profiling.timing import Timing
+    from amc_hw.runs.records import Facts
 
 LISTED_REPEATS = 6
 
@@ -80,7 +81,7 @@ def _out_of_reach(listed: Collection[str]) -> list[Found]:
     ]
 
 
-def _listed(device: Found) -> dict[str, object]:
+def _listed(device: Found) -> Facts:
     """Return what a script needs to choose a device."""
     from amc_hw.latency.shipped_tables import shipped_table
     from amc_hw.profiling.kept_tables import kept_tables

@@ -131,8 +131,8 @@ def check(
         measured = [network.measured_ms for network in found.networks]
         plot_prediction(predicted, measured, f"{model} on {device}, seed {seed}", plot)
     if json:
-        asked: dict[str, object] = {"model": model, "device": device, "seed": seed}
-        print_json({"table": str(found.table), "notes": list(found.notes), **asked, **_figures(found)})
+        asked = {"table": str(found.table), "notes": list(found.notes), "model": model, "device": device, "seed": seed}
+        print_json({**asked, **_figures(found)})
         return
     _print_check(found)
     if plot is not None:

@@ -57,7 +57,7 @@ def keep_original(job: Job, progress: Progress) -> None:
             warnings=list(trained.notes),
             unprunable=dict(trained.network.unprunable),
             image_size=trained.image_size,
-            **trained.told,
+            **trained.policy_fields,
         )
     )
 

@@ -221,7 +221,7 @@ def chosen_policy(
         unprunable=dict(trained.network.unprunable),
         candidates=candidates,
         image_size=trained.image_size,
-        **trained.told,
+        **trained.policy_fields,
     )
 
 
