@@ -13,8 +13,8 @@ from amc_hw.policy import TOP1
 from amc_hw.runs.config import METRICS, Settings
 
 if TYPE_CHECKING:
-    from amc_hw.runs.records import Facts
     from amc_hw.runs.summaries import Summary
+    from amc_hw.runs.values import Facts
     from amc_hw.sweep.sweep import Swept
 
 _SEVERAL = {name: {"help": f"{SETTINGS[name].description}; of one metric several: 0.3x,0.5x,0.7x"} for name in METRICS}

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from amc_hw.policy import TOP1, Io, Precision
-from amc_hw.runs.records import Amount, Channels, Count, DeviceFacts, FileRecord, Fraction, Positive, Record
+from amc_hw.runs.records import FileRecord, Record
+from amc_hw.runs.values import Amount, Channels, Count, DeviceFacts, Fraction, Positive
 
 
 class BudgetFigures(Record):

@@ -17,7 +17,7 @@ from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.runs.records import Facts
+from amc_hw.runs.values import Facts
 
 COMMAND = [sys.executable, *ISOLATED, "-m", "amc_hw.sweep.child"]
 POLL_S = 0.2

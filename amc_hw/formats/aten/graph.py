@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
-from amc_hw.formats.graph import Graph, RandomWeights
+from amc_hw.formats.graph import Graph
+from amc_hw.formats.random_weights import RandomWeights
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
 _KINDS = {
