@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from amc_hw.errors import BudgetError, UsageError, unknown_name
 from amc_hw.policy import DTYPES, Metric, Precision, as_precision
-from amc_hw.runs.config import EXAMPLES
+from amc_hw.runs.config import METRICS
+from amc_hw.runs.wanted import EXAMPLES
 
 _UNITS = {
     "latency_ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -18,7 +19,8 @@ _UNITS = {
 }
 _USUAL_UNITS = {"macs": ("k", "M", "G"), "params": ("k", "M"), "size_bytes": ("kB", "MB")}
 _WORDS = {"latency_ms": "latency", "macs": "MACs", "params": "parameters", "size_bytes": "the file's size"}
-_EXAMPLES = {metric: f"0.5x or {example}" for metric, example in EXAMPLES.items()}
+_EXAMPLES = {METRICS[name]: f"0.5x or {example}" for name, example in EXAMPLES.items()}
+_LEAST_MS = 1e-3
 _LEAST_BARE = 1000
 """Below it, a number without a unit is taken for a slip: nobody has a network of 3 MACs, or a file of 2 bytes."""
 
@@ -90,6 +92,11 @@ def parse_budget(metric: Metric, text: str) -> Budget:
         raise UsageError(f"the budget '{text}' must be more than 0, and finite.")
     if metric != "latency_ms" and absolute < 1:
         raise UsageError(f"the budget '{text}' of {_WORDS[metric]} is less than one{meant or '.'}")
+    if metric == "latency_ms" and absolute <= _LEAST_MS:
+        raise UsageError(
+            f"the budget '{text}' is a microsecond or less, in which no network runs; write for example "
+            f"{_EXAMPLES[metric]}."
+        )
     if not unit and absolute < _LEAST_BARE:
         meant = " or ".join(f"'{match[1]}{each}'" for each in _USUAL_UNITS[metric])
         raise UsageError(f"the budget '{text}' of {_WORDS[metric]} has no unit; did you mean {meant}?")

@@ -53,7 +53,7 @@ def import_(
 ) -> None:
     """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
     from amc_hw.latency.fingerprint import Fingerprint
-    from amc_hw.profiling.benchmark import require_files
+    from amc_hw.profiling.model_files import require_files
 
     inputs = [*logs, *(profile or []), *([channels] if channels else [])]
     require_table_or_none(out, inputs)

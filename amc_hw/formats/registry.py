@@ -245,7 +245,7 @@ def load_file(file: Path) -> FileModel:
         UnsupportedModelError: the file is damaged.
     """
     if not file.is_file():
-        raise UsageError(f"{file} does not exist.")
+        raise UsageError(f"{file} does not exist; check its path.")
     if file.suffix.removeprefix(".") not in FORMATS:
         raise UsageError(
             f"{file.name} is none of the formats {', '.join(FORMATS)}, which its ending must name; PyTorch weights are "

@@ -15,6 +15,7 @@ from amc_hw.data.dataset import Data, has_own_size, load_data
 from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_from_file, build_model, default_image_size, known_image_size
+from amc_hw.pipeline.first_look import require_counts_in_reach
 from amc_hw.pipeline.load import pruning_choices
 from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
@@ -60,6 +61,7 @@ def begin(
 
     Raises:
         UsageError: see `check_settings`; or the weights, or the network, are not what the settings say.
+        BudgetError: see `require_counts_in_reach`.
         WrongRunError: the folder holds a run of something else.
     """
     check_settings(run, config, own_model=own is not None)
@@ -79,6 +81,7 @@ def begin(
         raise UsageError(
             f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
         )
+    require_counts_in_reach(config, trained)
     if own is not None and baseline.exists():
         _require_same(model, baseline)
     open_run(run.path, config)

@@ -7,8 +7,12 @@ from dataclasses import replace
 import torch
 from scipy.stats import binomtest
 
+from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.network_costs import macs_cost, params_cost
 from amc_hw.data.dataset import Part
+from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel, require_trainable
+from amc_hw.runs.config import RunConfig
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.trial import tell
 
@@ -33,6 +37,20 @@ def looked_at(trained: TrainedModel, *, by_accuracy: bool) -> TrainedModel:
     if guesses:
         tell("%s", guesses)
     return replace(trained, notes=tuple(filter(None, (*trained.notes, left_out, guesses))))
+
+
+def require_counts_in_reach(config: RunConfig, trained: TrainedModel) -> None:
+    """Refuse budgets of MACs and parameters that no choice of channels keeps: that takes no measurement to tell.
+
+    Raises:
+        BudgetError: the message says the least that can be reached.
+    """
+    costs = {"macs": macs_cost, "params": params_cost}
+    for budget in parse_budgets(config):
+        if budget.metric in costs and config.granularity == "channels":
+            cost = costs[budget.metric](trained.network)
+            whole = cost(trained.network.original)
+            Bounds(cost, trained.decisions, min(budget.allowed(whole), whole))
 
 
 def doubt_of_accuracy(trained: TrainedModel) -> str:

@@ -8,9 +8,21 @@ from typing import Any, Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from amc_hw.errors import UsageError
 from amc_hw.runs.names import listed
 
 _BOUNDS = ((Ge, "ge", "from {} on"), (Gt, "gt", "over {}"), (Le, "le", "up to {}"), (Lt, "lt", "under {}"))
+
+EXAMPLES = {"latency": "12ms", "macs": "150M", "params": "2M", "size": "500kB"}
+"""An absolute budget of each kind."""
+
+
+def budget_text(name: str, text: object) -> str:
+    """Return a budget's text; raise UsageError where it is something else, such as a number without its unit."""
+    if not isinstance(text, str):
+        examples = f"{name}='0.5x', a share of the original's, or {name}='{EXAMPLES[name]}'"
+        raise UsageError(f"{name}={text!r} is no text with a unit; write for example {examples}.")
+    return text
 
 
 def wanted(field: FieldInfo) -> str:

@@ -55,6 +55,7 @@ BUDGETS = (
         "--latency 0x",
         "--latency -1ms",
         "--latency 5MB",
+        "--latency 0.001ms",
     ),
     *("--macs 0.5", "--macs 0", "--macs 1x", "--macs 5ms", "--params 0.5", "--params 3q", "--size 0.5", "--size 2ms"),
     *("--params 1", "--macs 3", "--macs 999.5", "--size 1.2"),
@@ -75,6 +76,7 @@ SETTINGS = (
     *(*CHECKPOINT, "--model resnet20", "--importance tailor", "--reward resorce"),
     *("--accuracy-floor 0.9", "--reward accuracy_guaranteed --accuracy-floor 90"),
     *("--reward accuracy_guaranteed --accuracy-floor 0", "--reward accuracy_guaranteed --accuracy-floor high"),
+    *("--exclude=", "--include=", "--exclude *"),
     *("--agent FOLDER", "--strategy ddpg-multi --agent gone", "--strategy ddpg-multi --agent FOLDER"),
     *("--multiple 0", "--multiple 6", "--lower 0", "--lower 1.5", "--lower -1", "--lower nan", "--nonsense 3"),
 )
@@ -107,10 +109,12 @@ WRONG = {
     "evaluate": (
         *("", "FILE", "gone.tflite --data digits", "FILE --run OTHER", "--run gone", "FILE --data digit"),
         *("FILE --data npz:gone", "--run OTHER --data imagenet"),
+        *("FAKE.tflite --data digits", "FAKE.onnx --data digits", "FAKE.pte --data digits"),
     ),
     "benchmark": (
         *("", "gone.tflite", "FILE --runs 0", "FILE --repeats 0", "FILE --warmup -1", "FILE --out FOLDER"),
         "FILE --out NEW/a/b.json",
+        *("FILE", "FAKE.tflite", "FAKE.onnx", "FAKE.onnx --device onnx", "FAKE.pte --device executorch"),
         *(f"FILE {wrong}" for wrong in DEVICE),
     ),
     "report": ("", "gone", "--run gone", "--run FOLDER", "FOLDER OTHER", "OTHER FOLDER --out NEW/a/c.html"),
@@ -127,12 +131,21 @@ WRONG = {
         "",
         *(
             f"--model resnet20 {wrong}"
-            for wrong in (*DEVICE, *TABLE, *SEED, "--networks 0", "--plot a.png", "--plot NEW/a/b.html")
+            for wrong in (
+                *DEVICE,
+                *TABLE,
+                *SEED,
+                "--networks 0",
+                "--table gone.json",
+                "--plot a.png",
+                "--plot NEW/a/b.html",
+            )
         ),
         *MODEL,
         *("--model resnet20 --image-size 7", "--model resnet20 --classes 1"),
     ),
     "table import": (
+        *("FILE --model mobilenet_v1 --device-name x --out NEW", "gone.txt --model FOLDER --device-name x --out NEW"),
         *("", "gone.txt --model mobilenet_v1 --device-name x --out NEW", "FILE --device-name x --out NEW"),
         *("FILE --model gone.tflite --device-name x --out NEW", "FILE --model mobilenet_v1 --device-name x --out FILE"),
         "FILE --model mobilenet_v1 --device-name x --out NEW --threads 0",
@@ -178,10 +191,18 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "file").write_text("no table, no network, no log")
     (folder / "empty").mkdir()
     open_run(folder / "other", make_config(model="plain20", data="digits"))
-    damaged = damaged_checkpoints(folder)
+    damaged = damaged_checkpoints(folder) | fakes(folder)
     table = Path(__file__).parents[2] / "lookup_tables" / "pixel1.json"
     names = {"FILE": "file", "FOLDER": "empty", "OTHER": "other", "NEW": "new"}
     return {word: str(folder / name) for word, name in names.items()} | damaged | {"TABLE": str(table)}
+
+
+def fakes(folder: Path) -> dict[str, str]:
+    """Write texts that are called like files for devices."""
+    names = [f"FAKE.{form}" for form in ("tflite", "onnx", "pte")]
+    for name in names:
+        (folder / name).write_text("a text")
+    return {name: str(folder / name) for name in names}
 
 
 def damaged_checkpoints(folder: Path) -> dict[str, str]:
