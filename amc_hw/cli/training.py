@@ -88,7 +88,7 @@ def train(
     if json:
         print_json({"checkpoint": str(out), "search_accuracy": history.kept_accuracy, "test_accuracy": accuracy})
     else:
-        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the search split)")
+        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the validation split)")
 
 
 def _check_training(
@@ -132,7 +132,7 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     if not is_first_process():
         return
     task = trained.task
-    accuracy, of = task.validate(trained.as_shipped(network)), "of the search split"
+    accuracy, of = task.validate(trained.as_shipped(network)), "of the validation split"
     if task.metric != TOP1:
         of = f"{task.metric} on the validation inputs"
     if json:

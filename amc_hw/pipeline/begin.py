@@ -107,7 +107,7 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     def example() -> Any:  # of a task that is asked before the weights are there
         return goal_of(load_task(config.task, model) if named is None else named, model).example
 
-    plain, _ = made_plain(thawed(model), example, baseline, told=True)
+    plain, _ = made_plain(thawed(model), example, baseline, quiet=True)
     load_own_checkpoint(plain, baseline)
     source = load_task(config.task, plain) if named is None else named
     return config, _trained_model(config, plain, goal_of(source, plain, compute))

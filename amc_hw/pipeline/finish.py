@@ -44,7 +44,7 @@ def finetune(
         epochs: passes over the training images; 0 keeps the pruned weights.
         seed: of the images' order and their augmentation.
         progress: is told how far the work is.
-        learn_search: learn the search split, too, as may be done after the last search; of small data sets
+        learn_search: learn the validation split, too, as may be done after the last search; of small data sets
             (`amc_hw.training.recipe.SMALL`) it is never learned, because it chooses the weights.
     """
     model = restore(run, trained, run.pruned)
@@ -93,7 +93,7 @@ def _record(history: History, search_learned: bool, weights: str) -> Finetune:
 
 
 def search_split_learned(run: RunFolder) -> bool:
-    """Tell whether the run's last fine-tuning learned the search split."""
+    """Tell whether the run's last fine-tuning learned the validation split."""
     known = run.finetune.find()
     return known is not None and known.search_split_learned
 

@@ -54,7 +54,7 @@ def require_counts_in_reach(config: RunConfig, trained: TrainedModel) -> None:
 
 
 def doubt_of_accuracy(trained: TrainedModel) -> str:
-    """Return the sentence for a network that is no better than guessing on the search split; empty for another.
+    """Return the sentence for a network that is no better than guessing on the validation split; empty for another.
 
     Guessing is to name the most frequent class of the images, or any.
 
@@ -69,8 +69,8 @@ def doubt_of_accuracy(trained: TrainedModel) -> str:
     if not is_guessing(round(accuracy * images), images, chance):
         return ""
     return (
-        f"the original network gets {accuracy:.1%} of {images} images of the search split right, which is no better "
-        f"than guessing ({chance:.1%}): mostly it was trained on images that are normalised or cut in another way, or "
+        f"the original network gets {accuracy:.1%} of {images} images of the validation split right, which is no "
+        f"better than guessing ({chance:.1%}): mostly it was trained on images that are normalised or cut in another way, or "
         "with its classes in another order, or its weights were never trained; check the checkpoint and the data set."
     )
 

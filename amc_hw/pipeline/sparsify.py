@@ -71,8 +71,8 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         for number, (folder, settings) in enumerate(rounds, start=1):
             limit = Limit(cost, parse_budget(config.metric, settings.budget).target(original))
             open_run(folder.path, settings)
-            told = progress.within(round_name(number, len(rounds)))
-            pruned, sparse = prune_round(folder, settings, trained, sparse, limit, told)
+            part = progress.within(round_name(number, len(rounds)))
+            pruned, sparse = prune_round(folder, settings, trained, sparse, limit, part)
             history.append(
                 SparseRound(
                     budget=settings.budget,

@@ -43,7 +43,7 @@ class Run:
     @property
     def split(self) -> str:
         """What the scores of a search are on."""
-        return "search split" if self.metric == TOP1 else "validation inputs"
+        return "validation split" if self.metric == TOP1 else "validation inputs"
 
     @property
     def device(self) -> Facts:

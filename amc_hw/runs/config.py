@@ -138,7 +138,7 @@ class RunConfig(BaseModel):
         None,
         gt=0,
         lt=1,
-        description="with accuracy_guaranteed: least accuracy before fine-tuning, on the search split: 0.9",
+        description="with accuracy_guaranteed: least accuracy before fine-tuning, on the validation split: 0.9",
     )
     strategy: str = Field("auto", description=listed(STRATEGIES))
     agent: _File = Field(

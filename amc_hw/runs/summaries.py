@@ -109,7 +109,7 @@ class SparseFigures(Record):
 
 
 class SparseRound(Record):
-    """One round of fine-grained pruning; accuracies are of the search split."""
+    """One round of fine-grained pruning; accuracies are of the validation split."""
 
     budget: str
     target_bytes: Positive

@@ -109,11 +109,11 @@ def _start(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
 
 
 def _reason(child: _Child) -> str:
-    told = last_line(child.run).removeprefix("error: ")
+    said = last_line(child.run).removeprefix("error: ")
     if child.process.returncode < 0:
         shown = RunFolder(child.run).shown
         return f"it was ended by signal {-child.process.returncode}; see {shown}, and run the same again."
-    return told or f"it ended with status {child.process.returncode} and said nothing."
+    return said or f"it ended with status {child.process.returncode} and said nothing."
 
 
 def _end(children: list[_Child]) -> None:

@@ -260,7 +260,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _seen(self, name: str, args: Any, kwargs: Any, results: list[Tensor]) -> Operator:
         path, module, inputs = self._path[-1] if self._path else ("", None, ())
         place = Place(path, module, self._where(), tensors_in(inputs), self._mixing)
-        return Operator(name, args, kwargs, results, self.labels, self.found.book, self.found.told, place, self._heads)
+        return Operator(name, args, kwargs, results, self.labels, self.found.book, self.found.noted, place, self._heads)
 
     def _split(self, seen: Operator, labels: Tensor, parts: list[Tensor], driven: Mapping[int, Attribute]) -> None:
         position, args = 1 if seen.name == "unbind" else 2, seen.args
