@@ -72,7 +72,7 @@ def epoch_events(run: RunFolder) -> Iterator[Callable[[History], None]]:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[Write]:
-    """Yield what writes a step's scalars, in rising order and each step once; it is write_event the steps that are done.
+    """Yield what writes a step's scalars, in rising order and each step once; it is told the steps that are done.
 
     The steps that an earlier process has written stay. It may have been killed while it wrote the last of them, which
     is purged and written again; where it had no TensorBoard, all are written.

@@ -70,8 +70,9 @@ def doubt_of_accuracy(trained: TrainedModel) -> str:
         return ""
     return (
         f"the original network gets {accuracy:.1%} of {images} images of the validation split right, which is no "
-        f"better than guessing ({chance:.1%}): mostly it was trained on images that are normalised or cut in another way, or "
-        "with its classes in another order, or its weights were never trained; check the checkpoint and the data set."
+        f"better than guessing ({chance:.1%}): mostly it was trained on images that are normalised or cut in another "
+        "way, or with its classes in another order, or its weights were never trained; check the checkpoint and the "
+        "data set."
     )
 
 
