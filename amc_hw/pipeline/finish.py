@@ -11,8 +11,9 @@ from amc_hw.budget.budget import Budget
 from amc_hw.devices.base import Device
 from amc_hw.errors import CheckpointError, RunFolderError, unknown_name
 from amc_hw.formats import program
-from amc_hw.formats.registry import FORMATS, quantize_file
-from amc_hw.formats.registry import export as export_file
+from amc_hw.formats.export import export as export_file
+from amc_hw.formats.export import quantize_file
+from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, NoLogError, parse_log
+from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
 from amc_hw.devices.android.log_text import decoded
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
@@ -22,10 +22,6 @@ Count = Annotated[int, Field(ge=1, lt=1_000_000)]
 Operators = Callable[[BenchmarkLog], Sequence[Operator]]
 _CONVERSION = re.compile(r"(?:DE)?QUANTIZE\b|Convert \(NC(?:, F32, QS8|, QS8, F32)?\)")
 """What makes integers of a float input, or floats of an integer output."""
-
-
-class LogFileError(UsageError, BenchmarkLogError):
-    """A file that a user names is no log of benchmark_model."""
 
 
 class _Variant(BaseModel):
@@ -57,7 +53,6 @@ def logged_networks(
 
     Raises:
         UsageError: a file is missing or there twice, or it is not clear which network it is of.
-        LogFileError: a file is no log.
         BenchmarkLogError: a log is damaged; the message names the file.
         DeviceError: ``model`` is a .tflite file, and LiteRT is not installed.
     """
@@ -159,8 +154,6 @@ def _read_log(file: Path, profile: Path | None) -> BenchmarkLog:
     content = None if profile is None else _read(profile)
     try:
         return parse_log(decoded(_read(file)), profile=content if content is None else _profile(content))
-    except NoLogError as error:
-        raise LogFileError(f"{file}: {error}") from error
     except BenchmarkLogError as error:
         raise BenchmarkLogError(f"{file}: {error}") from error
 

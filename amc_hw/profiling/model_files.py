@@ -1,10 +1,12 @@
-"""Whether a file can be what a device runs: told by its ending and its first bytes, before anything heavy is loaded."""
+"""Whether a file can be what a device runs, or a log: told by its first bytes, before anything heavy is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from amc_hw.devices.android.benchmark_log import BenchmarkLogError, NoLogError, parse_log
+from amc_hw.devices.android.log_text import decoded
 from amc_hw.errors import UsageError
 
 _BEGINS = {".tflite": b"TFL3", ".onnx": b"\x08", ".pte": b"ET", ".aten": b"PK"}
@@ -18,6 +20,17 @@ def require_files(files: Iterable[Path]) -> None:
         if not file.is_file():
             missing = f"{file} does not exist; check its path."
             raise UsageError(f"{file} is a folder; name the file." if file.is_dir() else missing)
+
+
+def require_logs(files: Iterable[Path]) -> None:
+    """Raise UsageError where a file is no output of benchmark_model; what else is wrong with a log is told later."""
+    for file in files:
+        try:
+            parse_log(decoded(file.read_bytes()))
+        except NoLogError as error:
+            raise UsageError(f"{file}: {error}") from error
+        except BenchmarkLogError:
+            continue
 
 
 def require_format(file: Path, form: str, device: str) -> None:
