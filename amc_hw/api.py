@@ -132,7 +132,7 @@ def _require_images(data: object, example_input: object) -> None:
     """Raise UsageError where there is no data set, or no batch of images, as far as their types tell."""
     if not isinstance(data, Data | str):
         raise UsageError(
-            f"data= takes a data set's name, such as data='digits', or an amc_hw.Data, not {_shown(data)}."
+            f"data= takes a data set's name, such as data='digits', or an amc_hw.data.dataset.Data, not {_shown(data)}."
         )
     if not isinstance(example_input, Tensor) or example_input.dim() != IMAGE_DIMENSIONS:
         raise UsageError(

@@ -136,7 +136,7 @@ class Format:
 
     def load(self, content: bytes) -> FileModel:
         """Return what runs a file; raise UnsupportedModelError where it is damaged."""
-        with _damage_told():
+        with _damage_explained():
             return self.model(content)
 
     def load_quantized(self, content: bytes, precision: Precision) -> FileModel:
@@ -154,14 +154,14 @@ class Format:
 
     def read(self, content: bytes) -> Graph:
         """Return the graph of a file; raise UnsupportedModelError where it is damaged."""
-        with _damage_told():
+        with _damage_explained():
             graph = self.graph(content)
             graph.operators()  # finds what leads nowhere
             return graph
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def _damage_explained() -> Iterator[None]:
     """Have whatever a damaged file makes a library raise told in one line."""
     try:
         yield

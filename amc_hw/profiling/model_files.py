@@ -51,10 +51,13 @@ def require_format(file: Path, form: str, device: str) -> None:
 
 
 def require_content(file: Path, cure: str) -> None:
-    """Raise UsageError where a file begins as no file of its ending does; other endings are left to their readers."""
+    """Raise UsageError where a file's ending is no format's, or it begins as no file of its format does."""
     expected = _BEGINS.get(file.suffix)
     if expected is None:
-        return
+        raise UsageError(
+            f"{file.name} is none of the formats {', '.join(each[1:] for each in _BEGINS)}, which its ending must "
+            "name; PyTorch weights are evaluated in their run: amc-hw evaluate --run RUN"
+        )
     with file.open("rb") as opened:
         begin = opened.read(_FIRST)
     if expected not in begin:

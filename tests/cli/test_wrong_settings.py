@@ -109,7 +109,13 @@ WRONG = {
     "evaluate": (
         *("", "FILE", "gone.tflite --data digits", "FILE --run OTHER", "--run gone", "FILE --data digit"),
         *("FILE --data npz:gone", "--run OTHER --data imagenet"),
-        *("FAKE.tflite --data digits", "FAKE.onnx --data digits", "FAKE.pte --data digits"),
+        *(
+            "FILE --data digits",
+            "CUT.pt --data digits",
+            "FAKE.tflite --data digits",
+            "FAKE.onnx --data digits",
+            "FAKE.pte --data digits",
+        ),
     ),
     "benchmark": (
         *("", "gone.tflite", "FILE --runs 0", "FILE --repeats 0", "FILE --warmup -1", "FILE --out FOLDER"),
