@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amc_hw.api import Compressed, compress
     from amc_hw.budget.cost import Cost
-    from amc_hw.formats.registry import export
+    from amc_hw.formats.export import export
     from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
     from amc_hw.pipeline.library import latency_cost, macs_cost, open_device, run_study, search_space, trace
     from amc_hw.pipeline.load import load
@@ -43,7 +43,7 @@ __all__ = [
 _MODULES = {
     "amc_hw.api": ("Compressed", "compress"),
     "amc_hw.budget.cost": ("Cost",),
-    "amc_hw.formats.registry": ("export",),
+    "amc_hw.formats.export": ("export",),
     "amc_hw.models.checkpoint": ("load_checkpoint", "save_checkpoint"),
     "amc_hw.pipeline.library": ("latency_cost", "macs_cost", "open_device", "run_study", "search_space", "trace"),
     "amc_hw.pipeline.load": ("load",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from amc_hw.tasks.by_task import require_task, with_inputs
 from amc_hw.tasks.task import Task
 from amc_hw.tracing.inputs import as_written
 from amc_hw.training.compute import find_compute
+
+IMAGE_DIMENSIONS = 4
+"""Of a batch of images: N, C, H, W."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,15 @@ def compress(
         AmcHwError: see `amc_hw.pipeline.compress.compress`.
     """
     for name in settings:
-        if name not in (known := user_settings().keys() - {"checkpoint", "task"}):
+        if name not in (known := user_settings().keys() - {"model", "checkpoint", "task"}):
             raise unknown_name("setting", name, known)
+    _require_arguments(model, run, evaluate, progress)
     folder = RunFolder(Path(run))
-    told = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
+    shown = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
     if (data is None) == (task is None):
         raise UsageError("give either data=, of a network that tells classes apart, or task=.")
+    if data is not None:
+        _require_images(data, example_input)
     if task is not None:
         if evaluate is not None:
             raise UsageError("a task has its own score; leave evaluate= out.")
@@ -99,10 +107,45 @@ def compress(
     if task is not None:
         source = with_inputs(task, example_input)
     place = find_compute(compute)
-    with opened_job(folder.path, config, told, place, (model, source), evaluate) as (job, told):
-        summary = compress_job(job, told)
+    with opened_job(folder.path, config, shown, place, (model, source), evaluate) as (job, shown):
+        summary = compress_job(job, shown)
     network = as_written(restore(folder, job.trained, folder.best_weights))
     return Compressed(network, summary.document(), folder.path)
+
+
+def _require_arguments(model: object, run: object, evaluate: object, progress: object) -> None:
+    """Raise UsageError where an argument is of another type than it must be."""
+    if not isinstance(model, nn.Module):
+        by_name = f"; a network by its name is compressed by: amc-hw compress --model {shlex.quote(str(model))}"
+        raise UsageError(
+            f"compress() takes a trained network, a torch.nn.Module, not {_shown(model)}"
+            f"{by_name if isinstance(model, str) else '.'}"
+        )
+    if not isinstance(run, str | PathLike):
+        raise UsageError(f"run= takes a folder's path, such as run='runs/mine', not {_shown(run)}.")
+    for name, function, called_with in (("evaluate", evaluate, "model"), ("progress", progress, "done, total, text")):
+        if function is not None and not callable(function):
+            raise UsageError(f"{name}= takes a function, called with ({called_with}), not {_shown(function)}.")
+
+
+def _require_images(data: object, example_input: object) -> None:
+    """Raise UsageError where there is no data set, or no batch of images, as far as their types tell."""
+    if not isinstance(data, Data | str):
+        raise UsageError(
+            f"data= takes a data set's name, such as data='digits', or an amc_hw.data.dataset.Data, not {_shown(data)}."
+        )
+    if not isinstance(example_input, Tensor) or example_input.dim() != IMAGE_DIMENSIONS:
+        raise UsageError(
+            f"example_input takes a batch of images (N, C, H, W), such as torch.zeros(1, 3, 32, 32), not "
+            f"{_shown(example_input)}; networks of other inputs are compressed with task= instead of data=."
+        )
+
+
+def _shown(value: object) -> str:
+    """Return an argument's value for a message: a short text or number itself, a tensor's shape, else its type."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return repr(value) if value is None or isinstance(value, str | int | float) else type(value).__name__
 
 
 def _loaded(data: Data | str, config: RunConfig, example_input: Tensor) -> Data:

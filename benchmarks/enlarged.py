@@ -12,7 +12,7 @@ from amc_hw.data.dataset import Data, load_data
 from amc_hw.data.sources import Images
 
 SCORED = 640
-"""Digits of the search split: a tenth of the training images, as elsewhere, would be few."""
+"""Digits of the validation split: a tenth of the training images, as elsewhere, would be few."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def enlarged(data: Data, size: int) -> Data:
 
 
 def enlarged_digits(size: int = 224) -> Data:
-    """Return scikit-learn's digits, which need no download; `SCORED` of the training images are the search split."""
+    """Return scikit-learn's digits, which need no download; `SCORED` of the training ones are the validation split."""
     digits = enlarged(load_data("digits"), size)
     train = digits.train
     scored = replace(train, positions=train.positions[:SCORED], labels=train.labels[:SCORED])

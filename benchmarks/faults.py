@@ -41,8 +41,8 @@ from loopback_phone import why_not
 from simulated_cli import TESTS
 from torch import zeros
 
+from amc_hw.formats.export import export as export_file
 from amc_hw.formats.registry import FORMATS
-from amc_hw.formats.registry import export as export_file
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.runs.folder import RunFolder

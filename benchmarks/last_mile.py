@@ -22,7 +22,7 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
 from amc_hw.errors import BudgetError
-from amc_hw.formats.registry import export
+from amc_hw.formats.export import export
 from amc_hw.pipeline.compress import PROOFS, TOO_BUSY, share_used
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import search

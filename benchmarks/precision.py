@@ -25,7 +25,7 @@ from amc_hw import load
 from amc_hw.cli.terminal import progress_bar
 from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
-from amc_hw.formats.registry import export
+from amc_hw.formats.export import export
 from amc_hw.pipeline.compress import compress
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.profiling.benchmark import benchmark

@@ -3,11 +3,12 @@
     python benchmarks/rounding.py --model resnet20 --checkpoint resnet20.pt --data npz:CIFAR10 --policies 8
 
 The network, and the network pruned by random policies (at least ``--least`` of every group's channels), are written as
-int8 files, as a search does it, after each of several rewrites (`rounding_methods.py`), and run on the search split,
-which is a part of the training set. Prints for each method, of the original and on average of the pruned networks:
-top-1 in per cent; what that is above nearest rounding's, in points, with the standard deviation of the policies; on how
-many images the float network says the same; and the Kullback-Leibler divergence from the float network's classes, in
-thousandths of a nat, which is less noisy than top-1. The last column are seconds for one file. One thread.
+int8 files, as a search does it, after each of several rewrites (`rounding_methods.py`), and run on the validation
+split, which is a part of the training set. Prints for each method, of the original and on average of the pruned
+networks: top-1 in per cent; what that is above nearest rounding's, in points, with the standard deviation of the
+policies; on how many images the float network says the same; and the Kullback-Leibler divergence from the float
+network's classes, in thousandths of a nat, which is less noisy than top-1. The last column are seconds for one file.
+One thread.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Result:
 
 
 class Files:
-    """Writes int8 files and runs them on the search split."""
+    """Writes int8 files and runs them on the validation split."""
 
     def __init__(self, trained: TrainedModel, count: int) -> None:
         kind = find_format("tflite")

@@ -6,7 +6,7 @@
 The budget is one of MACs or of latency on this machine; the network's table is made first where there is none. Prints a
 line for each strategy and seed: share of the budget used, predicted and measured milliseconds where latency is what
 counts (and "measured x", the share of the original's, timed in turns with it), accuracy of the best policy on the
-search split and on the test set, both again after a short fine-tune, and the seconds of the search and of the fine-
+validation split and on the test set, both again after a short fine-tune, and the seconds of the search and of the fine-
 tune. In the end mean and spread over the seeds, and how many seconds the first strategy needs to be as good as each
 other one in the end. Episodes are kept in --out, so that a stopped benchmark goes on.
 """

@@ -32,7 +32,7 @@ from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import demo_recipe, recovery_recipe
 
-# name: whether the search split is learned, and what differs from the settings of small data sets
+# name: whether the validation split is learned, and what differs from the settings of small data sets
 WAYS: dict[str, tuple[bool, dict[str, Any]]] = {
     "all images learned, last weights": (True, {"keep_last": True, "ema": None}),
     "the split chooses": (False, {"ema": None}),

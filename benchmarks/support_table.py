@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import AmcHwError
-from amc_hw.formats.registry import export as export_file
+from amc_hw.formats.export import export as export_file
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.groups import Network, trace

@@ -10,23 +10,17 @@ environment like any other: one action in 0..1 for each channel group, and the r
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
-from amc_hw.budget.budget import parse_budget
-from amc_hw.budget.cost import Cost
-from amc_hw.budget.network_costs import network_costs
+from amc_hw import Pruner, macs_cost, run_study, search_space, trace
 from amc_hw.data.dataset import Data, load_data
-from amc_hw.pipeline.search import search_steps
-from amc_hw.pipeline.trained import make_pruner, make_trained_model
-from amc_hw.policy import Policy
 from amc_hw.search.environment import CompressionEnv
-from amc_hw.search.moves import largest_uniform
 from amc_hw.search.rewards import find_reward
-from amc_hw.search.scoring import PartScorer
-from amc_hw.search.space import SearchSpace
+from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import Recipe
 
@@ -39,25 +33,26 @@ def small_network() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
+STATISTICS = 1000
+"""Images that the pruned networks' weights are fitted to."""
 Accuracies = dict[tuple[int, ...], float]  # by the channels of a policy
 
 
 def make_environment(model: nn.Module, data: Data, macs: str, seed: int) -> tuple[CompressionEnv, Accuracies]:
     """Return the environment of a trained network, and the accuracies of all policies that were played in it."""
-    trained = make_trained_model(model, data)
-    cost = network_costs(trained.network, Cost("latency_ms", []), 0).macs
-    budget = parse_budget("macs", macs).target(cost(trained.network.original))
-    pruner, score = make_pruner(trained, seed), PartScorer(data.search)
+    images, labels = data.train.first(STATISTICS, seed=seed)
+    traced = trace(model, images[:1])
+    pruner = Pruner(traced.model, traced.network, images, labels=labels)
     accuracies: Accuracies = {}
 
-    def evaluate(policy: Policy) -> float:
+    def score(policy: Mapping[str, int]) -> float:
         key = tuple(policy.values())
         if key not in accuracies:
-            accuracies[key] = score(pruner.pruned(policy))
+            accuracies[key] = evaluate(pruner.pruned(policy), data.search)
         return accuracies[key]
 
-    space = SearchSpace(search_steps(trained), cost, budget)
-    return CompressionEnv(space, evaluate, find_reward("resource")), accuracies
+    space = search_space(traced, macs_cost(traced), macs)
+    return CompressionEnv(space, score, find_reward("resource")), accuracies
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,8 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     found = max(accuracies, key=lambda policy: accuracies[policy])
     print(f"TD3, best of {options.episodes} episodes: {accuracies[found]:.2%} with {list(found)} channels")
-    _, uniform = largest_uniform(environment.space.choices, environment.space.bounds)
-    print(f"uniform: {environment.evaluate(uniform):.2%} with {list(uniform.values())} channels")
+    uniform = run_study(environment.space, environment.evaluate, strategy="uniform", episodes=1).best
+    print(f"uniform: {uniform.accuracy:.2%} with {list(uniform.channels.values())} channels")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,12 @@ def test_unknown_name() -> None:
         ({"agent": "gone"}, "add strategy=ddpg-multi"),
         ({"device": "hots"}, "did you mean 'host'"),
         ({"compute": "gpu"}, "compute= takes cpu, cuda or cuda:1"),
-        ({"epochs": -1}, "epochs: "),
+        ({"epochs": -1}, "epochs: it takes a whole number from 0 on"),
+        ({"lower": float("nan")}, "a number over 0 and up to 1 .*, not nan"),
+        ({"io": "int4"}, "it takes float32 or int8"),
+        ({"rounds": [0.8]}, "it takes a list of texts .*, not \\[0.8\\]"),
+        ({"latency": 0.5}, "write for example latency='0.5x', .* or latency='12ms'"),
+        ({"macs": "3"}, "did you mean '3k' or '3M'"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_work(
@@ -92,3 +97,32 @@ def test_wrong_settings_are_refused_before_any_work(
     with pytest.raises(UsageError, match=says):
         amc_hw.compress(TinyNet(), torch.zeros(1, 1, 32, 32), data="digits", run=tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"data": 5}, "a data set's name, such as data='digits'.* not 5"),
+        ({"example_input": None}, r"a batch of images \(N, C, H, W\).* not None"),
+        ({"example_input": torch.zeros(8)}, r"not a tensor of shape \(8,\)"),
+        ({"run": 5}, "run= takes a folder's path"),
+        ({"progress": 3}, r"progress= takes a function, called with \(done, total, text\), not 3"),
+        ({"evaluate": 3}, r"evaluate= takes a function, called with \(model\), not 3"),
+        ({"model": "resnet20"}, "amc-hw compress --model resnet20"),
+        ({"data": None, "task": 3}, "the task has no score"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_refused_before_any_work(
+    arguments: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amc_hw.api.opened_job", None)  # nothing is opened
+    whole = {"model": TinyNet(), "example_input": torch.zeros(1, 1, 32, 32), "data": "digits", "run": tmp_path / "run"}
+    with pytest.raises(UsageError, match=says):
+        amc_hw.compress(**(whole | arguments))
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_python_gives_as_arguments_are_not_listed_as_known() -> None:
+    with pytest.raises(UsageError, match="known: ") as refused:
+        amc_hw.compress(TinyNet(), torch.zeros(1, 1, 32, 32), data="digits", checkpoint="weights.pt")
+    assert not {"model", "checkpoint", "task"} & set(str(refused.value).rstrip(".").partition("known: ")[2].split(", "))

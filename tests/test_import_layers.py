@@ -24,6 +24,8 @@ LAYERS = (
     {"errors", "policy", "processes", "shipped"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+MOST_OF_ANYTHING = 14
+"""Dictionaries that say nothing of what is in them; a record, a dataclass or a TypedDict does."""
 FILES = sorted((ROOT / "amc_hw").rglob("*.py"))
 
 
@@ -123,3 +125,9 @@ def test_search_sees_no_device() -> None:
 def test_help_needs_no_heavy_library() -> None:
     script = "import sys, amc_hw.cli.main\nsys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'litert_torch')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_dictionaries_of_anything_are_few() -> None:
+    of_anything = re.compile(r"\bdict\[str, (?:Any|object)\]")
+    found = {str(file.relative_to(ROOT)): len(of_anything.findall(file.read_text())) for file in FILES}
+    assert sum(found.values()) <= MOST_OF_ANYTHING, {file: count for file, count in found.items() if count}

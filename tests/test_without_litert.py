@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from commands import amc_hw
 from tiny import TinyNet
-from amc_hw.formats.registry import export
+from amc_hw.formats.export import export
 export(TinyNet(), torch.zeros(1, 1, 32, 32), Path(sys.argv[1]))
 for command in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from amc_hw.errors import BudgetError, UsageError, unknown_name
 from amc_hw.policy import DTYPES, Metric, Precision, as_precision
+from amc_hw.runs.config import METRICS
+from amc_hw.runs.wanted import EXAMPLES
 
 _UNITS = {
     "latency_ms": {"us": 1e-3, "ms": 1.0, "s": 1e3},
@@ -15,13 +17,12 @@ _UNITS = {
     "params": {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9},
     "size_bytes": {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6},
 }
+_USUAL_UNITS = {"macs": ("k", "M", "G"), "params": ("k", "M"), "size_bytes": ("kB", "MB")}
 _WORDS = {"latency_ms": "latency", "macs": "MACs", "params": "parameters", "size_bytes": "the file's size"}
-_EXAMPLES = {
-    "latency_ms": "0.5x or 12ms",
-    "macs": "0.5x or 150M",
-    "params": "0.5x or 2M",
-    "size_bytes": "0.5x or 500kB",
-}
+_EXAMPLES = {METRICS[name]: f"0.5x or {example}" for name, example in EXAMPLES.items()}
+_LEAST_MS = 1e-3
+_LEAST_BARE = 1000
+"""Below it, a number without a unit is taken for a slip: nobody has a network of 3 MACs, or a file of 2 bytes."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,13 @@ def parse_budget(metric: Metric, text: str) -> Budget:
     """Read a budget.
 
     Raises:
-        UsageError: no number with ``x`` or a unit of the metric, a share that is not between 0 and 1, or one of the
-            original in a precision that there is not.
+        UsageError: no number with ``x`` or a unit of the metric, a small number without a unit, a share that is not
+            between 0 and 1, or one of the original in a precision that there is not.
     """
+    if not text.strip():
+        raise UsageError(
+            f"a budget is empty; write for example {_EXAMPLES[metric]}, and between commas one each: 0.8x,0.6x."
+        )
     match = re.fullmatch(r"\s*([+-]?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)(?:-([\w-]+))?\s*", text)
     if match is None:
         raise UsageError(f"the budget '{text}' is no number with a unit; write for example {_EXAMPLES[metric]}.")
@@ -87,6 +92,14 @@ def parse_budget(metric: Metric, text: str) -> Budget:
         raise UsageError(f"the budget '{text}' must be more than 0, and finite.")
     if metric != "latency_ms" and absolute < 1:
         raise UsageError(f"the budget '{text}' of {_WORDS[metric]} is less than one{meant or '.'}")
+    if metric == "latency_ms" and absolute <= _LEAST_MS:
+        raise UsageError(
+            f"the budget '{text}' is a microsecond or less, in which no network runs; write for example "
+            f"{_EXAMPLES[metric]}."
+        )
+    if not unit and absolute < _LEAST_BARE:
+        meant = " or ".join(f"'{match[1]}{each}'" for each in _USUAL_UNITS[metric])
+        raise UsageError(f"the budget '{text}' of {_WORDS[metric]} has no unit; did you mean {meant}?")
     return Budget(metric, absolute=absolute)
 
 

@@ -58,14 +58,11 @@ def network_costs(network: Network, latency: Cost, file_bytes: int, precision: P
         file_bytes: of the exported original; what is no weight or bias of a layer in it stays as it is.
         precision: of the file.
     """
-    counted = [(parameter.groups, parameter.size) for parameter in network.parameters]
-    terms, constant = _terms(counted, network.original)
-    params = Cost("params", terms, constant + network.other_params)
     own = {layer.name: layer for layer in network.layers}.values()  # a layer that is called twice is stored once
     stored = [(layer.policy_groups, _stored(layer, *STORED[precision])) for layer in own]
     terms, constant = _terms(stored, network.original)
     others = file_bytes - sum(count(network.original) for _, count in stored)
-    return NetworkCosts(latency, macs_cost(network), params, Cost("size_bytes", terms, constant + others))
+    return NetworkCosts(latency, macs_cost(network), params_cost(network), Cost("size_bytes", terms, constant + others))
 
 
 def macs_cost(network: Network) -> Cost:
@@ -73,6 +70,12 @@ def macs_cost(network: Network) -> Cost:
     counted = [(part.policy_groups, part.macs) for part in network.parts]
     terms, constant = _terms(counted, network.original)
     return Cost("macs", terms, constant + network.other_macs)
+
+
+def params_cost(network: Network) -> Cost:
+    """Return the parameters of a traced network as a cost."""
+    terms, constant = _terms([(each.groups, each.size) for each in network.parameters], network.original)
+    return Cost("params", terms, constant + network.other_params)
 
 
 def _stored(layer: Layer, of_weight: int, of_channel: int) -> Callable[[Policy], float]:

@@ -29,6 +29,7 @@ from amc_hw.profiling.protocol import Protocol
 if TYPE_CHECKING:
     from amc_hw.devices.registry import Found
     from amc_hw.profiling.timing import Timing
+    from amc_hw.runs.values import Facts
 
 LISTED_REPEATS = 6
 
@@ -80,7 +81,7 @@ def _out_of_reach(listed: Collection[str]) -> list[Found]:
     ]
 
 
-def _listed(device: Found) -> dict[str, object]:
+def _listed(device: Found) -> Facts:
     """Return what a script needs to choose a device."""
     from amc_hw.latency.shipped_tables import shipped_table
     from amc_hw.profiling.kept_tables import kept_tables
@@ -141,10 +142,11 @@ def benchmark(
     json: Json = False,
 ) -> None:
     """Time exported files on a device: 3 x (100 warm-up + 200 runs), more where these disagree."""
-    from amc_hw.devices.registry import open_device, require_device_name
+    from amc_hw.devices.registry import format_of, open_device, require_device_name
     from amc_hw.devices.turns import taking_turns
     from amc_hw.profiling.benchmark import benchmark as time_files
-    from amc_hw.profiling.benchmark import benchmark_record, require_files, write_logs
+    from amc_hw.profiling.benchmark import benchmark_record, write_logs
+    from amc_hw.profiling.model_files import require_files, require_format
     from amc_hw.runs.file_names import LOGS
     from amc_hw.runs.files import require_writable
     from amc_hw.runs.record_files import RecordFile
@@ -155,6 +157,8 @@ def benchmark(
     require_files(files)
     if out is not None:
         require_writable(out)
+    for file in files:
+        require_format(file, format_of(device), device)
     opened = open_device(device)
     try:
         with progress_bar() as report:

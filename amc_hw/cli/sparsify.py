@@ -53,6 +53,6 @@ def sparsify(run: Run, chosen: Settings, compute: Compute = None, json: Json = F
     print_table("", ("", "original", "sparse"), rows)
     for number, each in enumerate(summary.rounds, start=1):
         found, tuned = each.search_accuracy_before_finetune, each.search_accuracy
-        answer(f"round {number}, {each.budget}: {found:.2%} of the search split, {tuned:.2%} after fine-tuning")
+        answer(f"round {number}, {each.budget}: {found:.2%} of the validation split, {tuned:.2%} after fine-tuning")
     say(f"note: {summary.note}")
     answer(f"file: {run / summary.artifacts['tflite']}")

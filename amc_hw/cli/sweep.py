@@ -14,6 +14,7 @@ from amc_hw.runs.config import METRICS, Settings
 
 if TYPE_CHECKING:
     from amc_hw.runs.summaries import Summary
+    from amc_hw.runs.values import Facts
     from amc_hw.sweep.sweep import Swept
 
 _SEVERAL = {name: {"help": f"{SETTINGS[name].description}; of one metric several: 0.3x,0.5x,0.7x"} for name in METRICS}
@@ -63,10 +64,10 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _document(row: Swept) -> dict[str, object]:
-    told = {"run": str(row.run), "budget": row.budget, "seed": row.seed, "on_front": row.on_front}
-    compressed = {"compressed": row.summary.compressed.document()} if row.summary else {}
-    return {**told, "error": with_options(row.error), **compressed}
+def _document(row: Swept) -> Facts:
+    settings: Facts = {"run": str(row.run), "budget": row.budget, "seed": row.seed, "on_front": row.on_front}
+    compressed: Facts = {"compressed": row.summary.compressed.document()} if row.summary else {}
+    return {**settings, "error": with_options(row.error), **compressed}
 
 
 def _cells(row: Swept, summary: Summary) -> tuple[str, ...]:

@@ -112,12 +112,15 @@ def check(
 ) -> None:
     """Measure random pruned networks on the device and say how far the table's predictions are off."""
     from amc_hw.devices.table_only import require_device
+    from amc_hw.latency.table import load_table
     from amc_hw.models.names import require_model_name
     from amc_hw.report.table_plots import check_ending, plot_prediction
     from amc_hw.runs.files import require_writable
 
     require_model_name(model)
     require_device(device, table, as_precision(precision))
+    if table is not None:
+        load_table(table)
     if plot is not None:
         check_ending(plot)
         require_writable(plot)
@@ -131,8 +134,8 @@ def check(
         measured = [network.measured_ms for network in found.networks]
         plot_prediction(predicted, measured, f"{model} on {device}, seed {seed}", plot)
     if json:
-        asked: dict[str, object] = {"model": model, "device": device, "seed": seed}
-        print_json({"table": str(found.table), "notes": list(found.notes), **asked, **_figures(found)})
+        asked = {"table": str(found.table), "notes": list(found.notes), "model": model, "device": device, "seed": seed}
+        print_json({**asked, **_figures(found)})
         return
     _print_check(found)
     if plot is not None:

@@ -55,11 +55,12 @@ def import_(
 ) -> None:
     """Make a table from logs of benchmark_model with op profiles, and the network that was run."""
     from amc_hw.latency.fingerprint import Fingerprint
-    from amc_hw.profiling.benchmark import require_files
+    from amc_hw.profiling.model_files import require_files, require_logs
 
     inputs = [*logs, *(profile or []), *([channels] if channels else [])]
     require_table_or_none(out, inputs)
     require_files([*inputs, *([Path(model)] if model.endswith(".tflite") else [])])
+    require_logs(logs)
     from amc_hw.profiling.import_logs import import_logs
     from amc_hw.profiling.logged_files import logged_networks
     from amc_hw.profiling.logged_run import logged_run, logged_runtime

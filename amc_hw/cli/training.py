@@ -6,7 +6,7 @@ import math
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,10 @@ from amc_hw.processes import is_first_process
 from amc_hw.runs.config import read_config
 from amc_hw.runs.files import require_room
 from amc_hw.runs.names import require_compute_name
+
+if TYPE_CHECKING:
+    from amc_hw.training.optimizer import OptimizerName
+    from amc_hw.training.recipe import Recipe
 
 _USUAL = {"sgd": (0.05, 1e-3), "adamw": (1e-3, 0.05)}
 """Highest learning rate and weight decay of a baseline's training."""
@@ -53,7 +57,6 @@ def train(
     from amc_hw.training.compute import find_compute
     from amc_hw.training.evaluation import evaluate
     from amc_hw.training.optimizer import suited_optimizer
-    from amc_hw.training.recipe import Recipe
 
     place = find_compute(compute)
     network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed, image_size)
@@ -61,25 +64,9 @@ def train(
     say_size(loaded)
     loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
-    optimizer = suited_optimizer(network)
-    usual_lr, usual_decay = _USUAL[optimizer]
-    recipe = Recipe(
-        epochs,
-        usual_lr if lr is None else lr,
-        batch_size,
-        usual_decay if weight_decay is None else weight_decay,
-        optimizer=optimizer,
-    )
+    recipe = _recipe(suited_optimizer(network), epochs, batch_size, lr, weight_decay)
     with progress_bar() as report:
-        history = training.train(
-            network,
-            loaded,
-            recipe,
-            seed=seed,
-            device=place,
-            progress=report,
-            state_path=state,
-        )
+        history = training.train(network, loaded, recipe, seed=seed, device=place, progress=report, state_path=state)
     if not is_first_process():
         return
     save_checkpoint(network, out)
@@ -88,7 +75,18 @@ def train(
     if json:
         print_json({"checkpoint": str(out), "search_accuracy": history.kept_accuracy, "test_accuracy": accuracy})
     else:
-        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the search split)")
+        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the validation split)")
+
+
+def _recipe(
+    optimizer: OptimizerName, epochs: int, batch_size: int, lr: float | None, weight_decay: float | None
+) -> Recipe:
+    """Return how a baseline is trained; what nobody named is usual for the optimizer."""
+    from amc_hw.training.recipe import Recipe
+
+    usual_lr, usual_decay = _USUAL[optimizer]
+    lr, weight_decay = usual_lr if lr is None else lr, usual_decay if weight_decay is None else weight_decay
+    return Recipe(epochs, lr, batch_size, weight_decay, optimizer=optimizer)
 
 
 def _check_training(
@@ -132,7 +130,7 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     if not is_first_process():
         return
     task = trained.task
-    accuracy, of = task.validate(trained.as_shipped(network)), "of the search split"
+    accuracy, of = task.validate(trained.as_shipped(network)), "of the validation split"
     if task.metric != TOP1:
         of = f"{task.metric} on the validation inputs"
     if json:

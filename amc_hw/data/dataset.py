@@ -112,7 +112,7 @@ class Data:
     test: Part
 
     def with_search_learned(self) -> Data:
-        """Return the data with the search split among the training images, for when nothing is chosen any more."""
+        """Return the data with the validation split among the training images, for when nothing is chosen any more."""
         train, search = self.train, self.search
         positions, labels = torch.cat([train.positions, search.positions]), torch.cat([train.labels, search.labels])
         return replace(self, train=replace(train, positions=positions, labels=labels))

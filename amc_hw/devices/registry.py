@@ -87,6 +87,12 @@ def precisions_of(name: str) -> tuple[Precision, ...]:
     return KINDS[computer(name).kind].precisions
 
 
+def format_of(name: str) -> str:
+    """Return the format of the files that a device runs; nothing is opened. For errors see `precisions_of`."""
+    precisions_of(name)
+    return "tflite" if is_phone(name) else KINDS[computer(name).kind].format
+
+
 def clean_device(name: str) -> None:
     """Remove everything that amc-hw put on a device.
 

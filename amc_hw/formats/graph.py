@@ -9,7 +9,6 @@ which operators any policy has, and writes a file of them with random weights to
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.flow import Flow
+from amc_hw.formats.random_weights import RandomWeights
 from amc_hw.latency.operators import Operator, Shape
 from amc_hw.policy import Dimension, Policy
 
@@ -270,26 +270,6 @@ class GraphTemplate:
     def left_out(self, policy: Policy) -> set[int]:
         """Indices of the operators that ``policy`` leaves out with their blocks."""
         return {index for index, group in self._blocks.items() if policy.get(group) == 0}
-
-
-class RandomWeights:
-    """Weights that keep the activations' scale (He et al. 2015), so that no denormal numbers slow the run."""
-
-    def __init__(self, random: np.random.Generator) -> None:
-        self._pool = random.standard_normal(1 << 16, dtype=np.float32)
-
-    def __call__(self, shape: Shape, original: NDArray[Any]) -> NDArray[Any]:
-        """Return weights of a shape (out, ...), float32 or of the original's type.
-
-        Vectors (biases, a norm's scales and variances, which must not be negative) repeat the original's values, and
-        so do integers: their scale is apart.
-        """
-        if math.prod(shape) == max(shape, default=1) or original.dtype.kind != "f":
-            repeated: NDArray[Any] = np.resize(original, shape).astype(original.dtype)
-            return repeated
-        scaled = self._pool * np.float32(math.sqrt(2 / math.prod(shape[1:])))
-        filters: NDArray[np.float32] = np.resize(scaled, shape)
-        return filters.astype(original.dtype)
 
 
 def _form(graph: Graph) -> list[tuple[str, int]]:

@@ -1,8 +1,7 @@
-"""The formats that devices run, and the one way to write a file of any of them."""
+"""The formats that devices run."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, first_line, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
-from amc_hw.formats.check import require_near, require_same
 from amc_hw.formats.executorch.convert import PteModel, to_pte
 from amc_hw.formats.executorch.quantize import left_in_float as pte_left_in_float
 from amc_hw.formats.executorch.quantize import quantized as pte_quantized
@@ -27,14 +25,9 @@ from amc_hw.formats.onnx.quantize import quantized as onnx_quantized
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.formats.tflite.quantize import left_in_float, quantized
 from amc_hw.policy import Io, Precision, require_io
-from amc_hw.runs.files import write_bytes
 
-INTEGER: tuple[Precision, ...] = ("int8", "int16x8")
-"""Precisions in which everything between input and output should be whole numbers."""
 LONGEST_REASON = 1000
 """Characters of an error's message; some libraries put the content of the file into it."""
-
-_LOG = logging.getLogger(__name__)
 
 
 class FileModel(Protocol):
@@ -143,7 +136,7 @@ class Format:
 
     def load(self, content: bytes) -> FileModel:
         """Return what runs a file; raise UnsupportedModelError where it is damaged."""
-        with _damage_told():
+        with _damage_explained():
             return self.model(content)
 
     def load_quantized(self, content: bytes, precision: Precision) -> FileModel:
@@ -161,14 +154,14 @@ class Format:
 
     def read(self, content: bytes) -> Graph:
         """Return the graph of a file; raise UnsupportedModelError where it is damaged."""
-        with _damage_told():
+        with _damage_explained():
             graph = self.graph(content)
             graph.operators()  # finds what leads nowhere
             return graph
 
 
 @contextmanager
-def _damage_told() -> Iterator[None]:
+def _damage_explained() -> Iterator[None]:
     """Have whatever a damaged file makes a library raise told in one line."""
     try:
         yield
@@ -245,7 +238,7 @@ def load_file(file: Path) -> FileModel:
         UnsupportedModelError: the file is damaged.
     """
     if not file.is_file():
-        raise UsageError(f"{file} does not exist.")
+        raise UsageError(f"{file} does not exist; check its path.")
     if file.suffix.removeprefix(".") not in FORMATS:
         raise UsageError(
             f"{file.name} is none of the formats {', '.join(FORMATS)}, which its ending must name; PyTorch weights are "
@@ -255,103 +248,3 @@ def load_file(file: Path) -> FileModel:
         return FORMATS[file.suffix.removeprefix(".")].load(file.read_bytes())
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"{file}: {error}") from error
-
-
-def export(
-    model: nn.Module,
-    example_input: Tensor,
-    path: Path,
-    precision: Precision = "fp32",
-    calibration: Tensor | None = None,
-    io: Io = "float32",
-) -> None:
-    """Write ``model`` in the format of the path's ending and check that the file computes the same.
-
-    A file in another precision than fp32 is made of the float file, which is checked, and checked again itself.
-
-    Args:
-        model: any network; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
-        path: the file.
-        precision: of the file.
-        calibration: training images (N, C, H, W) that tell the ranges of activations, for ``int8`` and ``int16x8``.
-        io: what the file takes and gives; ``int8`` is for that precision alone.
-
-    Raises:
-        UsageError: an ending that is no format's, a precision or an ``io`` that the format lacks, or no images where
-            it needs some.
-        UnsupportedModelError: the network cannot be converted, or its outputs would differ; then no file is written.
-        RunFolderError: the file cannot be written.
-    """
-    kind = find_format(path.suffix.removeprefix("."))
-    kind.require_precision(precision)
-    kind = kind.with_io(precision, io)
-    if precision in INTEGER and calibration is None:
-        raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
-    content = float_content(kind, model, example_input, path)
-    if precision != "fp32":
-        images = example_input if calibration is None else calibration
-        content = _quantized(kind, content, model, path, precision, images)
-    write_bytes(path, content)
-
-
-def file_content(
-    kind: Format, model: nn.Module, example_input: Tensor, path: Path, precision: Precision, calibration: Tensor
-) -> bytes:
-    """Return the content of a network's file; the float32 file that it is made of is held against the network.
-
-    Args:
-        kind: a format that is written in the precision.
-        model: any network; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
-        path: the file's, for messages.
-        precision: of the file.
-        calibration: training images (N, C, H, W) that tell the ranges of activations.
-
-    Raises:
-        UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
-    """
-    content = float_content(kind, model, example_input, path)
-    return kind.quantized(model, content, precision, calibration.detach().cpu().numpy())
-
-
-def quantize_file(
-    file: Path, model: nn.Module, path: Path, precision: Precision, calibration: Tensor, io: Io = "float32"
-) -> None:
-    """Write a float32 file that `export` made in another precision, and check what it computes.
-
-    Args:
-        file: the float32 file; it stays.
-        model: its network.
-        path: the file to write, of the same format.
-        precision: of the new file.
-        calibration: training images (N, C, H, W) that tell the ranges of activations.
-        io: what the new file takes and gives.
-
-    Raises:
-        UsageError: the format lacks the precision or the ``io``.
-        UnsupportedModelError: the network cannot be quantized, or its outputs would say nothing any more.
-        RunFolderError: the file cannot be written.
-    """
-    kind = find_format(path.suffix.removeprefix("."))
-    kind.require_precision(precision)
-    kind = kind.with_io(precision, io)
-    write_bytes(path, _quantized(kind, file.read_bytes(), model, path, precision, calibration))
-
-
-def float_content(kind: Format, model: nn.Module, example_input: Tensor, path: Path) -> bytes:
-    """Return a network's float32 file, held against the network; see `export`."""
-    content = kind.convert(model, example_input)
-    require_same(model, kind.load(content), example_input, path)
-    return content
-
-
-def _quantized(
-    kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Tensor
-) -> bytes:
-    """Return a float32 file's content in another precision, held against the network."""
-    content = kind.quantized(model, content, precision, images.detach().cpu().numpy())
-    require_near(model, kind.load_quantized(content, precision), images, path)
-    if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
-        _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))
-    return content

@@ -245,8 +245,14 @@ def load_table(path: Path) -> LatencyTable:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TableError(f"the latency table {path} does not exist; make it with: amc-hw profile") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"cannot read the latency table {path}: {error}.") from error
+    except IsADirectoryError as error:
+        raise TableError(f"the latency table {path} is a folder; name a table's file, or a shipped table.") from error
+    except OSError as error:
+        raise TableError(
+            f"cannot read the latency table {path}: {error.strerror or error}; check its path and its permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path} is no text, so no latency table; make one with: amc-hw profile") from error
     except (ValueError, RecursionError) as error:
         raise TableError(f"{path} is cut short or no JSON ({error}); {_CURE}") from error
     return parse_table(document, str(path))

@@ -84,18 +84,18 @@ def load_own_checkpoint(model: nn.Module, path: Path) -> None:
         RunFolderError: it is damaged; the message names what makes it again.
         CheckpointError: it has other tensors than the model.
     """
-    with _damage_told(path):
+    with _damage_explained(path):
         load_checkpoint(model, path)
 
 
 def read_own_checkpoint(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint that a run wrote; raise RunFolderError where it is damaged."""
-    with _damage_told(path):
+    with _damage_explained(path):
         return {key: tensor for key, tensor in read_checkpoint(path).items() if isinstance(tensor, Tensor)}
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _damage_explained(path: Path) -> Iterator[None]:
     """Name what makes a damaged file of a run again."""
     try:
         yield

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from amc_hw.errors import UsageError, unknown_name
 from amc_hw.models.names import user_function
 from amc_hw.models.user_modules import imported, project_of
+
+T = TypeVar("T")
 
 
 def call_function(name: str, **arguments: Any) -> nn.Module:
@@ -32,7 +34,7 @@ def call_function(name: str, **arguments: Any) -> nn.Module:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise UsageError(f"'{name}' fails: {_told(error, path)}") from error
+        raise UsageError(f"'{name}' fails: {_fault(error, path)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"'{name}' must return a torch.nn.Module, but it returned {type(model).__name__}.")
     return model
@@ -60,7 +62,7 @@ def load_object(name: str, kinds: Callable[[object], bool], **arguments: Any) ->
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise UsageError(f"'{name}' fails: {_told(error, path)}") from error
+        raise UsageError(f"'{name}' fails: {_fault(error, path)}") from error
     return found
 
 
@@ -74,7 +76,7 @@ def _function(path: Path, module: ModuleType, function_name: str) -> Callable[..
     return function  # type: ignore[no-any-return]
 
 
-def _taken(name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+def _taken(name: str, function: Callable[..., Any], arguments: Mapping[str, T]) -> dict[str, T]:
     """Return those arguments that a function takes, and refuse one that needs others."""
     taken = inspect.signature(function).parameters
     takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
@@ -93,7 +95,7 @@ def _taken(name: str, function: Callable[..., Any], arguments: dict[str, Any]) -
     return given
 
 
-def _told(error: BaseException, path: Path) -> str:
+def _fault(error: BaseException, path: Path) -> str:
     """Say where in the user's files something went wrong, what it was, and what to do."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {error.msg}; correct the file."

@@ -15,6 +15,7 @@ from amc_hw.data.dataset import Data, has_own_size, load_data
 from amc_hw.errors import CheckpointError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import load_checkpoint, load_own_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_from_file, build_model, default_image_size, known_image_size
+from amc_hw.pipeline.first_look import require_counts_in_reach
 from amc_hw.pipeline.load import pruning_choices
 from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
@@ -60,6 +61,7 @@ def begin(
 
     Raises:
         UsageError: see `check_settings`; or the weights, or the network, are not what the settings say.
+        BudgetError: see `require_counts_in_reach`.
         WrongRunError: the folder holds a run of something else.
     """
     check_settings(run, config, own_model=own is not None)
@@ -75,10 +77,8 @@ def begin(
     model, rewritten = made_plain(model, lambda: goal.example, baseline)
     notes = tuple(filter(None, (frozen, rewritten)))
     trained = replace(_trained_model(config, model, goal), notes=notes)
-    if is_several(trained.example) and config.known_precision != "fp32":
-        raise UsageError(
-            f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
-        )
+    _require_written(config, trained)
+    require_counts_in_reach(config, trained)
     if own is not None and baseline.exists():
         _require_same(model, baseline)
     open_run(run.path, config)
@@ -104,7 +104,7 @@ def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, Tra
     def example() -> Any:  # of a task that is asked before the weights are there
         return goal_of(load_task(config.task, model) if named is None else named, model).example
 
-    plain, _ = made_plain(thawed(model), example, baseline, told=True)
+    plain, _ = made_plain(thawed(model), example, baseline, quiet=True)
     load_own_checkpoint(plain, baseline)
     source = load_task(config.task, plain) if named is None else named
     return config, _trained_model(config, plain, goal_of(source, plain, compute))
@@ -186,6 +186,14 @@ def _trained_model(config: RunConfig, model: nn.Module, goal: Goal) -> TrainedMo
     """Trace a run's network; see `trained_for`."""
     trained = trained_for(model, goal, pruning_choices(config), config.known_precision)
     return replace(trained, name=config.model, io=config.io)
+
+
+def _require_written(config: RunConfig, trained: TrainedModel) -> None:
+    """Raise UsageError where the network has no files in the precision that ships."""
+    if is_several(trained.example) and config.known_precision != "fp32":
+        raise UsageError(
+            f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
+        )
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

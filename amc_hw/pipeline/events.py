@@ -33,7 +33,7 @@ def episode_events(run: RunFolder, cost: Cost, original: Policy) -> Iterator[Cal
     recorded = run.episodes.recorded()
     with _writing(run.tensorboard / SEARCH) as write:
 
-        def told(study: StudyResult) -> None:
+        def write_event(study: StudyResult) -> None:
             episode = study.episodes[-1]
             kept = {f"kept/{group}": episode.channels[group] / channels for group, channels in original.items()}
             values = {
@@ -45,28 +45,29 @@ def episode_events(run: RunFolder, cost: Cost, original: Policy) -> Iterator[Cal
             }
             write(episode.episode, values | kept, recorded)
 
-        yield told
+        yield write_event
 
 
 @contextmanager
 def epoch_events(run: RunFolder) -> Iterator[Callable[[History], None]]:
     """Yield what writes the epochs of a training that goes on; it does nothing without TensorBoard.
 
-    Written are ``train_loss`` and ``search_accuracy`` (0..1, on the search split); step 0 is the network as it came.
+    Written are ``train_loss`` and ``search_accuracy`` (0..1, on the validation split); step 0 is the network as it
+    came.
 
     Args:
         run: the run folder.
     """
     with _writing(run.tensorboard / FINETUNE) as write:
 
-        def told(history: History) -> None:
+        def write_event(history: History) -> None:
             recorded = len(history.losses) + 1
             write(0, {"search_accuracy": history.start_accuracy}, recorded)
             for epoch, (loss, accuracy) in enumerate(zip(history.losses, history.accuracies, strict=True), start=1):
                 values = {"search_accuracy": accuracy} | ({} if loss is None else {"train_loss": loss})
                 write(epoch, values, recorded)
 
-        yield told
+        yield write_event
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def prune_round(
             device=trained.compute,
             progress=progress,
             state_path=folder.finetune_state(),
-            epochs_told=write_events,
+            listener=write_events,
         )
     save_checkpoint(model, folder.finetuned)
     return Sparse(pruned, parts), Sparse(model, parts)

@@ -11,8 +11,9 @@ from amc_hw.budget.budget import Budget
 from amc_hw.devices.base import Device
 from amc_hw.errors import CheckpointError, RunFolderError, unknown_name
 from amc_hw.formats import program
-from amc_hw.formats.registry import FORMATS, quantize_file
-from amc_hw.formats.registry import export as export_file
+from amc_hw.formats.export import export as export_file
+from amc_hw.formats.export import quantize_file
+from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
@@ -44,7 +45,7 @@ def finetune(
         epochs: passes over the training images; 0 keeps the pruned weights.
         seed: of the images' order and their augmentation.
         progress: is told how far the work is.
-        learn_search: learn the search split, too, as may be done after the last search; of small data sets
+        learn_search: learn the validation split, too, as may be done after the last search; of small data sets
             (`amc_hw.training.recipe.SMALL`) it is never learned, because it chooses the weights.
     """
     model = restore(run, trained, run.pruned)
@@ -93,7 +94,7 @@ def _record(history: History, search_learned: bool, weights: str) -> Finetune:
 
 
 def search_split_learned(run: RunFolder) -> bool:
-    """Tell whether the run's last fine-tuning learned the search split."""
+    """Tell whether the run's last fine-tuning learned the validation split."""
     known = run.finetune.find()
     return known is not None and known.search_split_learned
 

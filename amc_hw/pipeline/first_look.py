@@ -7,8 +7,12 @@ from dataclasses import replace
 import torch
 from scipy.stats import binomtest
 
+from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.network_costs import macs_cost, params_cost
 from amc_hw.data.dataset import Part
+from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel, require_trainable
+from amc_hw.runs.config import RunConfig
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.trial import tell
 
@@ -35,8 +39,22 @@ def looked_at(trained: TrainedModel, *, by_accuracy: bool) -> TrainedModel:
     return replace(trained, notes=tuple(filter(None, (*trained.notes, left_out, guesses))))
 
 
+def require_counts_in_reach(config: RunConfig, trained: TrainedModel) -> None:
+    """Refuse budgets of MACs and parameters that no choice of channels keeps: that takes no measurement to tell.
+
+    Raises:
+        BudgetError: the message says the least that can be reached.
+    """
+    costs = {"macs": macs_cost, "params": params_cost}
+    for budget in parse_budgets(config):
+        if budget.metric in costs and config.granularity == "channels":
+            cost = costs[budget.metric](trained.network)
+            whole = cost(trained.network.original)
+            Bounds(cost, trained.decisions, min(budget.allowed(whole), whole))
+
+
 def doubt_of_accuracy(trained: TrainedModel) -> str:
-    """Return the sentence for a network that is no better than guessing on the search split; empty for another.
+    """Return the sentence for a network that is no better than guessing on the validation split; empty for another.
 
     Guessing is to name the most frequent class of the images, or any.
 
@@ -51,9 +69,10 @@ def doubt_of_accuracy(trained: TrainedModel) -> str:
     if not is_guessing(round(accuracy * images), images, chance):
         return ""
     return (
-        f"the original network gets {accuracy:.1%} of {images} images of the search split right, which is no better "
-        f"than guessing ({chance:.1%}): mostly it was trained on images that are normalised or cut in another way, or "
-        "with its classes in another order, or its weights were never trained; check the checkpoint and the data set."
+        f"the original network gets {accuracy:.1%} of {images} images of the validation split right, which is no "
+        f"better than guessing ({chance:.1%}): mostly it was trained on images that are normalised or cut in another "
+        "way, or with its classes in another order, or its weights were never trained; check the checkpoint and the "
+        "data set."
     )
 
 

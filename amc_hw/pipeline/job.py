@@ -87,6 +87,7 @@ def opened_job(
         config = settled(folder, config)
         with device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn):
             require_tables(device, table, folder)
+            find_format(device.format).with_io(config.known_precision, config.io)
             config, trained = begin(folder, config, in_turn, compute, own)
             trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.search_images is not None)
 

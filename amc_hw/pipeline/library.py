@@ -165,7 +165,7 @@ def run_study(
         return run_problem(problem, asked, FunctionScorer(score), file)
 
 
-def _limit(space: SearchSpace) -> dict[str, object]:
+def _limit(space: SearchSpace) -> dict[str, float | None]:
     """Return what tells one space from another in a log."""
     choices = math.prod(len(step.choices) for step in space.steps)
     return {"limit": None if space.bounds is None else space.bounds.limits[0].most, "choices": choices}

@@ -79,7 +79,7 @@ def pruning_choices(config: RunConfig) -> PruningChoices:
 
 def _given(folder: RunFolder, model: nn.Module, example: Any) -> nn.Module:
     original = copyable_copy(model)
-    original, _ = made_plain(original, lambda: example, folder.baseline, told=True)
+    original, _ = made_plain(original, lambda: example, folder.baseline, quiet=True)
     try:
         load_own_checkpoint(original, folder.baseline)
     except CheckpointError as error:

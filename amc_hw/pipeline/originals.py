@@ -11,7 +11,7 @@ from amc_hw.budget.budget import Budget
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.devices.base import Device
 from amc_hw.errors import UsageError
-from amc_hw.formats.registry import quantize_file
+from amc_hw.formats.export import quantize_file
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Metric, Precision
 from amc_hw.profiling.benchmark import benchmark

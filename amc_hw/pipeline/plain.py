@@ -17,7 +17,7 @@ _COUNTER = "num_batches_tracked"
 
 
 def made_plain(
-    model: nn.Module, example: Callable[[], Any], baseline: Path, *, told: bool = False
+    model: nn.Module, example: Callable[[], Any], baseline: Path, *, quiet: bool = False
 ) -> tuple[nn.Module, str]:
     """Return a network with plain weights, and what was done for it, a sentence, which is said.
 
@@ -28,13 +28,13 @@ def made_plain(
         example: gives one input in a batch of its own (`amc_hw.tracing.inputs`), whose shape counts; it is asked where
             there may be something to do.
         baseline: the run's file of the trained weights, which may be missing.
-        told: the user knows what is done.
+        quiet: the user knows what is done.
     """
     if baseline.exists() and _has_its_tensors(model, baseline):
         return model, ""
     one = example()
     plain, note = with_plain_weights(spread(model, one), one)
-    if note and not told:
+    if note and not quiet:
         tell("%s", note)
     return (as_written(plain), note) if note else (model, "")
 

@@ -57,13 +57,13 @@ def keep_original(job: Job, progress: Progress) -> None:
             warnings=list(trained.notes),
             unprunable=dict(trained.network.unprunable),
             image_size=trained.image_size,
-            **trained.told,
+            **trained.policy_fields,
         )
     )
 
 
 def loses_by_rounding(job: Job) -> bool:
-    """Tell whether the file is clearly worse than the network in fp32, on images of the search split.
+    """Tell whether the file is clearly worse than the network in fp32, on images of the validation split.
 
     A score of the user's own tells no single images; there, it is taken to lose.
     """

@@ -45,11 +45,11 @@ def after_rounds(job: Job, progress: Progress) -> Job:
     if earlier:
         _require_widening(job.trained)
     for number, (folder, settings) in enumerate(earlier, start=1):
-        told = progress.within(round_name(number, len(earlier) + 1))
+        part = progress.within(round_name(number, len(earlier) + 1))
         open_run(folder.path, settings)
-        search_and_verify(replace(job, run=folder, config=settings), told)
+        search_and_verify(replace(job, run=folder, config=settings), part)
         trained = job.trained
-        model = finish.finetune(folder, trained, settings.epochs, settings.seed, told, learn_search=False)
+        model = finish.finetune(folder, trained, settings.epochs, settings.seed, part, learn_search=False)
         job = replace(job, trained=_pruned_once_more(trained, folder.policy.read().channels, model))
     return job
 

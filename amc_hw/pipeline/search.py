@@ -70,7 +70,7 @@ class Search:
         costs: what policies cost.
         pruner: makes their networks.
         bounded: whether the search maximised accuracy within the budgets, so that they should be used up.
-        floor: least accuracy on the search split, 0..1, that a policy should have; 0 where none was asked for.
+        floor: least accuracy on the validation split, 0..1, that a policy should have; 0 where none was asked for.
     """
 
     study: StudyResult
@@ -161,8 +161,8 @@ def _reward(job: Job, original_cost: float) -> Reward:
     accuracy = job.score(job.trained.model)
     if accuracy < floor:
         raise UsageError(
-            f"the original network's accuracy on the search split is {accuracy:.2%}, under the floor of {floor:.2%}; "
-            "give a lower accuracy_floor=."
+            f"the original network's accuracy on the validation split is {accuracy:.2%}, under the floor of "
+            f"{floor:.2%}; give a lower accuracy_floor=."
         )
     return with_floor(reward, floor, original_cost)
 
@@ -221,7 +221,7 @@ def chosen_policy(
         unprunable=dict(trained.network.unprunable),
         candidates=candidates,
         image_size=trained.image_size,
-        **trained.told,
+        **trained.policy_fields,
     )
 
 
@@ -230,7 +230,7 @@ def under_floor(chosen: Candidate, floor: float | None) -> list[str]:
     if floor is None or chosen.score >= floor:
         return []
     return [
-        f"the policy's accuracy on the search split is {chosen.score:.2%} before fine-tuning, under the floor of "
+        f"the policy's accuracy on the validation split is {chosen.score:.2%} before fine-tuning, under the floor of "
         f"{floor:.2%}: no policy was found that keeps both the floor and the budget; search longer, or give a "
         "larger budget or a lower floor."
     ]

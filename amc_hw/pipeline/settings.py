@@ -16,6 +16,7 @@ from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name, require_task_name
 from amc_hw.pipeline.agent import agent_file
 from amc_hw.policy import Precision, PrecisionSetting, precision_of, require_io
+from amc_hw.profiling.model_files import require_content, require_files
 from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
 from amc_hw.runs.files import require_room
 from amc_hw.runs.folder import RunFolder
@@ -87,8 +88,9 @@ def check_evaluation(file: Path | None, run: Path | None, data: str | None, data
         read_config(run)
     elif data is None:
         raise UsageError("a file needs its data set: amc-hw evaluate FILE --data DATA")
-    if file is not None and not file.is_file():
-        raise UsageError(f"{file} does not exist.")
+    if file is not None:
+        require_files([file])
+        require_content(file, "name a file that amc-hw export wrote.")
     if data is not None:
         require_data(data, data_root)
 

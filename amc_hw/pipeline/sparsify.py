@@ -11,7 +11,7 @@ from torch import nn
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import parse_budget
 from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
-from amc_hw.formats.registry import export
+from amc_hw.formats.export import export
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.fine_grained import Sparse, nonzero_cost, prune_round, whole
 from amc_hw.pipeline.first_look import looked_at
@@ -71,8 +71,8 @@ def sparsify(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         for number, (folder, settings) in enumerate(rounds, start=1):
             limit = Limit(cost, parse_budget(config.metric, settings.budget).target(original))
             open_run(folder.path, settings)
-            told = progress.within(round_name(number, len(rounds)))
-            pruned, sparse = prune_round(folder, settings, trained, sparse, limit, told)
+            part = progress.within(round_name(number, len(rounds)))
+            pruned, sparse = prune_round(folder, settings, trained, sparse, limit, part)
             history.append(
                 SparseRound(
                     budget=settings.budget,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypedDict
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data
@@ -25,6 +26,13 @@ LEAST_STATISTICS, MOST_STATISTICS, STATISTICS_MACS = 640, 2560, 3.5e11
 """Images for the statistics: more of them help (2,560 images of 16 points gave a halved ResNet-20 1.4 points more than
 640 of 48), and cost large networks minutes; so many as have these MACs in the original, and fit these bytes."""
 STATISTICS_BYTES = 2**30
+
+
+class PolicyFields(TypedDict, total=False):
+    """What policy.json says of a task beside top-1 accuracy, and of inputs that are no images."""
+
+    metric: str
+    inputs: JsonValue
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,12 @@ class TrainedModel(TracedModel):
         return self.task.compute
 
     @property
-    def told(self) -> dict[str, Any]:
+    def policy_fields(self) -> PolicyFields:
         """What policy.json says of a task of the user's own, and of its inputs."""
-        metric = {} if self.task.metric == TOP1 else {"metric": self.task.metric}
-        return metric if self.image_size is not None else {**metric, "inputs": described(self.example)}
+        fields: PolicyFields = {} if self.task.metric == TOP1 else {"metric": self.task.metric}
+        if self.image_size is None:
+            fields["inputs"] = described(self.example)
+        return fields
 
     @cached_property
     def calibration(self) -> Tensor:  # type: ignore[override]

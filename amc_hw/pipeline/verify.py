@@ -124,13 +124,12 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
             break
         if best is not None and policy in [candidate.channels for candidate in candidates]:
             break
-    if best is None:
-        assert budget is not None  # else the first measurement was returned
-        if missed:
-            job.run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
-        raise _over_the_budget(budget, timings, _slower(missed))
-    model, chosen, _ = best
-    return Verified(model, chosen, candidates)
+    if best is not None:
+        return Verified(*best[:2], candidates)
+    assert budget is not None  # else the first measurement was returned
+    if missed:
+        job.run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
+    raise _over_the_budget(budget, timings, _slower(missed))
 
 
 def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]) -> _Measured:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from amc_hw.devices.base import Device, Times
 from amc_hw.devices.turns import measuring
-from amc_hw.errors import UsageError
+from amc_hw.profiling.model_files import require_files, require_format
 from amc_hw.profiling.protocol import Protocol
 from amc_hw.profiling.timing import Timing
 from amc_hw.runs.files import write_text
@@ -20,14 +20,6 @@ from amc_hw.runs.records import Benchmark
 MOST_REPEATS = 60
 PATIENCE_S = 30.0
 """Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
-MODEL_ENDINGS = frozenset({".tflite", ".onnx", ".pte", ".aten", ".pt2", ".pt", ".pth"})
-
-
-def require_files(files: Iterable[Path]) -> None:
-    """Raise UsageError where one of the files does not exist, or is a folder."""
-    for file in files:
-        if not file.is_file():
-            raise UsageError(f"{file} is a folder; name the file." if file.is_dir() else f"{file} does not exist.")
 
 
 def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
@@ -49,11 +41,7 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
     """
     require_files(files.values())
     for file in files.values():
-        if file.suffix in MODEL_ENDINGS - {f".{device.format}"}:
-            raise UsageError(
-                f"{file} is no .{device.format} file, which is what '{device.name}' runs; "
-                f"make one with: amc-hw export --run RUN --format {device.format}"
-            )
+        require_format(file, device.format, device.name)
     samples: dict[str, list[Sequence[float]]] = {name: [] for name in files}
     with measuring(device):
         started = time.monotonic()

@@ -193,18 +193,18 @@ def doubts_of_table(
     """
     if not device.in_reach:
         return []
-    table, told = load_table(run.table), []
+    table, doubts = load_table(run.table), []
     again = shlex.quote(f"{run}-again"), shlex.quote(f"{run}-again.json")
     cure = f"to measure anew, end this (Ctrl-C) and do the same with run={again[0]} and table={again[1]}"
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
-        told.append(
+        doubts.append(
             f"the latency table was made by {maker} and may be of files that this one writes otherwise; {cure}."
         )
     operators = template.operators(traced.network.original)
     structure = structure_of(operators)
     if all(network.structure != structure for network in table.calibration):
-        told.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
+        doubts.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
     then_ms = _measured_then(table, structure, traced.name)
     due_ms = then_ms or Predictor(table).network_ms(operators)
     content = template.file(traced.network.original, np.random.default_rng(0))
@@ -212,11 +212,11 @@ def doubts_of_table(
     change = now_ms / due_ms - 1
     if abs(change) > SPEED_CHANGE:
         source = "when the table was made" if then_ms else "by the table's prediction"
-        told.append(
+        doubts.append(
             f"the original takes {now_ms:.4g} ms now and {due_ms:.4g} ms {source} ({change:+.1%}), so the table's "
             f"predictions are not of the device's present speed; {cure}."
         )
-    return told
+    return doubts
 
 
 def _time_now(device: Device, content: bytes, due_ms: float, progress: Progress) -> float:

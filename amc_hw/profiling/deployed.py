@@ -12,9 +12,10 @@ from torch import nn
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import require_near
+from amc_hw.formats.export import file_content, float_content
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.refill import Refill
-from amc_hw.formats.registry import Format, file_content, find_format, float_content
+from amc_hw.formats.registry import Format, find_format
 from amc_hw.formats.template import lower
 from amc_hw.policy import Precision
 from amc_hw.profiling.converted import converted_once

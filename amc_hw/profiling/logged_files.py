@@ -168,4 +168,6 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}.") from error
+        raise UsageError(
+            f"cannot read {file}: {error.strerror or error}; check its path and its permissions."
+        ) from error

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from amc_hw.tracing.follow import is_leaf
 from amc_hw.tracing.kinds import Weighted
+from amc_hw.tracing.leaves import is_leaf
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 Size = int | tuple[int, ...]

@@ -33,8 +33,8 @@ def _of_the_budget(run: Run) -> list[str]:
     judged = verdict(run)
     if judged.state == "missed":
         found.append(f"The compressed network is over its budget. {judged.cure}")
-    told = run.policy is not None and run.policy.unverified and run.policy.warnings
-    if (judged.state == "unverified" or (summary is not None and summary.unverified)) and not told:
+    warned = run.policy is not None and run.policy.unverified and run.policy.warnings
+    if (judged.state == "unverified" or (summary is not None and summary.unverified)) and not warned:
         found.append(
             "The budget was not verified on the device: the latency is a prediction until the exported file "
             "is measured."

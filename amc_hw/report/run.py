@@ -9,8 +9,9 @@ from amc_hw.errors import WrongRunError
 from amc_hw.policy import TOP1
 from amc_hw.runs.config import CLASSIFY
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Facts, Finetune, PrecisionChoice
+from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Finetune, PrecisionChoice
 from amc_hw.runs.summaries import Summary
+from amc_hw.runs.values import Facts
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Run:
     @property
     def split(self) -> str:
         """What the scores of a search are on."""
-        return "search split" if self.metric == TOP1 else "validation inputs"
+        return "validation split" if self.metric == TOP1 else "validation inputs"
 
     @property
     def device(self) -> Facts:

@@ -87,8 +87,8 @@ def verdict(run: Run) -> Verdict:
     for limit in summary.limits:
         cost, written = summary.compressed.value(limit.metric), with_unit(limit.metric)
         if cost is not None:
-            told = f"{written(cost)}, where {written(limit.target)} are allowed"
-            (missed if cost > limit.target else kept).append(told)
+            figures = f"{written(cost)}, where {written(limit.target)} are allowed"
+            (missed if cost > limit.target else kept).append(figures)
     if missed:
         noise = budget.metric == "latency_ms" and value > budget.target and len(missed) == 1
         return Verdict("missed", headline, f"{'; also '.join(missed)}.", _CURE_OF_LATENCY if noise else _CURE)

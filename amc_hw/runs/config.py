@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -16,6 +14,8 @@ from amc_hw.policy import Io, Metric, Precision, PrecisionSetting, as_precision
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
+from amc_hw.runs.versions import library_versions
+from amc_hw.runs.wanted import budget_text, wanted
 
 DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 """The demonstration trains its own network; every other run brings a checkpoint."""
@@ -138,7 +138,7 @@ class RunConfig(BaseModel):
         None,
         gt=0,
         lt=1,
-        description="with accuracy_guaranteed: least accuracy before fine-tuning, on the search split: 0.9",
+        description="with accuracy_guaranteed: least accuracy before fine-tuning, on the validation split: 0.9",
     )
     strategy: str = Field("auto", description=listed(STRATEGIES))
     agent: _File = Field(
@@ -174,6 +174,15 @@ class RunConfig(BaseModel):
     def _a_list(cls, patterns: object) -> object:
         if isinstance(patterns, str):
             raise ValueError(f"'{patterns}' is one text where a list of texts is needed")
+        if isinstance(patterns, list | tuple) and "" in patterns:
+            raise ValueError("an empty pattern matches no layer; leave it out, or name layers such as 'layer1.*'")
+        return patterns
+
+    @field_validator("exclude")
+    @classmethod
+    def _leaves_some(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in patterns:
+            raise ValueError("* leaves no layer to prune; name fewer layers, such as 'layer1.*'")
         return patterns
 
     @field_validator("multiple")
@@ -184,10 +193,6 @@ class RunConfig(BaseModel):
         return number
 
 
-_LIBRARIES = (
-    *("amc-hw", "torch", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "onnxruntime", "numpy", "scikit-learn"),
-    "executorch",
-)
 Settings: TypeAlias = Mapping[str, Any]
 """Settings by their names, as `make_config` takes them."""
 
@@ -216,8 +221,8 @@ def make_config(**given: Any) -> RunConfig:
     for name in given:
         if name not in {**RunConfig.model_fields, **Budgets.model_fields}:
             raise unknown_name("setting", name, user_settings())
-    budgets = {METRICS[name]: given.pop(name) for name in METRICS if name in given}
-    budgets = {metric: text for metric, text in budgets.items() if text is not None}
+    texts = {name: given.pop(name) for name in METRICS if name in given}
+    budgets = {METRICS[name]: budget_text(name, text) for name, text in texts.items() if text is not None}
     if budgets:
         metric, *others = budgets
         given |= {"metric": metric, "budget": budgets[metric], "limits": {name: budgets[name] for name in others}}
@@ -229,8 +234,10 @@ def make_config(**given: Any) -> RunConfig:
         return RunConfig(**{**given, "versions": library_versions()})
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{first['loc'][0]}: {message}.") from error
+        name = str(first["loc"][0])
+        if first["type"] == "value_error":  # a sentence of a validator's
+            raise UsageError(f"{name}: {first['msg'].removeprefix('Value error, ')}.") from error
+        raise UsageError(f"{name}: {wanted(RunConfig.model_fields[name])}, not {given[name]!r}.") from error
 
 
 def open_run(run: Path, config: RunConfig) -> RunConfig:
@@ -270,6 +277,7 @@ def require_same_run(run: Path, config: RunConfig) -> None:
 
 def read_config(run: Path) -> RunConfig:
     """Read a run's settings; raise WrongRunError where there are none, RunFolderError where they are damaged."""
+    require_folder(run)
     if not run.is_dir():
         raise WrongRunError(f"the run folder {run} does not exist; make one with: amc-hw search --run {run} ...")
     path = RunFolder(run).config
@@ -284,14 +292,3 @@ def read_config(run: Path) -> RunConfig:
     except (ValidationError, UsageError, UnicodeError) as error:  # half a surrogate pair is no text
         fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).rstrip(".")
         raise damaged(path, fault) from error
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions

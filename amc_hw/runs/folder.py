@@ -14,7 +14,6 @@ from amc_hw.runs.records import (
     Benchmark,
     ChosenPolicy,
     Contender,
-    Facts,
     Finetune,
     Miss,
     OriginalTimes,
@@ -22,6 +21,7 @@ from amc_hw.runs.records import (
     SparsePolicy,
 )
 from amc_hw.runs.summaries import Summary
+from amc_hw.runs.values import Facts
 
 
 @dataclass(frozen=True)

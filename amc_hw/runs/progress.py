@@ -54,12 +54,12 @@ class Progress:
     def after(self, action: Callable[[], None]) -> Progress:
         """Return a progress that does something before it tells anything."""
 
-        def told(update: Update) -> None:
+        def act_and_tell(update: Update) -> None:
             action()
             if self._listener is not None:
                 self._listener(update)
 
-        return Progress(told, self._part)
+        return Progress(act_and_tell, self._part)
 
 
 SILENT = Progress()

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from amc_hw.errors import RunFolderError
 from amc_hw.runs.files import append_line, damaged, read_json, read_lines, readable_lines, write_json, write_text
-from amc_hw.runs.records import FORMAT, Episode, Facts, FileRecord, Header, Record
+from amc_hw.runs.records import FORMAT, Episode, FileRecord, Header, Record
+from amc_hw.runs.values import Facts
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,34 +6,14 @@ has its default, and one that this version does not know is passed over. So old 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WrapValidator, model_validator
-from pydantic_core.core_schema import ValidatorFunctionWrapHandler
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from amc_hw.policy import TOP1, Precision
-from amc_hw.runs.simulated import tell_simulated
+from amc_hw.runs.values import Amount, Channels, Count, DeviceFacts, Facts, Fraction, Number, Positive
 
 FORMAT: Final = 1
-
-
-def _as_given(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Check a number, and let a whole one stay whole: 12, not 12.0."""
-    checked = check(value)
-    return value if isinstance(value, int) else checked
-
-
-# Bounds far outside of anything real: they keep damaged numbers out of the arithmetic.
-Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False), WrapValidator(_as_given)]
-Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False), WrapValidator(_as_given)]
-Positive = Annotated[float, Field(ge=1e-9, le=1e15, allow_inf_nan=False), WrapValidator(_as_given)]
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), WrapValidator(_as_given)]
-Count = Annotated[int, Field(ge=0, le=10**15)]
-Channels = dict[str, Count]
-Facts: TypeAlias = dict[str, JsonValue]
-"""Names with values of any kind, for people to read and for programs to compare."""
-DeviceFacts = Annotated[Facts, BeforeValidator(tell_simulated)]
-"""A device's fingerprint."""
 
 
 class Record(BaseModel):
@@ -69,12 +49,12 @@ class Header(Record):
 
 
 class Episode(Record):
-    """One further line of episodes.jsonl: a policy and what the search split thought of it.
+    """One further line of episodes.jsonl: a policy and what the validation split thought of it.
 
     Attributes:
         episode: its number, from 0.
         channels: the policy: channels kept for every group.
-        accuracy: on the search split, 0..1.
+        accuracy: on the validation split, 0..1.
         reward: what the strategy was told.
         cost: in the unit of the budget's metric.
         metrics: further costs by name; in the file they stand among the other keys.
@@ -107,7 +87,7 @@ class Episode(Record):
 
 
 class Contender(Record):
-    """A line of shortlist.jsonl: a policy with its score, 0..1 on the search split, after the short fine-tune."""
+    """A line of shortlist.jsonl: a policy with its score, 0..1 on the validation split, after the short fine-tune."""
 
     channels: Channels
     score: Number
@@ -142,7 +122,7 @@ class PrecisionTrial(Record):
         latency_ms: on the device.
         size_bytes: of the file.
         used: the largest share of a budget that it uses: above 1, it must become so many times smaller.
-        accuracy: 0..1, on the search split: of the original where it keeps the budgets in some precision, else of a
+        accuracy: 0..1, on the validation split: of the original where it keeps the budgets in some precision, else of a
             network with one keep ratio for all groups that keeps them; None where it was not told.
     """
 
@@ -176,7 +156,7 @@ class Candidate(Record):
 
     Attributes:
         channels: the policy.
-        score: accuracy on the search split, before fine-tuning.
+        score: accuracy on the validation split, before fine-tuning.
         predicted_ms: by the table.
         measured_ms: on the device; None where it cannot be measured.
         original_ms: the original network's, measured beside it.
@@ -244,7 +224,7 @@ class SparsePolicy(FileRecord):
 
 
 class Epoch(Record):
-    """One epoch of fine-tuning; accuracy is of the search split."""
+    """One epoch of fine-tuning; accuracy is of the validation split."""
 
     epoch: Count
     train_loss: Number | None = None
@@ -257,8 +237,8 @@ class Finetune(FileRecord):
     Attributes:
         weights: SHA-256 of the weights in model.pt that it belongs to; not known of older runs.
         kept_epoch: whose weights they are; 0 for the pruned network as it was.
-        search_split_learned: whether the search split was learned, too.
-        start_accuracy: of the pruned network, on the search split.
+        search_split_learned: whether the validation split was learned, too.
+        start_accuracy: of the pruned network, on the validation split.
         epochs: what each came to.
     """
 

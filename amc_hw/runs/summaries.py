@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from amc_hw.policy import TOP1, Io, Precision
-from amc_hw.runs.records import Amount, Channels, Count, DeviceFacts, FileRecord, Fraction, Positive, Record
+from amc_hw.runs.records import FileRecord, Record
+from amc_hw.runs.values import Amount, Channels, Count, DeviceFacts, Fraction, Positive
 
 
 class BudgetFigures(Record):
@@ -108,7 +109,7 @@ class SparseFigures(Record):
 
 
 class SparseRound(Record):
-    """One round of fine-grained pruning; accuracies are of the search split."""
+    """One round of fine-grained pruning; accuracies are of the validation split."""
 
     budget: str
     target_bytes: Positive

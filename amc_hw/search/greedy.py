@@ -49,11 +49,11 @@ class GreedyStrategy(Strategy):
 
     def tell(self, policy: Policy, result: Result) -> None:
         """Take the best candidate once all of a step are scored."""
-        told = self.candidates.pop(0)
-        if self.space.keeps(told) and (self.best is None or result.reward > self.best[0]):
-            self.best = (result.reward, told)
+        candidate = self.candidates.pop(0)
+        if self.space.keeps(candidate) and (self.best is None or result.reward > self.best[0]):
+            self.best = (result.reward, candidate)
         if self.down:
-            self.scores.append((result.accuracy, told))
+            self.scores.append((result.accuracy, candidate))
         if not self.candidates and self.scores:
             self.policy = max(self.scores, key=lambda score: score[0])[1]
             self.scores = []

@@ -1,4 +1,4 @@
-"""Scoring on the search split, image by image, so that hopeless policies need not see all that the others see."""
+"""Scoring on the validation split, image by image, so that hopeless policies need not see all that the others see."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from amc_hw.budget.cost import Cost
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.policy import Policy
 from amc_hw.runs.record_files import EpisodeLog
-from amc_hw.runs.records import Episode, Facts
+from amc_hw.runs.records import Episode
+from amc_hw.runs.values import Facts
 from amc_hw.search.rewards import Reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy

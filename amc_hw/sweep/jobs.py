@@ -17,7 +17,7 @@ from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.runs.records import Facts
+from amc_hw.runs.values import Facts
 
 COMMAND = [sys.executable, *ISOLATED, "-m", "amc_hw.sweep.child"]
 POLL_S = 0.2
@@ -109,11 +109,11 @@ def _start(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
 
 
 def _reason(child: _Child) -> str:
-    told = last_line(child.run).removeprefix("error: ")
+    said = last_line(child.run).removeprefix("error: ")
     if child.process.returncode < 0:
         shown = RunFolder(child.run).shown
         return f"it was ended by signal {-child.process.returncode}; see {shown}, and run the same again."
-    return told or f"it ended with status {child.process.returncode} and said nothing."
+    return said or f"it ended with status {child.process.returncode} and said nothing."
 
 
 def _end(children: list[_Child]) -> None:

@@ -140,11 +140,11 @@ def _run(run: Path, config: RunConfig, compute: str, mark: Path, sweep_cwd: Path
 def _failure(ray: Any, ref: Any) -> str:
     """Return why a task that has ended failed, or nothing."""
     try:
-        told: str = ray.get(ref)
+        failure: str = ray.get(ref)
     except ray.exceptions.RayError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         return f"Ray could not run it ({reason}); every node needs Ray, Python and amc-hw in the same versions."
-    return told
+    return failure
 
 
 def _alive(ray: Any) -> dict[str, _Node]:

@@ -174,7 +174,7 @@ class ByTask:
             count=how.epochs,
             seed=how.seed,
         )
-        return train_by_epochs(learner, epochs, progress=how.progress, state_path=how.state, epochs_told=how.told)
+        return train_by_epochs(learner, epochs, progress=how.progress, state_path=how.state, listener=how.listener)
 
     def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> None:
         """Let the task train one epoch."""

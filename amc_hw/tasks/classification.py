@@ -72,7 +72,7 @@ class Classification:
 
     @property
     def search_images(self) -> int:
-        """The images of the search split."""
+        """The images of the validation split."""
         return len(self.data.search)
 
     @property
@@ -93,13 +93,13 @@ class Classification:
         return self.data.train.first(CALIBRATION_IMAGES, seed=0)[0].cpu()
 
     def score(self, write: Writes | None = None) -> NetworkScore:
-        """Return the top-1 accuracy on the search split."""
+        """Return the top-1 accuracy on the validation split."""
         if write is None:
             return PartScorer(self.data.search, self.compute)
         return FileScorer(self.data.search, self.compute, write=write)
 
     def validate(self, model: nn.Module) -> float:
-        """Return a network's top-1 accuracy on the search split."""
+        """Return a network's top-1 accuracy on the validation split."""
         return evaluate(model, self.data.search, device=self.compute)
 
     def test(self, model: nn.Module) -> float:
@@ -132,7 +132,7 @@ class Classification:
                 device=self.compute,
                 progress=how.progress,
                 state_path=how.state,
-                epochs_told=how.told,
+                listener=how.listener,
             )
         except DivergedError as error:
             raise DivergedError(
@@ -140,7 +140,7 @@ class Classification:
             ) from error
 
     def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> float:
-        """Learn some of the images; return the accuracy on the search split, 0 of a network that does not learn."""
+        """Learn some of the images; return the accuracy on the validation split, 0 of a network that does not learn."""
         images = tuning_images(macs)
         few = few_images(self.data, images, seed)
         epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))

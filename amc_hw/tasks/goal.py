@@ -27,10 +27,10 @@ class Finetuning:
     Attributes:
         epochs: passes over the training inputs.
         seed: where all chance comes from.
-        learn_search: whether the search split is learned, too.
+        learn_search: whether the validation split is learned, too.
         progress: is told how far the work is.
         state: a file for the state after every epoch, from which training goes on.
-        told: is told what happened so far, before the first epoch to come and after every one.
+        listener: is told what happened so far, before the first epoch to come and after every one.
     """
 
     epochs: int
@@ -38,7 +38,7 @@ class Finetuning:
     learn_search: bool = False
     progress: Progress = SILENT
     state: Path | None = None
-    told: Callable[[History], None] | None = None
+    listener: Callable[[History], None] | None = None
 
 
 class Goal(Protocol):

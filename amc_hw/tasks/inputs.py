@@ -41,7 +41,7 @@ def gathered(inputs: Any, model: nn.Module, most: int | None = None) -> Any:
     batches, count, bytes_ = list[Any](), 0, 0
     needed = _needed(model)
     for batch in inputs:
-        batches.append(_of_network(batch, needed, told=bool(batches)))
+        batches.append(_of_network(batch, needed, quiet=bool(batches)))
         count += size_of(batches[-1])
         bytes_ += sum(tensor.nbytes for tensor in tensors_of(batches[-1]))
         if (most is not None and count >= most) or bytes_ >= MOST_BYTES:
@@ -63,12 +63,12 @@ def _needed(model: nn.Module) -> int | None:
     return sum(each.kind in by_place and each.default is inspect.Parameter.empty for each in known) - 1
 
 
-def _of_network(batch: Any, needed: int | None, *, told: bool) -> Any:
+def _of_network(batch: Any, needed: int | None, *, quiet: bool) -> Any:
     """Return a batch without what the network does not need."""
     if isinstance(batch, list):  # as a DataLoader gives a tuple
         batch = tuple(batch)
     if isinstance(batch, tuple) and needed is not None and 0 < needed < len(batch):
-        if not told:
+        if not quiet:
             _LOG.info("of every batch the first %d of %d parts are the network's inputs", needed, len(batch))
         batch = batch[:needed]
     if isinstance(batch, tuple) and len(batch) == 1:

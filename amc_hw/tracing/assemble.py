@@ -44,13 +44,13 @@ class Assembly:
             self._add_bare(name, roots[labels.numpy()])
         for attribute, labels in followed.counts.items():
             self._channels[attribute.name, "out", attribute.place] = roots[labels.numpy()]
-        told = followed.told
-        for (name, index), labels in told.sizes.items():
+        noted = followed.noted
+        for (name, index), labels in noted.sizes.items():
             if Attribute(name, index) not in followed.counts:
                 self._channels[name, "size", index] = roots[labels.numpy()]
-        for number, mixed in told.mixed.items():
+        for number, mixed in noted.mixed.items():
             self._channels[mixed.path, "mixed", number] = roots[mixed.labels.numpy()]
-        self._products = [(each.path, [roots[labels.numpy()] for labels in each.labels]) for each in told.products]
+        self._products = [(each.path, [roots[labels.numpy()] for labels in each.labels]) for each in noted.products]
 
     def _add_bare(self, name: str, channels: NDArray[np.int64]) -> None:
         """Add a parameter outside of the layers, if its channels lie along one axis."""

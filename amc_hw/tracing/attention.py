@@ -57,7 +57,7 @@ def product(op: Operator) -> list[Tensor]:
     for labels in (one, other):
         if not any(varies(labels, dim) for dim in range(3)) and labels.numel() and int(labels[0, 0, 0]) > NEUTRAL:
             op.book.keep(labels, "one of its values serves many channels")
-    op.told.products.append(Multiplied(op.place.path, tuple(along)))
+    op.noted.products.append(Multiplied(op.place.path, tuple(along)))
     batch, rows, columns = along[0].view(-1, 1, 1), along[1].view(1, -1, 1), along[3].view(1, 1, -1)
     found = next((labels for labels in (batch, rows, columns) if any(varies(labels, d) for d in range(3))), batch)
     result = found.expand(op.results[0].shape)
@@ -86,7 +86,7 @@ def reshape(op: Operator) -> list[Tensor]:
     labels, shape = op.labels(op.args[0]), op.results[0].shape
     result, changed = op.book.reshape(labels, shape, op.place.where, op.as_heads.place)
     if changed.split:
-        op.told.splits.append(Split(kind_of(op.place.module), result))
+        op.noted.splits.append(Split(kind_of(op.place.module), result))
     for dim in changed.split + changed.merged:
         if varies(result, dim):
             op.counted(_along(result, dim))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,10 @@ from torch.nn.utils import skip_init
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from amc_hw.tracing.functional import KINDS, operands_of
+from amc_hw.tracing.functional import KINDS, Operands, operands_of
 from amc_hw.tracing.kinds import Weighted
 
+_OPTIONS: tuple[Literal["stride", "padding", "dilation"], ...] = ("stride", "padding", "dilation")
 MARK = "effective"
 """An empty buffer of a layer that was made plain: a checkpoint tells by it which weights it holds."""
 
@@ -35,7 +36,7 @@ class _Seen:
     """What one layer did: what it took, what its formula was called with and gave, and what it gave."""
 
     taken: list[Tensor] = field(default_factory=list)
-    called: list[tuple[Any, Mapping[str, Any], Tensor]] = field(default_factory=list)
+    called: list[tuple[Any, Operands, Tensor]] = field(default_factory=list)
     given: list[Any] = field(default_factory=list)
 
 
@@ -124,15 +125,15 @@ def _made_plain(model: nn.Module, name: str, seen: _Seen) -> nn.Module | None:
     if pads is None or (any(pads) and plain_kind(module) is not nn.Conv2d):
         return None
     made: Any
-    options: dict[str, Any] = {"bias": bias is not None, "device": weight.device, "dtype": weight.dtype}
+    where = {"device": weight.device, "dtype": weight.dtype}
     if isinstance(module, nn.Linear):
-        made = skip_init(nn.Linear, weight.shape[1], weight.shape[0], **options)  # type: ignore[no-untyped-call]
+        made = skip_init(nn.Linear, weight.shape[1], weight.shape[0], bias=bias is not None, **where)  # type: ignore[no-untyped-call]
     else:
         groups = operands.get("groups", 1)
-        options |= {key: operands[key] for key in ("stride", "padding", "dilation") if key in operands}
+        options = {key: operands[key] for key in _OPTIONS if key in operands}
         kind = PaddedConv2d if any(pads) else plain_kind(module)
         sizes = (weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]))
-        made = skip_init(kind, *sizes, groups=groups, **options)  # type: ignore[no-untyped-call]
+        made = skip_init(kind, *sizes, groups=groups, bias=bias is not None, **options, **where)  # type: ignore[no-untyped-call]
         if any(pads):
             made.pads = pads
     made.weight.copy_(weight)

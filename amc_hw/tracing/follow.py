@@ -22,54 +22,18 @@ from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.attributes import Attribute, Drivers, sizes_given
 from amc_hw.tracing.followed import Call, Followed
 from amc_hw.tracing.functional import FunctionalLayers
-from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, map_dimensions
+from amc_hw.tracing.kinds import Transposed, Weighted, map_dimensions
 from amc_hw.tracing.labels import compact, first, fixed, varies
+from amc_hw.tracing.leaves import channel_dim, is_leaf, tensors_in
 from amc_hw.tracing.linear_calls import LinearCalls, linear_layers
 from amc_hw.tracing.network import Side
 from amc_hw.tracing.operator import MIXING, Heads, Operator, Place, along_all_but
+from amc_hw.tracing.operator_names import CUTS, MOVES, NEW, PARTS, SAME, is_pointwise
 from amc_hw.tracing.parts import Parts
 from amc_hw.tracing.rearranged import rearranged
 from amc_hw.tracing.slicing import width
 
-# What PyTorch has not tagged as pointwise, without the underscore of the in-place form.
-_POINTWISE = {
-    "copy",
-    "_to_copy",
-    "rsub",
-    "native_dropout",
-    "masked_fill",
-    "hardswish",
-    "mish",
-    "threshold",
-    "_prelu_kernel",
-}
 _RULES = {**norms.RULES, **attention.RULES, **moves.RULES}
-_MOVES = {"permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "cat", "stack", "flip", "repeat", "roll"}
-_PARTS = {"split", "split_with_sizes", "unbind"}
-_CUTS = {"slice", "select"}
-_SAME = {"alias", "detach", "lift_fresh"}
-_NEW = {"empty_like", "zeros_like", "ones_like", "full_like", "new_zeros", "new_empty", "new_full", "new_ones"}
-
-
-def is_leaf(module: nn.Module) -> bool:
-    """Whether a module is followed as a whole, and can be cut: plain weights, no parametrization."""
-    if not isinstance(module, Weighted | nn.modules.batchnorm._BatchNorm | nn.PReLU | nn.Embedding):
-        return False
-    return not nn.utils.parametrize.is_parametrized(module) and (
-        isinstance(module, nn.modules.batchnorm._BatchNorm)
-        or isinstance(module._parameters.get("weight"), nn.Parameter)
-    )
-
-
-def tensors_in(values: Any) -> list[Tensor]:
-    """Return the tensors of a structure: of what a forward takes, by place or by keyword, or gives."""
-    return [leaf for leaf in tree_flatten(values)[0] if isinstance(leaf, Tensor)]
-
-
-def _channel_dim(module: nn.Module, x: Tensor) -> int:
-    if isinstance(module, Convolution):
-        return x.dim() - 1 - len(module.kernel_size)
-    return x.dim() - 1 if isinstance(module, nn.Linear) else 1
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -159,7 +123,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._labels[output] = leaving.view(*(1,) * (output.dim() - 1), -1).expand(output.shape)
             return
         if len(inputs) == 1 and isinstance(output, Tensor) and output.dim() == inputs[0].dim():
-            sizes = [tensor.size(_channel_dim(module, tensor)) for tensor in (inputs[0], output)]
+            sizes = [tensor.size(channel_dim(module, tensor)) for tensor in (inputs[0], output)]
             if isinstance(module, nn.PReLU) or sizes == [width(module, side) for side in ("in", "out")]:
                 self._labels[output] = self._leaf(name, module, inputs[0], output)
                 return
@@ -171,7 +135,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _leaf(self, name: str, module: nn.Module, x: Tensor, output: Tensor) -> Tensor:
         labels = self.labels(x)
         book = self.found.book
-        dim = _channel_dim(module, x)
+        dim = channel_dim(module, x)
         for other in range(x.dim()):
             if other != dim:
                 labels = book.along(labels, other)
@@ -256,11 +220,11 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shape = results[0].shape
         sizes = sizes_given(name, args)
         driven = {} if sizes is None or not self._path else self._drivers.of_next(self._path[-1][0])
-        if not inputs or name in _NEW:
+        if not inputs or name in NEW:
             return [fixed(result.shape) for result in results]
-        if name in _SAME or (name in _CUTS and shape == inputs[0].shape):
+        if name in SAME or (name in CUTS and shape == inputs[0].shape):
             return [inputs[0]]
-        if _is_pointwise(func, name):
+        if is_pointwise(func, name):
             return [book.pointwise(inputs, shape)] * len(results)
         if over := map_dimensions(name):
             for dim in range(-over, 0):
@@ -274,14 +238,14 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 for dim, attribute in driven.items():  # of a reshape
                     self._parts.count(attribute, ruled[0], dim)
                 return ruled
-        if name in _CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0):
+        if name in CUTS and varies(inputs[0], args[1] if len(args) > 1 else 0):
             if sizes is None:
                 book.keep(inputs[0], f"{self._where()} takes channels at fixed positions out of its output")
             else:
                 self._parts.slice(inputs[0], args[1], sizes, driven, self._where(), plain=len(args) < 5)
-        if name in _MOVES | _CUTS | _PARTS:
+        if name in MOVES | CUTS | PARTS:
             moved = tree_flatten(func(*tree_map(self._labels_if_tensor, args), **kwargs))[0]
-            if name in _PARTS:
+            if name in PARTS:
                 self._split(self._seen(name, args, kwargs, results), inputs[0], moved, driven)
             return [compact(labels) for labels in moved]
         unknown = book.fresh(1)
@@ -296,7 +260,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _seen(self, name: str, args: Any, kwargs: Any, results: list[Tensor]) -> Operator:
         path, module, inputs = self._path[-1] if self._path else ("", None, ())
         place = Place(path, module, self._where(), tensors_in(inputs), self._mixing)
-        return Operator(name, args, kwargs, results, self.labels, self.found.book, self.found.told, place, self._heads)
+        return Operator(name, args, kwargs, results, self.labels, self.found.book, self.found.noted, place, self._heads)
 
     def _split(self, seen: Operator, labels: Tensor, parts: list[Tensor], driven: Mapping[int, Attribute]) -> None:
         position, args = 1 if seen.name == "unbind" else 2, seen.args
@@ -311,14 +275,6 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return "the network's forward"
         name, module, _ = self._path[-1]
         return f"'{name}' ({type(module).__name__})"
-
-
-def _is_pointwise(func: Any, name: str) -> bool:
-    plain = name[:-1] if name.endswith("_") else name
-    if plain in _POINTWISE or torch.Tag.pointwise in func.tags:
-        return True
-    packet = getattr(torch.ops.aten, plain, None) if plain != name else None
-    return packet is not None and any(torch.Tag.pointwise in getattr(packet, o).tags for o in packet.overloads())
 
 
 def follow(

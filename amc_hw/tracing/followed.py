@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from amc_hw.tracing.attributes import Attribute
 from amc_hw.tracing.labels import Labels
 from amc_hw.tracing.network import Side
-from amc_hw.tracing.operator import Told
+from amc_hw.tracing.operator import Noted
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Followed:
         makers: the layers and embeddings that make channels, once for each call.
         counts: the channels that attributes of modules count.
         functional: names of bare parameters that a forward multiplies with.
-        told: what operators told beside labels.
+        noted: what operators noted beside labels.
     """
 
     book: Labels = field(default_factory=Labels)
@@ -47,4 +47,4 @@ class Followed:
     makers: list[str] = field(default_factory=list)
     counts: dict[Attribute, Tensor] = field(default_factory=dict)
     functional: set[str] = field(default_factory=set)
-    told: Told = field(default_factory=Told)
+    noted: Noted = field(default_factory=Noted)

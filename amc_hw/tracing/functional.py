@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias, TypedDict, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,7 +21,19 @@ KINDS: dict[Any, type[Any]] = {
 _OPERANDS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 
-Run = Callable[[dict[str, Any], Callable[[], Weighted], Callable[[], Tensor]], "Tensor | None"]
+class Operands(TypedDict, total=False):
+    """What a function of `KINDS` is called with, by its own names; what is left out has the function's default."""
+
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    stride: int | tuple[int, ...]
+    padding: int | str | tuple[int, ...]
+    dilation: int | tuple[int, ...]
+    groups: int
+
+
+Run: TypeAlias = Callable[[Operands, Callable[[], Weighted], Callable[[], Tensor]], "Tensor | None"]
 
 
 class FunctionalLayers(TorchFunctionMode):
@@ -48,12 +60,12 @@ class FunctionalLayers(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def operands_of(args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def operands_of(args: Any, kwargs: Mapping[str, Any]) -> Operands:
     """Return what a function of `KINDS` is called with, by its own names."""
-    return {**dict(zip(_OPERANDS, args, strict=False)), **kwargs}
+    return cast(Operands, {**dict(zip(_OPERANDS, args, strict=False)), **kwargs})
 
 
-def _is_layer(kind: type[Any], operands: dict[str, Any]) -> bool:
+def _is_layer(kind: type[Any], operands: Operands) -> bool:
     """Tell whether a call is a layer's, of a batch, without groups of several channels."""
     weight, groups = operands["weight"], operands.get("groups", 1)
     if kind is nn.Linear:
@@ -62,7 +74,7 @@ def _is_layer(kind: type[Any], operands: dict[str, Any]) -> bool:
     return bool((groups == 1 or depthwise) and operands["input"].dim() == weight.dim())
 
 
-def _layer(kind: type[Any], operands: dict[str, Any]) -> Weighted:
+def _layer(kind: type[Any], operands: Operands) -> Weighted:
     weight, groups = operands["weight"], operands.get("groups", 1)
     if kind is nn.Linear:
         return nn.Linear(weight.shape[1], weight.shape[0], device="meta")

@@ -14,9 +14,10 @@ from amc_hw.tracing.assemble import Assembly
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.attributes import find_drivers
 from amc_hw.tracing.blocks import find_blocks
-from amc_hw.tracing.follow import follow, is_leaf
+from amc_hw.tracing.follow import follow
 from amc_hw.tracing.followed import Followed
 from amc_hw.tracing.heads import with_heads
+from amc_hw.tracing.leaves import is_leaf
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
 from amc_hw.tracing.unheard import unheard_layers

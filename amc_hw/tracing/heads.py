@@ -39,7 +39,7 @@ def with_heads(model: nn.Module, example_input: Any, followed: Followed, drivers
             trial = follow(model, example_input, drivers, {**chosen, kind: way})
             tries = [way, *(replace(way, ignored=frozenset({name})) for name in _numbers(model, trial, kind))]
             trials = ((each, follow(model, example_input, drivers, {**chosen, kind: each})) for each in tries)
-            found = (each for each, told in trials if _is_proven(told, kind, proof))
+            found = (each for each, trial in trials if _is_proven(trial, kind, proof))
             if (best := next(found, None)) is not None:
                 chosen[kind] = best
                 break
@@ -48,18 +48,18 @@ def with_heads(model: nn.Module, example_input: Any, followed: Followed, drivers
 
 def _numbers(model: nn.Module, followed: Followed, kind: str) -> list[str]:
     """Return the numbers of a kind of module that follow channels."""
-    places = (name.rpartition(".") for name, _ in followed.told.sizes)
+    places = (name.rpartition(".") for name, _ in followed.noted.sizes)
     return sorted({name for parent, _, name in places if kind_of(model.get_submodule(parent)) == kind})
 
 
 def _attending(followed: Followed) -> list[str]:
     """Return the kinds of modules that split channels which then meet in products."""
     roots = followed.book.roots()
-    in_products = [roots[labels.numpy()] for each in followed.told.products for labels in each.labels]
+    in_products = [roots[labels.numpy()] for each in followed.noted.products for labels in each.labels]
     meeting = np.unique(np.concatenate(in_products)) if in_products else np.zeros(0, np.int64)
     found = {
         split.kind: None
-        for split in followed.told.splits
+        for split in followed.noted.splits
         if np.isin(np.unique(roots[split.labels.numpy()]), meeting).any()
     }
     return list(found)
@@ -68,7 +68,7 @@ def _attending(followed: Followed) -> list[str]:
 def _is_proven(followed: Followed, kind: str, proof: Proof) -> bool:
     """Tell whether the groups can be cut that the first module of a kind splits."""
     assembly = Assembly(followed)
-    first = next(split.labels for split in followed.told.splits if split.kind == kind)
+    first = next(split.labels for split in followed.noted.splits if split.kind == kind)
     names = assembly.owning(first)
     groups = [group for group in assembly.groups() if group.name in names]
     return bool(groups) and proof.failure(groups) is None

@@ -64,7 +64,7 @@ class Heads:
 
 
 @dataclass
-class Told:
+class Noted:
     """What operators tell beside labels.
 
     Attributes:
@@ -108,7 +108,7 @@ class Operator:
         args, kwargs: what it was called with.
         results: its tensors.
         labels: of any tensor.
-        book, told: where to note.
+        book, noted: where to note.
         place: where it ran.
         heads: by kind of module, how its heads are removed.
     """
@@ -119,7 +119,7 @@ class Operator:
     results: list[Tensor]
     labels: Callable[[Tensor], Tensor]
     book: Labels
-    told: Told
+    noted: Noted
     place: Place
     heads: Mapping[str, Heads]
 
@@ -131,7 +131,7 @@ class Operator:
     def mixes(self, labels: Tensor) -> None:
         """Note the labels (positions,) of all that a result comes of."""
         if varies(labels, 0):
-            self.told.mixed[self.place.number] = Mixed(self.place.path, labels.contiguous())
+            self.noted.mixed[self.place.number] = Mixed(self.place.path, labels.contiguous())
 
     def keep(self, labels: Tensor, does: str) -> None:
         """Keep channels because of what the operator does to them."""
@@ -163,7 +163,7 @@ class Operator:
 
     def _follow(self, attribute: str, index: int, labels: Tensor) -> None:
         name = f"{self.place.path}.{attribute}" if self.place.path else attribute
-        known = self.told.sizes.setdefault((name, index), labels.contiguous())
+        known = self.noted.sizes.setdefault((name, index), labels.contiguous())
         self.book.join(known, labels)
 
 

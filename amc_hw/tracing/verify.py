@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.tracing.follow import is_leaf, tensors_in
 from amc_hw.tracing.kinds import Weighted, input_axis
+from amc_hw.tracing.leaves import is_leaf, tensors_in
 from amc_hw.tracing.network import ChannelGroup
 from amc_hw.tracing.reference import mix_only_kept
 from amc_hw.tracing.slicing import cut

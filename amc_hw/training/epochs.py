@@ -44,7 +44,7 @@ def train_by_epochs(
     *,
     progress: Progress = SILENT,
     state_path: Path | None = None,
-    epochs_told: Callable[[History], None] | None = None,
+    listener: Callable[[History], None] | None = None,
 ) -> History:
     """Train a network in place; it ends in evaluation mode with the weights that score best, those it came with too.
 
@@ -53,7 +53,7 @@ def train_by_epochs(
         epochs: what is trained.
         progress: is told how far the work is.
         state_path: a file for the state after every epoch; where it exists, training goes on from it.
-        epochs_told: is told what happened so far, before the first epoch to come and after every one.
+        listener: is told what happened so far, before the first epoch to come and after every one.
 
     Raises:
         DivergedError: a loss or a weight that is no longer finite.
@@ -61,7 +61,7 @@ def train_by_epochs(
     """
     identity = {"metric": epochs.metric, "epochs": epochs.count, "seed": epochs.seed, "start": digest(model)}
     run = _Run(model, epochs)
-    tell = epochs_told or (lambda history: None)
+    tell = listener or (lambda history: None)
     try:
         if state_path is not None and state_path.exists():
             run.restore(load_state(state_path, identity, CPU))

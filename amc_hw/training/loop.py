@@ -37,11 +37,11 @@ def train(
     device: str | torch.device = "cpu",
     progress: Progress = SILENT,
     state_path: Path | None = None,
-    epochs_told: Callable[[History], None] | None = None,
+    listener: Callable[[History], None] | None = None,
 ) -> History:
     """Train a model in place: SGD with Nesterov momentum or AdamW, cosine learning rate, augmented images.
 
-    The search split is scored before the first and after every epoch, and the model ends in eval mode with
+    The validation split is scored before the first and after every epoch, and the model ends in eval mode with
     the best weights (or the last epoch's), also when it is interrupted. On the CPU the same seed gives the same
     result.
 
@@ -58,7 +58,7 @@ def train(
         progress: is told how far the work is.
         state_path: a file for the state after every epoch; where it exists, training goes on from it to the
             result of an undisturbed run. It is left there at the end.
-        epochs_told: is told what happened so far, before the first epoch to come and after every one.
+        listener: is told what happened so far, before the first epoch to come and after every one.
 
     Raises:
         DivergedError: a loss that is no longer finite.
@@ -75,7 +75,7 @@ def train(
         try:
             if state_path is not None and state_path.exists():
                 run.restore(load_state(state_path, identity, place))
-            tell = epochs_told if epochs_told and team.rank == 0 else _silent
+            tell = listener if listener and team.rank == 0 else _silent
             tell(run.history)
             for epoch in range(run.epochs_done, recipe.epochs):
                 run.epoch(epoch)
@@ -126,7 +126,7 @@ class _Run:
             several = data.train.first(SEVERAL, seed=0)[0].to(device)
             self.teacher = fold_batch_norms(teacher, several).to(device)
             lay_channels_last(self.teacher, several)
-        self.start = find_start(model, smallest_batch(data.train, recipe.batch_size, device), told=teacher is not None)
+        self.start = find_start(model, smallest_batch(data.train, recipe.batch_size, device), quiet=teacher is not None)
         self.averaged = copy.deepcopy(model) if recipe.ema else None
         self.optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay)
         alone_on_gpu = device.type == "cuda" and team.size == 1  # NCCL's own thread may break a capture
@@ -192,7 +192,7 @@ class _Run:
 
     def _text(self, epoch: int) -> str:
         accuracy = [self.history.start_accuracy, *self.history.accuracies][-1]
-        return f"epoch {epoch + 1}/{self.recipe.epochs}, search split {accuracy:.1%}"
+        return f"epoch {epoch + 1}/{self.recipe.epochs}, validation split {accuracy:.1%}"
 
     def state(self) -> dict[str, object]:
         """Return everything that the next epoch depends on."""

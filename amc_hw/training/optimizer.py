@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
 
 OptimizerName = Literal["sgd", "adamw"]
+ParameterGroup: TypeAlias = dict[str, list[nn.Parameter] | float]
+"""Parameters (``params``) with what holds for them (``weight_decay``)."""
 LONGEST_GRADIENT = 1.0
 """Norm over which gradients are shortened before AdamW takes a step."""
 
@@ -42,7 +44,7 @@ def take_step(optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
     """Return the optimizer's groups: weight decay for weights, none for biases and norms."""
     parameters = [each for each in model.parameters() if each.requires_grad]
     return [

@@ -38,7 +38,7 @@ class Recipe:
         weight_decay: of the weights; biases and batch norms have none.
         warmup_epochs: epochs in which the learning rate rises, half of `epochs` at most.
         ema: decay a step of the averaged weights, which are then the ones that are scored and kept.
-        keep_last: end with the last epoch's weights instead of the best on the search split.
+        keep_last: end with the last epoch's weights instead of the best on the validation split.
         optimizer: see `amc_hw.training.optimizer`.
 
     Raises:
@@ -94,7 +94,7 @@ def recovery_recipe(
     (Goyal et al., arXiv:1706.02677, section 2.1); AdamW's, whose steps do not grow with the gradient, by the root of it
     (arXiv:2205.10287).
 
-    Of large data sets the last weights are kept, because the search split does not choose fairly there: it is part
+    Of large data sets the last weights are kept, because the validation split does not choose fairly there: it is part
     of the training set that most checkpoints were trained on, so a pruned network begins with a memory of its
     images, which fades. Of small ones the split chooses, and the network as it came is a candidate: a few hundred
     steps move a network at random by more than they teach it, and a memory of the split can only keep what there

@@ -24,11 +24,11 @@ class History:
     """What happened: one entry an epoch; epoch 0 is the network as it came.
 
     Attributes:
-        start_accuracy: on the search split, before the first epoch.
+        start_accuracy: on the validation split, before the first epoch.
         losses: mean training loss of each epoch; None where it is not known.
-        accuracies: on the search split, after each epoch.
+        accuracies: on the validation split, after each epoch.
         kept_epoch: whose weights the model has now, counted from 1; 0 for those it came with.
-        kept_accuracy: of those weights, on the search split.
+        kept_accuracy: of those weights, on the validation split.
     """
 
     start_accuracy: float

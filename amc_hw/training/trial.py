@@ -74,7 +74,7 @@ def step_loss(model: nn.Module, teacher: nn.Module | None, images: Tensor, label
     return (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
 
 
-def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
+def find_start(model: nn.Module, batch: Batch, *, quiet: bool = False) -> Start:
     """Return how a network is put into training so that it gives its scores; a copy takes one step so.
 
     A network that gives more while it trains (auxiliary heads), or whose further heads do not fit it once channels
@@ -83,7 +83,7 @@ def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
     Args:
         model: the network; it is left as it is.
         batch: as small as any that it will learn.
-        told: the user knows what is left out.
+        quiet: the user knows what is left out.
 
     Raises:
         UnsupportedModelError: it cannot be trained on such a batch.
@@ -96,7 +96,7 @@ def find_start(model: nn.Module, batch: Batch, *, told: bool = False) -> Start:
             failures.append(error)
             continue
         note = _LEFT_OUT.format(_sentence(failures[0])) if failures else ""
-        if note and not told:
+        if note and not quiet:
             tell("%s", note)
         return Start(put, note)
     raise UnsupportedModelError(

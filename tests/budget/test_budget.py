@@ -58,6 +58,10 @@ def test_any_text_gives_a_budget_or_a_usage_error(text: str) -> None:
         ("macs", "0.0001k", r"is less than one\."),
         ("latency_ms", "0.5", "no unit of latency; write for example 0.5x or 12ms; did you mean '0.5x'"),
         ("macs", "1e400", "finite"),
+        ("macs", "3", "of MACs has no unit; did you mean '3k' or '3M' or '3G'"),
+        ("params", "999", "of parameters has no unit; did you mean '999k' or '999M'"),
+        ("size_bytes", "1.2", "of the file's size has no unit; did you mean '1.2kB' or '1.2MB'"),
+        ("macs", " ", "a budget is empty; write for example 0.5x or 150M"),
     ],
 )
 def test_half_an_operation_is_asked_about(metric: str, text: str, says: str) -> None:

@@ -55,11 +55,16 @@ BUDGETS = (
         "--latency 0x",
         "--latency -1ms",
         "--latency 5MB",
+        "--latency 0.001ms",
     ),
     *("--macs 0.5", "--macs 0", "--macs 1x", "--macs 5ms", "--params 0.5", "--params 3q", "--size 0.5", "--size 2ms"),
+    *("--params 1", "--macs 3", "--macs 999.5", "--size 1.2"),
     *("--latency 0.5x --macs much", "--latency 0.5x --macs 0.5x --size tiny"),
 )
-ROUNDS = ("--rounds 0.4x", "--rounds 0.8x,0.9x", "--rounds 0.8x,12ms", "--rounds many", "--rounds 0.8x,,0.6x")
+ROUNDS = (
+    *("--rounds 0.4x", "--rounds 0.8x,0.9x", "--rounds 0.8x,12ms", "--rounds many", "--rounds 0.8x,,0.6x"),
+    "--rounds 0.8x,",
+)
 EPOCHS = ("--epochs -1", "--epochs few")
 SEARCHED = ("--strategy dpg", "--episodes 0", "--episodes -3", "--episodes many", *SEED)
 CHECKPOINT = (
@@ -71,8 +76,9 @@ SETTINGS = (
     *(*CHECKPOINT, "--model resnet20", "--importance tailor", "--reward resorce"),
     *("--accuracy-floor 0.9", "--reward accuracy_guaranteed --accuracy-floor 90"),
     *("--reward accuracy_guaranteed --accuracy-floor 0", "--reward accuracy_guaranteed --accuracy-floor high"),
+    *("--exclude=", "--include=", "--exclude *"),
     *("--agent FOLDER", "--strategy ddpg-multi --agent gone", "--strategy ddpg-multi --agent FOLDER"),
-    *("--multiple 0", "--multiple 6", "--lower 0", "--lower 1.5", "--lower -1", "--nonsense 3"),
+    *("--multiple 0", "--multiple 6", "--lower 0", "--lower 1.5", "--lower -1", "--lower nan", "--nonsense 3"),
 )
 WRONG = {
     "devices": ("--clean host", "--clean hots", "--nonsense"),
@@ -90,7 +96,7 @@ WRONG = {
     "sweep": (
         *(f"--out NEW --latency 0.5x {wrong}" for wrong in (*SETTINGS, *ROUNDS, *EPOCHS, "--seeds 0", "--jobs 0")),
         *("", "--out NEW", "--latency 0.5x,0.5x", "--latency 0.5x,3x", "--latency 0.5x,0.3x --macs 0.5x,0.3x"),
-        *("--latency 0.5x,0.3x --rounds 0.4x", "--latency 0.5x --out FILE"),
+        *("--latency 0.5x,", "--latency ,", "--latency 0.5x,0.3x --rounds 0.4x", "--latency 0.5x --out FILE"),
         "--latency 0.5x --out NEW/a/b",
     ),
     "sparsify": (
@@ -103,10 +109,18 @@ WRONG = {
     "evaluate": (
         *("", "FILE", "gone.tflite --data digits", "FILE --run OTHER", "--run gone", "FILE --data digit"),
         *("FILE --data npz:gone", "--run OTHER --data imagenet"),
+        *(
+            "FILE --data digits",
+            "CUT.pt --data digits",
+            "FAKE.tflite --data digits",
+            "FAKE.onnx --data digits",
+            "FAKE.pte --data digits",
+        ),
     ),
     "benchmark": (
         *("", "gone.tflite", "FILE --runs 0", "FILE --repeats 0", "FILE --warmup -1", "FILE --out FOLDER"),
         "FILE --out NEW/a/b.json",
+        *("FILE", "FAKE.tflite", "FAKE.onnx", "FAKE.onnx --device onnx", "FAKE.pte --device executorch"),
         *(f"FILE {wrong}" for wrong in DEVICE),
     ),
     "report": ("", "gone", "--run gone", "--run FOLDER", "FOLDER OTHER", "OTHER FOLDER --out NEW/a/c.html"),
@@ -123,12 +137,21 @@ WRONG = {
         "",
         *(
             f"--model resnet20 {wrong}"
-            for wrong in (*DEVICE, *TABLE, *SEED, "--networks 0", "--plot a.png", "--plot NEW/a/b.html")
+            for wrong in (
+                *DEVICE,
+                *TABLE,
+                *SEED,
+                "--networks 0",
+                "--table gone.json",
+                "--plot a.png",
+                "--plot NEW/a/b.html",
+            )
         ),
         *MODEL,
         *("--model resnet20 --image-size 7", "--model resnet20 --classes 1"),
     ),
     "table import": (
+        *("FILE --model mobilenet_v1 --device-name x --out NEW", "gone.txt --model FOLDER --device-name x --out NEW"),
         *("", "gone.txt --model mobilenet_v1 --device-name x --out NEW", "FILE --device-name x --out NEW"),
         *("FILE --model gone.tflite --device-name x --out NEW", "FILE --model mobilenet_v1 --device-name x --out FILE"),
         "FILE --model mobilenet_v1 --device-name x --out NEW --threads 0",
@@ -174,10 +197,18 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "file").write_text("no table, no network, no log")
     (folder / "empty").mkdir()
     open_run(folder / "other", make_config(model="plain20", data="digits"))
-    damaged = damaged_checkpoints(folder)
+    damaged = damaged_checkpoints(folder) | fakes(folder)
     table = Path(__file__).parents[2] / "lookup_tables" / "pixel1.json"
     names = {"FILE": "file", "FOLDER": "empty", "OTHER": "other", "NEW": "new"}
     return {word: str(folder / name) for word, name in names.items()} | damaged | {"TABLE": str(table)}
+
+
+def fakes(folder: Path) -> dict[str, str]:
+    """Write texts that are called like files for devices."""
+    names = [f"FAKE.{form}" for form in ("tflite", "onnx", "pte")]
+    for name in names:
+        (folder / name).write_text("a text")
+    return {name: str(folder / name) for name in names}
 
 
 def damaged_checkpoints(folder: Path) -> dict[str, str]:

@@ -17,7 +17,8 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.computers.names import KINDS
 from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.errors import AmcHwError, DeviceError
-from amc_hw.formats.registry import FORMATS, export
+from amc_hw.formats.export import export
+from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.fingerprint import Fingerprint
 
 

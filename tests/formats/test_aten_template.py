@@ -12,8 +12,9 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.aten.graph import AtenGraph
 from amc_hw.formats.check import output_difference
+from amc_hw.formats.export import export
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.formats.registry import FORMATS, export, load_file
+from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.template import lower
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink

@@ -15,8 +15,9 @@ from writers import available
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import output_difference, require_near
+from amc_hw.formats.export import export
 from amc_hw.formats.program import ENDING, export_program
-from amc_hw.formats.registry import FORMATS, export
+from amc_hw.formats.registry import FORMATS
 
 IMAGES = torch.rand(4, 3, 2, 2)
 

@@ -15,10 +15,11 @@ from amc_hw.data.dataset import Part
 from amc_hw.data.sources import InMemory
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.formats.check import output_difference
+from amc_hw.formats.export import export
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.onnx.graph import OnnxGraph
-from amc_hw.formats.registry import FORMATS, export, load_file
+from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.template import lower
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink

@@ -21,7 +21,8 @@ from ai_edge_litert import schema_py_generated as schema
 from amc_hw.devices.registry import open_device
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.formats.check import require_near
-from amc_hw.formats.registry import FORMATS, export, load_file
+from amc_hw.formats.export import export
+from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.template import lower
 from amc_hw.formats.tflite.activations import activation_ranges
 from amc_hw.formats.tflite.graph import TfliteGraph

@@ -8,8 +8,8 @@ import torch
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import output_difference
+from amc_hw.formats.export import export
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.formats.registry import export
 from amc_hw.formats.template import telling_policies
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.policy import Dimension, channel_choices

@@ -1,4 +1,4 @@
-"""A precision that nobody named is chosen by what the device, the files and the search split say."""
+"""A precision that nobody named is chosen by what the device, the files and the validation split say."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tiny import TinyNet
 from torch import nn
 
 from amc_hw.data.dataset import load_data
-from amc_hw.errors import UsageError, WrongRunError
+from amc_hw.errors import BudgetError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.begin import begin, open_trained
 from amc_hw.runs.config import make_config, open_run
@@ -110,3 +110,15 @@ def test_a_folder_of_the_version_before_is_gone_on_with(tmp_path: Path) -> None:
     round_1.mkdir()
     (round_1 / "config.json").write_text(json.dumps({**before, "budget": "0.7x", "limits": {}}))
     open_run(round_1, config.model_copy(update={"budget": "0.7x", "limits": {}}))
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"), [({"params": "1k"}, "parameters"), ({"macs": "0.01x", "lower": 0.9}, "MACs")]
+)
+def test_a_count_that_is_out_of_reach_is_refused_before_the_demonstration_trains(
+    budget: dict[str, object], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amc_hw.pipeline.begin.train", None)  # nothing is trained
+    with pytest.raises(BudgetError, match=f"{says} cannot be reached; the least"):
+        begin(RunFolder(tmp_path / "run"), make_config(**budget), SILENT)
+    assert not (tmp_path / "run").exists()

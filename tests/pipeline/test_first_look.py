@@ -85,7 +85,7 @@ def test_a_network_that_knows_something_is_not_doubted(checkpoint: Path) -> None
     load_checkpoint(model, checkpoint)
     assert doubt_of_accuracy(make_trained_model(model, data)) == ""
     trained = make_trained_model(SecondHead(), data)
-    assert "of the search split right, which is no better than guessing" in doubt_of_accuracy(trained)
+    assert "of the validation split right, which is no better than guessing" in doubt_of_accuracy(trained)
     few = few_images(replace(data, train=data.search), 1, 0).train
     of_one = replace(trained, task=Classification(replace(data, search=few)))
     assert doubt_of_accuracy(of_one) == ""  # one image tells nothing

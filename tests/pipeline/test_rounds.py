@@ -36,7 +36,7 @@ def test_two_rounds_end_within_the_originals_budget(
     tuned = torch.load(run / "round-1" / "model.pt", weights_only=True)
     assert tuned["conv1.0.weight"].shape[0] == first["channels"]["conv1.0"]
 
-    # The search split is learned when nothing is scored on it any more.
+    # The validation split is learned when nothing is scored on it any more.
     data = load_data("digits")
     images = [
         torch.load(folder / "finetune-2.state", weights_only=True)["identity"]["images"]

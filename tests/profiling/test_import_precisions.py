@@ -14,7 +14,8 @@ from commands import amc_hw
 from small_nets import ChunksAndNeck, TinyResidual, learned
 
 pytest.importorskip("litert_torch")
-from amc_hw.formats.registry import FORMATS, export
+from amc_hw.formats.export import export
+from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.latency.table import load_table
 from amc_hw.policy import DTYPES, Precision

@@ -192,7 +192,7 @@ def test_training_goes_on_where_it_stopped(network: type[nn.Module], ema: float 
 
         model = copy.deepcopy(start)
         with contextlib.suppress(KeyboardInterrupt):
-            history = train(Simulated(model, seen), data, recipe, state_path=state, epochs_told=stop)
+            history = train(Simulated(model, seen), data, recipe, state_path=state, listener=stop)
             return history.losses, model.state_dict()
         return [], {}
 

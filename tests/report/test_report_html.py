@@ -183,9 +183,9 @@ def test_half_finished_folders_show_what_they_hold(
 
 
 def test_what_was_learned_in_the_end_is_told(run: Path, edit: Edit) -> None:
-    assert "the search split is learned now" not in report(run).text
+    assert "the validation split is learned now" not in report(run).text
     edit(run / "finetune.json", lambda document: document.update(search_split_learned=True))
-    assert "the search split is learned now" in report(run).text
+    assert "the validation split is learned now" in report(run).text
     for kept, says in ((0, "stays as it is"), (3, "chose the weights of epoch 3")):
         edit(
             run / "finetune.json",
@@ -238,7 +238,7 @@ def test_an_unverified_budget_is_not_called_held(run: Path, edit: Edit, change: 
 
 
 def test_what_the_search_warned_of_is_read_with_care(run: Path, edit: Edit) -> None:
-    warning = "the policy's accuracy on the search split is 89.00%, under the floor"
+    warning = "the policy's accuracy on the validation split is 89.00%, under the floor"
     edit(run / "policy.json", lambda policy: policy.update(warnings=[warning]))
     assert f"Read with care {warning.replace('the policy', 'The policy', 1)}" in report(run).text
 

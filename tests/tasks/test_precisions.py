@@ -10,8 +10,9 @@ from segments import discs, mean_iou, task, trained
 
 import amc_hw
 from amc_hw import OwnTask
+from amc_hw.formats.export import export
 from amc_hw.formats.file_network import FileNetwork
-from amc_hw.formats.registry import export, load_file
+from amc_hw.formats.registry import load_file
 from amc_hw.quantize.simulated import Simulated
 from amc_hw.runs.folder import RunFolder
 

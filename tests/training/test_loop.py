@@ -137,7 +137,7 @@ def test_an_interrupt_leaves_the_best_weights(data: Data) -> None:
         run(model, data, progress=Progress(interrupt))
     assert not model.training
     assert evaluate(model, data.search) > 0.5
-    assert accuracies[-1].startswith(f"epoch {EPOCHS}/{EPOCHS}, search split ")
+    assert accuracies[-1].startswith(f"epoch {EPOCHS}/{EPOCHS}, validation split ")
 
 
 def test_training_that_only_harms_gives_the_start_back(data: Data, trained: tuple[nn.Module, History]) -> None:

@@ -129,7 +129,7 @@ class DirectAdb:
 
     def run(self, command: str, timeout_s: float) -> Output:
         """See `Adb.run`."""
-        with self._losses_told():
+        with self._losses_explained():
             data = self._open_device()._service(
                 _SHELL,
                 command.encode(),
@@ -142,7 +142,7 @@ class DirectAdb:
     def guard(self, command: str) -> Guard:
         """See `Adb.guard`."""
         wait_s, device = self._waits.command_s, self._open_device()
-        with self._losses_told():
+        with self._losses_explained():
             stream = device._open(_SHELL + b":" + command.encode(), wait_s, wait_s, None)
             said = b""
             while b"ready" not in said:
@@ -154,7 +154,7 @@ class DirectAdb:
 
     def push(self, file: Path, path: str) -> None:
         """See `Adb.push`."""
-        with self._losses_told():
+        with self._losses_explained():
             try:
                 self._open_device().push(
                     BytesIO(file.read_bytes()),
@@ -170,7 +170,7 @@ class DirectAdb:
         content = BytesIO()
         # adb-shell closes what it has written to.
         content.close = lambda: None  # type: ignore[method-assign]
-        with self._losses_told():
+        with self._losses_explained():
             try:
                 self._open_device().pull(
                     path,
@@ -195,7 +195,7 @@ class DirectAdb:
         return self._device
 
     @contextlib.contextmanager
-    def _losses_told(self) -> Iterator[None]:
+    def _losses_explained(self) -> Iterator[None]:
         """Name every way to lose the phone; what is left of the connection cannot be trusted and is closed."""
         try:
             yield

@@ -81,7 +81,7 @@ class Attached:
 
 def list_attached(waits: Waits) -> list[Attached]:
     """Return the server's phones."""
-    with _losses_told("the adb server"):
+    with _losses_explained("the adb server"):
         found = _client(waits).list(extended=True)
     return [
         Attached(p.serial, p.state, p.tags.get("model", "").replace("_", " "), p.tags.get("device", "")) for p in found
@@ -115,21 +115,21 @@ class ServerAdb:
     def reconnect(self) -> None:
         """See `Adb.reconnect`; a phone on a cable comes back by itself."""
         if ":" in self.serial:
-            with _losses_told(self.serial):
+            with _losses_explained(self.serial):
                 self._client.disconnect(self.serial)
                 self._client.connect(self.serial, timeout=self._waits.connect_s)
         self._require_ready()
 
     def run(self, command: str, timeout_s: float) -> Output:
         """See `Adb.run`."""
-        with _losses_told(self.serial):
+        with _losses_explained(self.serial):
             done = self._client.device(self.serial).shell2(command, timeout=timeout_s, encoding=None, v2=True)
         stdout, stderr = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
         return Output(stdout, stderr, done.returncode)
 
     def guard(self, command: str) -> Guard:
         """See `Adb.guard`."""
-        with _losses_told(self.serial):
+        with _losses_explained(self.serial):
             stream = self._client.device(self.serial).open_transport(timeout=self._waits.command_s)
             stream.send_command(f"shell,v2,raw:{command}")
             stream.check_okay()
@@ -143,7 +143,7 @@ class ServerAdb:
 
     def push(self, file: Path, path: str) -> None:
         """See `Adb.push`."""
-        with _losses_told(self.serial):
+        with _losses_explained(self.serial):
             try:
                 self._client.device(self.serial).sync.push(file, path)
             except AdbError as error:
@@ -153,7 +153,7 @@ class ServerAdb:
 
     def pull(self, path: str) -> bytes:
         """See `Adb.pull`."""
-        with _losses_told(self.serial):
+        with _losses_explained(self.serial):
             try:
                 content: bytes = self._client.device(self.serial).sync.read_bytes(path)
             except AdbError as error:
@@ -186,7 +186,7 @@ def _client(waits: Waits) -> Any:
 
 
 @contextlib.contextmanager
-def _losses_told(whom: str) -> Iterator[None]:
+def _losses_explained(whom: str) -> Iterator[None]:
     """Name every way to lose the phone or the server."""
     try:
         yield

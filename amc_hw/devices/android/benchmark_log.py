@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from amc_hw.devices.android.benchmark_profile import OperatorTime, Profile, contents, read_profile, read_profile_proto
 from amc_hw.devices.android.benchmark_statistics import (
     BenchmarkLogError,
+    NoLogError,
     Statistics,
     close,
     damaged,
@@ -26,7 +27,7 @@ from amc_hw.devices.android.log_claims import Claims, read_claims
 from amc_hw.devices.android.log_delegates import delegate_of
 from amc_hw.devices.android.log_text import printed_lines
 
-__all__ = ["BenchmarkLog", "BenchmarkLogError", "OperatorTime", "Statistics", "parse_log"]
+__all__ = ["BenchmarkLog", "BenchmarkLogError", "NoLogError", "OperatorTime", "Statistics", "parse_log"]
 
 _RUNNING = re.compile(r"Running benchmark for (?:at least )?(\S+) iterations\b.*")
 _SUMMARY = re.compile(r"(?:Average inference|Inference) timings in us: (.*)")
@@ -195,7 +196,7 @@ def _phases(lines: Sequence[str], errors: Sequence[str]) -> list[tuple[int, Stat
             "warm-up and regular; split it into a file for each run."
         )
     if not phases and asked is None and not errors:
-        raise BenchmarkLogError(
+        raise NoLogError(
             "this is no output of benchmark_model: 0 statistics lines where there are two, warm-up and regular; keep "
             "the whole output (benchmark_model ... > log.txt 2>&1)."
         )

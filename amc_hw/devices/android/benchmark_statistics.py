@@ -13,6 +13,10 @@ class BenchmarkLogError(DeviceError):
     """A benchmark_model log is incomplete, damaged, or says that the benchmark did not run as asked."""
 
 
+class NoLogError(BenchmarkLogError):
+    """A text is no output of benchmark_model at all."""
+
+
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?")
 _VALUE = r"([^\s=()]+)"
 _STATISTICS = re.compile(

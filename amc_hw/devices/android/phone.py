@@ -269,11 +269,11 @@ class AndroidDevice(Device):
 
     def _wait_until_cool(self, cores: tuple[int, ...]) -> None:
         """Wait while the phone is hot or held back; raise DeviceError with the reason when that takes too long."""
-        deadline, told = time.monotonic() + self._waits.cool_s, ""
+        deadline, reported = time.monotonic() + self._waits.cool_s, ""
         while trouble := self._state().trouble(cores):
-            if trouble != told:
+            if trouble != reported:
                 _LOG.warning("the phone %s has to wait (%g s at most): %s", self.name, self._waits.cool_s, trouble)
-                told = trouble
+                reported = trouble
             if time.monotonic() > deadline:
                 raise DeviceError(
                     f"the phone {self.name} did not become ready within {self._waits.cool_s:g} s: {trouble}; let it "

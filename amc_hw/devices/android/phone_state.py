@@ -66,7 +66,7 @@ def read_state(text: str) -> PhoneState:
             load_average = float(values[0])
     thermal, battery = services.get("thermalservice", ""), services.get("battery", "")
     status, tenths, level = _STATUS.search(thermal), _BATTERY.search(battery), _LEVEL.search(battery)
-    told = {
+    answers = {
         "the frequencies of its cores": numbers["maximum_khz"],
         "the caps of its cores": numbers["cap_khz"],
         "its thermal status": status,
@@ -79,7 +79,7 @@ def read_state(text: str) -> PhoneState:
         battery_c=int(tenths[1]) / 10 if tenths else None,
         battery_level=int(level[1]) if level else None,
         load_average=load_average,
-        refused=tuple(name for name, value in told.items() if not value),
+        refused=tuple(name for name, value in answers.items() if not value),
     )
 
 

@@ -76,7 +76,7 @@ class CudaDevice(ProfiledDevice):
         trouble = ""
         for tried in range(1, TRIES + 1):
             answer = super()._ask(verb, file, warmup, runs)
-            states = [GpuState.told(answer["gpu"][moment]) for moment in ("before", "after")]
+            states = [GpuState.of(answer["gpu"][moment]) for moment in ("before", "after")]
             trouble = states[0].trouble() or states[1].trouble()
             if not trouble or tried == TRIES:
                 break

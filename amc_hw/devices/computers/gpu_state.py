@@ -37,7 +37,7 @@ class GpuState:
     reasons: float | None = None
 
     @classmethod
-    def told(cls, answer: Mapping[str, float]) -> GpuState:
+    def of(cls, answer: Mapping[str, float]) -> GpuState:
         """Read what the profiler program answers."""
         return cls(**{name: answer.get(name) for name in cls.__dataclass_fields__})
 
@@ -60,10 +60,13 @@ def summary(states: Sequence[GpuState]) -> list[str]:
         max(state.clock_max_mhz or 0 for state in states),
         max(state.temperature_c or 0 for state in states),
     )
-    told = f"the GPU ran at {min(clocks):.0f} to {max(clocks):.0f} of {most:.0f} MHz, at {hottest:.0f} C at most"
+    sentence = f"the GPU ran at {min(clocks):.0f} to {max(clocks):.0f} of {most:.0f} MHz, at {hottest:.0f} C at most"
     if power := [state.power_w for state in states if state.power_w is not None]:
-        told += f", with {max(power):.0f} W at most"
+        sentence += f", with {max(power):.0f} W at most"
     if levels := sorted({int(state.power_state) for state in states if state.power_state is not None}):
-        told += f", in power state {' and '.join(f'P{level}' for level in levels)}"
+        sentence += f", in power state {' and '.join(f'P{level}' for level in levels)}"
     capped = sum(state.capped for state in states)
-    return [f"{told}.", *([f"the GPU was at its power limit in {capped} of {len(states)} looks."] if capped else [])]
+    return [
+        f"{sentence}.",
+        *([f"the GPU was at its power limit in {capped} of {len(states)} looks."] if capped else []),
+    ]

@@ -12,7 +12,7 @@ import json
 import operator
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,6 +29,14 @@ FORMAT = 1
 """History: 1, the first."""
 _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default)
 """Calls with several results, of which each is a range of one axis."""
+
+
+class CallRecord(TypedDict):
+    """One call of a file: its result's name, ``aten.relu.default``, and its arguments, a tensor as {"tensor": name}."""
+
+    name: str
+    op: str
+    args: list[object]
 
 
 def to_aten(model: nn.Module, example_input: Any) -> bytes:
@@ -75,7 +83,7 @@ def pack(graph: Mapping[str, object], weights: Mapping[str, Any]) -> bytes:
     return content.getvalue()
 
 
-def _call(node: fx.Node) -> dict[str, object]:
+def _call(node: fx.Node) -> CallRecord:
     """Describe a call: positional arguments, the operator's defaults put in where it was given names."""
     source: Any = node.args[0] if node.target is operator.getitem else None
     if source is not None and source.target in _SPLITS:
@@ -90,7 +98,7 @@ def _call(node: fx.Node) -> dict[str, object]:
     return {"name": node.name, "op": str(node.target), "args": [_argument(value, node) for value in given]}
 
 
-def _part(node: fx.Node, split: Any) -> dict[str, Any]:
+def _part(node: fx.Node, split: Any) -> CallRecord:
     """Describe one part of a split as what it is, too: a range of one axis of the tensor."""
     number: Any = node.args[1]
     declared = [argument.name for argument in split.target._schema.arguments]

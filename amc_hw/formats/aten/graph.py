@@ -10,9 +10,11 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
-from amc_hw.formats.graph import Graph, RandomWeights
+from amc_hw.formats.graph import Graph
+from amc_hw.formats.random_weights import RandomWeights
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
 _KINDS = {
@@ -126,7 +128,7 @@ class AtenGraph(Graph):
         """See `Graph.written`."""
         changed = {self._names[tensor]: shape for tensor, shape in shapes.items()}
         weights = RandomWeights(random)
-        arrays: dict[str, Any] = {
+        arrays: dict[str, NDArray[np.generic]] = {
             f"weight:{name}": weights(changed[name], weight) if name in changed else weight
             for name, weight in self._weights.items()
         }
@@ -138,7 +140,8 @@ class AtenGraph(Graph):
         ]
         graph = {**self._graph, "calls": calls, "shapes": {**self._graph["shapes"], **changed}}
         content = io.BytesIO()
-        np.savez(content, graph=np.frombuffer(json.dumps(graph).encode(), np.uint8), **arrays)
+        arrays["graph"] = np.frombuffer(json.dumps(graph).encode(), np.uint8)
+        np.savez(content, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # names of arrays, not its options
         return content.getvalue()
 
 

@@ -7,23 +7,32 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader
 from executorch.exir._serialize._flatbuffer import _get_flatc_path
 
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.executorch.records import (
+    Field,
+    GraphRecord,
+    NodeRecord,
+    Quantization,
+    QuantizedRecord,
+    TensorRecord,
+    ValueRecord,
+)
 from amc_hw.latency.operators import Shape
 
 ABSENT = 2**32 - 1
 """Stands for a value that a node does without."""
 ALIGNMENT = 16
 OUTPUTS = frozenset({"output_id", "output_value_id", "output_index_id"})
-DTYPES: dict[str, Any] = {
+DTYPES: dict[str, type[np.generic]] = {
     "xnn_datatype_fp32": np.float32,
     "xnn_datatype_fp16": np.float16,
     "xnn_datatype_qint8": np.int8,
@@ -46,16 +55,20 @@ class Node:
         record: as the flatbuffer has it.
     """
 
-    def __init__(self, record: dict[str, Any]) -> None:
+    def __init__(self, record: NodeRecord) -> None:
         self.record = record
         self.kind = str(record["xnode_union_type"]).removeprefix("XNN")
-        self.fields: dict[str, Any] = record["xnode_union"]
-        self.outputs = [int(value) for name, value in self.fields.items() if name in OUTPUTS]
+        self.fields = record["xnode_union"]
+        self.outputs = [self.number(name) for name in self.fields if name in OUTPUTS]
 
     @property
     def ids(self) -> list[int]:
         """The values that it reads and writes, `ABSENT` for one that it does without."""
-        return [int(value) for name, value in self.fields.items() if name.endswith("_id")]
+        return [self.number(name) for name in self.fields if name.endswith("_id")]
+
+    def number(self, name: str) -> int:
+        """Return one of its entries that is a whole number."""
+        return int(cast(int, self.fields[name]))
 
     @property
     def inputs(self) -> list[int]:
@@ -65,7 +78,7 @@ class Node:
     @property
     def numbers(self) -> list[int]:
         """Its integers that can follow channel counts: groups, channels of a group, a new shape, begins and sizes."""
-        return [number for name in self._numbered() for number in _listed(self.fields[name])]
+        return [int(cast(int, number)) for name in self._numbered() for number in _listed(self.fields[name])]
 
     def set_numbers(self, numbers: Shape) -> None:
         """Put others in their place."""
@@ -76,8 +89,9 @@ class Node:
 
     def redirect(self, stands_for: Mapping[int, int]) -> None:
         """Have it read other values."""
-        for name, value in self.fields.items():
+        for name in self.fields:
             if name.endswith("_id") and name not in OUTPUTS:
+                value = self.number(name)
                 self.fields[name] = stands_for.get(value, value)
 
     def _numbered(self) -> Iterator[str]:
@@ -94,22 +108,20 @@ class Value:
         record: as the flatbuffer has it.
     """
 
-    def __init__(self, record: dict[str, Any]) -> None:
+    def __init__(self, record: ValueRecord) -> None:
         self.record = record
-        union = record["xvalue_union"]
-        self.fields: dict[str, Any] = union.get("tensor_value", union)
-        self.quant: dict[str, Any] = union.get("quant_params", {})
-        self.id, self.buffer = int(self.fields["id_out"]), int(self.fields["constant_buffer_idx"])
-        external = int(self.fields["external_id"])
+        self.fields, self.quant = _tensor(record["xvalue_union"])
+        self.id, self.buffer = self.fields["id_out"], self.fields["constant_buffer_idx"]
+        external = self.fields["external_id"]
         self.external = None if external == ABSENT else external
 
     @property
     def shape(self) -> Shape:
         """Its sizes."""
-        return tuple(int(size) for size in self.fields["dims"])
+        return tuple(self.fields["dims"])
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> type[np.generic]:
         """Of its numbers, for numpy."""
         try:
             return DTYPES[self.fields["datatype"]]
@@ -121,7 +133,7 @@ class Value:
     @property
     def scales(self) -> int:
         """The buffer of its scales, one for each channel; 0 where there are none such."""
-        return int(self.quant.get("scale_buffer_idx", 0)) if self.quant.get("num_scales") else 0
+        return self.quant.get("scale_buffer_idx", 0) if self.quant.get("num_scales") else 0
 
     def set_shape(self, shape: Shape) -> None:
         """Give it other sizes."""
@@ -142,7 +154,7 @@ class Delegate:
         begin = header.flatbuffer_offset
         self._take(_read(payload[begin : begin + header.flatbuffer_size]))
 
-    def _take(self, graph: dict[str, Any]) -> None:
+    def _take(self, graph: GraphRecord) -> None:
         self._graph = graph
         self.nodes = [Node(record) for record in graph["xnodes"]]
         self.values = {value.id: value for value in map(Value, graph["xvalues"])}
@@ -155,11 +167,11 @@ class Delegate:
 
     def key(self, buffer: int) -> str:
         """Return the name of a constant's content in the file."""
-        return str(self._graph["constant_data"][buffer]["named_key"])
+        return self._graph["constant_data"][buffer]["named_key"]
 
     def store(self, buffer: int, key: str, size: int) -> None:
         """Have a constant's content, of a size in bytes, under another name."""
-        self._graph["constant_data"][buffer].update(named_key=key, size=size)
+        self._graph["constant_data"][buffer].update({"named_key": key, "size": size})
 
     def leave_out(self, indices: Collection[int]) -> None:
         """Take nodes out; who read their results reads what came into the first of them.
@@ -185,11 +197,9 @@ class Delegate:
 
     def packed(self) -> bytes:
         """Return the payload."""
-        graph = {
-            **self._graph,
-            "xnodes": [node.record for node in self.nodes],
-            "xvalues": [value.record for value in self.values.values()],
-        }
+        graph = copy.copy(self._graph)
+        graph["xnodes"] = [node.record for node in self.nodes]
+        graph["xvalues"] = [value.record for value in self.values.values()]
         content = _written(graph)
         begin = -(-XNNHeader.EXPECTED_LENGTH // ALIGNMENT) * ALIGNMENT
         end = begin + -(-len(content) // ALIGNMENT) * ALIGNMENT
@@ -197,20 +207,28 @@ class Delegate:
         return header.ljust(begin, b"\0") + content.ljust(end - begin, b"\0")
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: Field) -> Sequence[int | float | str]:
     return value if isinstance(value, list) else [value]
 
 
-def _read(content: bytes) -> dict[str, Any]:
+def _tensor(union: TensorRecord | QuantizedRecord) -> tuple[TensorRecord, Quantization]:
+    """Return a value's tensor and its scales, which one of floating point has none of."""
+    if "tensor_value" in union:
+        quantized = cast(QuantizedRecord, union)
+        return quantized["tensor_value"], quantized.get("quant_params", {})
+    return union, {}
+
+
+def _read(content: bytes) -> GraphRecord:
     with tempfile.TemporaryDirectory() as folder:
         binary = Path(folder) / "graph.bin"
         binary.write_bytes(content)
         _compile("--json", "--defaults-json", "--strict-json", "-o", folder, _SCHEMA, "--", str(binary))
-        graph: dict[str, Any] = json.loads(_INFINITE.sub(r'\1"\2"', binary.with_suffix(".json").read_text()))
+        graph: GraphRecord = json.loads(_INFINITE.sub(r'\1"\2"', binary.with_suffix(".json").read_text()))
         return graph
 
 
-def _written(graph: dict[str, Any]) -> bytes:
+def _written(graph: GraphRecord) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "graph.json"
         text.write_text(json.dumps(graph))

@@ -16,7 +16,7 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.latency.operators import Shape
 
 BACKEND = "XnnpackBackend"
-DTYPES: dict[str, Any] = {
+DTYPES: dict[str, type[np.generic]] = {
     "FLOAT": np.float32,
     "HALF": np.float16,
     "CHAR": np.int8,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -70,13 +71,13 @@ def node_operator(delegate: Delegate, node: Node, first: set[int], shapes: Mappi
         shapes: of every value that the node touches.
     """
     constants = {each for each in node.inputs if delegate.values[each].buffer}
-    weight = shapes[node.fields["filter_id"]] if "filter_id" in node.fields else ()
+    weight = shapes[node.number("filter_id")] if "filter_id" in node.fields else ()
     inputs = [each for each in node.inputs if each not in constants]
     return Operator(
         node_kind(delegate, node),
         tuple(_attributes(node, weight)),
-        tuple(_told(each, first, shapes) for each in inputs),
-        tuple(_told(each, first, shapes) for each in node.outputs),
+        tuple(_channels_last(each, first, shapes) for each in inputs),
+        tuple(_channels_last(each, first, shapes) for each in node.outputs),
         _fan_in(node, weight),
     )
 
@@ -106,7 +107,7 @@ def call_kind(name: str) -> str:
     return name.partition("::")[2].partition(".")[0].strip("_").upper()
 
 
-def _told(value: int, first: set[int], shapes: Mapping[int, Shape]) -> Shape:
+def _channels_last(value: int, first: set[int], shapes: Mapping[int, Shape]) -> Shape:
     return channels_last(shapes[value]) if value in first else shapes[value]
 
 
@@ -134,7 +135,7 @@ def _attributes(node: Node, weight: Shape) -> list[str]:
     elif "pooling_height" in fields:
         attributes = [f"k={fields['pooling_height']}", f"s={fields.get('stride_height', 1)}"]
     elif "perm" in fields:
-        attributes = [f"perm={''.join(map(str, fields['perm']))}"]
+        attributes = [f"perm={''.join(map(str, cast(list[int], fields['perm'])))}"]
     if node.kind != "Clamp" and (activation := _activation(node)):
         attributes.append(f"act={activation}")
     return attributes

@@ -83,9 +83,9 @@ class OnnxModel:
         if not inputs or not all(
             each.type in KINDS and all(isinstance(size, int) for size in each.shape[1:]) for each in inputs
         ):
-            told = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none"
+            listed = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in inputs) or "none"
             raise UnsupportedModelError(
-                f"its inputs are: {told}; export it with inputs of a fixed size (but for the batch), such as "
+                f"its inputs are: {listed}; export it with inputs of a fixed size (but for the batch), such as "
                 "float32 images (batch, C, H, W)."
             )
         self._names = [each.name for each in inputs]
