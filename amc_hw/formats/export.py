@@ -74,6 +74,8 @@ def file_content(
         UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
     """
     content = float_content(kind, model, example_input, path)
+    if precision == "fp32":
+        return content
     return kind.quantized(model, content, precision, calibration.detach().cpu().numpy())
 
 

@@ -56,7 +56,7 @@ def test_a_new_setting_is_an_argument_in_python(tmp_path: Path) -> None:
         str(tmp_path / "run"),
     )
     first, second = told.stdout.splitlines()
-    assert first == "made_up: Input should be greater than or equal to 1."
+    assert first == "made_up: it takes a whole number from 1 on (a setting that nobody has), not 0."
     assert "example input" in second  # nothing is wrong with the setting
 
 

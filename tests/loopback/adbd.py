@@ -21,6 +21,7 @@ import json
 import os
 import queue
 import secrets
+import signal
 import socket
 import struct
 import subprocess
@@ -277,6 +278,7 @@ class Daemon:
 
 
 def main() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the shells would not be hung up on
     phone = Phone()
     daemon = Daemon(phone)
     threading.Thread(target=daemon.serve, daemon=True).start()

@@ -109,7 +109,7 @@ def test_the_run_is_exported_in_its_precision_where_the_format_has_it(
             "--io int8 is of files in which everything is int8, not of fp32; give",
         ),
         (("--precision", "int8-dynamic", "--io", "int8"), "not of int8-dynamic"),
-        (("--precision", "int8", "--io", "uint8"), "io: Input should be 'float32' or 'int8'"),
+        (("--precision", "int8", "--io", "uint8"), "io: it takes float32 or int8"),
     ],
 )
 def test_a_precision_that_is_not_there_is_refused(
