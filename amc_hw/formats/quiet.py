@@ -11,8 +11,12 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let nothing be printed that is no error."""
-    logging_level = logging.root.manager.disable
+    """Let nothing be printed that is no error, and leave the caller's logging as it was.
+
+    Libraries add handlers to the root logger, which write to what stands for stderr here.
+    """
+    root = logging.getLogger()
+    logging_level, handlers, level = root.manager.disable, list(root.handlers), root.level
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
@@ -23,6 +27,8 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(logging_level)
+            root.handlers[:] = handlers
+            root.setLevel(level)
 
 
 @contextlib.contextmanager

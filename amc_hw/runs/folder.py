@@ -109,8 +109,8 @@ class RunFolder:
 
     @property
     def best_weights(self) -> Path:
-        """The furthest weights: fine-tuned, or only pruned."""
-        return self.finetuned if self.finetuned.exists() else self.pruned
+        """The furthest weights: fine-tuned, also where that file is lost, or only pruned."""
+        return self.finetuned if self.finetuned.exists() or self.finetune.path.exists() else self.pruned
 
     @property
     def finetune(self) -> RecordFile[Finetune]:

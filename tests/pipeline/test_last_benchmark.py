@@ -83,6 +83,18 @@ def test_where_nothing_smaller_fits_the_network_stays_and_is_proved_again(
     assert again["compressed"]["channels"] == first["compressed"]["channels"]
 
 
+def test_a_network_that_was_proved_stays_where_it_misses_when_it_is_proved_again(
+    original_us: float, checkpoint: Path, tmp_path: Path
+) -> None:
+    device, run = TiresLater(0.0, 0.1 * original_us), tmp_path / "run"
+    assert used(compressed(run, checkpoint, device)) <= 1
+    before = (run / "model.pt").read_bytes()
+    assert used(compressed(run, checkpoint, device)) > 1
+    assert device.proofs == 2
+    assert (run / "model.pt").read_bytes() == before
+    assert not (run / "misses.jsonl").exists()
+
+
 def test_a_miss_on_a_device_that_is_too_busy_to_tell_is_only_told(
     original_us: float, checkpoint: Path, tmp_path: Path
 ) -> None:
