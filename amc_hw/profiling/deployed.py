@@ -6,6 +6,7 @@ import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -21,10 +22,12 @@ from amc_hw.policy import Precision
 from amc_hw.profiling.converted import converted_once
 from amc_hw.pruning.surgery import policy_of
 from amc_hw.runs.files import write_bytes
-from amc_hw.tracing.inputs import repeated
+from amc_hw.tracing.inputs import repeated, tensors_of
 from amc_hw.tracing.traced import TracedModel
+from amc_hw.training.state import digest
 
 _LOG = logging.getLogger(__name__)
+_REFILLS: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], Refill | None]] = WeakKeyDictionary()
 
 
 def template_for(device: Device, trained: TracedModel) -> GraphTemplate:
@@ -123,11 +126,18 @@ class DeployedFiles:
 
     @cached_property
     def _refill(self) -> Refill | None:
-        trained = self._trained
+        return _refill_of(self._format, self._trained, self._example)
+
+
+def _refill_of(kind: Format, trained: TracedModel, example: Any) -> Refill | None:
+    """Return what writes a network's pruned versions, made once in a process; None, once said, where nothing can."""
+    known = _REFILLS.setdefault(trained.model, {})
+    key = (kind.name, digest(trained.model), *(tuple(each.shape) for each in tensors_of(example)))
+    if key not in known:
         try:
-            kind = converted_once(self._format, trained)
-            template = lower(trained.model, trained.network, self._example, kind)
-            return Refill(template, trained.model, self._example, self._format.load)
+            template = lower(trained.model, trained.network, example, converted_once(kind, trained))
+            known[key] = Refill(template, trained.model, example, kind.load)
         except UnsupportedModelError as error:
             _LOG.warning("every policy is converted, which takes some seconds for each: %s", error)
-            return None
+            known[key] = None
+    return known[key]
