@@ -22,8 +22,9 @@ _ROWS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
 
 
 def titled(metric: str) -> str:
-    """Return what a metric is called at the beginning of a row."""
-    return metric[:1].upper() + metric[1:]
+    """Return what a metric is called at the beginning of a row; one with capitals of its own (mAP) stays as it is."""
+    first = metric.partition(" ")[0]
+    return metric[:1].upper() + metric[1:] if first == first.lower() else metric
 
 
 def before_after_rows(original: Figures, compressed: Figures, metric: str = TOP1) -> list[tuple[str, str, str, str]]:

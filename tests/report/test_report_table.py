@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amc_hw.report.numbers import count, duration, fixed, milliseconds, points, ratio, size
 from amc_hw.report.run import read_run
-from amc_hw.report.table import before_after_rows
+from amc_hw.report.table import before_after_rows, titled
 from amc_hw.report.verdict import verdict
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.summaries import Figures
@@ -93,3 +93,8 @@ def test_counts_keep_their_order_and_three_digits(a: float, b: float) -> None:
     assert read(count(a)) == pytest.approx(a, rel=5.1e-3, abs=0.51)
     if a <= b:
         assert read(count(a)) <= read(count(b))
+
+
+@pytest.mark.parametrize(("metric", "shown"), [("top-1", "Top-1"), ("mAP 50-95", "mAP 50-95"), ("dice", "Dice")])
+def test_metrics_with_capitals_of_their_own_keep_them(metric: str, shown: str) -> None:
+    assert titled(metric) == shown
