@@ -112,8 +112,9 @@ def test_a_damaged_file_of_the_run_is_named_with_the_cure(run: Path, tmp_path: P
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / name).write_bytes(damage((copy / name).read_bytes()))
-    if name == "pruned.pt":
+    if name == "pruned.pt":  # of a run that is not fine-tuned yet
         (copy / "model.pt").unlink()
+        (copy / "finetune.json").unlink()
     assert amc_hw("export", "--run", copy) == 1
     told = capsys.readouterr().err
     assert f"{copy / name} is damaged" in told.replace("\n", " ")
