@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amc_hw.api import Compressed, compress
     from amc_hw.budget.cost import Cost
+    from amc_hw.errors import AmcHwError
     from amc_hw.formats.export import export
     from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
     from amc_hw.pipeline.library import latency_cost, macs_cost, open_device, run_study, search_space, trace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
+    "AmcHwError",
     "Compressed",
     "Cost",
     "OriginalOutputs",
@@ -43,6 +45,7 @@ __all__ = [
 _MODULES = {
     "amc_hw.api": ("Compressed", "compress"),
     "amc_hw.budget.cost": ("Cost",),
+    "amc_hw.errors": ("AmcHwError",),
     "amc_hw.formats.export": ("export",),
     "amc_hw.models.checkpoint": ("load_checkpoint", "save_checkpoint"),
     "amc_hw.pipeline.library": ("latency_cost", "macs_cost", "open_device", "run_study", "search_space", "trace"),

@@ -85,6 +85,14 @@ def test_a_program_runs_where_amc_hw_is_not_installed(run: Path, tmp_path: Path)
     assert said.stdout.strip() == "(1, 10)"
 
 
+def test_a_network_without_a_name_becomes_a_program_too(tmp_path: Path) -> None:
+    network, images, file = TinyNet().eval(), torch.rand(2, 1, 32, 32), tmp_path / "mine.pt2"
+    library.export(network, images, str(file))
+    assert torch.allclose(torch.export.load(file).module()(images), network(images), atol=1e-6)
+    with pytest.raises(library.AmcHwError, match="in fp32 only; leave precision="):
+        library.export(network, images, file, "int8", images)
+
+
 def test_what_cannot_be_loaded_is_refused_with_the_cure(run: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongRunError, match="does not exist"):
         library.load(tmp_path / "nothing")

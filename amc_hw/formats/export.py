@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
+from amc_hw.formats import program
 from amc_hw.formats.check import require_near, require_same
 from amc_hw.formats.registry import Format, find_format
 from amc_hw.policy import Io, Precision
@@ -22,12 +23,14 @@ _LOG = logging.getLogger(__name__)
 def export(
     model: nn.Module,
     example_input: Tensor,
-    path: Path,
+    path: Path | str,
     precision: Precision = "fp32",
     calibration: Tensor | None = None,
     io: Io = "float32",
 ) -> None:
     """Write ``model`` in the format of the path's ending and check that the file computes the same.
+
+    ``.pt2`` is a program of torch.export, which runs where amc-hw is not installed (`torch.export.load`).
 
     A file in another precision than fp32 is made of the float file, which is checked, and checked again itself.
 
@@ -45,6 +48,12 @@ def export(
         UnsupportedModelError: the network cannot be converted, or its outputs would differ; then no file is written.
         RunFolderError: the file cannot be written.
     """
+    path = Path(path)
+    if path.suffix == f".{program.ENDING}":
+        if (precision, io) != ("fp32", "float32"):
+            raise UsageError(f"{path.suffix} programs are written in fp32 only; leave precision= and io= out.")
+        program.export_program(model, example_input, path)
+        return
     kind = find_format(path.suffix.removeprefix("."))
     kind.require_precision(precision)
     kind = kind.with_io(precision, io)
