@@ -132,12 +132,18 @@ def by_torch_pruning(bench: Bench, budget: float) -> Path:
 
 
 def uniform(trained: TrainedModel, ratio: float) -> nn.Module:
-    """Return the network without a share of every group's channels, those of the least group magnitude."""
+    """Return the network without a share of every group's channels, those of the least group magnitude.
+
+    Both prune the same groups: Torch-Pruning cuts what feeds ResNet's constant shortcuts, and the network fails then.
+    """
     model = copy.deepcopy(trained.model).requires_grad_(True)
-    classifiers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    cut = {member.module for group in trained.network.groups for member in group.members if member.side == "out"}
+    left = [
+        layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear) and name not in cut
+    ]
     importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     torch_pruning.pruner.MetaPruner(
-        model, trained.example, importance=importance, pruning_ratio=ratio, ignored_layers=classifiers, round_to=4
+        model, trained.example, importance=importance, pruning_ratio=ratio, ignored_layers=left, round_to=4
     ).step()
     return model.eval()
 

@@ -28,7 +28,15 @@ Operators = Sequence[tuple[str, int, int]]
 
 
 def draw_candidates(choices: Mapping[str, Sequence[int]], random: np.random.Generator) -> list[dict[str, int]]:
-    """Draw the networks to choose from."""
+    """Draw the `CANDIDATES` networks that a design chooses from, of four kinds in turn.
+
+    Random counts in every group; the fewest or all in every group; about one share of all groups; and the original
+    with one group changed.
+
+    Args:
+        choices: for every group its channel counts, ascending, the original's last.
+        random: the generator.
+    """
     original = {group: counts[-1] for group, counts in choices.items()}
     groups, found = list(choices), []
     for number in range(CANDIDATES):

@@ -131,7 +131,14 @@ class Pruner:
         return {name: self._taylor[name][order].tolist() for name, order in self._order.items()}
 
     def kept(self, policy: Policy) -> dict[str, list[int]]:
-        """Return the channels that a policy keeps, ascending, for every group that it names."""
+        """Return the channels that a policy keeps, ascending, for every group that it names.
+
+        Raises:
+            UsageError: more channels than a group has.
+        """
+        for name, count in policy.items():
+            if count > len(self._order.get(name, range(count))):
+                raise UsageError(f"the policy keeps {count} channels of {name}, which has {len(self._order[name])}.")
         return {name: sorted(self._order[name][:count]) for name, count in policy.items() if name in self._order}
 
     def pruned(self, policy: Policy, *, thorough: bool = False) -> nn.Module:

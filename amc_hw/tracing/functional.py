@@ -37,11 +37,12 @@ Run: TypeAlias = Callable[[Operands, Callable[[], Weighted], Callable[[], Tensor
 
 
 class FunctionalLayers(TorchFunctionMode):
-    """Tells of calls that are a layer but for the module.
+    """In its ``with`` block, hands calls such as ``F.conv2d(x, self.weight)`` to a function: layers without a module.
 
     Args:
-        run: called with the operands by name, what makes a layer of the same shape (without memory) and what runs the
-            call; it returns the result, or None where this call is none of its own.
+        run: called with the operands by name, with what makes a layer of the same shape (on the meta device: its
+            weights have no values) and with what runs the call as it is. It returns the call's result, or None where
+            the call is to run as it is.
     """
 
     def __init__(self, run: Run) -> None:

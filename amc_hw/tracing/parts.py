@@ -53,11 +53,11 @@ class Parts:
         """Note a split: its equal parts must stay equal, and its attributes count their parts.
 
         Args:
-            labels: of what is split.
-            dim: along which, where the channels lie.
-            parts: their labels.
-            driven: attributes that the sizes come from.
-            where: for people.
+            labels: of the tensor that is split: a number for each of its values, which says whose channel it is.
+            dim: the axis that is split.
+            parts: the labels of each part.
+            driven: for a part's place among the parts, the attribute of a module that its size comes from.
+            where: the module and the operator, for messages.
         """
         for place, attribute in driven.items():
             self.count(attribute, parts[place], dim)

@@ -111,6 +111,14 @@ def test_the_full_policy_gives_the_original(
     assert distance(trained, small, digits[0][:50]) == 0
 
 
+def test_more_channels_than_there_are_are_refused(
+    trained: nn.Module, network: Network, digits: tuple[Tensor, Tensor]
+) -> None:
+    group, channels = next(iter(network.original.items()))
+    with pytest.raises(UsageError, match=f"keeps {channels + 1} channels of {group}, which has {channels}"):
+        Pruner(trained, network, digits[0][:50]).pruned({group: channels + 1})
+
+
 def test_the_same_policy_gives_the_same_network_in_any_order(
     trained: nn.Module, network: Network, digits: tuple[Tensor, Tensor]
 ) -> None:

@@ -67,7 +67,15 @@ class Adb(Protocol):
     serial: str
 
     def run(self, command: str, timeout_s: float) -> Output:
-        """Run a shell command; ``timeout_s`` is the longest silence."""
+        """Run a shell command, and return what it printed with its exit status, whichever that is.
+
+        Args:
+            command: for the phone's shell; what is not your own has to be quoted.
+            timeout_s: the longest time without any output.
+
+        Raises:
+            ConnectionLostError: the phone does not answer for so long, or breaks off.
+        """
 
     def guard(self, command: str) -> Guard:
         """Start a command that prints ``ready`` and then waits for the end of its input."""

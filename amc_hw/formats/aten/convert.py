@@ -76,7 +76,12 @@ def to_aten(model: nn.Module, example_input: Any) -> bytes:
 
 
 def pack(graph: Mapping[str, object], weights: Mapping[str, Any]) -> bytes:
-    """Return the file's bytes."""
+    """Return the bytes of an aten file: NumPy's npz with the graph as JSON text, and every weight by its name.
+
+    Args:
+        graph: the calls, their inputs and their shapes, as `AtenGraph` reads them.
+        weights: arrays by the names that the calls have for them.
+    """
     content = io.BytesIO()
     text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
     np.savez(content, graph=text, **{f"weight:{name}": weight for name, weight in weights.items()})
