@@ -21,7 +21,7 @@ from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.pipeline.trained import TrainedModel, trained_for
 from amc_hw.processes import is_first_process
-from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config
+from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config, require_same_search
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -65,6 +65,7 @@ def begin(
         WrongRunError: the folder holds a run of something else.
     """
     check_settings(run, config, own_model=own is not None)
+    require_same_search(run.path, config)
     model, named = own or _named(config, size_to_begin(run, config))
     frozen, baseline = note_of_frozen(model), run.baseline
     model = thawed(model)

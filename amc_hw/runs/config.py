@@ -23,10 +23,10 @@ DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 CLASSIFY = "classify"
 """The task of a network that tells the classes of a data set apart."""
 
-_MAY_CHANGE = frozenset({"command", "versions", "epochs", "table", "format"})
-"""What may differ when a run goes on: another fine-tuning, a newer library."""
-_MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds", "episodes"})
-"""What may also differ where no episode was scored yet: a budget that was out of reach, the length of the search."""
+_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format"})
+"""What may differ when a run goes on: the length of a search (see `require_same_search`), another fine-tuning."""
+_MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds"})
+"""What may also differ where no episode was scored yet: a budget that was out of reach."""
 _BUILT_ON = frozenset({"epochs", "episodes"})
 """What may not where rounds build on each other, or weights are what is pruned."""
 
@@ -271,8 +271,15 @@ def require_same_run(run: Path, config: RunConfig) -> None:
     if "auto" in (before["precision"], config.precision):  # not chosen yet, or left to the run
         config = config.model_copy(update={"precision": before["precision"]})
     for key, now in config.model_dump().items():
-        if key not in (_MAY_CHANGE | open_still) - fixed and before[key] != now:
+        if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
             raise WrongRunError(f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another run= folder.")
+
+
+def require_same_search(run: Path, config: RunConfig) -> None:
+    """Raise WrongRunError where a search has begun that was to have another length: its steps depend on it."""
+    folder = RunFolder(run)
+    if folder.config.exists() and folder.has_episodes() and (begun := read_config(run).episodes) != config.episodes:
+        raise WrongRunError(f"{run} is a run with episodes {begun}, not {config.episodes}; choose another run= folder.")
 
 
 def read_config(run: Path) -> RunConfig:

@@ -125,14 +125,14 @@ def test_a_count_that_is_out_of_reach_is_refused_before_the_demonstration_trains
 
 
 def test_the_length_of_a_search_is_fixed_once_it_has_begun(tmp_path: Path) -> None:
-    config = make_config(model="m", checkpoint="/w.pt", data="digits", macs="0.5x", episodes=5)
-    open_run(tmp_path, config)
-    longer = open_run(tmp_path, config.model_copy(update={"episodes": 6}))
+    run, own = RunFolder(tmp_path), (TinyNet(), load_data("digits"))
+    begin(run, OWN, SILENT, own=own)
+    begin(run, longer := OWN.model_copy(update={"episodes": 6}), SILENT, own=own)
     append_line(tmp_path / "episodes.jsonl", {"episode": 0})
-    before = (tmp_path / "config.json").read_bytes()
+    before = run.config.read_bytes()
     with pytest.raises(WrongRunError, match="is a run with episodes 6, not 7; choose another"):
-        open_run(tmp_path, longer.model_copy(update={"episodes": 7}))
-    assert (tmp_path / "config.json").read_bytes() == before
+        begin(run, longer.model_copy(update={"episodes": 7}), SILENT, own=own)
+    assert run.config.read_bytes() == before
 
 
 def test_fine_tuned_weights_that_are_lost_are_not_replaced_by_pruned_ones(tmp_path: Path) -> None:

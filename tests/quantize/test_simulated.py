@@ -62,6 +62,7 @@ def test_the_simulation_is_near_to_the_file(network: type[nn.Module], precision:
     pytest.importorskip("litert_torch")
     from amc_hw.formats.registry import FORMATS
 
+    torch.manual_seed(0)
     model = learned(network())
     channels = next(parameter for parameter in model.parameters() if parameter.dim() == 4).shape[1]
     seen, new = images(64, channels), images(96, channels)[64:]
