@@ -48,13 +48,9 @@ class Extremes:
         self._seen: dict[str, list[tuple[float, float]]] = {}
 
     def see(self, name: str, value: NDArray[Any]) -> None:
-        """Look at what an activation is in a run; one without an axis for the images counts as of one image.
-
-        Infinity is no value of one, but what maps are padded with before the largest value is taken.
-        """
+        """Look at what an activation is in a run; one without an axis for the images counts as of one image."""
         by_image = value if value.ndim > 1 and len(value) == self._batch else value[None]
-        finite = [image[~np.isinf(image)] for image in by_image] if np.isinf(value).any() else by_image
-        self._seen.setdefault(name, []).extend((float(image.min()), float(image.max())) for image in finite)
+        self._seen.setdefault(name, []).extend((float(image.min()), float(image.max())) for image in by_image)
 
     def ranges(self, together: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, float]]:
         """Return the range of every activation that was seen.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck, PaddedPool, TinyResidual, learned
+from small_nets import ChunksAndNeck, PaddedPool, TinyResidual, convolution, learned
 from tiny import TinyNet
 from torch import nn
 from writers import available
@@ -81,6 +81,24 @@ def test_written_files_have_the_sizes_of_quantized_ones_and_run(
     assert kind.read(content).uses() == exported.uses()
     assert template.operators(policy) == exported.operators()
     assert np.isfinite(kind.load(content)(images(1).numpy())).all()
+
+
+def test_minus_infinity_that_means_something_is_not_rounded_to_a_number(tmp_path: Path) -> None:
+    """A scale of finite values alone would make a mask of -inf one of the least of them, without a word."""
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head = nn.Sequential(convolution(3, 16), nn.MaxPool2d(3, 2, 1)), nn.Linear(16, 10)
+            self.register_buffer("mask", torch.tensor([0.0, -torch.inf]).repeat(8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head((self.stem(x).mean((2, 3)) + self.mask).softmax(-1))  # type: ignore[no-any-return]
+
+    with pytest.raises(
+        UnsupportedModelError, match=r"cannot write this network in int8: the numbers of '.*' are infinite"
+    ):
+        export(learned(Masked()), images(1), tmp_path / "m.tflite", "int8", images(64))
 
 
 @pytest.mark.parametrize("file_format", [name for name, precision in QUANTIZED if precision == "int8"])

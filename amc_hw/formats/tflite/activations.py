@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.batches import channels_last, whole_batches
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.scales import of_one_scale
 from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.quantize.ranges import Extremes
 
+_ENDLESS = 1e30
+"""A number stands for infinity from there on: converters write float32's least one for some, that of masks."""
+_MINUS_INFINITY = np.float32(-np.inf).tobytes()
 JOINED = frozenset({"CONCATENATION", "PACK"})
 MOVED = frozenset(
     {
@@ -36,37 +41,91 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
 
     Returns:
         A tensor's name to its ``min`` and ``max``, each of the tensor's rank.
+
+    Raises:
+        UnsupportedModelError: an activation or a constant is infinite, which no scale reaches to: LiteRT would end the
+            process that loads such a file.
     """
     maps = channels_last(images)
     graph = TfliteGraph(content)
     seen, ranks = Extremes(graph.batch), dict[str, int]()
+    paddings = paddings_of_maxima(graph)
+    padded = {graph.name(each.padded): graph.name(each.given) for each in paddings}
     for tensors in values_of(content, graph, maps):
         for name, value in tensors:
             ranks[name] = value.ndim
-            seen.see(name, value)
+            if name not in padded:
+                seen.see(name, value)
     ranges = seen.ranges(of_one_scale(graph, JOINED, MOVED))
+    for name, given in padded.items():
+        ranges[name] = ranges[given]
+    endless = [name for name, ends in ranges.items() if _is_endless(np.asarray(ends))]
+    endless += _infinite_constants(graph, {each.value for each in paddings})
+    if endless:
+        raise UnsupportedModelError(f"the numbers of '{endless[0]}' are infinite")
     return {name: range_entry(*ranges[name], (1,) * rank) for name, rank in ranks.items()}
 
 
-def with_finite_padding(content: bytes, ranges: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> bytes:
-    """Return a float32 file that pads by the least number of an activation's range instead of by minus infinity.
+def _infinite_constants(graph: TfliteGraph, known: Set[int]) -> list[str]:
+    """Return the names of constants that hold an infinite number, but for those that are known."""
+    values = ((tensor, graph.constant(tensor)) for tensor in range(len(graph.shapes())) if tensor not in known)
+    return [
+        graph.name(tensor)
+        for tensor, value in values
+        if value is not None and value.dtype.kind == "f" and _is_endless(value)
+    ]
 
-    Converters pad so before a largest value is taken (``nn.MaxPool2d(3, 2, 1)``). No scale reaches to infinity; in
-    whole numbers the least one does the same, because nothing is below it.
+
+def _is_endless(values: NDArray[Any]) -> bool:
+    return not bool((np.abs(values) < _ENDLESS).all())
+
+
+@dataclass(frozen=True)
+class Padding:
+    """An operator that pads: the numbers of the tensors that it is given, writes, and pads with."""
+
+    given: int
+    padded: int
+    value: int
+
+
+def paddings_of_maxima(graph: TfliteGraph) -> list[Padding]:
+    """Return what pads by minus infinity and is read by nothing but a maximum, which never takes such a value.
+
+    Converters pad so for ``nn.MaxPool2d(3, 2, 1)``. Minus infinity anywhere else means something.
+    """
+    readers: dict[int, set[str]] = {}
+    for index, kind in enumerate(graph.kinds):
+        for tensor in set(graph.tensors_of(index)) - set(graph.outputs_of(index)):
+            readers.setdefault(tensor, set()).add(kind)
+    found = []
+    for index, kind in enumerate(graph.kinds):
+        if kind != "PADV2":
+            continue
+        given, _, value, padded = graph.tensors_of(index)
+        number = graph.constant(value)
+        is_infinite = number is not None and number.dtype == np.float32 and bool(np.isneginf(number).all())
+        if is_infinite and readers.get(padded) == {"MAX_POOL_2D"} and padded not in graph.subgraph.outputs:
+            found.append(Padding(given, padded, value))
+    return found
+
+
+def with_finite_padding(content: bytes, ranges: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> bytes:
+    """Return a float32 file that pads for maxima by the least number of a range instead of by minus infinity.
+
+    No scale reaches to infinity; in whole numbers the least one does the same, because nothing is below it.
 
     Args:
         content: a float32 file.
         ranges: of its activations; see `activation_ranges`.
     """
+    if _MINUS_INFINITY not in content:
+        return content
     graph = TfliteGraph(content)
-    values: dict[int, NDArray[np.float32]] = {}
-    for index, kind in enumerate(graph.kinds):
-        if kind != "PADV2":
-            continue
-        activation, _, padding, *_ = graph.tensors_of(index)
-        value = graph.constant(padding)
-        if value is not None and value.dtype == np.float32 and bool(np.isneginf(value).all()):
-            values[padding] = np.full(value.shape, ranges[graph.name(activation)]["min"].flat[0], np.float32)
+    values = {
+        each.value: np.full(graph.shapes()[each.value], ranges[graph.name(each.given)]["min"].flat[0], np.float32)
+        for each in paddings_of_maxima(graph)
+    }
     return graph.packed({}, {}, values) if values else content
 
 

@@ -11,6 +11,9 @@ from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.policy import Io, Precision
 
+_STATIC_BITS: dict[Precision, int] = {"int8": 8, "int16x8": 16}
+"""Of activations whose ranges calibration images tell."""
+
 
 @interrupts_deferred()
 def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io = "float32") -> bytes:
@@ -39,10 +42,9 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io =
             ) from error
         recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io)
         try:
-            worker, ranges = quantizer.Quantizer(bytearray(content), recipe), None
-            if worker.need_calibration:
-                ranges = activation_ranges(content, images)
-                worker = quantizer.Quantizer(bytearray(with_finite_padding(content, ranges)), recipe)
+            ranges = activation_ranges(content, images) if precision in _STATIC_BITS else None
+            finite = content if ranges is None else with_finite_padding(content, ranges)
+            worker = quantizer.Quantizer(bytearray(finite), recipe)
             return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
         except Exception as error:
             raise UnsupportedModelError(
@@ -69,7 +71,7 @@ def _recipe(recipes: Any, types: Any, precision: Precision, io: Io) -> Any:
     elif precision == "int8-dynamic":
         recipes.add_dynamic_config(every, name.ALL_SUPPORTED, num_bits=8)
     else:
-        bits = {"int8": 8, "int16x8": 16}[precision]
+        bits = _STATIC_BITS[precision]
         recipes.add_static_config(every, name.ALL_SUPPORTED, activation_num_bits=bits, weight_num_bits=8)
         for side in (name.INPUT, name.OUTPUT) if io == "float32" else ():
             recipes.add_quantization_config(every, side, algorithm_key="no_quantize")
