@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -98,13 +98,21 @@ def replace_computed(model: nn.Module, example_input: Any) -> int:
             model(tree_map(_other, example_input))
     finally:
         watch.remove_hooks()
-    made = {name: plain for name, seen in watch.seen.items() if (plain := _made_plain(model, name, seen)) is not None}
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        plain = next((new for old, new in made.items() if module is model.get_submodule(old)), None)
-        if plain is not None and name:
-            parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, plain)
+    made = {
+        model.get_submodule(name): plain
+        for name, seen in watch.seen.items()
+        if (plain := _made_plain(model, name, seen)) is not None
+    }
+    replace_modules(model, made)
     return len(made)
+
+
+def replace_modules(model: nn.Module, made: Mapping[nn.Module, nn.Module]) -> None:
+    """Put others in the place of modules inside of a network, wherever they stand."""
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if name and module in made:
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, made[module])
 
 
 def _other(value: Any) -> Any:

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
+from amc_hw.tracing.computed import replace_modules
+
 
 class PlainAttention(nn.Module):
     """Computes what `torch.nn.MultiheadAttention` computes, with a linear layer for each of its weights.
 
     Args:
-        attention: the module whose weights it takes; see `is_plain`.
+        attention: the module whose weights it takes; one of `multihead_attentions`.
     """
 
     in_proj_bias = None  # transformers' layers look for it, and call this module where there is none
@@ -106,9 +108,6 @@ def multihead_attentions(model: nn.Module) -> list[nn.MultiheadAttention]:
 
 def replace_multihead(model: nn.Module) -> int:
     """Replace `multihead_attentions` by layers, in place; return how many."""
-    made = {id(each): PlainAttention(each) for each in multihead_attentions(model)}
-    for name, module in list(model.named_modules(remove_duplicate=False)):
-        if name and id(module) in made:
-            parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, made[id(module)])
+    made: dict[nn.Module, nn.Module] = {each: PlainAttention(each) for each in multihead_attentions(model)}
+    replace_modules(model, made)
     return len(made)
