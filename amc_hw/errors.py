@@ -30,7 +30,15 @@ class DamagedCheckpointError(CheckpointError):
 
 
 class DivergedError(UsageError):
-    """A training's loss is no number any more."""
+    """A training's loss is no number any more.
+
+    Attributes:
+        happened: what happened, without the cure, which depends on who trains.
+    """
+
+    def __init__(self, happened: str, cure: str) -> None:
+        super().__init__(f"{happened}; {cure}.")
+        self.happened = happened
 
 
 class TableError(UsageError):

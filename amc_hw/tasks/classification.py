@@ -135,9 +135,8 @@ class Classification:
                 listener=how.listener,
             )
         except DivergedError as error:
-            raise DivergedError(
-                f"{str(error).partition(';')[0]}; train the network in a way of your own, with task=, or not, epochs=0."
-            ) from error
+            cure = "train the network in a way of your own, with task=, or not, epochs=0"
+            raise DivergedError(error.happened, cure) from error
 
     def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> float:
         """Learn some of the images; return the accuracy on the validation split, 0 of a network that does not learn."""

@@ -103,8 +103,8 @@ class _Run:
         finite = all(bool(each.isfinite().all()) for each in self.model.parameters())
         if not finite or (loss is not None and not math.isfinite(loss)):
             raise DivergedError(
-                f"training diverged in epoch {epoch + 1}: a weight or the loss is no longer finite; choose a lower "
-                "learning rate in the task's train."
+                f"training diverged in epoch {epoch + 1}: a weight or the loss is no longer finite",
+                "choose a lower learning rate in the task's train",
             )
         score = self.epochs.score()
         self.history.losses.append(loss)

@@ -173,7 +173,8 @@ class _Run:
         loss = self.team.mean(loss_sum / seen, seen).item()
         if not math.isfinite(loss):
             raise DivergedError(
-                f"training diverged in epoch {epoch + 1}: the loss is {loss}; choose a learning rate below {recipe.lr}."
+                f"training diverged in epoch {epoch + 1}: the loss is {loss}",
+                f"choose a learning rate below {recipe.lr}",
             )
         return loss
 

@@ -88,7 +88,7 @@ def test_states_of_sgd_are_those_of_versions_that_had_nothing_else(tmp_path: Pat
 
 def test_a_candidate_that_diverges_is_worth_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def diverges(*_: object, **__: object) -> History:
-        raise DivergedError("training diverged in epoch 1: the loss is nan; choose a learning rate below 1.")
+        raise DivergedError("training diverged in epoch 1: the loss is nan", "choose a learning rate below 1")
 
     monkeypatch.setattr(classification, "train", diverges)
     goal, model = Classification(load_data("digits")), TinyNet()
