@@ -249,6 +249,19 @@ def _max_khz() -> list[int]:
     return [MAX_LITTLE_KHZ if cpu < count // 2 else MAX_BIG_KHZ for cpu in range(count)]
 
 
+BENCHMARK_FLAGS = "--warmup_runs=5 --warmup_min_secs=0 --num_runs=20 --min_secs=0 --max_secs=100 --num_threads=1"
+
+
+def benchmark_on(phone: LoopbackPhone, binary: Path, model: Path, name: str) -> Callable[..., dict[str, Any]]:
+    """Put a benchmark_model and a network on a phone; return what runs it with more flags, without adb."""
+    folder = phone.folder / "data/local/tmp"
+    (folder / "benchmark_model").write_bytes(binary.read_bytes())
+    (folder / "benchmark_model").chmod(0o755)
+    (folder / name).write_bytes(model.read_bytes())
+    command = f"cd /data/local/tmp; ./benchmark_model --graph='{name}' {BENCHMARK_FLAGS}"
+    return lambda flags="": phone.ask(run=f"{command} {flags}")
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait for something that happens soon; fail if it does not."""
     end = time.monotonic() + seconds

@@ -7,23 +7,18 @@ from typing import Any
 
 import pytest
 from commands import amc_hw
+from loopback_phone import benchmark_on
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
 from amc_hw.latency.table import load_table
 
-FLAGS = "--warmup_runs=5 --warmup_min_secs=0 --num_runs=20 --min_secs=0 --max_secs=100 --num_threads=1"
 FILE = "/data/local/tmp/profile"
 
 
 @pytest.fixture
 def benchmark(phone: Any, small_model: Path) -> Any:
     """Run the benchmark on the phone with more flags; returns the daemon's answer."""
-    folder = phone.folder / "data/local/tmp"
-    (folder / "benchmark_model").write_bytes(phone.benchmark_model.read_bytes())
-    (folder / "benchmark_model").chmod(0o755)
-    (folder / "small model.tflite").write_bytes(small_model.read_bytes())
-    command = f"cd /data/local/tmp; ./benchmark_model --graph='small model.tflite' {FLAGS}"
-    return lambda flags="": phone.ask(run=f"{command} {flags}")
+    return benchmark_on(phone, phone.benchmark_model, small_model, "small model.tflite")
 
 
 def read(answer: dict[str, Any], profile: str | bytes | None = None) -> BenchmarkLog:

@@ -7,23 +7,17 @@ from typing import Any
 
 import pytest
 from commands import amc_hw
+from loopback_phone import benchmark_on
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLogError, parse_log
 from amc_hw.devices.android.litert import litert_flags, look_flags
 from amc_hw.latency.table import load_table
 
-FLAGS = "--warmup_runs=5 --warmup_min_secs=0 --num_runs=20 --min_secs=0 --max_secs=100 --num_threads=1"
-
 
 @pytest.fixture
 def benchmark(phone: Any, small_model: Path) -> Any:
     """Run the benchmark on the phone with more flags; returns the daemon's answer."""
-    folder = phone.folder / "data/local/tmp"
-    (folder / "benchmark_model").write_bytes(phone.litert_benchmark_model.read_bytes())
-    (folder / "benchmark_model").chmod(0o755)
-    (folder / "small.tflite").write_bytes(small_model.read_bytes())
-    command = f"cd /data/local/tmp; ./benchmark_model --graph=small.tflite {FLAGS}"
-    return lambda flags="": phone.ask(run=f"{command} {flags}")
+    return benchmark_on(phone, phone.litert_benchmark_model, small_model, "small.tflite")
 
 
 def test_our_flags_are_its_flags_and_no_others(phone: Any, benchmark: Any) -> None:
