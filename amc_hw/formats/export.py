@@ -82,10 +82,7 @@ def file_content(
     Raises:
         UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
     """
-    content = float_content(kind, model, example_input, path)
-    if precision == "fp32":
-        return content
-    return kind.quantized(model, content, precision, calibration.detach().cpu().numpy())
+    return kind.quantized(model, float_content(kind, model, example_input, path), precision, calibration)
 
 
 def quantize_file(
@@ -123,7 +120,7 @@ def _quantized(
     kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Tensor
 ) -> bytes:
     """Return a float32 file's content in another precision, held against the network."""
-    content = kind.quantized(model, content, precision, images.detach().cpu().numpy())
+    content = kind.quantized(model, content, precision, images)
     require_near(model, kind.load_quantized(content, precision), images, path)
     if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
         _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))

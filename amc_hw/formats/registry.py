@@ -18,6 +18,7 @@ from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.executorch.convert import PteModel, to_pte
 from amc_hw.formats.executorch.quantize import left_in_float as pte_left_in_float
 from amc_hw.formats.executorch.quantize import quantized as pte_quantized
+from amc_hw.formats.first_bytes import require_ending
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.onnx.quantize import left_in_float as onnx_left_in_float
@@ -73,20 +74,21 @@ class Format:
     quantize_whole: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
     quantize_network: Callable[[nn.Module, bytes, Precision, np.ndarray], bytes] | None = None
 
-    def quantized(self, model: nn.Module, content: bytes, precision: Precision, images: np.ndarray) -> bytes:
+    def quantized(self, model: nn.Module, content: bytes, precision: Precision, calibration: Tensor) -> bytes:
         """Return the file of a network in a precision.
 
         Args:
             model: the network.
             content: its float32 file.
             precision: one of ``precisions``; in ``fp32`` the file stays what it is.
-            images: training images (N, C, H, W) that tell the ranges of activations.
+            calibration: training images (N, C, H, W) that tell the ranges of activations; in ``fp32`` any inputs.
 
         Raises:
             UnsupportedModelError: the quantizer refused it.
         """
         if precision == "fp32":
             return content
+        images = calibration.detach().cpu().numpy()
         if self.quantize_network is not None:
             return self.quantize_network(model, content, precision, images)
         return content if self.quantize is None else self.quantize(content, precision, images)
@@ -119,10 +121,9 @@ class Format:
         kind = self.with_io(precision, io)
         if precision == "fp32":
             return self
-        calibration = images.detach().cpu().numpy()
 
         def convert(model: nn.Module, example_input: Tensor) -> bytes:
-            return kind.quantized(model, self.convert(model, example_input), precision, calibration)
+            return kind.quantized(model, self.convert(model, example_input), precision, images)
 
         return replace(kind, convert=convert)
 
@@ -239,11 +240,7 @@ def load_file(file: Path) -> FileModel:
     """
     if not file.is_file():
         raise UsageError(f"{file} does not exist; check its path.")
-    if file.suffix.removeprefix(".") not in FORMATS:
-        raise UsageError(
-            f"{file.name} is none of the formats {', '.join(FORMATS)}, which its ending must name; PyTorch weights are "
-            "evaluated in their run: amc-hw evaluate --run RUN"
-        )
+    require_ending(file)
     try:
         return FORMATS[file.suffix.removeprefix(".")].load(file.read_bytes())
     except UnsupportedModelError as error:

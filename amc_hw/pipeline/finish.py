@@ -134,7 +134,7 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
         return path
     if format_name in (program.ENDING, "torch"):
         path = run.model(program.ENDING)
-        program.export_program(model, example, path)
+        export_file(model, example, path)
         return path
     raise unknown_name("format", format_name, (*FORMATS, program.ENDING))
 

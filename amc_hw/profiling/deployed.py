@@ -102,7 +102,7 @@ class DeployedFiles:
             except UnsupportedModelError as error:
                 _LOG.warning("%s It is converted, which takes some seconds.", error)
             else:
-                return self._rounded(model, content)
+                return self._format.quantized(model, content, self._precision, self._trained.calibration)
         path, calibration = Path(f"the {self._format.name} file"), self._trained.calibration
         return file_content(self._format, model, self._example, path, self._precision, calibration)
 
@@ -117,12 +117,6 @@ class DeployedFiles:
             written = self._format.load_quantized(content, self._precision)
             require_near(model, written, self._trained.calibration, path)
         return content
-
-    def _rounded(self, model: nn.Module, content: bytes) -> bytes:
-        """Return a float32 file in the precision."""
-        if self._precision == "fp32":
-            return content  # also of several inputs, which have no ranges
-        return self._format.quantized(model, content, self._precision, self._trained.calibration.numpy())
 
     @cached_property
     def _refill(self) -> Refill | None:

@@ -8,10 +8,7 @@ from pathlib import Path
 from amc_hw.devices.android.benchmark_log import BenchmarkLogError, NoLogError, parse_log
 from amc_hw.devices.android.log_text import decoded
 from amc_hw.errors import UsageError
-
-_BEGINS = {".tflite": b"TFL3", ".onnx": b"\x08", ".pte": b"ET", ".aten": b"PK"}
-"""What the first bytes of a file hold: the identifier of a flatbuffer, an ONNX file's version, a zip archive's mark."""
-_FIRST = 8
+from amc_hw.formats.first_bytes import require_content
 
 
 def require_files(files: Iterable[Path]) -> None:
@@ -48,17 +45,3 @@ def require_format(file: Path, form: str, device: str) -> None:
     if file.suffix != f".{form}":
         raise UsageError(f"{file} is no .{form} file, which is what '{device}' runs; {cure}")
     require_content(file, cure)
-
-
-def require_content(file: Path, cure: str) -> None:
-    """Raise UsageError where a file's ending is no format's, or it begins as no file of its format does."""
-    expected = _BEGINS.get(file.suffix)
-    if expected is None:
-        raise UsageError(
-            f"{file.name} is none of the formats {', '.join(each[1:] for each in _BEGINS)}, which its ending must "
-            "name; PyTorch weights are evaluated in their run: amc-hw evaluate --run RUN"
-        )
-    with file.open("rb") as opened:
-        begin = opened.read(_FIRST)
-    if expected not in begin:
-        raise UsageError(f"{file} is called {file.suffix}, but its content is something else; {cure}")
