@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from itertools import zip_longest
@@ -17,7 +18,10 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.inputs import is_float, tensors_of
 from amc_hw.tracing.same import outputs
 
+_LOG = logging.getLogger(__name__)
+
 NEAR_IMAGES = 16
+MOST_NAMED = 8
 TOLERANCE = 1e-4
 """Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
 
@@ -48,6 +52,8 @@ def require_near(
 ) -> None:
     """Raise UnsupportedModelError where rounding has left nothing of one of a network's outputs.
 
+    Channels of which it has left nothing are named in a warning: a class that no image shows is no loss.
+
     Args:
         model: the network.
         written: runs the file's content, in another precision; see `output_difference`.
@@ -68,6 +74,28 @@ def require_near(
                 f"{path} would say nothing of the network's outputs any more (rounding changes them by {noise:.3g}, "
                 f"images by {spread:.3g}); choose another precision=, such as int16x8."
             )
+        if lost := _lost_channels(expected, error):
+            named = ", ".join(map(str, lost[:MOST_NAMED])) + (" ..." if len(lost) > MOST_NAMED else "")
+            _LOG.warning(
+                "%s: rounding changes the channels %s of an output %s more than images do, because all have one scale; "
+                "if they matter, choose io=float32 or another precision=.",
+                *(path, named, "x".join(map(str, expected.shape[1:]))),
+            )
+
+
+def _lost_channels(expected: np.ndarray, error: np.ndarray) -> list[int]:
+    """Return the places along the shortest axis of an output of several that rounding changes more than images do.
+
+    Args:
+        expected: the network's output (N, ...); one of a single axis beside N, as of classes, has no channels here.
+        error: of the file's.
+    """
+    if expected.ndim < 3:
+        return []
+    axis = 1 + int(np.argmin(expected.shape[1:]))
+    others = tuple(each for each in range(expected.ndim) if each != axis)
+    spread = (expected - expected.mean(0)).std(others)
+    return [int(place) for place in np.flatnonzero((np.sqrt(np.square(error).mean(others)) > spread) & (spread > 0))]
 
 
 def output_difference(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], images: Any) -> float:

@@ -17,9 +17,14 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from amc_hw.quantize.ranges import Classes
+from amc_hw.quantize.tail import float_tail
 
 WEIGHTED = frozenset({"conv1d", "conv2d", "conv3d", "linear"})
 """Calls whose second operand is a weight, its first axis the outputs."""
+_LAYERS = WEIGHTED | {
+    *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "bilinear", "embedding"),
+    *("matmul", "rmatmul", "bmm", "mm", "addmm", "baddbmm", "einsum", "scaled_dot_product_attention"),
+}
 _TAKES_ACTIVATION = WEIGHTED | {"add", "sub", "mul", "div", "batch_norm"}
 _ACTIVATIONS = frozenset({"relu", "relu6"})
 _CLAMPS = {"hardtanh": ((1, "min_val"), (2, "max_val")), **dict.fromkeys(("clamp", "clip"), ((1, "min"), (2, "max")))}
@@ -72,7 +77,10 @@ class Tape:
         -1 is the network's input.
         """
         scales, rounded = Classes(), list[int]()
+        tail = self._float_tail()
         for number, call in enumerate(self.calls):
+            if number in tail:
+                continue
             if call.name in _SAME_SCALE | _SAME_SCALE_ROUNDED and call.reads:
                 scales.join(call.reads[0], number)
             if call.name in _JOINED:
@@ -81,6 +89,11 @@ class Tape:
             if call.name not in _SAME_SCALE | _JOINED and not self._goes_on(number):
                 rounded.append(number)
         return {number: scales.of(number) for number in rounded}
+
+    def _float_tail(self) -> set[int]:
+        layers = [number for number, call in enumerate(self.calls) if call.name in _LAYERS]
+        joins = [number for number, call in enumerate(self.calls) if call.name in _JOINED]
+        return float_tail([{read for read in call.reads if read >= 0} for call in self.calls], layers, joins)
 
     def _goes_on(self, number: int) -> bool:
         """Tell whether the result of a call goes into what is a part of the same operator, and nowhere else."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck, PaddedPool, TinyResidual, convolution, learned
+from small_nets import ChunksAndNeck, PaddedPool, TinyDetector, TinyResidual, convolution, learned
 from tiny import TinyNet
 from torch import nn
 from writers import available
@@ -67,7 +67,7 @@ def test_a_file_in_another_precision_is_near_its_network_and_smaller(
 
 
 @pytest.mark.parametrize(("file_format", "precision"), QUANTIZED)
-@pytest.mark.parametrize("network", [ChunksAndNeck, TinyResidual, PaddedPool])
+@pytest.mark.parametrize("network", [ChunksAndNeck, TinyResidual, PaddedPool, TinyDetector])
 def test_written_files_have_the_sizes_of_quantized_ones_and_run(
     network: type[nn.Module], file_format: str, precision: Precision
 ) -> None:
@@ -81,6 +81,27 @@ def test_written_files_have_the_sizes_of_quantized_ones_and_run(
     assert kind.read(content).uses() == exported.uses()
     assert template.operators(policy) == exported.operators()
     assert np.isfinite(kind.load(content)(images(1).numpy())).all()
+
+
+@pytest.mark.parametrize(("file_format", "precision"), QUANTIZED)
+def test_boxes_and_scores_that_are_one_tensor_are_each_as_near_as_alone(
+    file_format: str, precision: Precision, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    available(file_format)
+    model, file = learned(TinyDetector()), tmp_path / f"m.{file_format}"
+    export(model, images(1), file, precision, images(64))
+    with torch.no_grad():
+        expected = model(images()).numpy()
+    error = load_file(file)(images().numpy()) - expected
+    noise = np.sqrt(np.square(error).mean((0, 2))) / np.ptp(expected, axis=(0, 2))
+    assert noise.max() <= 1.5 * NOISE[precision]
+    assert "more than images do" not in caplog.text
+
+
+def test_what_rounding_has_ruined_of_an_output_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, file = learned(TinyDetector()), tmp_path / "m.tflite"
+    export(model, images(1), file, "int8", images(64), "int8")  # a file of whole numbers has one scale for both
+    assert "the channels 4, 5, 6 of an output 7x64 more than images do" in caplog.text
 
 
 def test_minus_infinity_that_means_something_is_not_rounded_to_a_number(tmp_path: Path) -> None:
@@ -182,15 +203,18 @@ def test_operators_that_stay_in_float_are_named(
 def test_ranges_of_an_onnx_file_leave_odd_images_out_and_joined_maps_share_one() -> None:
     onnx = pytest.importorskip("onnx")
     from amc_hw.formats.onnx.activations import activation_ranges as onnx_ranges
+    from amc_hw.formats.onnx.graph import OnnxGraph
 
     seen = images(64)
     model = onnx.load_model_from_string(FORMATS["onnx"].convert(learned(ChunksAndNeck()), images(1)))
     model = onnx.shape_inference.infer_shapes(model)
-    ranges = onnx_ranges(model, seen.numpy())
+    graph = FORMATS["onnx"].read(model.SerializeToString())
+    assert isinstance(graph, OnnxGraph)
+    ranges = onnx_ranges(model, graph, seen.numpy())
     assert not {tensor.name for tensor in model.graph.initializer} & set(ranges)
     odd = seen.clone()
     odd[0] *= 100.0
-    widened = onnx_ranges(model, odd.numpy())
+    widened = onnx_ranges(model, graph, odd.numpy())
     assert widened.keys() == ranges.keys()
     assert max(high for _, high in widened.values()) < 2 * max(high for _, high in ranges.values())
     for node in model.graph.node:

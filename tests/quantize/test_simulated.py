@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck
+from small_nets import ChunksAndNeck, TinyDetector
 from tiny import TinyNet
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,7 +57,9 @@ class Residual(nn.Module):
 
 
 @pytest.mark.parametrize("precision", list(BITS))
-@pytest.mark.parametrize("network", [TinyNet, ChunksAndNeck, Residual, lambda: build_model("resnet20", 10)])
+@pytest.mark.parametrize(
+    "network", [TinyNet, ChunksAndNeck, TinyDetector, Residual, lambda: build_model("resnet20", 10)]
+)
 def test_the_simulation_is_near_to_the_file(network: type[nn.Module], precision: Precision) -> None:
     pytest.importorskip("litert_torch")
     from amc_hw.formats.registry import FORMATS

@@ -69,6 +69,26 @@ class TinyResidual(nn.Module):
         return self.classifier(x.mean((2, 3)))
 
 
+class TinyDetector(nn.Module):
+    """Boxes in pixels and scores of three classes for every place, joined to one tensor (N, 7, places)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(convolution(3, 16, stride=2), convolution(16, 24, stride=2))
+        self.boxes, self.scores = (
+            nn.Sequential(convolution(24, 16), nn.Conv2d(16, channels, 1)) for channels in (4, 3)
+        )
+        self.register_buffer(
+            "places", 4 * torch.stack(torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")).flatten(1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        near, far = self.boxes(x).flatten(2).sigmoid().chunk(2, 1)
+        boxes = torch.cat([self.places - 16 * near, self.places + 16 * far], 1) * 20.0
+        return torch.cat([boxes, self.scores(x).flatten(2).sigmoid()], 1)
+
+
 class PaddedPool(nn.Module):
     """ResNet's stem: a maximum over padded maps, of which converters make a padding by minus infinity."""
 

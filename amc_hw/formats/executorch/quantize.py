@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.fx import Graph, GraphModule, Node
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import whole_batches
@@ -14,6 +15,15 @@ from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.program import traced_program
 from amc_hw.formats.quiet import quiet
 from amc_hw.policy import Precision
+from amc_hw.quantize.tail import float_tail
+
+JOINED = frozenset({"cat", "stack", "concat"})
+LAYERS = frozenset(
+    {
+        *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution"),
+        *("linear", "addmm", "mm", "bmm", "matmul", "einsum", "scaled_dot_product_attention"),
+    }
+)
 
 
 def quantized(model: nn.Module, content: bytes, precision: Precision, images: np.ndarray) -> bytes:
@@ -44,6 +54,19 @@ def left_in_float(content: bytes) -> list[str]:
     return PteGraph(content).float_kinds()
 
 
+def _float_tail(graph: Graph) -> set[Node]:
+    """Return the operators at a program's end that stay in float32; see `float_tail`."""
+    nodes = list(graph.nodes)
+    place = {node: number for number, node in enumerate(nodes)}
+    kinds = [str(node.target).removeprefix("aten.").partition(".")[0] for node in nodes]
+    tail = float_tail(
+        [{place[read] for read in node.all_input_nodes} for node in nodes],
+        [number for number, kind in enumerate(kinds) if kind in LAYERS],
+        [number for number, kind in enumerate(kinds) if kind in JOINED],
+    )
+    return {nodes[number] for number in tail}
+
+
 @interrupts_deferred()
 def _with_scales(graph: nn.Module, precision: Precision, batches: list[torch.Tensor]) -> nn.Module:
     """Return a program's graph with the scales of int8 around its operators."""
@@ -53,9 +76,17 @@ def _with_scales(graph: nn.Module, precision: Precision, batches: list[torch.Ten
             from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
         except ImportError as error:
             raise DeviceError(MISSING) from error
+
+        class AllButTheTail(xnnpack.XNNPACKQuantizer):  # type: ignore[misc]
+            def annotate(self, model: GraphModule) -> GraphModule:
+                model = super().annotate(model)
+                for node in _float_tail(model.graph):
+                    node.meta.pop("quantization_annotation", None)
+                return model
+
         try:
             settings = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
-            observed = prepare_pt2e(graph, xnnpack.XNNPACKQuantizer().set_global(settings))
+            observed = prepare_pt2e(graph, AllButTheTail().set_global(settings))
             for part in batches:
                 observed(part)
             scaled: nn.Module = convert_pt2e(observed)

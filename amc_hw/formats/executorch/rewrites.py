@@ -35,15 +35,19 @@ def _is_of_maps(node: Node) -> bool:
 
 
 def with_own_parameters(graph: GraphModule) -> GraphModule:
-    """Give every use of a parameter, in place, one of its own: of a shared one the quantizer leaves uses in float."""
+    """Give every use of a parameter, in place, one of its own: of a shared one the quantizer leaves uses in float.
+
+    Buffers, which no layer multiplies by, stay shared.
+    """
+    parameters = dict(graph.named_parameters())
     for node in list(graph.graph.nodes):
-        if node.op != "get_attr":
+        if node.op != "get_attr" or str(node.target) not in parameters:
             continue
         for number, user in enumerate(list(node.users)[1:], 1):
             with graph.graph.inserting_before(user):
                 own = graph.graph.create_node("get_attr", f"{str(node.target).replace('.', '_')}_{number}")
             own.meta = dict(node.meta)
-            setattr(graph, str(own.target), copy.deepcopy(graph.get_parameter(str(node.target))))
+            setattr(graph, str(own.target), copy.deepcopy(parameters[str(node.target)]))
             user.replace_input_with(node, own)
     graph.recompile()
     return graph

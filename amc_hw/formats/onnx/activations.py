@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnxruntime
@@ -23,12 +23,16 @@ MOVED = frozenset(
 )
 
 
-def activation_ranges(model: ModelProto, images: NDArray[np.float32]) -> dict[str, tuple[float, float]]:
+def activation_ranges(
+    model: ModelProto, graph: OnnxGraph, images: NDArray[np.float32], tail: Collection[int] = ()
+) -> dict[str, tuple[float, float]]:
     """Return the range of every floating-point activation of a file.
 
     Args:
         model: a float32 file in which the type of every tensor is known.
+        graph: of the same.
         images: (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
+        tail: operators that stay in float32.
 
     Returns:
         A tensor's name to its least and its greatest value.
@@ -41,8 +45,7 @@ def activation_ranges(model: ModelProto, images: NDArray[np.float32]) -> dict[st
     for name, value in _runs(model, images, batch):
         if value.size:
             seen.see(name, value)
-    graph = OnnxGraph(model.SerializeToString())
-    return seen.ranges(of_one_scale(graph, JOINED, MOVED))
+    return seen.ranges(of_one_scale(graph, JOINED, MOVED, tail))
 
 
 def _runs(model: ModelProto, images: NDArray[np.float32], batch: int) -> Iterator[tuple[str, NDArray[np.float32]]]:

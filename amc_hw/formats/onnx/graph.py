@@ -118,6 +118,10 @@ class OnnxGraph(RefillableGraph):
         """See `Graph.outputs_of`."""
         return [self._numbers[name] for node in self._groups[index] for name in node.output if name in self._numbers]
 
+    def node_names(self, index: int) -> list[str]:
+        """Return the names of the nodes of an operator in the file."""
+        return [str(node.name) for node in self._groups[index]]
+
     def operator(self, index: int, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Operator:
         """The operator at ``index`` when its tensors have the given shapes."""
         node, *others = self._groups[index]

@@ -12,6 +12,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.onnx.convert import MISSING
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.scales import tail_of
 from amc_hw.policy import Precision
 
 if TYPE_CHECKING:
@@ -42,14 +43,19 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
         try:
             import onnx
 
-            from amc_hw.formats.onnx.activations import activation_ranges
+            from amc_hw.formats.onnx.activations import JOINED, activation_ranges
+            from amc_hw.formats.onnx.graph import OnnxGraph
+            from amc_hw.formats.onnx.kernels import LEADERS
         except ImportError as error:
             raise DeviceError(MISSING) from error
         try:
             model = onnx.load_model_from_string(content)
             _pool_instead_of_mean(model)
             model = onnx.shape_inference.infer_shapes(model)
-            result = _with_scales(model, activation_ranges(model, images))
+            graph = OnnxGraph(model.SerializeToString())
+            tail = tail_of(graph, JOINED, LEADERS)
+            in_float = [name for index in tail for name in graph.node_names(index)]
+            result = _with_scales(model, activation_ranges(model, graph, images, tail), in_float)
         except Exception as error:
             raise UnsupportedModelError(
                 f"ONNX Runtime's quantizer cannot write this network in {precision}: {first_line(error)}"
@@ -58,8 +64,10 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
         return written
 
 
-def _with_scales(model: ModelProto, ranges: dict[str, tuple[float, float]]) -> ModelProto:
-    """Return a file with the scales of int8 around every operator, which ONNX Runtime computes with whole numbers.
+def _with_scales(model: ModelProto, ranges: dict[str, tuple[float, float]], in_float: list[str]) -> ModelProto:
+    """Return a file with the scales of int8 around operators, which ONNX Runtime computes with whole numbers.
+
+    Those that are named in ``in_float`` stay as they are.
 
     Activations are unsigned and weights signed: x86 with VNNI multiplies and adds these in one instruction, and the
     runtime takes longer than with floats there where activations are signed or weights unsigned. All 8 bits of a weight
@@ -76,7 +84,7 @@ def _with_scales(model: ModelProto, ranges: dict[str, tuple[float, float]]) -> M
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, found),
         nodes_to_quantize=[],
-        nodes_to_exclude=[],
+        nodes_to_exclude=in_float,
         op_types_to_quantize=list(QUANTIZED),
         extra_options={},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.batches import channels_last, whole_batches
 from amc_hw.formats.quiet import quiet
-from amc_hw.formats.scales import of_one_scale
+from amc_hw.formats.scales import of_one_scale, tail_of
 from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.quantize.ranges import Extremes
 
@@ -21,6 +21,17 @@ _ENDLESS = 1e30
 """A number stands for infinity from there on: converters write float32's least one for some, that of masks."""
 _MINUS_INFINITY = np.float32(-np.inf).tobytes()
 JOINED = frozenset({"CONCATENATION", "PACK"})
+LAYERS = frozenset(
+    {
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "CONV_3D",
+        "TRANSPOSE_CONV",
+        "CONV_3D_TRANSPOSE",
+        "FULLY_CONNECTED",
+        "BATCH_MATMUL",
+    }
+)
 MOVED = frozenset(
     {
         *("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "SQUEEZE", "EXPAND_DIMS"),
@@ -30,7 +41,14 @@ MOVED = frozenset(
 )
 
 
-def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, dict[str, NDArray[np.float32]]]:
+def float_tail_of(graph: TfliteGraph) -> set[int]:
+    """Return the operators at a float32 file's end that stay in float32 in whole-number files; see `float_tail`."""
+    return tail_of(graph, JOINED, LAYERS)
+
+
+def activation_ranges(
+    content: bytes, images: NDArray[np.float32], tail: Collection[int] = ()
+) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Return the range of every floating-point activation of a file, as LiteRT's quantizer takes them.
 
     Constants are left out: given a range, the quantizer takes that of a whole weight instead of each channel's.
@@ -38,6 +56,7 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
     Args:
         content: a float32 file.
         images: (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
+        tail: operators that stay in float32.
 
     Returns:
         A tensor's name to its ``min`` and ``max``, each of the tensor's rank.
@@ -56,7 +75,7 @@ def activation_ranges(content: bytes, images: NDArray[np.float32]) -> dict[str, 
             ranks[name] = value.ndim
             if name not in padded:
                 seen.see(name, value)
-    ranges = seen.ranges(of_one_scale(graph, JOINED, MOVED))
+    ranges = seen.ranges(of_one_scale(graph, JOINED, MOVED, tail))
     for name, given in padded.items():
         ranges[name] = ranges[given]
     endless = [name for name, ends in ranges.items() if _is_endless(np.asarray(ends))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,14 +37,21 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io =
         try:
             from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
-            from amc_hw.formats.tflite.activations import activation_ranges, with_finite_padding
+            from amc_hw.formats.tflite.activations import activation_ranges, float_tail_of, with_finite_padding
+            from amc_hw.formats.tflite.graph import TfliteGraph
         except ImportError as error:
             raise DeviceError(
                 "a TFLite file in another precision than fp32 needs LiteRT's quantizer: pip install litert-torch"
             ) from error
-        recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io)
+        static = precision in _STATIC_BITS
         try:
-            ranges = activation_ranges(content, images) if precision in _STATIC_BITS else None
+            graph = TfliteGraph(content)
+            tail = float_tail_of(graph) if static and io == "float32" else set()
+            results = [
+                "".join(f"{graph.name(tensor)};" for tensor in graph.outputs_of(index)) for index in sorted(tail)
+            ]
+            recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, results)
+            ranges = activation_ranges(content, images, tail) if static else None
             finite = content if ranges is None else with_finite_padding(content, ranges)
             worker = quantizer.Quantizer(bytearray(finite), recipe)
             return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
@@ -59,8 +68,8 @@ def left_in_float(content: bytes) -> list[str]:
     return TfliteGraph(content).float_kinds()
 
 
-def _recipe(recipes: Any, types: Any, precision: Precision, io: Io) -> Any:
-    """Return what the quantizer is to do."""
+def _recipe(recipes: Any, types: Any, precision: Precision, io: Io, in_float: Sequence[str]) -> Any:
+    """Return what the quantizer is to do, but for operators with these results: their names, a semicolon after each."""
     every, name = ".*", types.TFLOperationName
     if precision == "fp16":
         half = types.TensorQuantizationConfig(num_bits=16, dtype=types.TensorDataType.FLOAT)
@@ -75,4 +84,7 @@ def _recipe(recipes: Any, types: Any, precision: Precision, io: Io) -> Any:
         recipes.add_static_config(every, name.ALL_SUPPORTED, activation_num_bits=bits, weight_num_bits=8)
         for side in (name.INPUT, name.OUTPUT) if io == "float32" else ():
             recipes.add_quantization_config(every, side, algorithm_key="no_quantize")
+        for results in in_float:
+            scope = f"^{re.escape(results)}$"
+            recipes.add_quantization_config(scope, name.ALL_SUPPORTED, algorithm_key="no_quantize")
     return recipes.get_quantization_recipe()
