@@ -17,14 +17,14 @@ LEAST_US = 1e-6
 
 METHOD = (
     "learned from totals: the runtime tells the time of whole networks alone, and each operator's share of it was "
-    "found by non-negative least squares over networks of chosen channel counts"
+    "found by non-negative least squares and a Gaussian process over networks of chosen and of random channel counts"
 )
 
 
 def learn_table(table: LatencyTable, totals: Totals) -> None:
     """Put whole networks into a table, with the shares, entries and errors that they tell."""
     learned = learn([Total(each.structure, totals.operators(each), 1e3 * each.measured_ms) for each in totals.networks])
-    table.totals = totals.model_copy(update={"shares": learned.shares})
+    table.totals = totals.model_copy(update={"shares": learned.shares, "deviations": learned.deviations})
     table.format, table.method, table.errors = FORMAT, METHOD, learned.errors
     seen = Counter(key for network in totals.networks for key in set(totals.operators(network)))
     us = _shares_us(Predictor(table), list(seen))

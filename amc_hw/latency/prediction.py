@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amc_hw.errors import TableError
+from amc_hw.latency.deviations import Deviating, surfaces_of
 from amc_hw.latency.extrapolation import Extrapolation
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.share import Share
@@ -83,9 +84,9 @@ class Predictor:
     def __init__(self, table: LatencyTable) -> None:
         self.table = table
         self._families = table.families()
-        self._surfaces: dict[str, Surface | Share] = {}
+        self._surfaces: dict[str, Surface | Share | Deviating] = {}
         if table.totals is not None:
-            self._surfaces.update((share.family, share) for share in table.totals.shares)
+            self._surfaces.update(surfaces_of(table.totals))
         self._extrapolation: Extrapolation | None = None
 
     @property
@@ -95,7 +96,7 @@ class Predictor:
             self._extrapolation = Extrapolation(self.table.entries)
         return self._extrapolation
 
-    def surface(self, family: str) -> Surface | Share | None:
+    def surface(self, family: str) -> Surface | Share | Deviating | None:
         """The surface of a family, or its share of totals; None where the table has too few entries for one."""
         if family not in self._surfaces and len(self._families.get(family, ())) >= ENTRIES_FOR_SURFACE:
             self._surfaces[family] = Surface(self._families[family])

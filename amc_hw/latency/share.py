@@ -14,6 +14,7 @@ from amc_hw.latency.operators import MATMUL_KINDS
 Floats = NDArray[np.float64]
 Channels = Annotated[int, Field(ge=1, lt=10**6)]
 Coefficient = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, lt=1e12, allow_inf_nan=False)]
 Tiles = tuple[int, int]
 """Of the input and of the output channels."""
 
@@ -60,6 +61,28 @@ class Share(_Strict):
         return True
 
 
+class Deviations(_Strict):
+    """How operators deviate from their shares; see `amc_hw.latency.deviations`.
+
+    Attributes:
+        length: difference of logarithms of channels over which a family's function changes.
+        amplitude: its standard deviation, as a part of the share.
+        period: output channels in a tile.
+        step: standard deviation of the function of the place in it.
+        noise: of a network's time, as a part of it.
+        base_us: time of every network by the shares and the constant.
+        weights: of every network in the functions.
+    """
+
+    length: Positive
+    amplitude: Positive
+    period: Annotated[int, Field(ge=1, le=1024)]
+    step: Positive
+    noise: Positive
+    base_us: list[Positive]
+    weights: list[Annotated[float, Field(allow_inf_nan=False)]]
+
+
 class WholeNetwork(_Strict):
     """A network that was timed as a whole.
 
@@ -87,11 +110,13 @@ class Totals(_Strict):
         families: of each operator, by structure of network.
         networks: those that were timed.
         shares: one for each family; of those that are fused into others it is zero.
+        deviations: from the shares, where these are not all that the networks tell.
     """
 
     families: dict[str, list[str]] = {}
     networks: list[WholeNetwork] = []
     shares: list[Share] = []
+    deviations: Deviations | None = None
 
     @model_validator(mode="after")
     def _belong_together(self) -> Totals:
@@ -100,6 +125,11 @@ class Totals(_Strict):
             raise ValueError("a family is no operator")
         if any(len(network.channels) != len(self.families.get(network.structure, ())) for network in self.networks):
             raise ValueError("a network has other operators than its structure")
+        told = self.deviations
+        if told is not None and not len(told.base_us) == len(told.weights) == len(self.networks):
+            raise ValueError("deviations are of other networks")
+        if told is not None and {f for families in self.families.values() for f in families} - set(names):
+            raise ValueError("a family has no share")
         return self
 
     def operators(self, network: WholeNetwork) -> tuple[tuple[str, int, int], ...]:

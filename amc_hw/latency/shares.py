@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
+from amc_hw.latency.deviations import Operators, learn_deviations, parts_of, predicted_off
 from amc_hw.latency.families import kind_of
 from amc_hw.latency.operators import MATMUL_KINDS
-from amc_hw.latency.share import Floats, Share, Tiles, sizes_at
+from amc_hw.latency.share import Deviations, Floats, Share, Tiles, sizes_at
 from amc_hw.latency.table import PredictionError
 
 TILES = (1, 4, 8, 16, 32, 64)
@@ -47,9 +48,16 @@ class Total:
 
 @dataclass(frozen=True)
 class Learned:
-    """What whole networks tell: a share for each family, and the error on networks left out, by structure."""
+    """What whole networks tell: shares, how operators deviate from them, and errors on networks left out.
+
+    Attributes:
+        shares: one for each family.
+        deviations: None where networks left out are predicted as well without.
+        errors: by structure.
+    """
 
     shares: list[Share]
+    deviations: Deviations | None
     errors: dict[str, PredictionError]
 
 
@@ -64,16 +72,25 @@ def learn(totals: Sequence[Total]) -> Learned:
     own = data.design(parts)
     prior = np.concatenate([np.ones(len(names)), coefficients[len(data.kinds) * 4 :]])
     own_scales = False
+    design: Floats = plain
+    towards: tuple[Floats | None, Floats | None] = (None, None)
     best = WORTH * _error(left_out, data.us)
     for ridge in RIDGES:
         strength = np.concatenate([np.full(len(names), ridge), np.zeros(len(prior) - len(names))])
         predicted = _left_out(own, data.us, prior, strength)
         if (error := _error(predicted, data.us)) < best:
             best, left_out, own_scales = error, predicted, True
-            chosen = _fit(own, data.us, prior, strength)
+            chosen, design, towards = _fit(own, data.us, prior, strength), own, (prior, strength)
     scales = dict(zip(names, chosen, strict=False)) if own_scales else {}
     shares = [data.share(family, tiles, coefficients, scales) for family in data.families]
-    return Learned(shares, data.errors(left_out))
+    base_us = design @ chosen
+    networks = [total.operators for total in totals]
+    operators = Operators(networks, parts_of(networks, {share.family: share for share in shares}, base_us))
+    told, covariance = learn_deviations(operators, data.us, base_us)
+    with_them = _left_out(design, data.us, *towards, (covariance, told.noise))
+    if _error(with_them, data.us) >= WORTH * _error(left_out, data.us):
+        return Learned(shares, None, data.errors(left_out))
+    return Learned(shares, told, data.errors(with_them))
 
 
 class _Data:
@@ -181,13 +198,25 @@ def _fit(features: Floats, us: Floats, prior: Floats | None = None, ridge: Float
     return solved
 
 
-def _left_out(features: Floats, us: Floats, prior: Floats | None = None, ridge: Floats | None = None) -> Floats:
-    """Return the time of every network as predicted from the others, a fold at a time."""
+def _left_out(
+    features: Floats,
+    us: Floats,
+    prior: Floats | None = None,
+    ridge: Floats | None = None,
+    deviating: tuple[Floats, float] | None = None,
+) -> Floats:
+    """Return the time of every network as predicted from the others, a fold at a time.
+
+    Given the covariance (networks x networks) and the noise of deviations, also by what the others deviate.
+    """
     folds = np.random.default_rng(0).permutation(len(us)) % FOLDS
     predicted = np.zeros(len(us))
     for fold in range(FOLDS):
         out = folds == fold
-        predicted[out] = features[out] @ _fit(features[~out], us[~out], prior, ridge)
+        base = features @ _fit(features[~out], us[~out], prior, ridge)
+        if deviating is not None:
+            base = base * (1 + predicted_off(deviating[0], us / base - 1, ~out, deviating[1]))
+        predicted[out] = base[out]
     return predicted
 
 

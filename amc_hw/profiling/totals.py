@@ -66,16 +66,17 @@ def _own(totals: Totals, structure: str) -> list[WholeNetwork]:
 def _measure_batch(
     bench: ProfilingBench, totals: Totals, structure: str, count: int, progress: Progress
 ) -> list[WholeNetwork]:
-    """Time the networks that tell most beside those that were timed, the original first and again in every batch."""
+    """Time networks, half of them drawn evenly and half that tell most beside them; the original in every batch."""
     known = _own(totals, structure)
     corners = bench.corners if not known else []
-    candidates = [*corners, *draw_candidates(bench.traced.choices, bench.random)]
+    drawn = [*corners, *(bench.draw() for _ in range((count - len(corners)) // 2))]
+    candidates = [*drawn, *draw_candidates(bench.traced.choices, bench.random)]
     channels = [_channels(bench, policy) for policy in candidates]
     families = totals.families[structure]
     keys = [[(f, c[0], c[1]) for f, c in zip(families, each, strict=True)] for each in channels]
-    before = [list(totals.operators(network)) for network in known] + keys[: len(corners)]
-    chosen = [index + len(corners) for index in choose(keys[len(corners) :], before, count - len(corners))]
-    indices = [*range(len(corners)), *chosen]
+    before = [list(totals.operators(network)) for network in known] + keys[: len(drawn)]
+    chosen = [index + len(drawn) for index in choose(keys[len(drawn) :], before, count - len(drawn))]
+    indices = [*range(len(drawn)), *chosen]
     extra = [] if corners else [bench.corners[0]]
     visits = _visits_ms(bench, [*extra, *(candidates[index] for index in indices)], progress, len(known))
     times = np.median(visits, axis=1)
@@ -100,7 +101,7 @@ def _channels(bench: ProfilingBench, policy: Policy) -> list[list[int]]:
 
 
 def _visits_ms(bench: ProfilingBench, policies: list[Policy], progress: Progress, done: int) -> NDArray[np.float64]:
-    """Time networks in turns, a short visit each; medians of their runs (networks x visits)."""
+    """Time networks in turns, a short visit each; means of their runs (networks x visits)."""
     contents, rounds = [bench.content(policy) for policy in policies], bench.effort.total_visits
     visits = np.empty((len(policies), rounds))
     about = np.full(len(policies), FIRST_GUESS_MS)
@@ -108,7 +109,7 @@ def _visits_ms(bench: ProfilingBench, policies: list[Policy], progress: Progress
         for place in bench.random.permutation(len(policies)):
             warmup, runs = runs_of(bench.device, about[place])
             times = bench.device.time_model(bench.put(contents[place]), warmup=warmup, runs=runs)
-            visits[place, turn] = about[place] = float(np.median(times)) / 1e3
+            visits[place, turn] = about[place] = float(np.mean(times)) / 1e3
         share = (turn + 1) / rounds * len(policies)
         progress("timing whole networks", round(done + share), bench.effort.totals)
     return in_peace(visits) if rounds > 1 else visits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from simulated_device import SimulatedDevice
 from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.merge import merge
+from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.profiling.check import check_table
@@ -56,6 +58,33 @@ def test_error_on_networks_left_out_is_that_on_networks_never_measured(
     assert checked.worst_error < 0.06
     assert checked.mean_error < 2 * error.mean + 0.005
     assert error.networks == len(table.calibration) <= BlackBox.effort.totals
+
+
+def test_what_no_formula_has_is_learned_from_whole_networks(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cached(BlackBox):
+        def _operators(self, file: Path) -> list[Operator]:
+            """Many channels overflow a cache, and odd tiles take longer."""
+            found = super()._operators(file)
+            times = [(1 + 0.3 * (each.c_out > 20)) * (1 + 0.2 * (each.c_out % 16 > 0)) for each in found]
+            return [replace(each, fan_in=each.fan_in * much) for each, much in zip(found, times, strict=True)]
+
+    monkeypatch.setattr("amc_hw.profiling.profile.template_for", lambda *trained: template)
+    path = tmp_path / "table.json"
+    table = measure(Cached(1), traced, template, path)
+    assert table.totals is not None
+    assert table.totals.deviations is not None
+    checked = check_table(Cached(1), traced, path, 30, 1, SILENT)
+    (error,) = table.errors.values()
+    assert checked.mean_error < 1.5 * error.mean + 0.005
+    table.totals = table.totals.model_copy(update={"deviations": None})
+    formulas = Predictor(table)
+    off = [
+        abs(formulas.network_ms(template.operators(network.channels)) / network.measured_ms - 1)
+        for network in checked.networks
+    ]
+    assert checked.mean_error < 0.7 * np.mean(off)
 
 
 def test_what_is_fused_costs_nothing(traced: TracedModel, template: GraphTemplate, tmp_path: Path) -> None:
