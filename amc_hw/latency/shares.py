@@ -58,19 +58,19 @@ def learn(totals: Sequence[Total]) -> Learned:
     data = _Data(totals)
     tiles = _find_tiles(data)
     plain = data.design(data.of_kinds(tiles))
-    coefficients = _fit(plain, data.us)
+    coefficients = fit(plain, data.us)
     left_out, chosen = _left_out(plain, data.us), coefficients
     parts, names = data.of_families(tiles, coefficients)
     own = data.design(parts)
     prior = np.concatenate([np.ones(len(names)), coefficients[len(data.kinds) * 4 :]])
     own_scales = False
-    best = WORTH * _error(left_out, data.us)
+    best = WORTH * mean_error(left_out, data.us)
     for ridge in RIDGES:
         strength = np.concatenate([np.full(len(names), ridge), np.zeros(len(prior) - len(names))])
         predicted = _left_out(own, data.us, prior, strength)
-        if (error := _error(predicted, data.us)) < best:
+        if (error := mean_error(predicted, data.us)) < best:
             best, left_out, own_scales = error, predicted, True
-            chosen = _fit(own, data.us, prior, strength)
+            chosen = fit(own, data.us, prior, strength)
     scales = dict(zip(names, chosen, strict=False)) if own_scales else {}
     shares = [data.share(family, tiles, coefficients, scales) for family in data.families]
     return Learned(shares, data.errors(left_out))
@@ -150,7 +150,7 @@ def _find_tiles(data: _Data) -> dict[int, Tiles]:
     tiles = dict.fromkeys(range(len(data.kinds)), (1, 1))
 
     def error(trial: dict[int, Tiles]) -> float:
-        return _error(_left_out(data.design(data.of_kinds(trial)), data.us), data.us)
+        return mean_error(_left_out(data.design(data.of_kinds(trial)), data.us), data.us)
 
     least = error(tiles)
     for kind, name in enumerate(data.kinds):
@@ -165,7 +165,7 @@ def _find_tiles(data: _Data) -> dict[int, Tiles]:
     return tiles
 
 
-def _fit(features: Floats, us: Floats, prior: Floats | None = None, ridge: Floats | None = None) -> Floats:
+def fit(features: Floats, us: Floats, prior: Floats | None = None, ridge: Floats | None = None) -> Floats:
     """Return non-negative coefficients by relative errors, Huber's weights, and a ridge towards ``prior``."""
     weights = 1 / us
     scale = np.maximum(np.abs(features).max(axis=0), 1e-12)
@@ -187,11 +187,11 @@ def _left_out(features: Floats, us: Floats, prior: Floats | None = None, ridge: 
     predicted = np.zeros(len(us))
     for fold in range(FOLDS):
         out = folds == fold
-        predicted[out] = features[out] @ _fit(features[~out], us[~out], prior, ridge)
+        predicted[out] = features[out] @ fit(features[~out], us[~out], prior, ridge)
     return predicted
 
 
-def _error(predicted: Floats, us: Floats) -> float:
+def mean_error(predicted: Floats, us: Floats) -> float:
     """Return the mean relative error; no network counts more than three times the median one."""
     off = np.abs(predicted / us - 1)
     return float(np.mean(np.minimum(off, 3 * np.median(off))))
