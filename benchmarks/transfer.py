@@ -27,7 +27,10 @@ from amc_hw.runs.progress import SILENT
 from amc_hw.tracing.traced import TracedModel, trace_model
 
 MODELS = ("resnet20", "mobilenet_v2")
-COLUMNS = ("model", "measured networks", "table s", "held out %", "mean %", "worst %", "bias %", "drift %", "rank")
+COLUMNS = (
+    *("model", "measured networks", "table s", "held out %", "mean %", "worst %", "bias %", "drift %"),
+    *("mean at table's speed %", "worst at table's speed %", "rank", "of halves"),
+)
 WHOLE = 0
 """Stands for a full profile."""
 
@@ -71,13 +74,14 @@ def measure(
             measured = f"{fitted} + {transfer.HELD_OUT}"
         elapsed = time.monotonic() - start
         checked = check_table(device, traced, path, networks, seed, SILENT)
-    error = next(iter(load_table(path).errors.values())).mean
+    error, steady = next(iter(load_table(path).errors.values())).mean, checked.at_speed_of_table() or checked
     return [
         measured,
         f"{elapsed:.0f}",
         *(f"{100 * each:.1f}" for each in (error, checked.mean_error, checked.worst_error)),
         *(f"{100 * each:+.1f}" for each in (checked.bias, checked.drift or 0.0)),
-        f"{checked.rank_correlation or 0.0:.3f}",
+        *(f"{100 * each:.1f}" for each in (steady.mean_error, steady.worst_error)),
+        *(f"{each or 0.0:.3f}" for each in (checked.rank_correlation, checked.repeatability)),
     ]
 
 

@@ -237,11 +237,11 @@ class LatencyTable(BaseModel):
     def save(self, path: Path) -> None:
         """Write the table in one step; raise RunFolderError where the disk refuses."""
         # Tables without totals, or a transfer, are those that older versions read.
-        without: dict[str, Any] = {} if self.totals else {"totals": True}
-        if self.transfer is None:
-            without |= {"transfer": True, "entries": {"__all__": {"transferred"}}}
-        document = self.model_dump(exclude=without)
+        document = self.model_dump(exclude={name for name in ("totals", "transfer") if getattr(self, name) is None})
         entries = document.pop("entries")
+        if self.transfer is None:
+            for entry in entries:
+                del entry["transferred"]
         # One entry a line: people can read it, diff shows what changed, and it stays small.
         lines = ",\n  ".join(json.dumps(entry, allow_nan=False) for entry in entries)
         head = json.dumps(document, indent=1, allow_nan=False)

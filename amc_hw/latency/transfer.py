@@ -36,8 +36,8 @@ def require_covered(known: LatencyTable, operators: Sequence[Operator], place: s
     if missing:
         raise TableError(
             f"{place} has not measured {len(missing)} of the network's {len(families)} shapes of operators with a "
-            f"filter ('{missing[0]}' ...); measure the network on the device of that table first, else on this one "
-            "alone: amc-hw profile without like="
+            f"filter ('{missing[0]}' ...); measure the network on the device of that table first, or where that runs "
+            "other operators, this device by itself: amc-hw profile without like="
         )
 
 
