@@ -13,6 +13,7 @@ from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.transfer import require_transferred_for
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.kept_tables import DIGEST, find_alike, table_stem
 from amc_hw.profiling.latency_cost import latency_cost
@@ -124,6 +125,7 @@ def run_cost(
     elif known is not None:
         progress("converting the network")
         template, measured = template_for(device, traced), known
+        require_transferred_for(known, template.operators(traced.network.original), f"the table of '{device.name}'")
         measured.save(path)
     else:
         measured, _, template = profile(device, traced, table, seed, progress)

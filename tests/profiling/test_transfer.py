@@ -10,6 +10,7 @@ import pytest
 from commands import TINY, amc_hw
 from cousins import Closed, ClosedCousin, ClosedStranger, Cousin, Relative, Stranger
 
+from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.merge import merge
@@ -19,8 +20,9 @@ from amc_hw.latency.trust import of_totals, of_transfer, warnings
 from amc_hw.profiling.kept_tables import find_alike
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.plan import draw_policy
-from amc_hw.profiling.profile import default_table
+from amc_hw.profiling.profile import default_table, run_cost
 from amc_hw.profiling.transfer import FITTED, HELD_OUT, Known, transfer_table
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.tracing.traced import TracedModel
 
@@ -155,7 +157,7 @@ def test_nothing_is_kept_of_a_device_that_was_lost(lab: Lab) -> None:
     assert not lab.new.exists()
 
 
-def test_a_transferred_table_meets_no_other(lab: Lab) -> None:
+def test_a_transferred_table_meets_no_other(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     known, device = lab.measured(Relative()), Cousin("second")
     measured = lab.measured(Cousin("second"))
     with pytest.raises(UsageError, match="measurements of this device already; leave out like="):
@@ -173,6 +175,11 @@ def test_a_transferred_table_meets_no_other(lab: Lab) -> None:
         lab.measured(Cousin("second"), path=lab.new)
     with pytest.raises(UsageError, match=r"was transferred for .*; name another table="):
         lab.transferred(Cousin("second"), known)
+    monkeypatch.setattr("amc_hw.profiling.profile.template_for", lambda *trained: lab.template)
+    run = RunFolder(lab.folder / "run")
+    with pytest.raises(TableError, match=r"table of 'new' was transferred .* alone"):
+        run_cost(run, TableOnly("new", lab.new), lab.traced, None, 0, SILENT)
+    assert not run.table.exists()
 
 
 def test_the_same_transfer_again_begins_anew(lab: Lab) -> None:
