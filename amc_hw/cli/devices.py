@@ -100,6 +100,14 @@ def profile(
     model: Model = DEFAULTS["model"],
     device: DeviceName = DEFAULTS["device"],
     table: TableFile = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE|TABLE",
+            help="begin with the table of a device that this one resembles, or with a table's file, and measure twelve "
+            "networks only: --device host:threads=2 --like host",
+        ),
+    ] = None,
     image_size: OwnImageSize = None,
     classes: Classes = 1000,
     precision: PrecisionName = "fp32",
@@ -108,25 +116,30 @@ def profile(
 ) -> None:
     """Build or extend the latency table of a device for a network; only what it lacks or a busy machine spoiled."""
     from amc_hw.devices.table_only import require_device
+    from amc_hw.latency.trust import of_transfer
     from amc_hw.models.names import require_model_name
+    from amc_hw.profiling.kept_tables import alike_tables
 
     require_model_name(model)
     require_device(device, table, as_precision(precision))
+    if like is not None:
+        alike_tables(like)
     from amc_hw.pipeline.tables import AskedTable, profile_model
 
-    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision))
+    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision), like)
     with progress_bar() as report:
         measured, path = profile_model(asked, seed, report)
     errors = {k: e.model_dump() for k, e in measured.errors.items()}
+    notes = [*of_transfer(measured), *measured.notes]
     if json:
-        print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": measured.notes})
+        print_json({"table": str(path), "entries": len(measured.entries), "errors": errors, "notes": notes})
         return
     answer(f"{path}: {len(measured.entries)} entries of {len(measured.families())} kinds of operators")
     for network in dict.fromkeys((c.structure, c.model) for c in measured.calibration):
         error = measured.errors.get(network[0])
         if error:
             answer(f"{network[1]}: predictions were off by {error.mean:.1%} on average, {error.worst:.1%} at worst")
-    for note in measured.notes:
+    for note in notes:
         say(f"note: {note}")
 
 

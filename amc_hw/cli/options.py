@@ -20,7 +20,20 @@ from amc_hw.runs.config import ABSOLUTE, COMMAS, user_settings
 
 SETTINGS = user_settings()
 DEFAULTS: dict[str, Any] = {name: field.default for name, field in SETTINGS.items()}
-ARGUMENTS = (*SETTINGS, "run", "compute", "out", "ray", "profile", "channels", "format", "threads", "delegate", "dtype")
+ARGUMENTS = (
+    *SETTINGS,
+    "run",
+    "compute",
+    "out",
+    "ray",
+    "profile",
+    "channels",
+    "format",
+    "threads",
+    "delegate",
+    "dtype",
+    "like",
+)
 # A name with what it is set to (``data_root=DIR``), or one at the beginning that a fault is told of (``seed: ...``);
 # not what belongs to a device's name (``host:threads=2``).
 _ARGUMENT = re.compile(rf"(?:^(?=(?:{'|'.join(SETTINGS)}): )|(?<![\w:,])(?=(?:{'|'.join(ARGUMENTS)})=))(\w+)=?")

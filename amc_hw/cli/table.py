@@ -49,6 +49,7 @@ def show(
     """Print what a latency table holds; plot a layer's latency against its channels."""
     from amc_hw.latency.shipped_tables import find_table
     from amc_hw.latency.table import load_table
+    from amc_hw.latency.trust import of_transfer
     from amc_hw.report.table_plots import check_ending, find_family, plot_layer
     from amc_hw.runs.files import require_writable
 
@@ -78,12 +79,16 @@ def show(
         return
     for field, value in loaded.fingerprint.model_dump().items():
         answer(f"{field:16} {value}")
-    if loaded.totals is not None:
+    if loaded.transfer is not None:
+        carried = sum(entry.transferred for entry in loaded.entries)
+        source = f"{loaded.transfer.fingerprint.device}, table of {loaded.transfer.created}"
+        answer(f"{'transferred from':16} {source}: {carried} of {len(loaded.entries)} entries")
+    elif loaded.totals is not None:
         answer(f"{'learned from':16} the totals of {len(loaded.totals.networks)} whole networks, no operator by itself")
     print_table("", ("operator", "entries", "c_in", "c_out", "us", "tile", "unstable"), rows)
     for name, error in left_out(loaded).items():
         answer(f"{name}: predicted {error:+.1%} off by the other networks' measurements")
-    for note in loaded.notes:
+    for note in (*of_transfer(loaded), *loaded.notes):
         say(f"note: {note}")
     if plot is not None:
         answer(f"plot: {plot}")

@@ -10,7 +10,7 @@ import numpy as np
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.share import Totals
 from amc_hw.latency.shares import Key, Total, learn
-from amc_hw.latency.table import FORMAT, CalibrationNetwork, Entry, LatencyTable
+from amc_hw.latency.table import LEARNED, CalibrationNetwork, Entry, LatencyTable
 
 LEAST_US = 1e-6
 """What costs less is fused into others, and has no entry."""
@@ -25,7 +25,7 @@ def learn_table(table: LatencyTable, totals: Totals) -> None:
     """Put whole networks into a table, with the shares, entries and errors that they tell."""
     learned = learn([Total(each.structure, totals.operators(each), 1e3 * each.measured_ms) for each in totals.networks])
     table.totals = totals.model_copy(update={"shares": learned.shares, "deviations": learned.deviations})
-    table.format, table.method, table.errors = FORMAT, METHOD, learned.errors
+    table.format, table.method, table.errors = LEARNED, METHOD, learned.errors
     seen = Counter(key for network in totals.networks for key in set(totals.operators(network)))
     us = _shares_us(Predictor(table), list(seen))
     table.entries = [

@@ -36,6 +36,11 @@ def merge(tables: Mapping[str, LatencyTable]) -> LatencyTable:
                 f"{first} and {place} do not belong together ({'; '.join(differences)}); "
                 "keep them apart, and compare them with: amc-hw table diff"
             )
+        if joined.transfer is not None or table.transfer is not None:
+            raise TableError(
+                f"{first if joined.transfer else place} was transferred from another device's table and answers for "
+                "one network alone; keep it apart, or measure the device: amc-hw profile without like="
+            )
         if (result.totals is None) != (table.totals is None):
             raise TableError(
                 f"{first} and {place} do not belong together: one was learned from the totals of whole networks, the "

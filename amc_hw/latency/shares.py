@@ -66,7 +66,7 @@ def learn(totals: Sequence[Total]) -> Learned:
     data = _Data(totals)
     tiles = _find_tiles(data)
     plain = data.design(data.of_kinds(tiles))
-    coefficients = _fit(plain, data.us)
+    coefficients = fit(plain, data.us)
     left_out, chosen = _left_out(plain, data.us), coefficients
     parts, names = data.of_families(tiles, coefficients)
     own = data.design(parts)
@@ -74,13 +74,13 @@ def learn(totals: Sequence[Total]) -> Learned:
     own_scales = False
     design: Floats = plain
     towards: tuple[Floats | None, Floats | None] = (None, None)
-    best = WORTH * _error(left_out, data.us)
+    best = WORTH * mean_error(left_out, data.us)
     for ridge in RIDGES:
         strength = np.concatenate([np.full(len(names), ridge), np.zeros(len(prior) - len(names))])
         predicted = _left_out(own, data.us, prior, strength)
-        if (error := _error(predicted, data.us)) < best:
+        if (error := mean_error(predicted, data.us)) < best:
             best, left_out, own_scales = error, predicted, True
-            chosen, design, towards = _fit(own, data.us, prior, strength), own, (prior, strength)
+            chosen, design, towards = fit(own, data.us, prior, strength), own, (prior, strength)
     scales = dict(zip(names, chosen, strict=False)) if own_scales else {}
     shares = [data.share(family, tiles, coefficients, scales) for family in data.families]
     base_us = design @ chosen
@@ -88,7 +88,7 @@ def learn(totals: Sequence[Total]) -> Learned:
     operators = Operators(networks, parts_of(networks, {share.family: share for share in shares}, base_us))
     told, covariance = learn_deviations(operators, data.us, base_us)
     with_them = _left_out(design, data.us, *towards, (covariance, told.noise))
-    if _error(with_them, data.us) >= WORTH * _error(left_out, data.us):
+    if mean_error(with_them, data.us) >= WORTH * mean_error(left_out, data.us):
         return Learned(shares, None, data.errors(left_out))
     return Learned(shares, told, data.errors(with_them))
 
@@ -167,7 +167,7 @@ def _find_tiles(data: _Data) -> dict[int, Tiles]:
     tiles = dict.fromkeys(range(len(data.kinds)), (1, 1))
 
     def error(trial: dict[int, Tiles]) -> float:
-        return _error(_left_out(data.design(data.of_kinds(trial)), data.us), data.us)
+        return mean_error(_left_out(data.design(data.of_kinds(trial)), data.us), data.us)
 
     least = error(tiles)
     for kind, name in enumerate(data.kinds):
@@ -182,7 +182,7 @@ def _find_tiles(data: _Data) -> dict[int, Tiles]:
     return tiles
 
 
-def _fit(features: Floats, us: Floats, prior: Floats | None = None, ridge: Floats | None = None) -> Floats:
+def fit(features: Floats, us: Floats, prior: Floats | None = None, ridge: Floats | None = None) -> Floats:
     """Return non-negative coefficients by relative errors, Huber's weights, and a ridge towards ``prior``."""
     weights = 1 / us
     scale = np.maximum(np.abs(features).max(axis=0), 1e-12)
@@ -213,14 +213,14 @@ def _left_out(
     predicted = np.zeros(len(us))
     for fold in range(FOLDS):
         out = folds == fold
-        base = features @ _fit(features[~out], us[~out], prior, ridge)
+        base = features @ fit(features[~out], us[~out], prior, ridge)
         if deviating is not None:
             base = base * (1 + predicted_off(deviating[0], us / base - 1, ~out, deviating[1]))
         predicted[out] = base[out]
     return predicted
 
 
-def _error(predicted: Floats, us: Floats) -> float:
+def mean_error(predicted: Floats, us: Floats) -> float:
     """Return the mean relative error; no network counts more than three times the median one."""
     off = np.abs(predicted / us - 1)
     return float(np.mean(np.minimum(off, 3 * np.median(off))))

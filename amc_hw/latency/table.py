@@ -19,13 +19,16 @@ from amc_hw.latency.families import is_family
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import doubt_of, outdated
 from amc_hw.latency.share import Totals
+from amc_hw.latency.transferred import Transfer
 from amc_hw.runs.files import write_text
 from amc_hw.runs.simulated import tell_simulated
 
 _CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
 _OTHER_TABLE = "name another table=, and the device is measured into that."
-FORMAT: Literal[3] = 3
-"""History: 1, the first; 2, measured in files whose every bias has the shape of its own operator; 3, has ``totals``."""
+FORMAT: Literal[4] = 4
+"""History: 1, the first; 2, measured in files whose every bias has the shape of its own operator; 3, has ``totals``; 4,
+has ``transfer``."""
+LEARNED: Literal[3] = 3
 
 Microseconds = Annotated[float, Field(ge=1e-6, lt=1e9, allow_inf_nan=False)]
 Spread = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
@@ -52,6 +55,7 @@ class Entry(_Strict):
         p90_us: ninetieth percentile.
         std_us: standard deviation.
         unstable: the repeats spread too far, also when measured again.
+        transferred: the statistics are another device's, carried over; nothing was measured here.
     """
 
     family: str
@@ -63,6 +67,7 @@ class Entry(_Strict):
     p90_us: Microseconds
     std_us: Spread
     unstable: bool = False
+    transferred: bool = False
 
     @model_validator(mode="after")
     def _possible(self) -> Entry:
@@ -101,8 +106,10 @@ class Entry(_Strict):
     def joined(self, other: Entry) -> Entry:
         """Put two measurements of the same operator together, weighted by their samples.
 
-        A steady measurement replaces an unstable one.
+        A steady measurement replaces an unstable one, and a measurement what was transferred.
         """
+        if self.transferred != other.transferred:
+            return other if self.transferred else self
         if self.unstable != other.unstable:
             return other if self.unstable else self
         total = self.count + other.count
@@ -119,6 +126,7 @@ class Entry(_Strict):
             p90_us=ours * self.p90_us + theirs * other.p90_us,
             std_us=math.hypot(self.std_us * ours**0.5, other.std_us * theirs**0.5, apart),
             unstable=self.unstable,
+            transferred=self.transferred,
         )
 
 
@@ -162,7 +170,8 @@ class LatencyTable(BaseModel):
     """Everything measured on one device.
 
     Attributes:
-        format: 1 where `amc_hw.latency.outdated` doubts the times, 3 where they were learned from totals, else 2.
+        format: 1 where `amc_hw.latency.outdated` doubts the times, 3 where they were learned from totals, 4 where they
+            were transferred, else 2.
         fingerprint: what the measurements belong to.
         created: when the table was begun, UTC, ISO 8601.
         method: how it was measured, in a sentence.
@@ -173,11 +182,12 @@ class LatencyTable(BaseModel):
         version: of the amc-hw that began it; empty where that did not say.
         origins: what the samples are from, see `sources`; empty for what was measured into this table alone.
         totals: whole networks that the entries were learned from, where the device tells no operator's time.
+        transfer: whose table this one was carried over from; None where everything was measured here.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Literal[1, 2, 3] = 2
+    format: Literal[1, 2, 3, 4] = 2
     fingerprint: Annotated[Fingerprint, BeforeValidator(tell_simulated)]
     created: str
     method: str
@@ -188,6 +198,7 @@ class LatencyTable(BaseModel):
     version: str = ""
     origins: list[str] = []
     totals: Totals | None = None
+    transfer: Transfer | None = None
 
     @property
     def sources(self) -> list[str]:
@@ -225,9 +236,12 @@ class LatencyTable(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the table in one step; raise RunFolderError where the disk refuses."""
-        # Tables without totals are those that older versions read.
-        document = self.model_dump(exclude=set() if self.totals else {"totals"})
+        # Tables without totals, or a transfer, are those that older versions read.
+        document = self.model_dump(exclude={name for name in ("totals", "transfer") if getattr(self, name) is None})
         entries = document.pop("entries")
+        if self.transfer is None:
+            for entry in entries:
+                del entry["transferred"]
         # One entry a line: people can read it, diff shows what changed, and it stays small.
         lines = ",\n  ".join(json.dumps(entry, allow_nan=False) for entry in entries)
         head = json.dumps(document, indent=1, allow_nan=False)
@@ -279,7 +293,14 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         raise TableError(f"{place} has a bad value at {where}: {first['msg']}; {_CURE}") from error
     except UnicodeError as error:
         raise TableError(f"{place} holds text that is no Unicode; {_CURE}") from error
-    if (table.totals is not None) != (table.format == FORMAT):
+    carried = table.transfer is not None
+    if table.transfer is not None and table.transfer.structure not in table.errors:
+        raise TableError(f"{place} was transferred and does not say how far off it is; {_CURE}")
+    if carried != (table.format == FORMAT) or any(entry.transferred > carried for entry in table.entries):
+        raise TableError(
+            f"{place} has format {table.format}; what was transferred, and it alone, has {FORMAT}; {_CURE}"
+        )
+    if not carried and (table.totals is not None) != (table.format == LEARNED):
         raise TableError(f"{place} has format {table.format}, whole networks' totals belong to format 3; {_CURE}")
     seen: set[tuple[str, int, int]] = set()
     for entry in table.entries:

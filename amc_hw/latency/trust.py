@@ -21,6 +21,10 @@ SMALL_SHARE = 0.01
 """Operators with less of the time cannot put a prediction wrong."""
 
 
+TRUSTED_ERROR = 0.05
+"""Mean error of a transferred table, on networks of the new device, from which on it is no help to a search."""
+
+
 @dataclass(frozen=True)
 class Inferred:
     """Operators of one kind whose shape the table does not have.
@@ -77,12 +81,30 @@ def inferred(predictor: Predictor, operators: Sequence[Operator]) -> list[Inferr
 
 def of_totals(table: LatencyTable) -> list[str]:
     """Say that a table was learned from the times of whole networks, where it was, and how far off it is."""
-    if table.totals is None:
+    if table.totals is None or table.transfer is not None:
         return []
     off = max((error.mean for error in table.errors.values()), default=0.0)
     return [
         f"the latency table was learned from the totals of {len(table.totals.networks)} whole networks, because the "
         f"device tells no operator's time; on networks left out it was {off:.1%} off on average."
+    ]
+
+
+def of_transfer(table: LatencyTable) -> list[str]:
+    """Say that a table was carried over from another device's, where it was, how far off it is, and what to do then."""
+    if table.transfer is None:
+        return []
+    source, error = table.transfer.fingerprint, table.errors[table.transfer.structure]
+    threads = "1 thread" if source.threads == 1 else f"{source.threads} threads"
+    proven = (
+        f"the latency table was transferred by {table.transfer.networks} networks from that of {source.device} "
+        f"({source.runtime} {source.runtime_version}, {source.delegate}, {threads}); on {error.networks} others it was "
+        f"{error.mean:.1%} off on average, {error.worst:.1%} at worst"
+    )
+    if error.mean <= TRUSTED_ERROR:
+        return [f"{proven}."]
+    return [
+        f"{proven}: do not rely on it, the devices are too unlike; measure this one: amc-hw profile without --like."
     ]
 
 
@@ -97,7 +119,7 @@ def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequ
     Raises:
         TableError: the table has no entry of the kind of an operator that has a filter.
     """
-    sentences = [*outdated(predictor.table.notes), *of_totals(predictor.table)]
+    sentences = [*outdated(predictor.table.notes), *of_totals(predictor.table), *of_transfer(predictor.table)]
     if all(network.structure != structure_of(operators) for network in predictor.table.calibration):
         sentences += [kind.sentence() for kind in inferred(predictor, operators)]
         missing = Counter(o.kind for o in operators if not predictor.answers(o) and o.kind not in COPY_FREE)

@@ -14,7 +14,7 @@ from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.table import load_table
-from amc_hw.latency.trust import of_totals
+from amc_hw.latency.trust import of_totals, of_transfer
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.originals import with_float_original
@@ -78,7 +78,7 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
         verified = verify(job, found, ranked, progress)
         table = load_table(run.table)
         warnings = outdated(table.notes) or doubts(found, verified.chosen, table.notes)
-        warnings = [*of_totals(table), *warnings]
+        warnings = [*of_totals(table), *of_transfer(table), *warnings]
     if verified.chosen.channels == trained.network.original:
         warnings = [f"nothing is pruned: the original in {config.precision} keeps the budget.", *warnings]
     warnings = [*trained.notes, *doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]

@@ -15,7 +15,7 @@ from amc_hw.latency.table import LatencyTable
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.policy import Precision
 from amc_hw.profiling.check import TableCheck, check_table
-from amc_hw.profiling.profile import profile, require_tables
+from amc_hw.profiling.profile import profile, profile_like, require_alike, require_tables
 from amc_hw.runs.progress import Progress
 from amc_hw.tracing.plain import with_plain_weights
 from amc_hw.tracing.traced import TracedModel, trace_model
@@ -32,6 +32,7 @@ class AskedTable:
         image_size: side in pixels, or None for the network's own.
         classes: outputs of the network.
         precision: of the files that are measured.
+        like: a device that this one resembles, or its table's file: a new table begins with that one.
     """
 
     model: str
@@ -40,6 +41,7 @@ class AskedTable:
     image_size: int | None
     classes: int
     precision: Precision = "fp32"
+    like: str | None = None
 
 
 @contextmanager
@@ -48,12 +50,14 @@ def _opened(asked: AskedTable, progress: Progress) -> Iterator[tuple[Device, Tra
     size, network = asked.image_size or default_image_size(asked.model), build_model(asked.model, asked.classes)
     with device_in_turn(asked.device, progress, precision=asked.precision) as (device, progress):
         require_tables(device, asked.table)
+        if asked.like is not None:
+            require_alike(device, asked.like, asked.table)
         network, _ = with_plain_weights(network, torch.zeros(1, 3, size, size))  # as a run compresses it
         yield device, replace(trace_model(network, (3, size, size)), name=asked.model), progress
 
 
 def profile_model(asked: AskedTable, seed: int, progress: Progress) -> tuple[LatencyTable, Path]:
-    """Measure what a device's table lacks for a network, or has from a busy machine; return it and its file.
+    """Measure what a device's table lacks for a network, or did not measure well itself; return it and its file.
 
     Args:
         asked: the network and the device.
@@ -61,6 +65,8 @@ def profile_model(asked: AskedTable, seed: int, progress: Progress) -> tuple[Lat
         progress: is told how far the work is.
     """
     with _opened(asked, progress) as (device, traced, progress):
+        if asked.like is not None:
+            return profile_like(device, traced, asked.like, asked.table, seed, progress)
         measured, path, _ = profile(device, traced, asked.table, seed, progress, renew=True)
     return measured, path
 

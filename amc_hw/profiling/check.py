@@ -20,6 +20,7 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import find_format
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.trust import of_transfer
 from amc_hw.policy import Policy
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
 from amc_hw.profiling.deployed import content_for
@@ -168,7 +169,7 @@ def check_table(
             *visits, of_original = _interleaved(device, files, about, progress)
     checked = [_checked(*each) for each in zip(policies, predicted, visits, strict=True)]
     drift = _drift(measured, structure_of(original), traced.name, float(np.median(of_original)))
-    return TableCheck(path, tuple(measured.notes), tuple(checked), drift)
+    return TableCheck(path, (*of_transfer(measured), *measured.notes), tuple(checked), drift)
 
 
 def _checked(policy: Policy, predicted_ms: float, ms: NDArray[np.float64]) -> CheckedNetwork:

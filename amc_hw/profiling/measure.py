@@ -18,6 +18,7 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import structure_of
 from amc_hw.latency.table import Entry, LatencyTable, load_table
+from amc_hw.latency.transfer import forget_transferred, require_transferred_for
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
 from amc_hw.profiling.clock import BUSY, Clock, are_spoiled
@@ -82,14 +83,19 @@ def measure_table(
         path: the table's file.
         seed: decides which networks are drawn.
         progress: is told how far the work is.
-        renew: measure again what a busy machine has spoiled of this network.
+        renew: measure again what a busy machine has spoiled of this network, and measure what was transferred.
 
     Raises:
         DeviceError: a measurement failed; what was measured before is saved.
-        TableError: see `open_table`.
+        TableError: see `open_table`; or the table was transferred for another network.
     """
     with measuring(device), tempfile.TemporaryDirectory() as folder:
         table = open_table(path, device)
+        if table.transfer is not None:
+            if not renew:
+                require_transferred_for(table, template.operators(traced.network.original), str(path))
+                return table
+            forget_transferred(table, METHOD, totals=not device.operator_times)
         random = np.random.default_rng([seed, len(table.entries)])
         file = Path(folder) / f"network.{device.format}"
         try:
@@ -120,7 +126,7 @@ def _measure_operators(
     saved, done = time.monotonic(), 0
     while done < MOST_NETWORKS * effort.networks and families_to_measure(table, operators, effort):
         policy = corners[done] if done < len(corners) else bench.draw()
-        kernels, stable = _steady_kernels(bench.device, bench.put(bench.content(policy)), effort)
+        kernels, stable = steady_kernels(bench.device, bench.put(bench.content(policy)), effort)
         table.add(entries_of(bench.template, policy, kernels, stable))
         done += 1
         unsteady.append(not stable)
@@ -149,7 +155,7 @@ def _forget_spoiled(table: LatencyTable, operators: Sequence[Operator]) -> None:
         table.notes = [note for note in table.notes if not note.endswith(BUSY)]
 
 
-def _steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Kernel], bool]:
+def steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Kernel], bool]:
     """Time the kernels of a file; once more where the runs spread too far. Tells whether they are steady."""
     kernels: list[Kernel] = []
     spread = np.inf

@@ -13,10 +13,12 @@ from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.transfer import require_transferred_for
 from amc_hw.profiling.deployed import template_for
-from amc_hw.profiling.kept_tables import DIGEST, table_stem
+from amc_hw.profiling.kept_tables import DIGEST, find_alike, table_stem
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table
+from amc_hw.profiling.transfer import Known, require_new, transfer_table
 from amc_hw.runs.cache import cache_folder
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -77,6 +79,33 @@ def profile(
     return measured, path, template
 
 
+def require_alike(device: Device, like: str, table: Path | None) -> None:
+    """Refuse, before any other work, what `profile_like` cannot begin with, or may not replace."""
+    find_alike(like, device.fingerprint())
+    require_new(table or default_table(device.name, device.fingerprint()), device)
+
+
+def profile_like(
+    device: Device, traced: TracedModel, like: str, table: Path | None, seed: int, progress: Progress
+) -> tuple[LatencyTable, Path]:
+    """Carry the table of a device that resembles this one over, by twelve networks; see `transfer_table`.
+
+    Args:
+        device: where to measure.
+        traced: the network.
+        like: the other device's name, or its table's file.
+        table: the new table's file, or None for the device's default one.
+        seed: decides which networks are measured.
+        progress: is told how far the work is.
+    """
+    device.require_reach()
+    known = Known(*find_alike(like, device.fingerprint()))
+    progress("converting the network")
+    template = template_for(device, traced)
+    path = table or default_table(device.name, device.fingerprint())
+    return transfer_table(device, traced, template, known, path, seed, progress), path
+
+
 def run_cost(
     run: RunFolder, device: Device, traced: TracedModel, table: Path | None, seed: int, progress: Progress
 ) -> tuple[Cost, GraphTemplate, float]:
@@ -96,6 +125,7 @@ def run_cost(
     elif known is not None:
         progress("converting the network")
         template, measured = template_for(device, traced), known
+        require_transferred_for(known, template.operators(traced.network.original), f"the table of '{device.name}'")
         measured.save(path)
     else:
         measured, _, template = profile(device, traced, table, seed, progress)

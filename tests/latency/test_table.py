@@ -74,7 +74,9 @@ def test_a_table_of_before_is_of_a_simulated_device_where_its_name_says_so() -> 
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
-        (("format",), 4, "update amc-hw"),
+        (("format",), 5, "update amc-hw"),
+        (("format",), 4, "transferred, and it alone, has 4"),
+        (("entries", 3, "transferred"), True, "transferred, and it alone, has 4"),
         (("format",), 3, "totals belong to format 3"),
         (("format",), 0, "update amc-hw"),
         (("format",), True, "format"),
