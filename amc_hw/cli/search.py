@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from amc_hw.runs.records import ChosenPolicy
 
 
-_SEVERAL: dict[str, dict[str, Any]] = {
+_SEVERAL: Mapping[str, Mapping[str, Any]] = {
     "device": {
         "kind": list[str],
         "default": ["host"],

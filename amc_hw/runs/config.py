@@ -224,7 +224,7 @@ def make_config(**given: Any) -> RunConfig:
     for name in given:
         if name not in {**RunConfig.model_fields, **Budgets.model_fields}:
             raise unknown_name("setting", name, user_settings())
-    given = for_each_device(given)
+    given = dict(for_each_device(given))
     texts = {name: given.pop(name) for name in METRICS if name in given}
     budgets = {METRICS[name]: budget_text(name, text) for name, text in texts.items() if text is not None}
     if budgets:

@@ -10,7 +10,7 @@ from amc_hw.errors import UsageError
 DEFAULT_BUDGET = "0.5x"
 
 
-def for_each_device(given: Mapping[str, Any]) -> dict[str, Any]:
+def for_each_device(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return settings in which ``device`` is one name, with its own budget; ``others`` has further ones with theirs.
 
     Raises:
