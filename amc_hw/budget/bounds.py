@@ -67,9 +67,10 @@ class Bounds:
                 metric = limit.cost.metric
                 enough = format_cost(metric, least * 1.001)  # so that the rounded number is not too small itself
                 together = " together with the other limits" if others else ""
+                where = f" on {limit.cost.device}" if limit.cost.device else ""
                 raise BudgetError(
-                    f"a budget of {format_cost(metric, limit.most)} cannot be reached{together}; the least that these "
-                    f"choices reach is {enough}, so give at least that."
+                    f"a budget of {format_cost(metric, limit.most)}{where} cannot be reached{together}; the least that "
+                    f"these choices reach is {enough}, so give at least that."
                 )
 
     def share_used(self, policy: Policy) -> float:

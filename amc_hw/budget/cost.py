@@ -27,10 +27,12 @@ class Cost:
         metric: what is counted; its unit is milliseconds, MACs, parameters or bytes.
         terms: the summands; they need not be monotone in the channels.
         constant: the cost of everything that no channel group changes.
+        device: whose latency it is, where there are several; else "".
     """
 
-    def __init__(self, metric: Metric, terms: Iterable[Term], constant: float = 0.0) -> None:
+    def __init__(self, metric: Metric, terms: Iterable[Term], constant: float = 0.0, device: str = "") -> None:
         self.metric: Metric = metric
+        self.device = device
         self.terms = tuple(terms)
         self.constant = constant
         self._known: list[dict[tuple[int, ...], float]] = [{} for _ in self.terms]
@@ -43,6 +45,15 @@ class Cost:
     def __call__(self, policy: Policy) -> float:
         """Return the cost of a policy that names every group of the terms."""
         return math.fsum((*self.values(policy), self.constant))
+
+    @property
+    def name(self) -> str:
+        """What it is called in a log: its metric, with the device where there are several."""
+        return f"{self.metric} of {self.device}" if self.device else self.metric
+
+    def of_device(self, device: str) -> Cost:
+        """Return the same cost as that of one device of several."""
+        return Cost(self.metric, self.terms, self.constant, device)
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def takes_settings(*names: str, **changed: Mapping[str, Any]) -> Callable[[Calla
 
     Args:
         names: of the settings.
-        changed: setting -> what its option says otherwise here: ``help``, ``default``.
+        changed: setting -> what its option says otherwise here: ``help``, ``default``, ``kind``.
     """
     made = [_parameter(name, dict(changed.get(name, {}))) for name in names]
 
@@ -124,7 +124,7 @@ def with_options(message: str) -> str:
 
 
 def _parameter(name: str, changed: dict[str, Any]) -> inspect.Parameter:
-    value, kind = changed.pop("default", DEFAULTS[name]), _kind(SETTINGS[name])
+    value, kind = changed.pop("default", DEFAULTS[name]), changed.pop("kind", None) or _kind(SETTINGS[name])
     value = None if value == () else value
     shown: Any = kind if value is not None else kind | None
     annotation: Any = Annotated[shown, option(name, **changed)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from amc_hw.cli.options import Compute, Json, Run, all_but, takes_settings, with_options
+from amc_hw.cli.options import SETTINGS, Compute, Json, Run, all_but, takes_settings, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
 from amc_hw.runs.config import Settings
 
@@ -13,7 +14,17 @@ if TYPE_CHECKING:
     from amc_hw.runs.records import ChosenPolicy
 
 
-@takes_settings(*all_but("rounds", "epochs"))
+_SEVERAL: Mapping[str, Mapping[str, Any]] = {
+    "device": {
+        "kind": list[str],
+        "default": ["host"],
+        "help": f"{SETTINGS['device'].description}; repeatable: one network that is fast enough on each",
+    },
+    "latency": {"help": f"{SETTINGS['latency'].description}; on several devices of each, or pixel1=60ms,host=2ms"},
+}
+
+
+@takes_settings(*all_but("rounds", "epochs"), **_SEVERAL)
 def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Search a policy within a budget and verify it on the device; a stopped search goes on where it was."""
     from amc_hw.pipeline.settings import checked_config
@@ -40,6 +51,8 @@ def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = Fal
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
     answer(f"predicted {policy.predicted_ms:.4g} ms, {_measured(policy)}; policy in {RunFolder(run).policy.path}")
+    for sentence in _elsewhere(policy):
+        answer(sentence)
     for warning in policy.warnings:
         say(f"warning: {with_options(warning)}")
 
@@ -47,13 +60,25 @@ def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = Fal
 def _measured(policy: ChosenPolicy) -> str:
     """Return what the device said of a policy, beside what it said of the original."""
     chosen = policy.chosen
-    if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
+    return "not measured" if chosen is None else _measured_times(chosen.measured_ms, chosen.original_ms)
+
+
+def _measured_times(measured: float | None, original: float | None) -> str:
+    if measured is None or original is None:
         return "not measured"
-    measured, original = chosen.measured_ms, chosen.original_ms
     return f"measured {measured:.4g} ms where the original takes {original:.4g} ms ({measured / original:.3f}x)"
 
 
-@takes_settings(*all_but())
+def _elsewhere(policy: ChosenPolicy) -> list[str]:
+    """Return what further devices say of a policy, a sentence each."""
+    found = policy.chosen.elsewhere if policy.chosen else {}
+    return [
+        f"{name}: predicted {each.predicted_ms:.4g} ms, {_measured_times(each.measured_ms, each.original_ms)}"
+        for name, each in found.items()
+    ]
+
+
+@takes_settings(*all_but(), **_SEVERAL)
 def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute = None, json: Json = False) -> None:
     """Measure, search, verify, fine-tune, export, benchmark and report; with no options, the demonstration."""
     from amc_hw.pipeline.settings import checked_config
@@ -62,7 +87,7 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     config = checked_config(RunFolder(run), compute, **chosen)
     from amc_hw.pipeline.compress import compress as compress_network
     from amc_hw.report.run import read_run
-    from amc_hw.report.table import before_after_rows, io_sentence, precision_rows
+    from amc_hw.report.table import DEVICE_COLUMNS, before_after_rows, device_rows, io_sentence, precision_rows
     from amc_hw.report.verdict import verdict
     from amc_hw.training.compute import find_compute
 
@@ -79,10 +104,15 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     )
     if precisions := precision_rows(summary):
         print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), precisions)
+    if devices := device_rows(summary):
+        print_table("", DEVICE_COLUMNS, devices)
     if sentence := io_sentence(summary):
         answer(sentence)
     if summary.unverified:
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")
+    for device in summary.devices[1:]:
+        if device.unverified:
+            say(f"warning: {device.name} is known by its table: its latency is predicted, and nothing proves it there.")
     folder = RunFolder(run)
     found = verdict(read_run(folder))
     if found.state == "missed":

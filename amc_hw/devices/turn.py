@@ -21,11 +21,13 @@ class Turn:
         beside: whether work there has to pause while somebody measures; without, only measurements take turns.
 
     Attributes:
+        machine: the machine's name.
         tell: is told in a line of text what is waited for.
     """
 
     def __init__(self, machine: str, device: str, beside: bool = True) -> None:
         self.tell: Callable[[str], None] = lambda _: None
+        self.machine = machine
         self._room, self._door = FileLock(machine), FileLock(f"{machine} door")
         self._beside = beside
         self._inside = self._measuring = False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from amc_hw.pipeline.summary import summarise
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import RunConfig
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy, Miss
 from amc_hw.runs.summaries import Summary
@@ -33,6 +35,15 @@ PROOFS = 3
 """Last benchmarks of a run: after each that misses the budget, the network is made smaller and fine-tuned again."""
 TOO_BUSY = 0.05
 """Doubt from which on a miss says more of what else the device does than of the network."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The last benchmark on one device, beside its budget; without timings where it cannot be measured."""
+
+    folder: RunFolder
+    budget: Budget
+    timings: Mapping[str, Timing]
 
 
 def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> Summary:
@@ -65,11 +76,17 @@ def compress_job(job: Job, progress: Progress) -> Summary:
         progress("exporting the compressed network")
         finish.export(job.run, job.trained, job.device.format, job.device.fingerprint().batch_size)
         timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
-        if proof == PROOFS or is_repeated or not _is_missed(job.budgets[0], timings):
+        elsewhere = [finish.prove_elsewhere(job.run, job.trained, other, progress) for other in job.others]
+        proofs = [
+            Proof(job.run, job.budgets[0], timings),
+            *(Proof(other.folder, other.budget, each) for other, each in zip(job.others, elsewhere, strict=True)),
+        ]
+        missed = [each for each in proofs if _is_missed(each.budget, each.timings)]
+        if proof == PROOFS or is_repeated or not missed:
             break
-        if not _is_made_smaller(job, timings, progress):
+        if not _is_made_smaller(job, missed, progress):
             break
-    summary = summarise(job, timings, predicted, progress)
+    summary = summarise(job, timings, predicted, progress, elsewhere)
     write_report(job.run.path)
     return summary
 
@@ -89,6 +106,7 @@ def _proved_weights(job: Job) -> bytes | None:
     if summary is None or summary.budget is None or summary.compressed.latency_ms is None or not weights.exists():
         return None
     is_kept = summary.budget.metric != "latency_ms" or summary.compressed.latency_ms <= summary.budget.target
+    is_kept = is_kept and all(each.is_kept for each in summary.devices)
     return weights.read_bytes() if is_kept else None
 
 
@@ -99,9 +117,16 @@ def share_used(budget: Budget, timings: Mapping[str, Timing]) -> float:
     return timings["compressed"].latency_ms / budget.allowed(timings[finish.original_of(budget)].latency_ms)
 
 
-def share_found(budget: Budget, policy: ChosenPolicy) -> float:
-    """Return the share of its latency budget that the policy used when it was chosen; 1 where nobody measured."""
-    chosen = policy.chosen
+def share_found(budget: Budget, policy: ChosenPolicy, elsewhere: str = "") -> float:
+    """Return the share of its latency budget that the policy used when it was chosen; 1 where nobody measured.
+
+    Args:
+        budget: of the latency.
+        policy: the chosen one.
+        elsewhere: the further device that the budget is of; by default the run's own.
+    """
+    own = policy.chosen
+    chosen = own if own is None or not elsewhere else own.elsewhere.get(elsewhere)
     if chosen is None or chosen.measured_ms is None or chosen.original_ms is None:
         return 1.0
     return chosen.measured_ms / budget.allowed(chosen.original_ms)
@@ -115,12 +140,15 @@ def _is_missed(budget: Budget, timings: Mapping[str, Timing]) -> bool:
     )
 
 
-def _is_made_smaller(job: Job, timings: Mapping[str, Timing], progress: Progress) -> bool:
+def _is_made_smaller(job: Job, missed: list[Proof], progress: Progress) -> bool:
     """Note what the last benchmark missed and choose a smaller policy; tell whether there is one."""
-    budget, policy = job.budgets[0], job.run.policy.read()
-    used = share_used(budget, timings)
-    _LOG.warning("the last benchmark is %.1f %% over the budget: making the network smaller", 100 * (used - 1))
-    job.run.misses.append(Miss(channels=policy.channels, found=share_found(budget, policy), used=used))
+    policy, names = job.run.policy.read(), {other.folder: other.device.name for other in job.others}
+    for proof in missed:
+        used, name = share_used(proof.budget, proof.timings), names.get(proof.folder, "")
+        over, where = 100 * (used - 1), f" on {name or job.device.name}" if job.others else ""
+        _LOG.warning("the last benchmark%s is %.1f %% over the budget: making the network smaller", where, over)
+        found = share_found(proof.budget, policy, name)
+        proof.folder.misses.append(Miss(channels=policy.channels, found=found, used=used))
     try:
         search_and_verify(job, progress)
     except BudgetError as error:  # what there is stays, and the report says that it misses

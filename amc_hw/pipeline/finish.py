@@ -18,6 +18,7 @@ from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
 from amc_hw.pipeline.load import restore
+from amc_hw.pipeline.other_devices import OtherDevice
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
@@ -104,7 +105,9 @@ def batch_of(run: RunFolder) -> int:
     return load_table(run.table).fingerprint.batch_size if run.table.exists() else 1
 
 
-def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1) -> Path:
+def export(
+    run: RunFolder, trained: TrainedModel, format_name: str, batch_size: int = 1, into: RunFolder | None = None
+) -> Path:
     """Write the run's network as ``tflite``, ``onnx``, ``aten``, or ``pt2``, a program of torch.export.
 
     Args:
@@ -113,23 +116,24 @@ def export(run: RunFolder, trained: TrainedModel, format_name: str, batch_size: 
         format_name: of the file.
         batch_size: images for each run of the file, which is in the run's precision where the format has that; beside
             it stands one in fp32 then.
+        into: the folder of the files, by default the run's own.
 
     Raises:
         UsageError: an unknown format.
         UnsupportedModelError: the network cannot be converted.
         WrongRunError: the run has no network yet.
     """
-    model = restore(run, trained, run.best_weights)
+    model, into = restore(run, trained, run.best_weights), into or run
     example = repeated(trained.example, batch_size)
     if format_name in FORMATS:
-        path, precision, io = run.model(format_name), trained.precision, trained.io
+        path, precision, io = into.model(format_name), trained.precision, trained.io
         if precision not in FORMATS[format_name].precisions:
             _LOG.warning("%s files are not written in %s; this one is in fp32.", format_name, precision)
             precision, io = "fp32", "float32"
         if precision == "fp32":
             export_file(model, example, path)
         else:
-            export_file(model, example, float_path := run.float_model(format_name))
+            export_file(model, example, float_path := into.float_model(format_name))
             quantize_file(float_path, model, path, precision, trained.calibration, io)
         return path
     if format_name in (program.ENDING, "torch"):
@@ -146,6 +150,21 @@ def benchmark_run(run: RunFolder, device: Device, progress: Progress) -> dict[st
     timings = benchmark(device, files, Protocol(), progress)
     run.benchmark.write(benchmark_record(device, Protocol(), timings))
     write_logs(run.logs, timings)
+    return timings
+
+
+def prove_elsewhere(run: RunFolder, trained: TrainedModel, other: OtherDevice, progress: Progress) -> dict[str, Timing]:
+    """Export the run's network for a further device and benchmark it there; no timings where that is out of reach."""
+    folder, device, of = other.folder, other.device, other.budget.of
+    export(run, trained, device.format, device.fingerprint().batch_size, folder)
+    if not device.in_reach:
+        return {}
+    files = {"original": folder.original(device.format), "compressed": folder.model(device.format)}
+    if of != "fp32":
+        files[original_of(other.budget)] = folder.original(device.format, of)
+    timings = benchmark(device, files, Protocol(), progress)
+    folder.benchmark.write(benchmark_record(device, Protocol(), timings))
+    write_logs(folder.logs, timings)
     return timings
 
 

@@ -19,6 +19,7 @@ from amc_hw.formats.registry import find_format
 from amc_hw.pipeline.auto_precision import choose_precision
 from amc_hw.pipeline.begin import begin
 from amc_hw.pipeline.first_look import looked_at
+from amc_hw.pipeline.other_devices import OtherDevice, opened_others
 from amc_hw.pipeline.settings import parse_budgets, settled, table_of
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Precision
@@ -43,6 +44,7 @@ class Job:
         trained: the network and its task.
         device: where the budget must hold.
         score: what the search maximises, 0..1, on images of the training set.
+        others: further devices, each with a latency budget.
     """
 
     run: RunFolder
@@ -50,6 +52,7 @@ class Job:
     trained: TrainedModel
     device: Device
     score: NetworkScore
+    others: tuple[OtherDevice, ...] = ()
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
@@ -85,7 +88,10 @@ def opened_job(
     folder, table = RunFolder(run), table_of(config)
     with exclusive(run, progress):
         config = settled(folder, config)
-        with device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn):
+        with (
+            device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn),
+            opened_others(folder, config, device, in_turn) as (others, in_turn),
+        ):
             require_tables(device, table, folder)
             find_format(device.format).with_io(config.known_precision, config.io)
             config, trained = begin(folder, config, in_turn, compute, own)
@@ -99,7 +105,7 @@ def opened_job(
                 config = config.model_copy(update={"precision": device.precision})
                 trained = replace(trained, precision=device.precision)
                 open_run(run, config)
-            yield Job(folder, config, trained, device, score_in(device.precision)), in_turn
+            yield Job(folder, config, trained, device, score_in(device.precision), others), in_turn
 
 
 def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module], float] | None) -> NetworkScore:

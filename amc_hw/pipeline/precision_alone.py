@@ -25,11 +25,11 @@ def keeps_budgets(job: Job, progress: Progress) -> bool:
     """Tell whether the original keeps every budget by its precision alone, as the device and the files say.
 
     Where the reward gives channels away for their own sake, or a last benchmark has found the original over the
-    budget, that is not enough; nor is it known on a device out of reach.
+    budget, that is not enough; nor is it known on a device out of reach, or looked for on several.
     """
     run, device, original = job.run, job.device, job.trained.network.original
     enough = find_reward(job.config.reward, job.config.accuracy_floor).needs_budget
-    if device.precision == "fp32" or not device.in_reach or not enough:
+    if device.precision == "fp32" or not device.in_reach or not enough or job.others:
         return False
     if tuple(original.items()) in missed_policies(run):
         return False

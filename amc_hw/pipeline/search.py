@@ -71,6 +71,7 @@ class Search:
         pruner: makes their networks.
         bounded: whether the search maximised accuracy within the budgets, so that they should be used up.
         floor: least accuracy on the validation split, 0..1, that a policy should have; 0 where none was asked for.
+        elsewhere: latency budgets on further devices, as limits.
     """
 
     study: StudyResult
@@ -81,10 +82,13 @@ class Search:
     pruner: Pruner
     bounded: bool = True
     floor: float = 0.0
+    elsewhere: tuple[Limit, ...] = ()
 
-    def limits(self, latency_share: float) -> tuple[Limit, ...]:
-        """Return the budgets as limits, of a latency budget the given share."""
-        return budget_limits(self.budgets, self.costs, self.original, latency_share)
+    def limits(self, latency_share: float, elsewhere: Sequence[float] = ()) -> tuple[Limit, ...]:
+        """Return the budgets as limits, of a latency budget the given share; on further devices each its own."""
+        shares = elsewhere or [latency_share] * len(self.elsewhere)
+        there = [Limit(each.cost, share * each.most) for each, share in zip(self.elsewhere, shares, strict=True)]
+        return (*budget_limits(self.budgets, self.costs, self.original, latency_share), *there)
 
     @property
     def latency_budget(self) -> Budget | None:
@@ -104,7 +108,9 @@ def budget_limits(
     return tuple(limits)
 
 
-def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress) -> Search:
+def search(
+    job: Job, costs: NetworkCosts, table_error: float, progress: Progress, elsewhere: tuple[Limit, ...] = ()
+) -> Search:
     """Search a policy, or go on where the run's log ends.
 
     Args:
@@ -113,6 +119,7 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
         table_error: mean prediction error of the latency table, a fraction; a latency budget is searched that
             much below the target (1 % at most), so that the first candidate mostly fits when it is measured.
         progress: is told how far the work is.
+        elsewhere: latency budgets on further devices, as limits.
 
     Raises:
         UsageError: the original network itself is under the accuracy's floor, or the agent to begin with is of
@@ -121,6 +128,7 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
     config, trained = job.config, job.trained
     margin, original = min(table_error, LARGEST_MARGIN), trained.network.original
     main, *others = budget_limits(job.budgets, costs, original, 1 - margin)
+    others += [Limit(each.cost, (1 - margin) * each.most) for each in elsewhere]
     reward = _reward(job, main.cost(original))
     space = SearchSpace(search_steps(trained), main.cost, main.most if reward.needs_budget else None, others)
     holds = reward.needs_budget and all(limit.cost(original) <= limit.most for limit in (main, *others))
@@ -135,7 +143,7 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
         reward,
         1 if holds else config.episodes,
         _settings(config, (main, *others), original, scorer.images),
-        costs.by_metric(),
+        costs.by_metric() | {each.cost.name: each.cost for each in elsewhere},
         enough=CANDIDATES,
         settled=SETTLED,
     )
@@ -148,9 +156,8 @@ def search(job: Job, costs: NetworkCosts, table_error: float, progress: Progress
     )
     study = run_search(job.run, problem, strategy, scorer, progress)
     strategy.save(job.run.agent)
-    return Search(
-        study, original, job.budgets, margin, costs, pruner, reward.needs_budget, config.accuracy_floor or 0.0
-    )
+    bounded, floor = reward.needs_budget, config.accuracy_floor or 0.0
+    return Search(study, original, job.budgets, margin, costs, pruner, bounded, floor, elsewhere)
 
 
 def _reward(job: Job, original_cost: float) -> Reward:
@@ -179,7 +186,7 @@ def _settings(config: RunConfig, limits: Sequence[Limit], original: Policy, imag
         "metric": config.metric,
         "limit": main.most,
         "original": main.cost(original),
-        "limits": {each.cost.metric: each.most for each in others} or None,
+        "limits": {each.cost.name: each.most for each in others} or None,
         "lower": config.lower,
         "multiple": config.multiple,
         "images": images,

@@ -18,6 +18,7 @@ from amc_hw.latency.trust import of_totals, of_transfer
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.originals import with_float_original
+from amc_hw.pipeline.other_devices import not_proved, other_limits
 from amc_hw.pipeline.precision_alone import keep_original, keeps_budgets
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import table_of
@@ -64,12 +65,13 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
     costs = with_float_original(run, trained, device, costs, job.budgets, progress)
     whole = costs.whole("latency_ms", trained.network.original)
     predicted = whole if math.isfinite(whole) else None
-    if _is_searched(run, config) and not (device.in_reach and _has_missed(run)):
+    if _is_searched(run, config) and not (device.in_reach and _has_missed(job)):
         return predicted
     doubtful = doubts_of_table(device, trained, template, run, progress)
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
-    found = search(job, costs, error, progress)
+    elsewhere, error_there = other_limits(job.others, trained, config.seed, progress)
+    found = search(job, costs, max(error, error_there), progress, elsewhere)
     ranked = shortlist(job, found, progress)
     if not device.in_reach:
         verified = trust_in_table(job, found, ranked, progress)
@@ -81,7 +83,13 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
         warnings = [*of_totals(table), *of_transfer(table), *warnings]
     if verified.chosen.channels == trained.network.original:
         warnings = [f"nothing is pruned: the original in {config.precision} keeps the budget.", *warnings]
-    warnings = [*trained.notes, *doubtful, *warnings, *under_floor(verified.chosen, config.accuracy_floor)]
+    warnings = [
+        *trained.notes,
+        *not_proved(job.others),
+        *doubtful,
+        *warnings,
+        *under_floor(verified.chosen, config.accuracy_floor),
+    ]
     run.invalidate_after_search((*FORMATS, program.ENDING))
     save_checkpoint(verified.model, run.pruned)
     run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, warnings))
@@ -100,6 +108,7 @@ def _is_searched(run: RunFolder, config: RunConfig) -> bool:
     return run.policy.read().episodes == config.episodes
 
 
-def _has_missed(run: RunFolder) -> bool:
-    """Tell whether the last benchmark found the chosen policy over the budget."""
-    return tuple(run.policy.read().channels.items()) in missed_policies(run)
+def _has_missed(job: Job) -> bool:
+    """Tell whether the last benchmark found the chosen policy over the budget of one of the devices."""
+    chosen = tuple(job.run.policy.read().channels.items())
+    return any(chosen in missed_policies(each) for each in (job.run, *(other.folder for other in job.others)))

@@ -16,6 +16,7 @@ from amc_hw.latency.table import load_table
 from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name, require_task_name
 from amc_hw.pipeline.agent import agent_file
+from amc_hw.pipeline.several_settings import measured_first, require_several
 from amc_hw.policy import Precision, PrecisionSetting, precision_of, require_io
 from amc_hw.profiling.model_files import require_files
 from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
@@ -39,7 +40,7 @@ def checked_config(run: RunFolder, compute: str | None, *, own_model: bool = Fal
         WrongRunError: the folder holds a run of something else.
         RunFolderError: it cannot be written.
     """
-    config = make_config(**given)
+    config = measured_first(make_config(**given))
     require_room(run.path)
     check_settings(run, config, compute, own_model=own_model)
     return config
@@ -61,6 +62,7 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
     """
     require_compute_name(compute)
     config = settled(run, config)
+    require_several(config)
     require_io(config.known_precision, config.io)
     _require_falling(config)
     find_reward(config.reward, config.accuracy_floor)
@@ -102,6 +104,11 @@ def parse_budgets(config: RunConfig) -> tuple[Budget, ...]:
     return tuple(parse_budget(metric, text) for metric, text in texts.items())
 
 
+def other_budgets(config: RunConfig) -> dict[str, Budget]:
+    """Return the latency budgets of further devices by their names; raise UsageError where one cannot be read."""
+    return {name: parse_budget("latency_ms", text) for name, text in config.others.items()}
+
+
 def settled(run: RunFolder, config: RunConfig) -> RunConfig:
     """Return a run's settings with its precision, where that is asked for or decided already.
 
@@ -111,7 +118,7 @@ def settled(run: RunFolder, config: RunConfig) -> RunConfig:
     Raises:
         UsageError: a budget is a share of the original in another precision than the one that ships.
     """
-    named = {budget.of for budget in parse_budgets(config)} - {"fp32"}
+    named = {budget.of for budget in (*parse_budgets(config), *other_budgets(config).values())} - {"fp32"}
     if config.precision == "auto":
         config = config.model_copy(update={"precision": _decided(run, config, named)})
     if config.precision != "auto" and named - {config.precision}:

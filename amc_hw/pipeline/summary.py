@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from amc_hw.budget.budget import Budget
 from amc_hw.pipeline.finish import in_other_precisions, original_of
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.load import restore
+from amc_hw.pipeline.other_devices import OtherDevice, predicted_elsewhere
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.timing import Timing
@@ -17,12 +18,16 @@ from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy
-from amc_hw.runs.summaries import BudgetFigures, Figures, SearchFacts, Summary
+from amc_hw.runs.summaries import BudgetFigures, Figures, OnDevice, SearchFacts, Summary
 from amc_hw.search.study import read_study
 
 
 def summarise(
-    job: Job, timings: Mapping[str, Timing], predicted_original_ms: float | None, progress: Progress
+    job: Job,
+    timings: Mapping[str, Timing],
+    predicted_original_ms: float | None,
+    progress: Progress,
+    elsewhere: Sequence[Mapping[str, Timing]] = (),
 ) -> Summary:
     """Evaluate the files on the test set, once, and write summary.json.
 
@@ -69,8 +74,55 @@ def summarise(
         test_images=trained.task.test_images,
         image_size=trained.image_size,
     )
+    summary = _with_devices(job, summary, elsewhere, progress)
     run.summary.write(summary)
     return summary
+
+
+def _with_devices(job: Job, summary: Summary, elsewhere: Sequence[Mapping[str, Timing]], progress: Progress) -> Summary:
+    """Return a summary that says of each of several devices what is known of both networks there."""
+    if not job.others:
+        return summary
+    there = [_elsewhere(job, other, each, progress) for other, each in zip(job.others, elsewhere, strict=True)]
+    return summary.model_copy(update={"devices": [_own_device(job, summary), *there]})
+
+
+def _own_device(job: Job, summary: Summary) -> OnDevice:
+    """Return what a summary says of the run's own device, as one of several."""
+    assert summary.budget is not None
+    return OnDevice(
+        name=job.device.name,
+        device=summary.device,
+        budget=summary.budget,
+        original=summary.original,
+        compressed=summary.compressed,
+        unverified=summary.unverified,
+        artifacts={job.device.format: summary.artifacts[job.device.format]},
+    )
+
+
+def _elsewhere(job: Job, other: OtherDevice, timings: Mapping[str, Timing], progress: Progress) -> OnDevice:
+    """Evaluate the files of a further device and return what is known of both networks there."""
+    trained, device, folder = job.trained, other.device, other.folder
+    chosen, predicted = job.run.policy.read(), predicted_elsewhere(other, trained)
+    files = {"original": folder.original(device.format), "compressed": folder.model(device.format)}
+    policies = {"original": trained.network.original, "compressed": chosen.channels}
+    original, compressed = (
+        _figures(trained, policies[name], file, timings.get(name), progress).model_copy(
+            update={"predicted_ms": predicted(policies[name])}
+        )
+        for name, file in files.items()
+    )
+    whole = timings.get(original_of(other.budget))
+    return OnDevice(
+        name=device.name,
+        device=device.fingerprint().model_dump(),
+        budget=_allowed(other.budget, whole.latency_ms if whole else predicted(trained.network.original)),
+        original=original,
+        compressed=compressed,
+        unverified=not timings,
+        artifacts={device.format: str(files["compressed"].relative_to(job.run.path))},
+    )
 
 
 def _before_finetune(job: Job, policy: ChosenPolicy) -> float | None:

@@ -9,7 +9,9 @@ from typing import TypeAlias
 
 from torch import nn
 
+from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import Budget
+from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.pipeline.job import Job
@@ -24,12 +26,15 @@ from amc_hw.profiling.protocol import HEADROOM, QUICK
 from amc_hw.profiling.timing import Timing, share_doubt
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
-from amc_hw.runs.records import Candidate, Miss
+from amc_hw.runs.records import Candidate, Elsewhere, Miss
 
 _LOG = logging.getLogger(__name__)
-_Measured: TypeAlias = tuple[nn.Module, Candidate, Mapping[str, Timing]]
-"""A candidate's network, what is kept of its measurement, and its timing beside the original's."""
+_Measured: TypeAlias = tuple[nn.Module, Candidate, list[Mapping[str, Timing]]]
+"""A candidate's network, what is kept of its measurement, and its timing beside the original's on every device."""
 Misses: TypeAlias = dict[tuple[tuple[str, int], ...], Miss]
+
+_ELSEWHERE = {"measured": "candidate", "original": "original"}
+"""What a record of a further device calls the files that were timed."""
 
 MEASUREMENTS = 9
 WELL_USED = 0.95
@@ -74,6 +79,25 @@ class _Use:
         return self.share * (1 - self.doubt)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A device that is measured, with its latency budget, and what the last benchmark there found over it.
+
+    Attributes:
+        target: the budget in milliseconds, by the table.
+    """
+
+    name: str
+    budget: Budget
+    cost: Cost
+    target: float
+    missed: Misses
+
+    def off(self, use: _Use, policy: Policy) -> float:
+        """Return how many times as much of its budget a policy uses here as the table says."""
+        return use.most / (self.cost(policy) / self.target)
+
+
 def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -> Verified:
     """Make the best policy keep its latency budget on the device, and use it up.
 
@@ -95,7 +119,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
         UnsupportedModelError: none of the best policies has a file.
     """
     export_originals(job.run, job.trained, job.device, progress)
-    budget, missed = search.latency_budget, missed_policies(job.run)
+    places = _places(job, search)
     policy, *others = ranked
     candidates: list[Candidate] = []
     best: tuple[nn.Module, Candidate, _Use] | None = None
@@ -109,27 +133,54 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
             policy = _next_best(others, error)
             continue
         candidates.append(chosen)
-        if budget is None:
+        if not places:
             return Verified(model, chosen, candidates)
-        use = _use(budget, policy, timings, missed)
+        uses = [_use(each.budget, policy, time, each.missed) for each, time in zip(places, timings, strict=True)]
+        use = max(uses, key=lambda each: each.most)
         if use.most <= 1 and (best is None or use.share > best[2].share):
             best = model, chosen, use
         if best is not None and (best[2].least >= WELL_USED or not search.bounded):
             break
-        target = budget.target(search.costs.whole("latency_ms", search.original, budget.of))
-        off = use.most / (chosen.predicted_ms / target)
         try:
-            policy = fit(policy, job.trained.decisions, search.limits(HEADROOM / off))
+            policy = fit(policy, job.trained.decisions, _corrected(search, places, uses, policy))
         except BudgetError:
             break
         if best is not None and policy in [candidate.channels for candidate in candidates]:
             break
     if best is not None:
         return Verified(*best[:2], candidates)
-    assert budget is not None  # else the first measurement was returned
-    if missed:
-        job.run.misses.drop_last()  # it may be proved again: nothing smaller was found to keep the budget
-    raise _over_the_budget(budget, timings, _slower(missed))
+    assert places  # else the first measurement was returned
+    _forget_last_misses(job)
+    worst = uses.index(use)
+    raise _over_the_budget(places[worst], timings[worst], several=len(places) > 1)
+
+
+def _forget_last_misses(job: Job) -> None:
+    """Let the policy that missed be proved again, where nothing smaller was found to keep the budget."""
+    for folder in (job.run, *(other.folder for other in job.others)):
+        if missed_policies(folder):
+            folder.misses.drop_last()
+
+
+def _corrected(search: Search, places: Sequence[_Place], uses: Sequence[_Use], policy: Policy) -> tuple[Limit, ...]:
+    """Return the limits by the tables, corrected by how far each was off for a policy; unmeasured ones stay."""
+    own, *there = [HEADROOM / place.off(use, policy) for place, use in zip(places, uses, strict=True)]
+    shares = dict(zip([place.name for place in places[1:]], there, strict=True))
+    return search.limits(own, [shares.get(limit.cost.device, 1 - search.margin) for limit in search.elsewhere])
+
+
+def _places(job: Job, search: Search) -> list[_Place]:
+    """Return the devices that are measured, the run's own first; none where it has no latency budget."""
+    budget, name = search.latency_budget, job.device.name
+    if budget is None:
+        return []
+    target = budget.target(search.costs.whole("latency_ms", search.original, budget.of))
+    places = [_Place(name, budget, search.costs.latency_ms, target, missed_policies(job.run))]
+    for other, limit in zip(job.others, search.elsewhere, strict=True):
+        if other.device.in_reach:
+            missed = missed_policies(other.folder)
+            places.append(_Place(limit.cost.device, other.budget, limit.cost, limit.most, missed))
+    return places
 
 
 def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]) -> _Measured:
@@ -137,6 +188,14 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
     model = search.pruner.pruned(policy, thorough=True).cpu()
     of = search.latency_budget.of if search.latency_budget else "fp32"
     timings = measure(job.run, job.trained, model, job.device, of)
+    measured: list[Mapping[str, Timing]] = [timings]
+    elsewhere = {}
+    for other, limit in zip(job.others, search.elsewhere, strict=True):
+        times: dict[str, float] = {}
+        if other.device.in_reach:
+            measured.append(there := measure(other.folder, job.trained, model, other.device, other.budget.of))
+            times = {f"{name}_ms": there[file].latency_ms for name, file in _ELSEWHERE.items()}
+        elsewhere[limit.cost.device] = Elsewhere(predicted_ms=limit.cost(policy), **times)
     known = {tuple(episode.channels.items()): episode.accuracy for episode in search.study.episodes}
     accuracy = known.get(tuple(policy.items()))
     candidate = Candidate(
@@ -147,7 +206,7 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
         original_ms=timings["original"].latency_ms,
         repaired=policy not in ranked,
     )
-    return model, candidate, timings
+    return model, candidate.model_copy(update={"elsewhere": elsewhere}) if elsewhere else candidate, measured
 
 
 def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: Misses) -> _Use:
@@ -171,11 +230,12 @@ def _next_best(others: list[Policy], error: UnsupportedModelError) -> Policy:
     return others.pop(0)
 
 
-def _over_the_budget(budget: Budget, timings: Mapping[str, Timing], slower: float) -> BudgetError:
+def _over_the_budget(place: _Place, timings: Mapping[str, Timing], *, several: bool) -> BudgetError:
+    budget, slower, where = place.budget, _slower(place.missed), place.name if several else "the device"
     later = f" and the last benchmark takes {slower:.2f} times as long" if slower > 1 else ""
     measured_ms, allowed_ms = timings["candidate"].latency_ms, budget.allowed(timings["original"].latency_ms)
     return BudgetError(
-        f"no policy kept the budget on the device: {measured_ms:.4g} ms were measured where {allowed_ms:.4g} ms are "
+        f"no policy kept the budget on {where}: {measured_ms:.4g} ms were measured where {allowed_ms:.4g} ms are "
         f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
     )
 

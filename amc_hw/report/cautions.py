@@ -34,7 +34,8 @@ def _of_the_budget(run: Run) -> list[str]:
     if judged.state == "missed":
         found.append(f"The compressed network is over its budget. {judged.cure}")
     warned = run.policy is not None and run.policy.unverified and run.policy.warnings
-    if (judged.state == "unverified" or (summary is not None and summary.unverified)) and not warned:
+    told = warned or (summary is not None and summary.devices)  # of several, it is said where it is a prediction
+    if (judged.state == "unverified" or (summary is not None and summary.unverified)) and not told:
         found.append(
             "The budget was not verified on the device: the latency is a prediction until the exported file "
             "is measured."

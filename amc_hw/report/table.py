@@ -76,6 +76,26 @@ def precision_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+DEVICE_COLUMNS = ("device", "budget", "original", "compressed", "change", "accuracy", "budget is")
+"""Of `device_rows`."""
+
+
+def device_rows(summary: Summary) -> list[tuple[str, str, str, str, str, str, str]]:
+    """Return a row for each of several devices: its latencies, its file's accuracy, whether its budget is held there.
+
+    Where nothing can be measured, latencies are predicted, and the budget is not proved. One device alone has no row.
+    """
+    rows = []
+    for each in summary.devices:
+        before = each.original.predicted_ms if each.unverified else each.original.latency_ms
+        cells = [MISSING if value is None else milliseconds(value) for value in (before, each.latency_ms)]
+        accuracy = MISSING if each.compressed.accuracy is None else percent(each.compressed.accuracy)
+        budget, change = milliseconds(each.budget.target), _change(before, each.latency_ms, False)
+        state = "missed" if not each.is_kept else "not proved" if each.unverified else "held"
+        rows.append((each.name, budget, cells[0], cells[1], change, accuracy, state))
+    return rows
+
+
 def io_sentence(summary: Summary) -> str:
     """Return what whoever feeds the files must know of their numbers; empty where they are floats everywhere."""
     if summary.io == "float32":

@@ -89,12 +89,20 @@ def verdict(run: Run) -> Verdict:
         if cost is not None:
             figures = f"{written(cost)}, where {written(limit.target)} are allowed"
             (missed if cost > limit.target else kept).append(figures)
+    for each in summary.devices[1:]:
+        latency, whose = each.latency_ms, "by the table of" if each.unverified else "measured on"
+        if latency is not None:
+            where = f"{milliseconds(latency)} {whose} {each.name}, where {milliseconds(each.budget.target)} are allowed"
+            (kept if each.is_kept else missed).append(where)
     if missed:
         noise = budget.metric == "latency_ms" and value > budget.target and len(missed) == 1
         return Verdict("missed", headline, f"{'; also '.join(missed)}.", _CURE_OF_LATENCY if noise else _CURE)
     sentence = "; also ".join([sentence, *kept])
     if run.is_whole:
         sentence += f". Nothing is pruned: the original in {summary.precision} keeps the budget"
+    if not summary.unverified and (names := [each.name for each in summary.devices if each.unverified]):
+        unproved = f"Nothing proves the budget on {', '.join(names)}"
+        return Verdict("unverified", headline, f"{unproved}, where it is held by prediction: {sentence}.")
     if summary.unverified or how == "predicted":
         return Verdict("unverified", headline, f"Held by the prediction, not verified on the device: {sentence}.")
     return Verdict("held", headline, f"{sentence}.")

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from amc_hw.errors import UsageError, WrongRunError, unknown_name
 from amc_hw.policy import Io, Metric, Precision, PrecisionSetting, as_precision
+from amc_hw.runs.device_names import for_each_device
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
@@ -75,6 +76,7 @@ class RunConfig(BaseModel):
         metric: what the budget counts.
         budget: ``0.5x`` or an absolute value with its unit.
         limits: budgets on other metrics that hold at the same time.
+        others: further devices that the network must be fast enough on, each with its latency budget.
         granularity: what is removed, whole channels or single weights.
         command: what was typed.
         versions: of the libraries.
@@ -115,6 +117,7 @@ class RunConfig(BaseModel):
     metric: Metric = "latency_ms"
     budget: str = "0.5x"
     limits: dict[Metric, str] = {}
+    others: dict[str, str] = {}
     rounds: Annotated[tuple[str, ...], COMMAS] = Field(
         (), description="larger budgets to prune and fine-tune to first, with commas between them: 0.5x,0.35x,0.25x"
     )
@@ -221,6 +224,7 @@ def make_config(**given: Any) -> RunConfig:
     for name in given:
         if name not in {**RunConfig.model_fields, **Budgets.model_fields}:
             raise unknown_name("setting", name, user_settings())
+    given = dict(for_each_device(given))
     texts = {name: given.pop(name) for name in METRICS if name in given}
     budgets = {METRICS[name]: budget_text(name, text) for name, text in texts.items() if text is not None}
     if budgets:
@@ -252,7 +256,7 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
         # an earlier version's goes on as it began
         config = config.model_copy(update={"image_size": None})
     make_folder(run)
-    write_json(RunFolder(run).config, config.model_dump())
+    write_json(RunFolder(run).config, config.model_dump(exclude=None if config.others else {"others"}))
     return config
 
 

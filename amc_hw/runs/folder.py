@@ -172,6 +172,10 @@ class RunFolder:
         """Return the folder of an earlier round, counted from 1."""
         return RunFolder(self.path / names.ROUND.format(number))
 
+    def on_device(self, number: int) -> RunFolder:
+        """Return the folder of a further device's table, files and benchmark, counted from 2."""
+        return RunFolder(self.path / names.ON_DEVICE.format(number))
+
     def settings(self) -> Facts:
         """Return the settings for people to read, of whatever version; none where the file is missing.
 

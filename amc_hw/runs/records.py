@@ -151,6 +151,14 @@ class Group(Record):
     latency_ms_kept: Amount | None = None
 
 
+class Elsewhere(Record):
+    """What a candidate takes on a further device, by its table and on the device, where it can be measured."""
+
+    predicted_ms: Positive
+    measured_ms: Positive | None = None
+    original_ms: Positive | None = None
+
+
 class Candidate(Record):
     """A policy that was built and measured.
 
@@ -161,6 +169,7 @@ class Candidate(Record):
         measured_ms: on the device; None where it cannot be measured.
         original_ms: the original network's, measured beside it.
         repaired: whether the search's policy was made smaller to fit.
+        elsewhere: what it takes on further devices, by their names.
     """
 
     channels: Channels
@@ -169,6 +178,7 @@ class Candidate(Record):
     measured_ms: Positive | None = None
     original_ms: Positive | None = None
     repaired: bool = False
+    elsewhere: dict[str, Elsewhere] = {}
 
 
 class ChosenPolicy(FileRecord):

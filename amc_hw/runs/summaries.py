@@ -55,11 +55,37 @@ class SearchFacts(Record):
     seed: int | None = None
 
 
+class OnDevice(Record):
+    """One of several devices: its budget and both networks there, whose accuracies are of the files that it runs.
+
+    ``unverified`` is whether nothing was measured there; ``artifacts`` are files of the run folder by their format.
+    """
+
+    name: str
+    device: DeviceFacts = Field(default_factory=dict)
+    budget: BudgetFigures
+    original: Figures = Figures()
+    compressed: Figures = Figures()
+    unverified: bool = False
+    artifacts: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The compressed network's latency: measured, or where nothing can be measured, predicted."""
+        return self.compressed.predicted_ms if self.unverified else self.compressed.latency_ms
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the budget is kept, as far as is known."""
+        return self.latency_ms is not None and self.latency_ms <= self.budget.target
+
+
 class Summary(FileRecord):
     """summary.json; ``device`` is a fingerprint, ``artifacts`` are files of the run folder by their format.
 
     ``original`` is in fp32, ``compressed`` in ``precision``; ``others`` are both in the other one, by their names.
     ``metric`` is what the accuracies are called. ``io`` is what files of ``precision`` take and give.
+    ``devices`` are all devices of a run for several, its own first, whose figures also stand in the other fields.
     ``warnings`` are those of a run of single weights; where channels are pruned, policy.json has them.
     """
 
@@ -76,6 +102,7 @@ class Summary(FileRecord):
     search: SearchFacts = SearchFacts()
     artifacts: dict[str, str] = Field(default_factory=dict)
     unverified: bool = False
+    devices: list[OnDevice] = Field(default_factory=list)
     metric: str = TOP1
     test_images: Count | None = None
     image_size: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None

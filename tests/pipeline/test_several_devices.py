@@ -1,0 +1,186 @@
+"""One network for several devices: a budget holds on each, by the table in the search and by the clock at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import TINY, amc_hw
+from simulated_device import SimulatedDevice, microseconds
+
+from amc_hw.devices.base import Device, Kernel
+from amc_hw.errors import UsageError
+from amc_hw.latency.fingerprint import Fingerprint
+from amc_hw.latency.operators import Operator
+from amc_hw.runs.config import make_config, read_config
+
+
+class ByPositions(SimulatedDevice):
+    """Computes: what has many positions is expensive, as the first layers are."""
+
+    name = "host"
+
+
+class ByWeights(SimulatedDevice):
+    """Loads weights: what has many of them is expensive, as the last layers are; positions cost nothing."""
+
+    name = "onnx"
+    missed = 1.0  # how many times as long the last benchmark takes
+
+    def fingerprint(self) -> Fingerprint:
+        return super().fingerprint().model_copy(update={"device": "by weights"})
+
+    def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+        late = self.missed if file.stem == "model" else 1.0
+        return [late * self.overhead * sum(map(by_weights, self._operators(file)))] * runs
+
+    def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
+        times = ((each.kind, by_weights(each)) for each in self._operators(file))
+        return [Kernel(kind, (time,) * runs) for kind, time in times if time]
+
+
+def by_weights(operator: Operator) -> float:
+    """Latency in us; paddings are fused and take none."""
+    return 2.0 + operator.c_out * max(operator.fan_in, 1) / 1e2 if microseconds(operator) else 0.0
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`host` and `onnx` are simulated, and disagree about what is expensive."""
+
+    def opened(name: str, *_: object) -> Device:
+        return {"host": ByPositions, "onnx": ByWeights}[name]()
+
+    monkeypatch.setattr("amc_hw.devices.turns.open_or_predict", opened)
+
+
+def options(checkpoint: Path, run: Path, *more: object) -> list[object]:
+    return [
+        *("compress", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--precision", "fp32"),
+        *("--device", "host", "--device", "onnx", "--episodes", 6, "--strategy", "random", "--epochs", 1),
+        *("--run", run, *more),
+    ]
+
+
+def test_budgets_hold_on_devices_that_disagree(
+    two: None, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert amc_hw(*options(checkpoint, run, "--latency", "host=0.7x,onnx=0.5x")) == 0
+    table = capsys.readouterr().out
+    summary = json.loads((run / "summary.json").read_text())
+    host, onnx = summary["devices"]
+    for device, share in ((host, 0.7), (onnx, 0.5)):
+        assert device["compressed"]["latency_ms"] <= share * device["original"]["latency_ms"]
+        assert device["budget"]["target"] == pytest.approx(share * device["original"]["latency_ms"])
+        assert device["compressed"]["accuracy"] > 0.1
+    limits = json.loads((run / "episodes.jsonl").read_text().splitlines()[0])["settings"]["limits"]
+    episodes = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()[1:]]
+    assert all(each["latency_ms of onnx"] <= limits["latency_ms of onnx"] for each in episodes)
+    shares = [each["cost"] / each["latency_ms of onnx"] for each in episodes]  # they disagree
+    assert max(shares) > 1.1 * min(shares)
+    assert (run / "device-2" / "model.tflite").exists()
+    assert "onnx" in table
+    assert "On each device" in (run / "report.html").read_text()
+    before = (run / "policy.json").read_bytes()
+    assert amc_hw(*options(checkpoint, run, "--latency", "host=0.7x,onnx=0.5x")) == 0
+    assert (run / "policy.json").read_bytes() == before
+
+
+def test_a_budget_that_is_missed_on_one_device_tightens_that_one(
+    two: None, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(ByWeights, "missed", 1.1)
+    assert amc_hw(*options(checkpoint, run, "--latency", "host=0.9x,onnx=0.6x")) == 0
+    host, onnx = json.loads((run / "summary.json").read_text())["devices"]
+    assert onnx["compressed"]["latency_ms"] <= onnx["budget"]["target"]
+    assert host["compressed"]["latency_ms"] <= host["budget"]["target"]
+    assert (run / "device-2" / "misses.jsonl").exists()
+    assert not (run / "misses.jsonl").exists()
+
+
+def test_a_device_known_by_its_table_takes_part_and_nothing_proves_it_there(
+    two: None,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Table(ByWeights):
+        in_reach = False
+        name = "board"
+
+        def known_table(self):
+            return table
+
+        def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+            raise AssertionError("it is out of reach")
+
+    run = tmp_path / "first"
+    assert amc_hw(*options(checkpoint, run, "--latency", "0.6x")) == 0
+    from amc_hw.latency.table import load_table
+
+    table = load_table(run / "device-2" / "table.json")
+    monkeypatch.setattr(
+        "amc_hw.devices.turns.open_or_predict", lambda name, *_: {"host": ByPositions, "board": Table}[name]()
+    )
+    monkeypatch.setattr("amc_hw.pipeline.several_settings.require_device", lambda *_: None)
+    arguments = ["board" if each == "onnx" else each for each in options(checkpoint, tmp_path / "run")]
+    index = arguments.index("host")
+    arguments[index], arguments[index + 2] = "board", "host"
+    capsys.readouterr()
+    assert amc_hw(*arguments, "--latency", "host=0.7x,board=0.6x") == 0
+    assert read_config(tmp_path / "run").device == "host"  # what can be measured leads
+    _, board = json.loads((tmp_path / "run" / "summary.json").read_text())["devices"]
+    assert board["unverified"]
+    assert board["compressed"]["predicted_ms"] <= board["budget"]["target"]
+    assert "latency_ms" not in board["compressed"] or board["compressed"]["latency_ms"] is None
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "board is known by its table: its latency is predicted, and nothing proves it there" in told
+    assert "Nothing proves the budget on board" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"device": ["host", "host"]}, "named twice"),
+        ({"device": []}, "is no device's name"),
+        ({"device": ["host", "onnx"], "latency": "host=2ms"}, "says nothing of onnx"),
+        ({"device": ["host", "onnx"], "latency": "host=2ms,pixel1=60ms"}, "names 'pixel1'"),
+        ({"device": ["host", "onnx"], "latency": "host=2ms,host=3ms,onnx=1ms"}, "names 'host' twice"),
+        ({"device": ["host", "onnx"], "macs": "0.5x"}, "no latency budget"),
+    ],
+)
+def test_budgets_that_do_not_fit_their_devices_are_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_config(**given)
+
+
+def test_names_with_commas_and_equals_signs_have_budgets_too() -> None:
+    phone, host = "android:ABC,delegate=gpu", "host:threads=2"
+    config = make_config(device=[phone, host], latency=f"{host}=2ms,{phone}=0.5x")
+    assert (config.device, config.budget, config.others) == (phone, "0.5x", {host: "2ms"})
+
+
+def test_one_device_is_as_it_was() -> None:
+    assert make_config(device=["onnx"], latency="onnx=2ms") == make_config(device="onnx", latency="2ms")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--precision", "auto"), "give --precision fp32"),
+        (("--rounds", "0.8x"), "leave --rounds out"),
+        (("--table", "t.json"), "leave --table out"),
+        (("--latency", "host=2ms,onnx=2"), "has no unit"),
+        (("--device", "hots"), "unknown device"),
+    ],
+)
+def test_what_does_not_go_with_several_devices_is_refused(
+    more: tuple[str, ...], said: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert amc_hw(*options(checkpoint, tmp_path / "run", *more)) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
