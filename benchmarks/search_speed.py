@@ -103,6 +103,14 @@ def load(arguments: Namespace) -> tuple[nn.Module, Data]:
     return model.eval(), replace(data, search=scored)
 
 
+def problem(arguments: Namespace) -> tuple[TrainedModel, SearchSpace]:
+    """Return a trained network and what is searched: channel counts within a share ``macs`` of its MACs."""
+    model, data = load(arguments)
+    trained = make_trained_model(model, data, PruningChoices(keep_blocks=True))  # the other way knows channels only
+    macs = network_costs(trained.network, Cost("latency_ms", []), 0).macs
+    return trained, SearchSpace(search_steps(trained), macs, arguments.macs * macs(trained.network.original))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet56")
@@ -114,10 +122,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=30)
     parser.add_argument("--strategy", default="ddpg")
     arguments = parser.parse_args()
-    model, data = load(arguments)
-    trained = make_trained_model(model, data, PruningChoices(keep_blocks=True))  # the other way knows channels only
-    macs = network_costs(trained.network, Cost("latency_ms", []), 0).macs
-    space = SearchSpace(search_steps(trained), macs, arguments.macs * macs(trained.network.original))
+    trained, space = problem(arguments)
+    data, macs = trained.data, space.cost
     start = time.perf_counter()
     pruner = make_pruner(trained, seed=0)
     middle = time.perf_counter()

@@ -123,8 +123,20 @@ def test_search_sees_no_device() -> None:
 
 
 def test_help_needs_no_heavy_library() -> None:
-    script = "import sys, amc_hw.cli.main\nsys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'litert_torch')))"
+    heavy = ("torch", "numpy", "litert_torch", "rich")
+    script = f"import sys, amc_hw.cli.main\nsys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_help_builds_no_validator() -> None:
+    script = (
+        "import sys, amc_hw.cli.main\nfrom pydantic import BaseModel\n"
+        "def below(kind): return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]\n"
+        "sys.exit(str([m.__name__ for m in below(BaseModel)[1:] if m.__module__.startswith('amc_hw') "
+        "and m.__pydantic_complete__]).strip('[]') or 0)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 def test_dictionaries_of_anything_are_few() -> None:

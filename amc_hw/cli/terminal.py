@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -10,22 +11,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from amc_hw.cli.options import with_options
 from amc_hw.processes import is_first_process
 from amc_hw.runs.progress import Progress, Update
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
 LOG_EVERY_S = 15.0
-
-messages = Console(stderr=True)
-results = Console()
-
 
 _interrupts: list[int] = []
 
@@ -64,9 +60,12 @@ def _shown() -> Iterator[Progress]:
     if not is_first_process():
         yield Progress()
         return
-    if not messages.is_terminal:
+    if not _console(stderr=True).is_terminal:
         yield Progress(_LogLines())
         return
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -75,7 +74,7 @@ def _shown() -> Iterator[Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=messages, transient=True) as bars:
+    with Bars(*columns, console=_console(stderr=True), transient=True) as bars:
         yield Progress(_Bar(bars))
 
 
@@ -108,6 +107,13 @@ class _LogLines:
             say(f"{update.text.splitlines()[0]} ({update.done}/{update.total})")  # a search's second line is a curve
 
 
+@functools.cache
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     print(json.dumps(document, indent=2, allow_nan=False))  # noqa: T201 - rich would wrap long lines
@@ -115,6 +121,8 @@ def print_json(document: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; every column but the first is right-aligned where it holds numbers."""
+    from rich.table import Table
+
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
         starts = [row[index][0] for row in rows if row[index]]
@@ -122,12 +130,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    results.print(table)
+    _console().print(table)
 
 
 def answer(text: str) -> None:
     """Print what was asked for, a line on stdout."""
-    results.print(text, markup=False, highlight=False, soft_wrap=True)
+    _console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Sayer(logging.Handler):
@@ -147,4 +155,4 @@ def say_warnings() -> None:
 
 def say(text: str) -> None:
     """Print a line beside the answer (a warning, an error, what is being done) on stderr."""
-    messages.print(text, markup=False, highlight=False, soft_wrap=True)
+    _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)

@@ -52,7 +52,7 @@ _File = Annotated[str | None, ABSOLUTE]
 class Budgets(BaseModel):
     """The budgets as users name them; of several, all hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     latency: str | None = Field(
         None, description="latency budget: 0.5x of the original's in fp32, 0.5x-int8 of it in int8, or 12ms"
@@ -82,7 +82,7 @@ class RunConfig(BaseModel):
         versions: of the libraries.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     format: Literal[1] = 1
     model: str = Field(DEMO_MODEL, description="of the zoo, torchvision:NAME, timm:NAME, or path/to/file.py:function")

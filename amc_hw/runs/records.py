@@ -19,7 +19,7 @@ FORMAT: Final = 1
 class Record(BaseModel):
     """A part of a file, or a line of one."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", defer_build=True)  # when first used
 
     def document(self) -> Facts:
         """Return what is written."""

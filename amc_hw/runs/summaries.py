@@ -94,12 +94,12 @@ class Summary(FileRecord):
     device: DeviceFacts = Field(default_factory=dict)
     budget: BudgetFigures | None = None
     limits: list[BudgetFigures] = Field(default_factory=list)
-    original: Figures = Figures()
-    compressed: Figures = Figures()
+    original: Figures = Field(default_factory=Figures)
+    compressed: Figures = Field(default_factory=Figures)
     precision: Precision = "fp32"
     io: Io = "float32"
     others: dict[str, Figures] = Field(default_factory=dict)
-    search: SearchFacts = SearchFacts()
+    search: SearchFacts = Field(default_factory=SearchFacts)
     artifacts: dict[str, str] = Field(default_factory=dict)
     unverified: bool = False
     devices: list[OnDevice] = Field(default_factory=list)
