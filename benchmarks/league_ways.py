@@ -88,9 +88,7 @@ def stock(bench: Bench, smaller_ones: list[str]) -> dict[str, Path]:
         bench: the network.
         smaller_ones: NAME=CHECKPOINT of each smaller one.
     """
-    files = {"original": bench.original}
-    alone = bench.out / "alone.tflite"
-    files["int8 alone"] = alone if alone.exists() else bench.file(bench.trained.model, alone, "int8")
+    files = {"original": bench.original, "int8 alone": bench.int8_alone()}
     for named in smaller_ones:
         name = named.partition("=")[0]
         files[name] = smaller(bench, named, bench.out / f"{name}-{bench.precision}.tflite")

@@ -68,7 +68,7 @@ def main() -> None:
     print("| budget | way | top-1 | latency | of the float original's |\n|---|---|---|---|---|", flush=True)
     with open_device("host", "int8") as device:
         bench = Bench(arguments, device, "int8")
-        stock = {f"{arguments.model} in int8": bench.file(bench.trained.model, bench.out / "alone.tflite")}
+        stock = {f"{arguments.model} in int8": bench.int8_alone()}
         for named in arguments.smaller:
             name = named.partition("=")[0]
             stock[f"{name} in int8"] = smaller(bench, named, bench.out / f"{name}-int8.tflite")

@@ -71,13 +71,18 @@ class Bench:
         return timings["other"].latency_ms / timings["original"].latency_ms
 
     def alone(self) -> float:
-        """Return what the network takes without pruning in the precision, as a share of the float original's."""
-        return 1.0 if self.precision == "fp32" else self.share(self.original_file())
+        """Return what the network takes without pruning in the bench's precision, as a share of the float original's.
 
-    def original_file(self) -> Path:
-        """Return the file of the network without pruning in the precision."""
-        file = self.original if self.precision == "fp32" else self.out / "alone.tflite"
-        return file if file.exists() else self.file(self.trained.model, file)
+        It is measured once, so that searches that begin from it are found again.
+        """
+        if self.precision == "fp32":
+            return 1.0
+        return Tried(lambda _: self.share(self.int8_alone()), self.out / "alone.json")(1.0)
+
+    def int8_alone(self) -> Path:
+        """Return the file of the network in int8 without pruning; written once."""
+        file = self.out / "alone.tflite"
+        return file if file.exists() else self.file(self.trained.model, file, "int8")
 
     def used(self, model: nn.Module, budget: float) -> float:
         """Return the share of a budget that a network uses; its file is not kept."""
