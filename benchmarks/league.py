@@ -37,6 +37,7 @@ from amc_hw.runs.progress import SILENT
 from amc_hw.tasks.classification import evaluate_file
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+SETTINGS = "league.json"
 SHARED = ("model", "checkpoint", "data", "episodes", "epochs")
 """What is the same for everybody in a folder."""
 
@@ -52,10 +53,11 @@ class League:
 
     @cached_property
     def bench(self) -> Bench:
-        self.out.mkdir(parents=True, exist_ok=True)
         options = argparse.Namespace(**{**vars(self.arguments), "out": self.out})
         device = self.opened.enter_context(open_device("host", options.precision))
-        return Bench(options, device, options.precision)
+        bench = Bench(options, device, options.precision)
+        write_json(Path(self.arguments.out) / SETTINGS, shared(self.arguments))
+        return bench
 
     def add_stock(self) -> None:
         """Add what nobody pruned."""
@@ -93,15 +95,16 @@ class League:
         print(row, flush=True)
 
 
+def shared(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what all rows of a folder share, by name."""
+    texts = {name: str(getattr(arguments, name)) for name in SHARED}
+    return {**texts, "checkpoint": str(Path(arguments.checkpoint).resolve())}
+
+
 def require_same(arguments: argparse.Namespace) -> None:
-    """Keep what everybody shares in the folder; raise WrongRunError where a league of something else is there."""
-    now = {name: str(getattr(arguments, name)) for name in SHARED}
-    now["checkpoint"] = str(Path(arguments.checkpoint).resolve())
-    file = Path(arguments.out) / "league.json"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, now)
-    for name, before in read_json(file).items():
+    """Raise WrongRunError where the folder holds a league of something else."""
+    file, now = Path(arguments.out) / SETTINGS, shared(arguments)
+    for name, before in (read_json(file) if file.exists() else {}).items():
         if before != now[name]:
             raise WrongRunError(
                 f"{arguments.out} is a league with {name} {before}, not {now[name]}; choose another folder with --out."

@@ -137,8 +137,12 @@ class Tried:
             write_json(self._file, self._known)
         return self._known[key]
 
+    def forget(self) -> None:
+        """Measure again the next time: nothing was fast enough, and the machine may have been busy."""
+        self._file.unlink(missing_ok=True)
 
-def moved(first: float, used: Callable[[float], float]) -> float:
+
+def moved(first: float, used: Tried) -> float:
     """Return the budget to search with, moved from a first one until the network fits the one that counts.
 
     Raises:
@@ -153,11 +157,12 @@ def moved(first: float, used: Callable[[float], float]) -> float:
                 break
         wanted = min(LARGEST_BUDGET, wanted * 0.985 / share)
     if best is None:
+        used.forget()
         raise BudgetError(f"none of {TRIES} moved budgets gave a network that is fast enough; {BUSY}")
     return best
 
 
-def bisected(used: Callable[[float], float]) -> float:
+def bisected(used: Tried) -> float:
     """Return the least pruning ratio that was found to fit.
 
     Raises:
@@ -171,6 +176,7 @@ def bisected(used: Callable[[float], float]) -> float:
         if LEAST_USED <= share <= HEADROOM:
             break
     if not fits and used(MOST_PRUNED) > HEADROOM:
+        used.forget()
         raise BudgetError(f"a pruning ratio of {MOST_PRUNED} does not reach the latency; {BUSY}")
     return high
 

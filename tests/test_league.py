@@ -17,6 +17,7 @@ from amc_hw.budget.cost import Cost, Term
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import AmcHwError, BudgetError, UsageError, WrongRunError
 from amc_hw.pipeline.trained import make_trained_model
+from amc_hw.runs.files import write_json
 from amc_hw.search.space import Step
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -99,9 +100,17 @@ def test_wrong_options_are_refused_before_the_work(
     assert not options.out.exists()
 
 
+def test_a_wrong_checkpoint_leaves_no_league_behind(benchmark: Any, options: Namespace, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gone\.pt"):
+        benchmark("league").play(Namespace(**{**vars(options), "checkpoint": tmp_path / "gone.pt"}))
+    assert not options.out.exists()
+
+
 def test_a_folder_is_one_league(benchmark: Any, options: Namespace) -> None:
     league = benchmark("league")
     league.require_same(options)
+    options.out.mkdir()
+    write_json(options.out / league.SETTINGS, league.shared(options))
     league.require_same(Namespace(**{**vars(options), "budgets": "0.3x", "seeds": 7}))
     with pytest.raises(WrongRunError, match="epochs 1, not 2; choose another folder"):
         league.require_same(Namespace(**{**vars(options), "epochs": 2}))
@@ -131,21 +140,28 @@ def test_the_table_has_means_and_how_far_the_seeds_are_apart(benchmark: Any) -> 
     ]
 
 
-def test_a_budget_is_moved_until_the_network_fits(benchmark: Any) -> None:
-    moved = benchmark("ways").moved
-    assert 0.38 < moved(0.5, lambda asked: 1.25 * asked / 0.5) < 0.4
-    assert 0.6 < moved(0.5, lambda asked: 0.75 * asked / 0.5) < 0.67
-    with pytest.raises(BudgetError, match="quiet machine"):
-        moved(0.5, lambda asked: 1.1)
+def test_a_budget_is_moved_until_the_network_fits(benchmark: Any, tmp_path: Path) -> None:
+    ways = benchmark("ways")
+    assert 0.38 < ways.moved(0.5, ways.Tried(lambda asked: 1.25 * asked / 0.5, tmp_path / "tight.json")) < 0.4
+    assert 0.6 < ways.moved(0.5, ways.Tried(lambda asked: 0.75 * asked / 0.5, tmp_path / "wide.json")) < 0.67
 
 
-def test_a_ratio_is_bisected_until_the_network_fits(benchmark: Any) -> None:
-    bisected = benchmark("ways").bisected
-    ratio = bisected(lambda asked: (1 - asked) / 0.5)
+def test_a_ratio_is_bisected_until_the_network_fits(benchmark: Any, tmp_path: Path) -> None:
+    ways = benchmark("ways")
+    ratio = ways.bisected(ways.Tried(lambda asked: (1 - asked) / 0.5, tmp_path / "even.json"))
     assert 0.95 <= (1 - ratio) / 0.5 <= 1
-    assert bisected(lambda asked: 0.9 if asked >= 0.9 else 1.1) == pytest.approx(0.9)
-    with pytest.raises(BudgetError, match="does not reach the latency"):
-        bisected(lambda asked: 1.1)
+    steep = ways.Tried(lambda asked: 0.9 if asked >= 0.9 else 1.1, tmp_path / "steep.json")
+    assert ways.bisected(steep) == pytest.approx(0.9)
+
+
+def test_where_nothing_fits_everything_is_measured_again_the_next_time(benchmark: Any, tmp_path: Path) -> None:
+    ways, file = benchmark("ways"), tmp_path / "tried.json"
+    for find in (ways.bisected, lambda tried: ways.moved(0.5, tried)):
+        with pytest.raises(BudgetError, match="quiet machine"):
+            find(ways.Tried(lambda asked: 1.1, file))
+        assert not file.exists()
+        assert find(ways.Tried(lambda asked: 0.97, file)) > 0
+        file.unlink()
 
 
 def test_what_was_measured_before_a_stop_is_not_measured_again(benchmark: Any, tmp_path: Path) -> None:
