@@ -24,7 +24,8 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from search_speed import CALIBRATION_IMAGES, Fresh, problem
+from search_speed import problem
+from ways_amc import CALIBRATION_IMAGES, Fresh
 
 from amc_hw.pipeline.search import CANDIDATES
 from amc_hw.pipeline.trained import make_pruner
