@@ -64,8 +64,8 @@ class OnDevice(Record):
     name: str
     device: DeviceFacts = Field(default_factory=dict)
     budget: BudgetFigures
-    original: Figures = Figures()
-    compressed: Figures = Figures()
+    original: Figures = Field(default_factory=Figures)
+    compressed: Figures = Field(default_factory=Figures)
     unverified: bool = False
     artifacts: dict[str, str] = Field(default_factory=dict)
 
