@@ -32,6 +32,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.search.scoring import NetworkScore, OwnScore
 from amc_hw.tasks.task import Task
 from amc_hw.training.compute import CPU
+from amc_hw.training.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def opened_job(
     Raises:
         AmcHwError: see `amc_hw.pipeline.begin.begin`, `require_tables` and `looked_at`; or the device cannot be opened.
     """
+    keep_freed_memory()
     folder, table = RunFolder(run), table_of(config)
     with exclusive(run, progress):
         config = settled(folder, config)

@@ -28,7 +28,7 @@ LOOKS = (0.2, 0.35, 0.5, 0.7)
 """Shares of the sample after which a policy may be dropped."""
 LEVEL = 0.01
 """About the probability, at most, that a policy is dropped that is as good as the reference; for all looks together."""
-BATCH, GPU_BATCH = 256, 512
+BATCH, GPU_BATCH = 128, 512
 REPORT_EVERY = 500  # images, while the sample is drawn
 
 

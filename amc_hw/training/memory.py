@@ -1,4 +1,4 @@
-"""The C library's memory: a training step asks for the same large pieces again and again."""
+"""The C library's memory: every step of a training or an episode asks for the same large pieces again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from functools import lru_cache
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of mallopt's options, from glibc's malloc.h."""
 KEPT = 2**30
-"""Bytes that stay with the process when they are freed, instead of costing page faults in the next step."""
+"""Bytes that stay with the process when they are freed, instead of costing page faults later."""
 
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> bool:
-    """Have glibc keep freed memory for the next step, once for the process; tell whether it does.
+    """Have glibc keep freed memory, once for the process; tell whether it does.
 
     Other C libraries are left as they are.
     """
