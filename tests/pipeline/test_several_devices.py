@@ -83,6 +83,8 @@ def test_budgets_hold_on_devices_that_disagree(
     assert (run / "device-2" / "model.tflite").exists()
     assert "onnx" in table
     assert "On each device" in (run / "report.html").read_text()
+    assert amc_hw("export", "--run", str(run)) == 0
+    assert f"The file of onnx in {run / 'device-2'} stays as" in " ".join(capsys.readouterr().err.split())
     before = (run / "policy.json").read_bytes()
     assert amc_hw(*options(checkpoint, run, "--latency", "host=0.7x,onnx=0.5x")) == 0
     assert (run / "policy.json").read_bytes() == before
