@@ -100,7 +100,7 @@ def report_context(run: Run) -> Mapping[str, object]:
         "device": flat(run.device),
         "command": _command(run.config.get("command")),
         "settings": flat({key: value for key, value in run.config.items() if key != "command"}),
-        "artifacts": run.summary.artifacts if run.summary else {},
+        "artifacts": _files(run.summary) if run.summary else {},
         "missing": _missing(run),
     }
 
@@ -124,6 +124,12 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     return str(value)
+
+
+def _files(summary: Summary) -> dict[str, str]:
+    """Return the files of a run folder by what they are; those of further devices with the device's name."""
+    further = {f"{kind} of {each.name}": file for each in summary.devices[1:] for kind, file in each.artifacts.items()}
+    return summary.artifacts | further
 
 
 def _command(command: Any) -> str:

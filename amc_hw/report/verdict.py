@@ -79,9 +79,10 @@ def verdict(run: Run) -> Verdict:
     device = run.fact("device")
     reached = f"{written(value)}{f' {how}' if how else ''}"
     if how == "measured" and device:
-        reached += f" on {device}"
+        reached += f" on {summary.devices[0].name}, {device}" if summary.devices else f" on {device}"
     headline, sentence = _headline(summary), f"{reached}; {allowed}"
     missed, kept = list[str](), list[str]()
+    is_latency = budget.metric == "latency_ms" or value <= budget.target
     if value > budget.target:
         missed.append(f"{fixed(100 * (value / budget.target - 1), 1)} % over: {sentence}")
     for limit in summary.limits:
@@ -89,14 +90,14 @@ def verdict(run: Run) -> Verdict:
         if cost is not None:
             figures = f"{written(cost)}, where {written(limit.target)} are allowed"
             (missed if cost > limit.target else kept).append(figures)
+            is_latency = is_latency and cost <= limit.target
     for each in summary.devices[1:]:
         latency, whose = each.latency_ms, "by the table of" if each.unverified else "measured on"
         if latency is not None:
             where = f"{milliseconds(latency)} {whose} {each.name}, where {milliseconds(each.budget.target)} are allowed"
             (kept if each.is_kept else missed).append(where)
     if missed:
-        noise = budget.metric == "latency_ms" and value > budget.target and len(missed) == 1
-        return Verdict("missed", headline, f"{'; also '.join(missed)}.", _CURE_OF_LATENCY if noise else _CURE)
+        return Verdict("missed", headline, f"{'; also '.join(missed)}.", _CURE_OF_LATENCY if is_latency else _CURE)
     sentence = "; also ".join([sentence, *kept])
     if run.is_whole:
         sentence += f". Nothing is pruned: the original in {summary.precision} keeps the budget"
@@ -183,6 +184,7 @@ def gauge(summary: Summary | None) -> Gauge | None:
     longest = max(original, compressed, target)
     title = _TITLES.get(metric, metric)
     if how:
+        title += f" on {summary.devices[0].name}" if summary.devices else ""
         title += ", measured" if how == "measured" else ", original measured and compressed predicted"
     bars = (
         GaugeBar("Original", "original", written(original), 100 * original / longest),

@@ -44,28 +44,39 @@ def _for_all(given: Mapping[str, Any]) -> Any:
             "several devices are named and no latency budget, which alone differs between devices; give latency=0.5x, "
             "or one device."
         )
-    return given.get("latency") or DEFAULT_BUDGET
+    latency = given.get("latency")
+    if isinstance(latency, str) and "," in latency:
+        raise UsageError(
+            f"the latency budget '{latency}' does not say which device each is of; write a budget for each: "
+            f"{_for_each(given['device'])}"
+        )
+    return latency or DEFAULT_BUDGET
+
+
+def _for_each(devices: Sequence[str]) -> str:
+    """Return an example of budgets that each name a device."""
+    return ",".join(f"{name}={DEFAULT_BUDGET}" for name in devices)
 
 
 def _by_device(text: str, devices: Sequence[str]) -> dict[str, str]:
     """Read budgets that each name a device; names of devices may hold commas and equals signs."""
     found: dict[str, str] = {}
-    rest = text
+    rest = text.strip()
     while rest:
         fitting = [name for name in devices if rest.startswith(f"{name}=")]
         if not fitting:
             name = rest.partition("=")[0]
             raise UsageError(
                 f"the latency budget '{text}' names '{name}', and the devices are {', '.join(devices)}; write a budget "
-                f"for each: {','.join(f'{each}={DEFAULT_BUDGET}' for each in devices)}"
+                f"for each: {_for_each(devices)}"
             )
         name = max(fitting, key=len)
         if name in found:
             raise UsageError(f"the latency budget '{text}' names '{name}' twice; write one budget for each device.")
-        found[name], _, rest = rest[len(name) + 1 :].partition(",")
+        found[name], _, rest = (part.strip() for part in rest[len(name) + 1 :].partition(","))
     if missing := [name for name in devices if name not in found]:
         raise UsageError(
             f"the latency budget '{text}' says nothing of {', '.join(missing)}; write a budget for each device: "
-            f"{','.join([text, *(f'{each}={DEFAULT_BUDGET}' for each in missing)])}"
+            f"{text},{_for_each(missing)}"
         )
     return found

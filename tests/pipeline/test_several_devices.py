@@ -83,6 +83,8 @@ def test_budgets_hold_on_devices_that_disagree(
     assert (run / "device-2" / "model.tflite").exists()
     assert "onnx" in table
     assert "On each device" in (run / "report.html").read_text()
+    assert amc_hw("export", "--run", str(run)) == 0
+    assert f"The file of onnx in {run / 'device-2'} stays as" in " ".join(capsys.readouterr().err.split())
     before = (run / "policy.json").read_bytes()
     assert amc_hw(*options(checkpoint, run, "--latency", "host=0.7x,onnx=0.5x")) == 0
     assert (run / "policy.json").read_bytes() == before
@@ -151,6 +153,7 @@ def test_a_device_known_by_its_table_takes_part_and_nothing_proves_it_there(
         ({"device": ["host", "onnx"], "latency": "host=2ms,pixel1=60ms"}, "names 'pixel1'"),
         ({"device": ["host", "onnx"], "latency": "host=2ms,host=3ms,onnx=1ms"}, "names 'host' twice"),
         ({"device": ["host", "onnx"], "macs": "0.5x"}, "no latency budget"),
+        ({"device": ["host", "onnx"], "latency": "0.5x,0.6x"}, "write a budget for each: host=0.5x,onnx=0.5x"),
     ],
 )
 def test_budgets_that_do_not_fit_their_devices_are_refused(given: dict[str, object], said: str) -> None:
@@ -162,6 +165,11 @@ def test_names_with_commas_and_equals_signs_have_budgets_too() -> None:
     phone, host = "android:ABC,delegate=gpu", "host:threads=2"
     config = make_config(device=[phone, host], latency=f"{host}=2ms,{phone}=0.5x")
     assert (config.device, config.budget, config.others) == (phone, "0.5x", {host: "2ms"})
+
+
+def test_spaces_may_stand_between_budgets() -> None:
+    spaced = make_config(device=["host", "onnx"], latency=" host=0.5x , onnx=2ms ")
+    assert spaced == make_config(device=["host", "onnx"], latency="host=0.5x,onnx=2ms")
 
 
 def test_one_device_is_as_it_was() -> None:

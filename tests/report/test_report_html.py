@@ -326,3 +326,21 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(RunFolderError, match="no run folder"):
             write_report(folder)
+
+
+def test_a_run_for_several_devices_names_each_with_its_files_and_a_missed_latency_is_timed_again(
+    run: Path, edit: Edit
+) -> None:
+    def on_two(summary: dict[str, Any]) -> None:
+        own = {key: summary[key] for key in ("budget", "original", "compressed")}
+        further = {"artifacts": {"onnx": "device-2/model.onnx"}, "budget": {"metric": "latency_ms", "target": 0.5}}
+        summary["devices"] = [own | {"name": "host"}, own | {"name": "onnx"} | further]
+
+    edit(run / "summary.json", on_two)
+    text = report(run).text
+    assert "Budget missed 0.645 ms measured on onnx, where 0.500 ms are allowed" in text
+    assert "Run the same command when the device is quiet" in text
+    assert "Latency on host, measured" in text
+    assert "onnx of onnx device-2/model.onnx" in text
+    edit(run / "summary.json", lambda summary: summary["devices"][1]["budget"].update(target=0.7))
+    assert "0.645 ms measured on host, " in report(run).text
