@@ -1,13 +1,16 @@
-"""The options of benchmarks of one trained network, and the network that they name with its data."""
+"""What benchmarks of one trained network share: its options, the network that they name with its data, their errors."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
 from amc_hw.data.dataset import Data
+from amc_hw.errors import AmcHwError
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.pipeline.begin import load_model_and_data
 
@@ -28,3 +31,12 @@ def named_network(options: argparse.Namespace) -> tuple[nn.Module, Data]:
     if options.checkpoint is not None:
         load_checkpoint(model, options.checkpoint)
     return model, data
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Run a program; an error of the tool is one sentence, and its exit status."""
+    try:
+        main()
+    except AmcHwError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from error
