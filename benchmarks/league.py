@@ -22,9 +22,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from league_parts import Part, Result, chosen, contestants, read_results, require_same_league, stock_parts
+from league_parts import Part, Result, chosen, contestants, read_results, stock_parts
 from league_table import draw, table
-from named_network import network_parser, run_program
+from named_network import network_parser, require_same, run_program
 from ways import Bench
 
 from amc_hw.devices.base import Device
@@ -97,7 +97,7 @@ def main() -> None:
     arguments = read_arguments()
     parts = parts_of(arguments)
     with open_device("host", arguments.precision) as device:
-        require_same_league(arguments.out, settings_of(arguments, device))
+        require_same(arguments.out, settings_of(arguments, device))
         results, failed = play(parts, Bench(arguments, device, arguments.precision))
     if results:
         print(table(results), flush=True)

@@ -13,7 +13,7 @@ from ways import Bench, Tried, searched_in_float, smaller
 from ways_amc import by_amc
 from ways_torch_pruning import IMPORTANCES, by_torch_pruning
 
-from amc_hw.errors import RunFolderError, UsageError, WrongRunError, unknown_name
+from amc_hw.errors import RunFolderError, UsageError, unknown_name
 from amc_hw.pipeline.compress import PROOFS
 from amc_hw.policy import Precision
 from amc_hw.profiling.benchmark import benchmark
@@ -159,18 +159,6 @@ def chosen(names: Sequence[str], known: Sequence[str]) -> list[str]:
         if name not in known:
             raise unknown_name("contestant", name, known)
     return [name for name in known if not names or name in names]
-
-
-def require_same_league(out: Path, settings: dict[str, object]) -> None:
-    """Begin a league, or go on with one; raise WrongRunError where the folder holds another."""
-    file = out / "league.json"
-    if not file.exists():
-        write_json(file, settings)
-    for key, before in read_json(file).items():
-        if before != settings.get(key):
-            raise WrongRunError(
-                f"{out} is a league with {key} {before!r}, not {settings.get(key)!r}; give another --out."
-            )
 
 
 def _part(
