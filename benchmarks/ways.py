@@ -33,7 +33,8 @@ from amc_hw.training.recipe import SMALL
 TRIES = 4
 """Budgets that are tried until the file takes as long as it may; of those that fit, the last one stays."""
 STEPS = 7
-"""Bisections of a pruning ratio."""
+GRID = 18
+"""Bisections of a pruning ratio, and ratios that are tried where they find none that is fast enough."""
 MOST_PRUNED = 0.9
 LEAST_USED = 0.95
 
@@ -142,10 +143,13 @@ def moved(first: float, used: Callable[[float], float]) -> float:
 
 
 def bisected(used: Callable[[float], float]) -> float:
-    """Return the least pruning ratio that was found to be fast enough.
+    """Return a pruning ratio that was found to be fast enough, by bisection the least one.
+
+    Networks with fewer channels are not always faster (kernels for 4 channels may be slower than those for 8): where
+    the bisection finds none, all ratios of a grid are tried.
 
     Raises:
-        BudgetError: not even `MOST_PRUNED` is.
+        BudgetError: none is.
     """
     low, high, fits = 0.0, MOST_PRUNED, False
     for _ in range(STEPS):
@@ -154,9 +158,13 @@ def bisected(used: Callable[[float], float]) -> float:
         low, high, fits = (low, middle, True) if share <= HEADROOM else (middle, high, fits)
         if LEAST_USED <= share <= HEADROOM:
             break
-    if not fits and used(high) > HEADROOM:
-        raise BudgetError(f"a pruning ratio of {MOST_PRUNED} is not fast enough; give a larger budget.")
-    return high
+    if fits:
+        return high
+    grid = [MOST_PRUNED * step / GRID for step in range(1, GRID + 1)]
+    ratio = next((ratio for ratio in grid if used(ratio) <= HEADROOM), None)
+    if ratio is None:
+        raise BudgetError(f"no pruning ratio up to {MOST_PRUNED} is fast enough; give a larger budget.")
+    return ratio
 
 
 def searched_in_float(bench: Bench, budget: float, stem: Path, seed: int, strategy: str = "auto") -> nn.Module:

@@ -105,6 +105,10 @@ def test_a_ratio_is_bisected_until_it_is_fast_enough_and_uses_the_budget(benchma
     assert 0.95 <= 2 * (1 - ratio) <= 0.995
 
 
+def test_a_ratio_is_found_where_fewer_channels_are_slower(benchmark: Any) -> None:
+    assert benchmark("ways").bisected(lambda ratio: 0.98 if 0.24 < ratio < 0.41 else 1.2) == pytest.approx(0.25)
+
+
 def test_a_ratio_that_is_never_fast_enough_is_an_error(benchmark: Any) -> None:
     with pytest.raises(BudgetError, match="larger budget"):
         benchmark("ways").bisected(lambda ratio: 1.2)
