@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -205,6 +206,23 @@ def test_a_network_that_misses_in_its_proof_is_made_smaller(benchmark: Any, tmp_
         file = parts.proved(prunes, Bench(), 0.5, tmp_path, 0)
         assert 0.97 < float(file.read_text()) / 0.5 <= 1
     assert len(asked) == 2
+
+
+def test_finished_parts_of_the_precision_benchmark_are_found(benchmark: Any, tmp_path: Path) -> None:
+    class Bench:
+        out = tmp_path
+        arguments = Namespace(seed=0, epochs=6)
+
+        def run(self, folder: Path, budget: str, epochs: int, seed: int, precision: str) -> Path:
+            assert (budget, epochs, seed, precision) == ("0.25x", 6, 0, "int8")
+            return folder / "model.tflite"
+
+    precision = benchmark("precision")
+    names = ["float-then-int8-0.25x.tflite", "torch-pruning-0.25x.tflite"]
+    for name in names:
+        (tmp_path / name).touch()
+    found = [way(Bench(), 0.25) for way in (precision.in_float, precision.in_torch_pruning, precision.in_int8)]
+    assert found == [*(tmp_path / name for name in names), tmp_path / "int8-0.25x" / "model.tflite"]
 
 
 def play(benchmark: Any, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, out: Path, *more: str) -> None:
