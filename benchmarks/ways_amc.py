@@ -168,17 +168,16 @@ def by_amc(bench: Bench, budget: float, stem: Path, seed: int, *, tightened: boo
 
     Args:
         bench: the network.
-        budget: share of the MACs; where it is to be tightened, of the latency.
+        budget: share of the latency; the MACs may be that share, of what the original takes in the file's precision.
         stem: what is kept on the way has names that begin so.
         seed: of the search and the fine-tuning.
-        tightened: move the share of the MACs until the file keeps that share of the latency; else the file takes as
-            long as it happens to.
+        tightened: move the share of the MACs until the file keeps the budget; else it takes as long as it happens to.
     """
     search = AmcSearch(bench, seed)
-    share = budget
+    share = min(1.0, budget / bench.alone)
     if tightened:
         tried = Tried(
             stem.with_name(f"{stem.name}-tried.json"), lambda share: bench.used(search.network(share), budget)
         )
-        share = moved(budget, tried)
+        share = moved(share, tried)
     return bench.finetuned(search.network(share), seed, stem.with_name(f"{stem.name}-state.pt"))

@@ -120,6 +120,9 @@ def test_a_budget_is_moved_until_the_file_is_fast_enough(benchmark: Any) -> None
     moved = benchmark("ways").moved(0.5, lambda wanted: asked.append(wanted) or 1.1 * wanted / 0.5)
     assert 0.95 <= 1.1 * moved / 0.5 <= 1
     assert asked == [0.5, moved]
+    shares = iter([0.7, 1.2, 0.9, 1.1])
+    wanted = 0.5 * 0.985 / 0.7 * 0.985 / 1.2  # the one that uses most of those that fit
+    assert benchmark("ways").moved(0.5, lambda _: next(shares)) == pytest.approx(wanted)
     with pytest.raises(BudgetError, match="quiet machine"):
         benchmark("ways").moved(0.5, lambda wanted: 1.2)
 
