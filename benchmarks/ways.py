@@ -116,14 +116,14 @@ class Tried:
     """
 
     def __init__(self, file: Path, used: Callable[[float], float]) -> None:
-        self._file, self._used = file, used
+        self.file, self._used = file, used
         self._known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
 
     def __call__(self, setting: float) -> float:
         key = f"{setting:.4f}"
         if key not in self._known:
             self._known[key] = self._used(setting)
-            write_json(self._file, self._known)
+            write_json(self.file, self._known)
         return self._known[key]
 
 
@@ -152,8 +152,8 @@ def moved(first: float, used: Callable[[float], float]) -> float:
 def bisected(used: Callable[[float], float]) -> float:
     """Return a pruning ratio that was found to be fast enough, by bisection the least one.
 
-    Networks with fewer channels are not always faster (kernels for 4 channels may be slower than those for 8): where
-    the bisection finds none, all ratios of a grid are tried.
+    A larger ratio does not always give a faster network (see `ways_torch_pruning.ROUNDINGS`): where the bisection finds
+    none, all ratios of a grid are tried.
 
     Raises:
         BudgetError: none is.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,15 +12,23 @@ from torch import nn
 from torch.nn import functional
 from ways import MOST_PRUNED, Bench, Tried, bisected
 
-from amc_hw.errors import UnsupportedModelError, first_line
+from amc_hw.errors import BudgetError, UnsupportedModelError, first_line
 from amc_hw.pipeline.trained import TrainedModel
 
 IMPORTANCES = ("magnitude", "norm", "taylor")
 TAYLOR_IMAGES = 640
+ROUNDINGS = (4, 1)
+"""Multiples that channels are rounded to. Torch-Pruning leaves a group whole that would keep less than one multiple."""
 
 
 def pruned(
-    trained: TrainedModel, ratio: float, importance: str = "norm", *, everywhere: bool = False, seed: int = 0
+    trained: TrainedModel,
+    ratio: float,
+    importance: str = "norm",
+    *,
+    rounding: int = 4,
+    everywhere: bool = False,
+    seed: int = 0,
 ) -> nn.Module:
     """Return the network without a share of its channels, those of the least importance.
 
@@ -28,6 +38,7 @@ def pruned(
         trained: the network.
         ratio: of the channels that go.
         importance: of `IMPORTANCES`.
+        rounding: of `ROUNDINGS`.
         everywhere: the ratio is of the channels of all groups together, and not of every group's.
         seed: of the images whose gradients Taylor's importance looks at.
 
@@ -58,7 +69,7 @@ def pruned(
             pruning_ratio=ratio,
             max_pruning_ratio=MOST_PRUNED,
             ignored_layers=left,
-            round_to=4,
+            round_to=rounding,
         )
         if importance == "taylor":
             _gather_gradients(model, trained, seed)
@@ -85,8 +96,30 @@ def by_torch_pruning(
     What is kept on the way has names that begin with a stem.
     """
 
-    def of(ratio: float) -> nn.Module:
-        return pruned(bench.trained, ratio, importance, everywhere=everywhere, seed=seed)
+    def of(ratio: float, rounding: int) -> nn.Module:
+        return pruned(bench.trained, ratio, importance, rounding=rounding, everywhere=everywhere, seed=seed)
 
-    tried = Tried(stem.with_name(f"{stem.name}-tried.json"), lambda ratio: bench.used(of(ratio), budget))
-    return bench.finetuned(of(bisected(tried)), seed, stem.with_name(f"{stem.name}-state.pt"))
+    found = rounded_ratio(lambda ratio, rounding: bench.used(of(ratio, rounding), budget), stem)
+    return bench.finetuned(of(*found), seed, stem.with_name(f"{stem.name}-state.pt"))
+
+
+def rounded_ratio(used: Callable[[float, int], float], stem: Path) -> tuple[float, int]:
+    """Return the least ratio that is fast enough by any of the roundings, and this.
+
+    Args:
+        used: the share of the budget that is used with a ratio and a rounding.
+        stem: the names of the files of what was measured begin with it.
+
+    Raises:
+        BudgetError: there is none.
+    """
+    found, failed = [], []
+    for rounding in ROUNDINGS:
+        file = stem.with_name(f"{stem.name}-rounded-{rounding}-tried.json")
+        try:
+            found.append((bisected(Tried(file, partial(used, rounding=rounding))), rounding))
+        except BudgetError as error:
+            failed.append(error)
+    if not found:
+        raise failed[0]
+    return min(found)

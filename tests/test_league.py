@@ -106,7 +106,7 @@ def test_a_ratio_is_bisected_until_it_is_fast_enough_and_uses_the_budget(benchma
     assert 0.95 <= 2 * (1 - ratio) <= 0.995
 
 
-def test_a_ratio_is_found_where_fewer_channels_are_slower(benchmark: Any) -> None:
+def test_a_ratio_is_found_where_larger_ones_are_slower(benchmark: Any) -> None:
     assert benchmark("ways").bisected(lambda ratio: 0.98 if 0.24 < ratio < 0.41 else 1.2) == pytest.approx(0.25)
 
 
@@ -175,6 +175,27 @@ def test_torch_pruning_prunes_more_for_a_larger_ratio(
         for model in [benchmark("ways_torch_pruning").pruned(trained, ratio, importance, everywhere=everywhere)]
     ]
     assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_of_torch_prunings_roundings_the_one_stays_that_prunes_least(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = benchmark("ways_torch_pruning")
+    ratios = {"a-rounded-4-tried.json": 0.6, "a-rounded-1-tried.json": 0.5}
+    monkeypatch.setattr(ways, "bisected", lambda tried: ratios[tried.file.name])
+    assert ways.rounded_ratio(lambda ratio, rounding: 1.0, tmp_path / "a") == (0.5, 1)
+
+    def bisected(tried: Any) -> float:
+        if tried.file.name in missing:
+            raise BudgetError("no pruning ratio is fast enough.")
+        return ratios[tried.file.name]
+
+    monkeypatch.setattr(ways, "bisected", bisected)
+    missing = {"a-rounded-1-tried.json"}
+    assert ways.rounded_ratio(lambda ratio, rounding: 1.0, tmp_path / "a") == (0.6, 4)
+    missing = set(ratios)
+    with pytest.raises(BudgetError, match="no pruning ratio"):
+        ways.rounded_ratio(lambda ratio, rounding: 1.0, tmp_path / "a")
 
 
 def test_what_torch_pruning_cannot_do_is_an_error_of_ours(
