@@ -30,8 +30,9 @@ from amc_hw.runs.progress import SILENT
 from amc_hw.tasks.goal import Finetuning
 from amc_hw.training.recipe import SMALL
 
-TRIES = 4
-"""Budgets that are tried until the file takes as long as it may; of those that fit, the one that uses most stays."""
+TRIES, MOST_TRIES = 4, 8
+"""Budgets that are tried until the file takes as long as it may, and where none fits yet; of those that fit, the one
+stays that uses most."""
 STEPS = 7
 GRID = 18
 """Bisections of a pruning ratio, and ratios that are tried where they find none that is fast enough."""
@@ -131,10 +132,12 @@ def moved(first: float, used: Callable[[float], float]) -> float:
     """Return the budget to search with, moved from a first one until the file keeps the budget that counts.
 
     Raises:
-        BudgetError: none of `TRIES` did.
+        BudgetError: none of `MOST_TRIES` did.
     """
     wanted, fitting = min(LEAST_USED, first), dict[float, float]()
-    for _ in range(TRIES):
+    for number in range(MOST_TRIES):
+        if fitting and number >= TRIES:
+            break
         share = used(wanted)
         if share <= 1:
             fitting[wanted] = share
@@ -143,7 +146,7 @@ def moved(first: float, used: Callable[[float], float]) -> float:
         wanted = min(LEAST_USED, wanted * 0.985 / share)
     if not fitting:
         raise BudgetError(
-            f"none of {TRIES} moved budgets gave a file that is fast enough; run it again on a quiet machine, or "
+            f"none of {MOST_TRIES} moved budgets gave a file that is fast enough; run it again on a quiet machine, or "
             "with a larger budget."
         )
     return max(fitting, key=lambda wanted: fitting[wanted])

@@ -123,6 +123,8 @@ def test_a_budget_is_moved_until_the_file_is_fast_enough(benchmark: Any) -> None
     shares = iter([0.7, 1.2, 0.9, 1.1])
     wanted = 0.5 * 0.985 / 0.7 * 0.985 / 1.2  # the one that uses most of those that fit
     assert benchmark("ways").moved(0.5, lambda _: next(shares)) == pytest.approx(wanted)
+    late = iter([1.2] * 5 + [0.8])  # where nothing fits yet, it goes on
+    assert benchmark("ways").moved(0.5, lambda _: next(late)) == pytest.approx(0.5 * (0.985 / 1.2) ** 5)
     with pytest.raises(BudgetError, match="quiet machine"):
         benchmark("ways").moved(0.5, lambda wanted: 1.2)
 
