@@ -10,7 +10,6 @@ The policies are those that a search asks for; both ways score all of them, with
 from __future__ import annotations
 
 import argparse
-import copy
 import time
 from argparse import Namespace
 from dataclasses import replace
@@ -19,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from enlarged import enlarged
-from layer_rows import gather_rows
-from torch import Tensor, nn
+from torch import nn
+from ways_amc import CALIBRATION_IMAGES, Fresh
 
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import network_costs
@@ -30,9 +29,8 @@ from amc_hw.data.sources import InMemory
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.pipeline.search import CANDIDATES, search_steps
-from amc_hw.pipeline.trained import TrainedModel, make_pruner, make_trained_model
+from amc_hw.pipeline.trained import make_pruner, make_trained_model
 from amc_hw.policy import Policy
-from amc_hw.pruning.importance import Consumer, consumers
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.scoring import EarlyDropping, PartScorer
@@ -45,45 +43,9 @@ from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import Recipe
 
-POINTS = 10  # of an image and layer that AMC's code looks at
-CALIBRATION_IMAGES = 640
 EPOCHS, LAST_EPOCHS = 2, 1
 LEARNING_RATE = 0.05
 BEST = 5  # policies that are scored on all images, too
-
-
-class Fresh:
-    """Scores a policy as AMC's official code does; the rows of the least squares are gathered once, as there.
-
-    Weights are set to zero, not cut out. The fit is to the original's inputs.
-    """
-
-    def __init__(self, trained: TrainedModel, images: Tensor) -> None:
-        self.trained = trained
-        modules = dict(trained.model.named_modules())
-        groups = trained.network.groups
-        magnitude = Pruner(trained.model, trained.network, images[:1], importance="magnitude", reconstruction="none")
-        self.kept = magnitude.kept
-        self.readers = [(group.name, reader) for group in groups for reader in consumers(group, modules)]
-        names = dict.fromkeys(reader.name for _, reader in self.readers)
-        self.rows = gather_rows(trained.model, names, images, POINTS)
-
-    def __call__(self, policy: Policy) -> float:
-        model, kept = copy.deepcopy(self.trained.model), self.kept(policy)
-        modules = dict(model.named_modules())
-        for group, reader in self.readers:
-            self._refit(modules[reader.name], reader, kept[group])
-        return evaluate(model, self.trained.data.search)
-
-    def _refit(self, layer: nn.Module, reader: Consumer, kept: list[int]) -> None:
-        columns, rows = reader.columns[kept].flatten(), self.rows[reader.name]
-        weight = layer.get_parameter("weight").data.flatten(1)
-        fitted = torch.linalg.lstsq(rows[:, columns], rows @ weight.T).solution
-        lost = torch.ones(weight.shape[1], dtype=torch.bool)
-        lost[reader.columns.flatten()] = True
-        lost[columns] = False
-        weight[:, lost] = 0
-        weight[:, columns] = fitted.T
 
 
 def load(arguments: Namespace) -> tuple[nn.Module, Data]:
