@@ -29,7 +29,7 @@ from amc_hw.data.sources import InMemory
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.pipeline.search import CANDIDATES, search_steps
-from amc_hw.pipeline.trained import make_pruner, make_trained_model
+from amc_hw.pipeline.trained import TrainedModel, make_pruner, make_trained_model
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.search.rewards import find_reward
