@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from amc_hw.cli.options import DataRoot, Json, Run
-from amc_hw.cli.terminal import answer, print_json, progress_bar, say
+from amc_hw.cli.terminal import answer, print_json, progress_bar, say_what_stays
 from amc_hw.errors import UsageError
 from amc_hw.policy import TOP1
 from amc_hw.runs.config import read_config
@@ -36,8 +36,7 @@ def export(
         print_json({"file": str(path), "bytes": path.stat().st_size})
     else:
         answer(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    for number, name in enumerate(others, start=2):
-        say(f"The file of {name} in {folder.on_device(number).path} stays as compress left it.")
+    say_what_stays(folder, others)
 
 
 def evaluate(

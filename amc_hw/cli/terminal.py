@@ -9,7 +9,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from amc_hw.runs.progress import Progress, Update
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
+
+    from amc_hw.runs.folder import RunFolder
 
 LOG_EVERY_S = 15.0
 
@@ -156,3 +158,9 @@ def say_warnings() -> None:
 def say(text: str) -> None:
     """Print a line beside the answer (a warning, an error, what is being done) on stderr."""
     _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_what_stays(folder: RunFolder, others: Iterable[str]) -> None:
+    """Say which files of a run are not made anew: those for the devices beside the first one."""
+    for number, name in enumerate(others, start=2):
+        say(f"The file of {name} in {folder.on_device(number).path} stays as compress left it.")

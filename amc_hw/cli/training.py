@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amc_hw.cli.options import DEFAULTS, Compute, DataName, DataRoot, Epochs, ImageSize, Json, Model, Run, Seed
-from amc_hw.cli.terminal import answer, print_json, progress_bar, say
+from amc_hw.cli.terminal import answer, print_json, progress_bar, say, say_what_stays
 from amc_hw.errors import UsageError
 from amc_hw.policy import TOP1
 from amc_hw.processes import is_first_process
@@ -115,7 +115,7 @@ def _check_training(
 def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = None, json: Json = False) -> None:
     """Fine-tune the pruned network of a run; a stopped fine-tuning goes on where it was."""
     require_compute_name(compute)
-    read_config(run)
+    others = read_config(run).others
     require_room(run)
     from amc_hw.pipeline import finish
     from amc_hw.pipeline.begin import open_trained
@@ -138,4 +138,5 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     else:
         learned = ", which was learned, too" if finish.search_split_learned(folder) else ""
         answer(f"{folder.finetuned}: {accuracy:.2%} {of}{learned}")
+        say_what_stays(folder, others)
         say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")

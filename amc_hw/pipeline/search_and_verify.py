@@ -67,7 +67,7 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
     predicted = whole if math.isfinite(whole) else None
     if _is_searched(run, config) and not (device.in_reach and _has_missed(job)):
         return predicted
-    doubtful = doubts_of_table(device, trained, template, run, progress)
+    doubtful = doubts_of_table(device, trained, template, run, progress, alone=not job.others)
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
     elsewhere, error_there = other_limits(job.others, trained, config.seed, progress)

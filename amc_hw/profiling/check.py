@@ -25,7 +25,7 @@ from amc_hw.policy import Policy
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
 from amc_hw.profiling.deployed import content_for
 from amc_hw.profiling.plan import rounds_of_visits
-from amc_hw.profiling.profile import profile
+from amc_hw.profiling.profile import default_table, profile
 from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.files import write_bytes
 from amc_hw.runs.folder import RunFolder
@@ -179,7 +179,13 @@ def _checked(policy: Policy, predicted_ms: float, ms: NDArray[np.float64]) -> Ch
 
 
 def doubts_of_table(
-    device: Device, traced: TracedModel, template: GraphTemplate, run: RunFolder, progress: Progress
+    device: Device,
+    traced: TracedModel,
+    template: GraphTemplate,
+    run: RunFolder,
+    progress: Progress,
+    *,
+    alone: bool = True,
 ) -> list[str]:
     """Say why a run should not rely on its table, before it does: one sentence each, with its cure.
 
@@ -191,12 +197,18 @@ def doubts_of_table(
         template: its operators as functions of the channel counts.
         run: the run folder, which has the table.
         progress: is told how far the work is.
+        alone: the run is for this device only, so that it takes a table of the user's own.
     """
     if not device.in_reach:
         return []
     table, doubts = load_table(run.table), []
-    again = shlex.quote(f"{run}-again"), shlex.quote(f"{run}-again.json")
-    cure = f"to measure anew, end this (Ctrl-C) and do the same with run={again[0]} and table={again[1]}"
+    again = shlex.quote(f"{run}-again")
+    cure = "to measure anew, end this (Ctrl-C)"
+    if alone:
+        cure += f" and do the same with run={again} and table={shlex.quote(f'{run}-again.json')}"
+    else:
+        kept = shlex.quote(str(default_table(device.name, device.fingerprint())))
+        cure += f", delete {kept}, the table of {device.name}, and do the same with run={again}"
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
         doubts.append(
