@@ -10,6 +10,7 @@ import typer
 
 from amc_hw import __version__
 from amc_hw.cli.devices import benchmark, devices, profile
+from amc_hw.cli.once import Command
 from amc_hw.cli.options import example, with_options
 from amc_hw.cli.results import evaluate, export, report
 from amc_hw.cli.search import compress, search
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(table_app, name="table")
 for _command, _example in _COMMANDS.items():
-    app.command(epilog=example(f"amc-hw {_example}"))(_command)
+    app.command(cls=Command, epilog=example(f"amc-hw {_example}"))(_command)
 
 
 @app.callback(invoke_without_command=True)

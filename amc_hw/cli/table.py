@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from amc_hw.cli.once import Command
 from amc_hw.cli.options import (
     DEFAULTS,
     Classes,
@@ -39,7 +40,7 @@ Plot = Annotated[
 ]
 
 
-@app.command("show", epilog=example("amc-hw table show pixel1 --plot layer.html --layer '14x14xC k=1x1'"))
+@app.command("show", cls=Command, epilog=example("amc-hw table show pixel1 --plot layer.html --layer '14x14xC k=1x1'"))
 def show(
     file: Annotated[Path, typer.Argument(help="a latency table's file, or a shipped table's name")],
     plot: Plot = None,
@@ -99,7 +100,9 @@ def _span(values: Sequence[float]) -> str:
     return "..".join(dict.fromkeys(texts))
 
 
-@app.command("check", epilog=example("amc-hw table check --device host --model mobilenet_v2 --networks 30 --seed 1"))
+@app.command(
+    "check", cls=Command, epilog=example("amc-hw table check --device host --model mobilenet_v2 --networks 30 --seed 1")
+)
 def check(
     model: Model,
     device: DeviceName = DEFAULTS["device"],
@@ -177,6 +180,7 @@ def _print_check(found: TableCheck) -> None:
 
 app.command(
     "import",
+    cls=Command,
     epilog=example(
         "amc-hw table import logs/*.txt --model mobilenet_v1 --channels logs/channels.json "
         "--device-name 'Google Pixel 1' --out pixel1.json"
@@ -184,7 +188,7 @@ app.command(
 )(import_)
 
 
-@app.command("merge", epilog=example("amc-hw table merge monday.json tuesday.json --out both.json"))
+@app.command("merge", cls=Command, epilog=example("amc-hw table merge monday.json tuesday.json --out both.json"))
 def merge(
     files: Annotated[list[Path], typer.Argument(help="tables of one device, two at least")],
     out: Out,
@@ -207,7 +211,7 @@ def merge(
         answer(f"{out}: {len(joined.entries)} entries of {len(joined.families())} kinds of operators")
 
 
-@app.command("diff", epilog=example("amc-hw table diff pixel1.json pixel2.json"))
+@app.command("diff", cls=Command, epilog=example("amc-hw table diff pixel1.json pixel2.json"))
 def diff(
     first: Annotated[Path, typer.Argument(help="a latency table's file, or a shipped table's name")],
     second: Annotated[Path, typer.Argument(help="another, of the same device or not")],
