@@ -1,4 +1,4 @@
-"""An option that is given twice is refused where one value is asked for, instead of the last one being taken."""
+"""Several devices are refused where a command is for one, instead of the last one being taken."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ class Command(TyperCommand):
     """A command of the command line."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command's arguments; raise UsageError where an option of one value is given twice."""
+        """Read the command's arguments; raise UsageError where it is for one device, and is given several.
+
+        Of other options the last one counts, as scripts expect that put their own before those of their users.
+        """
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        for parameter in given:
-            if given.count(parameter) > 1 and not getattr(parameter, "multiple", True):
-                raise UsageError(f"{parameter.opts[0]} is given twice; this command takes one value.")
+        several = [each for each in given if each.name == "device" and not getattr(each, "multiple", True)]
+        if len(several) > 1:
+            raise UsageError("--device is given twice; this command is for one device.")
         return super().parse_args(ctx, args)

@@ -44,11 +44,11 @@ def test_a_new_setting_is_an_option_of_every_command_that_searches(command: str)
 
 
 @pytest.mark.parametrize("command", ["profile", "sweep", "table check"])
-def test_an_option_of_one_value_that_is_given_twice_is_refused(
+def test_several_devices_are_refused_where_a_command_is_for_one(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert amc_hw(*command.split(), "--device", "host", "--device=onnx") == 2
-    assert "--device is given twice; this command takes one value." in capsys.readouterr().err
+    assert "--device is given twice; this command is for one device." in capsys.readouterr().err
 
 
 def test_a_new_setting_is_an_argument_in_python(tmp_path: Path) -> None:
