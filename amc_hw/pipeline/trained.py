@@ -84,7 +84,7 @@ class TrainedModel(TracedModel):
         """
         if self.precision not in BITS:
             return model
-        return Simulated(model, self.calibration.to(next(model.parameters()).device), self.precision)
+        return Simulated(model, self.calibration.to(next(model.parameters()).device), self.precision, self.io)
 
     @property
     def start(self) -> nn.Module:

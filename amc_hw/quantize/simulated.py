@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.policy import Precision
+from amc_hw.policy import Io, Precision
 from amc_hw.pruning.contexts import find_contexts
 from amc_hw.quantize.ranges import range_of
 from amc_hw.quantize.tape import Calls, record
@@ -101,12 +101,13 @@ class Simulated(nn.Module):
         model: the network; its parameters are trained where this one is.
         images: training images (N, C, H, W) that tell the ranges.
         precision: a key of `BITS`.
+        io: what the file takes and gives.
 
     Raises:
         UnsupportedModelError: the network takes another way for other images.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, precision: Precision = "int8") -> None:
+    def __init__(self, model: nn.Module, images: Tensor, precision: Precision = "int8", io: Io = "float32") -> None:
         super().__init__()
         self.model = model
         self._images = images
@@ -122,7 +123,7 @@ class Simulated(nn.Module):
         self._names = [call.name for call in tape.calls]
         self._calls: list[tuple[int | None, str]] = [*enumerate(self._names)]
         self._learning_calls = _calls_while_learning(model, images[:2], self._names)
-        self._scale_of = tape.rounded()
+        self._scale_of = tape.rounded(io)
         self._grids: Mapping[int, Grid] = {}
         self._weights: dict[int, tuple[Tensor, Tensor]] = {}
         self.eval()

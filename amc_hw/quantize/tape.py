@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from amc_hw.policy import Io
 from amc_hw.quantize.ranges import Classes
 from amc_hw.quantize.tail import float_tail
 
@@ -71,13 +72,13 @@ class Tape:
     calls: list[Call] = field(default_factory=list)
     returned: frozenset[int] = frozenset()
 
-    def rounded(self) -> dict[int, int]:
+    def rounded(self, io: Io = "float32") -> dict[int, int]:
         """Return the calls whose results are rounded, each with the first call of those that have its scale.
 
-        -1 is the network's input.
+        -1 is the network's input. Where ``io`` is of the file, ``int8`` leaves no end of it in float32.
         """
         scales, rounded = Classes(), list[int]()
-        tail = self._float_tail()
+        tail = self._float_tail() if io == "float32" else set()
         for number, call in enumerate(self.calls):
             if number in tail:
                 continue
@@ -93,7 +94,9 @@ class Tape:
     def _float_tail(self) -> set[int]:
         layers = [number for number, call in enumerate(self.calls) if call.name in _LAYERS]
         joins = [number for number, call in enumerate(self.calls) if call.name in _JOINED]
-        return float_tail([{read for read in call.reads if read >= 0} for call in self.calls], layers, joins)
+        reads = [{read for read in call.reads if read >= 0} for call in self.calls]
+        parts = [number for number, own in enumerate(reads) if any(map(self._goes_on, own))]
+        return float_tail(reads, layers, joins, parts)
 
     def _goes_on(self, number: int) -> bool:
         """Tell whether the result of a call goes into what is a part of the same operator, and nowhere else."""

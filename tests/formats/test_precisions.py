@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck, PaddedPool, TinyDetector, TinyResidual, convolution, learned
+from small_nets import ChunksAndNeck, JoinedEnds, PaddedPool, TinyDetector, TinyResidual, convolution, learned
 from tiny import TinyNet
 from torch import nn
 from writers import available
@@ -96,6 +96,14 @@ def test_boxes_and_scores_that_are_one_tensor_are_each_as_near_as_alone(
     noise = np.sqrt(np.square(error).mean((0, 2))) / np.ptp(expected, axis=(0, 2))
     assert noise.max() <= 1.5 * NOISE[precision]
     assert "more than images do" not in caplog.text
+
+
+@pytest.mark.parametrize("file_format", [name for name, kind in FORMATS.items() if "int8" in kind.precisions])
+def test_layers_before_a_joined_end_are_of_whole_numbers(file_format: str) -> None:
+    kind = available(file_format)
+    content = kind.in_precision("int8", images(64)).convert(learned(JoinedEnds()), images(1))
+    assert kind.left_in_float is not None
+    assert not [name for name in kind.left_in_float(content) if "conv" in name.lower()]
 
 
 def test_what_rounding_has_ruined_of_an_output_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -227,13 +235,16 @@ def test_ranges_are_of_activations_alone_and_leave_odd_images_out() -> None:
     content = FORMATS["tflite"].convert(model, images(1, 1))
     graph = TfliteGraph(content)
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
-    ranges = activation_ranges(content, seen.numpy())
+    graph = TfliteGraph(content)
+    ranges = activation_ranges(content, graph, seen.numpy())
     assert not constant & set(ranges)
     odd = seen.clone()
     odd[0] *= 100.0
-    assert activation_ranges(content, odd.numpy()).keys() == ranges.keys()
+    assert activation_ranges(content, graph, odd.numpy()).keys() == ranges.keys()
     widest = max(float(each["max"].max()) for each in ranges.values())
-    assert max(float(each["max"].max()) for each in activation_ranges(content, odd.numpy()).values()) < 2 * widest
+    assert (
+        max(float(each["max"].max()) for each in activation_ranges(content, graph, odd.numpy()).values()) < 2 * widest
+    )
 
 
 def test_int8_without_images_is_refused(tmp_path: Path) -> None:

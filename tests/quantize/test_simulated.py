@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_nets import ChunksAndNeck, TinyDetector
+from small_nets import ChunksAndNeck, JoinedEnds, TinyDetector
 from tiny import TinyNet
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,7 +58,7 @@ class Residual(nn.Module):
 
 @pytest.mark.parametrize("precision", list(BITS))
 @pytest.mark.parametrize(
-    "network", [TinyNet, ChunksAndNeck, TinyDetector, Residual, lambda: build_model("resnet20", 10)]
+    "network", [TinyNet, ChunksAndNeck, TinyDetector, JoinedEnds, Residual, lambda: build_model("resnet20", 10)]
 )
 def test_the_simulation_is_near_to_the_file(network: type[nn.Module], precision: Precision) -> None:
     pytest.importorskip("litert_torch")
@@ -76,6 +76,19 @@ def test_the_simulation_is_near_to_the_file(network: type[nn.Module], precision:
     off, rounding = (float((each - written).square().mean().sqrt()) for each in (simulated, plain))
     assert off <= 1.5 * step  # a norm that is not folded is four operators in the file, and one call here
     assert off <= (0.9 if network is ChunksAndNeck else 0.75) * rounding
+
+
+def test_a_file_of_int8_alone_is_simulated_to_its_end() -> None:
+    model, seen = learned(TinyDetector()), images(64)
+    with torch.no_grad():
+        scores = Simulated(model, seen, "int8", "int8")(seen)[:, 4:]
+    assert not scores.any()  # they have the scale of the boxes, as in the file
+
+
+def test_layers_before_a_joined_end_are_rounded() -> None:
+    tape = record(learned(JoinedEnds()), images(2))
+    rounded = [tape.calls[number].name for number in tape.rounded()]
+    assert rounded == ["relu", "relu", "relu"]
 
 
 def test_what_is_a_part_of_an_operator_is_not_rounded() -> None:

@@ -89,6 +89,19 @@ class TinyDetector(nn.Module):
         return torch.cat([boxes, self.scores(x).flatten(2).sigmoid()], 1)
 
 
+class JoinedEnds(nn.Module):
+    """Two layers with norms and activations, joined at the end: what is joined is in float32, the layers are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = convolution(3, 16, stride=2)
+        self.left, self.right = convolution(16, 24), convolution(16, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return torch.cat([self.left(x), 50.0 * self.right(x)], 1)
+
+
 class PaddedPool(nn.Module):
     """ResNet's stem: a maximum over padded maps, of which converters make a padding by minus infinity."""
 

@@ -24,6 +24,8 @@ LAYERS = frozenset(
         *("linear", "addmm", "mm", "bmm", "matmul", "einsum", "scaled_dot_product_attention"),
     }
 )
+FUSED = frozenset({"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "batch_norm"})
+"""What XNNPACK computes with the layer before it, or what is folded into that."""
 
 
 def quantized(model: nn.Module, content: bytes, precision: Precision, images: np.ndarray) -> bytes:
@@ -63,6 +65,7 @@ def _float_tail(graph: Graph) -> set[Node]:
         [{place[read] for read in node.all_input_nodes} for node in nodes],
         [number for number, kind in enumerate(kinds) if kind in LAYERS],
         [number for number, kind in enumerate(kinds) if kind in JOINED],
+        [number for number, kind in enumerate(kinds) if kind in FUSED],
     )
     return {nodes[number] for number in tail}
 

@@ -47,7 +47,7 @@ def float_tail_of(graph: TfliteGraph) -> set[int]:
 
 
 def activation_ranges(
-    content: bytes, images: NDArray[np.float32], tail: Collection[int] = ()
+    content: bytes, graph: TfliteGraph, images: NDArray[np.float32], tail: Collection[int] = ()
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Return the range of every floating-point activation of a file, as LiteRT's quantizer takes them.
 
@@ -55,6 +55,7 @@ def activation_ranges(
 
     Args:
         content: a float32 file.
+        graph: of the same.
         images: (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
         tail: operators that stay in float32.
 
@@ -66,7 +67,6 @@ def activation_ranges(
             process that loads such a file.
     """
     maps = channels_last(images)
-    graph = TfliteGraph(content)
     seen, ranks = Extremes(graph.batch), dict[str, int]()
     paddings = paddings_of_maxima(graph)
     padded = {graph.name(each.padded): graph.name(each.given) for each in paddings}
@@ -129,18 +129,20 @@ def paddings_of_maxima(graph: TfliteGraph) -> list[Padding]:
     return found
 
 
-def with_finite_padding(content: bytes, ranges: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> bytes:
+def with_finite_padding(
+    content: bytes, graph: TfliteGraph, ranges: Mapping[str, Mapping[str, NDArray[np.float32]]]
+) -> bytes:
     """Return a float32 file that pads for maxima by the least number of a range instead of by minus infinity.
 
     No scale reaches to infinity; in whole numbers the least one does the same, because nothing is below it.
 
     Args:
         content: a float32 file.
+        graph: of the same.
         ranges: of its activations; see `activation_ranges`.
     """
     if _MINUS_INFINITY not in content:
         return content
-    graph = TfliteGraph(content)
     values = {
         each.value: np.full(graph.shapes()[each.value], ranges[graph.name(each.given)]["min"].flat[0], np.float32)
         for each in paddings_of_maxima(graph)

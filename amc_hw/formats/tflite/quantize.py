@@ -43,17 +43,16 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io =
             raise DeviceError(
                 "a TFLite file in another precision than fp32 needs LiteRT's quantizer: pip install litert-torch"
             ) from error
-        static = precision in _STATIC_BITS
+        ranges, in_float = None, list[str]()
         try:
-            graph = TfliteGraph(content)
-            tail = float_tail_of(graph) if static and io == "float32" else set()
-            results = [
-                "".join(f"{graph.name(tensor)};" for tensor in graph.outputs_of(index)) for index in sorted(tail)
-            ]
-            recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, results)
-            ranges = activation_ranges(content, images, tail) if static else None
-            finite = content if ranges is None else with_finite_padding(content, ranges)
-            worker = quantizer.Quantizer(bytearray(finite), recipe)
+            if precision in _STATIC_BITS:
+                graph = TfliteGraph(content)
+                tail = float_tail_of(graph) if io == "float32" else set()
+                in_float = ["".join(f"{graph.name(each)};" for each in graph.outputs_of(index)) for index in tail]
+                ranges = activation_ranges(content, graph, images, tail)
+                content = with_finite_padding(content, graph, ranges)
+            recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, in_float)
+            worker = quantizer.Quantizer(bytearray(content), recipe)
             return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
         except Exception as error:
             raise UnsupportedModelError(
