@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from more, and lose much on a busy machine
 
@@ -47,6 +48,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(5_000)
     gc.enable()
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return a function that imports a file of the benchmarks."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+
+    def load(name: str) -> ModuleType:
+        __import__(name)
+        return sys.modules[name]
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -32,18 +31,6 @@ PROVEN = {
 REFUSED = {"network": "timm:b", "outcome": "refused", "why": "a | b", "theirs": 0.5, "theirs_why": ""}
 WRONG = {"network": "timm:c", "outcome": "wrong", "why": "7 MACs", "theirs": None, "theirs_why": "IndexError: 3"}
 ABSENT = {"network": "smp:d", "outcome": "not installed", "why": "smp is missing"}
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that imports a file of the benchmarks."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-
-    def load(name: str) -> ModuleType:
-        __import__(name)
-        return sys.modules[name]
-
-    return load
 
 
 def test_a_row_says_what_is_left_and_why(benchmark: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,20 +20,6 @@ from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError, UnsupportedModelError, UsageError, WrongRunError
 from amc_hw.pipeline.search import search_steps
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that imports a file of the benchmarks."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-
-    def load(name: str) -> ModuleType:
-        __import__(name)
-        return sys.modules[name]
-
-    return load
 
 
 @pytest.fixture(scope="module")
@@ -251,25 +237,33 @@ def test_finished_parts_of_the_precision_benchmark_are_found(benchmark: Any, tmp
     assert found == [*(tmp_path / name for name in names), tmp_path / "int8-0.25x" / "model.tflite"]
 
 
-def play(benchmark: Any, monkeypatch: pytest.MonkeyPatch, checkpoint: Path, out: Path, *more: str) -> None:
-    options = ("--model", TINY, "--checkpoint", str(checkpoint), "--data", "digits", "--seeds", "1", *more)
-    monkeypatch.setattr(sys, "argv", ["league.py", *options, "--out", str(out)])
-    benchmark("league").main()
+@pytest.fixture
+def play(
+    benchmark: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """Return a function that plays the league in a folder of the test's, and returns what it prints."""
+    pytest.importorskip("matplotlib")
+
+    def call(*more: str) -> str:
+        options = ("--model", TINY, "--checkpoint", str(checkpoint), "--data", "digits", "--seeds", "1", *more)
+        monkeypatch.setattr(sys, "argv", ["league.py", *options, "--out", str(tmp_path / "league")])
+        benchmark("league").main()
+        return capsys.readouterr().out
+
+    return call
 
 
 def test_a_league_goes_on_where_it_was_stopped(
-    benchmark: Any,
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    benchmark: Any, play: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch_pruning")
-    pytest.importorskip("matplotlib")
     out, settings = tmp_path / "league", ("--epochs", "1", "--episodes", "2", "--budgets", "0.7x")
     only = ("--only", "amc,random,tp-norm", *settings)
-    play(benchmark, monkeypatch, checkpoint, out, *only)
-    table = capsys.readouterr().out
+    table = play(*only)
     assert sorted(line.split("|")[2].strip() for line in table.splitlines()[2:]) == ["amc", "random", "tp-norm"]
     assert (out / "league.png").exists()
 
@@ -277,21 +271,16 @@ def test_a_league_goes_on_where_it_was_stopped(
     kept = {file: file.read_bytes() for file in out.glob("fp32/*/result.json")}
     with monkeypatch.context() as patch:
         patch.setattr(benchmark("ways").Bench, "finetuned", nn.Module)  # what is finished needs no training
-        play(benchmark, patch, checkpoint, out, *only)
+        again = play(*only)
     assert {file: file.read_bytes() for file in kept} == kept
-    assert len(capsys.readouterr().out.splitlines()) == len(table.splitlines())
+    assert len(again.splitlines()) == len(table.splitlines())
     with pytest.raises(WrongRunError, match="epochs"):
-        play(benchmark, monkeypatch, checkpoint, out, "--epochs", "2", "--episodes", "2")
+        play("--epochs", "2", "--episodes", "2")
 
 
 def test_a_contestant_that_fails_stops_no_other(
-    benchmark: Any,
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    benchmark: Any, play: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib")
     only = ("--only", "original,tp-norm", "--budgets", "0.7x", "--epochs", "1")
 
     def fails(*given: object, **named: object) -> None:
@@ -299,5 +288,5 @@ def test_a_contestant_that_fails_stops_no_other(
 
     monkeypatch.setattr(benchmark("ways_torch_pruning"), "pruned", fails)
     with pytest.raises(SystemExit, match=r"tp-norm-0\.7x-seed0 in fp32 failed: Torch-Pruning is not installed"):
-        play(benchmark, monkeypatch, checkpoint, tmp_path / "league", *only)
+        play(*only)
     assert "| int8 |" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,15 +14,10 @@ from commands import TINY, amc_hw
 from amc_hw.errors import UsageError, WrongRunError
 from amc_hw.runs.folder import RunFolder
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def reward_quality(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import reward_quality
-
-    return reward_quality
+def reward_quality(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("reward_quality")
 
 
 @pytest.fixture(scope="module")

@@ -34,10 +34,11 @@ class Operators:
 
     Args:
         networks: the family and the channels of each operator of every network.
-        weights: each operator's share as a part of its network's time, likewise.
+        shares: of each family.
+        base_us: the networks' times by these and a constant.
     """
 
-    def __init__(self, networks: Sequence[Sequence[Key]], weights: Sequence[Sequence[float]]) -> None:
+    def __init__(self, networks: Sequence[Sequence[Key]], shares: Mapping[str, Share], base_us: Floats) -> None:
         self.count = len(networks)
         places: dict[str, dict[tuple[int, int], int]] = {}
         for network in networks:
@@ -45,10 +46,15 @@ class Operators:
                 own = places.setdefault(family, {})
                 own.setdefault((c_in, c_out), len(own))
         self.channels = {family: np.array([*own], float) for family, own in places.items()}
-        self.parts = {family: np.zeros((self.count, len(own))) for family, own in places.items()}
-        for row, (network, shares) in enumerate(zip(networks, weights, strict=True)):
-            for (family, c_in, c_out), share in zip(network, shares, strict=True):
-                self.parts[family][row, places[family][c_in, c_out]] += share
+        uses = {family: np.zeros((self.count, len(own))) for family, own in places.items()}
+        for row, network in enumerate(networks):
+            for family, c_in, c_out in network:
+                uses[family][row, places[family][c_in, c_out]] += 1
+        # What each operator is of its network's time.
+        self.parts = {
+            family: uses[family] * shares[family].predict_us(*own.T) / base_us[:, None]
+            for family, own in self.channels.items()
+        }
 
     def smooth(self, length: float) -> Floats:
         """Return the covariance (networks x networks) of what the families' functions give, of unit variance."""
@@ -160,7 +166,7 @@ def surfaces_of(totals: Totals) -> Mapping[str, Share | Deviating]:
     if told is None:
         return shares
     networks = [totals.operators(network) for network in totals.networks]
-    operators = Operators(networks, parts_of(networks, shares, np.array(told.base_us)))
+    operators = Operators(networks, shares, np.array(told.base_us))
     by_phase = operators.by_phase(np.array([told.weights]), told.period)
     return {
         family: Deviating(
@@ -172,12 +178,3 @@ def surfaces_of(totals: Totals) -> Mapping[str, Share | Deviating]:
         )
         for family, share in shares.items()
     }
-
-
-def parts_of(networks: Sequence[Sequence[Key]], shares: Mapping[str, Share], base_us: Floats) -> list[list[float]]:
-    """Return each operator's share as a part of its network's time by the shares (`base_us`)."""
-    known: dict[Key, float] = {}
-    for family, c_in, c_out in {key for network in networks for key in network}:
-        us = shares[family].predict_us(np.array([float(c_in)]), np.array([float(c_out)]))
-        known[family, c_in, c_out] = float(us[0])
-    return [[known[key] / base for key in network] for network, base in zip(networks, base_us, strict=True)]

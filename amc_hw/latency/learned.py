@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.share import Totals
+from amc_hw.latency.share import Totals, WholeNetwork
 from amc_hw.latency.shares import Key, Total, learn
 from amc_hw.latency.table import LEARNED, CalibrationNetwork, Entry, LatencyTable
 
@@ -35,16 +35,21 @@ def learn_table(table: LatencyTable, totals: Totals) -> None:
         if t > LEAST_US
     ]
     table.calibration = [
-        CalibrationNetwork(
-            structure=network.structure,
-            model=network.model,
-            operators_ms=max(LEAST_US, sum(us[key] for key in totals.operators(network)) / 1e3),
-            measured_ms=network.measured_ms,
-            original=network.original,
-            unstable=network.unstable,
-        )
+        calibration_of(network, max(LEAST_US, sum(us[key] for key in totals.operators(network)) / 1e3))
         for network in totals.networks
     ]
+
+
+def calibration_of(network: WholeNetwork, operators_ms: float) -> CalibrationNetwork:
+    """Return a network that was timed as a whole, beside the sum of its operators, as tables tie the two together."""
+    return CalibrationNetwork(
+        structure=network.structure,
+        model=network.model,
+        operators_ms=operators_ms,
+        measured_ms=network.measured_ms,
+        original=network.original,
+        unstable=network.unstable,
+    )
 
 
 def _shares_us(predictor: Predictor, keys: Sequence[Key]) -> dict[Key, float]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from amc_hw.latency.deviations import Operators, learn_deviations, parts_of, predicted_off
+from amc_hw.latency.deviations import Operators, learn_deviations, predicted_off
 from amc_hw.latency.families import kind_of
 from amc_hw.latency.operators import MATMUL_KINDS
 from amc_hw.latency.share import Deviations, Floats, Share, Tiles, sizes_at
@@ -84,8 +84,8 @@ def learn(totals: Sequence[Total]) -> Learned:
     scales = dict(zip(names, chosen, strict=False)) if own_scales else {}
     shares = [data.share(family, tiles, coefficients, scales) for family in data.families]
     base_us = design @ chosen
-    networks = [total.operators for total in totals]
-    operators = Operators(networks, parts_of(networks, {share.family: share for share in shares}, base_us))
+    by_family = {share.family: share for share in shares}
+    operators = Operators([total.operators for total in totals], by_family, base_us)
     told, covariance = learn_deviations(operators, data.us, base_us)
     with_them = _left_out(design, data.us, *towards, (covariance, told.noise))
     if mean_error(with_them, data.us) >= WORTH * mean_error(left_out, data.us):

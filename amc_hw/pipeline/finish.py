@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -137,7 +138,7 @@ def export(
             quantize_file(float_path, model, path, precision, trained.calibration, io)
         return path
     if format_name in (program.ENDING, "torch"):
-        path = run.model(program.ENDING)
+        path = into.model(program.ENDING)
         export_file(model, example, path)
         return path
     raise unknown_name("format", format_name, (*FORMATS, program.ENDING))
@@ -146,11 +147,7 @@ def export(
 def benchmark_run(run: RunFolder, device: Device, progress: Progress) -> dict[str, Timing]:
     """Benchmark the compressed file beside the original and keep every sample."""
     files = {"original": run.original(device.format), "compressed": run.model(device.format)}
-    files |= in_other_precisions(run, device)
-    timings = benchmark(device, files, Protocol(), progress)
-    run.benchmark.write(benchmark_record(device, Protocol(), timings))
-    write_logs(run.logs, timings)
-    return timings
+    return _benchmarked(run, device, files | in_other_precisions(run, device), progress)
 
 
 def prove_elsewhere(run: RunFolder, trained: TrainedModel, other: OtherDevice, progress: Progress) -> dict[str, Timing]:
@@ -162,6 +159,10 @@ def prove_elsewhere(run: RunFolder, trained: TrainedModel, other: OtherDevice, p
     files = {"original": folder.original(device.format), "compressed": folder.model(device.format)}
     if of != "fp32":
         files[original_of(other.budget)] = folder.original(device.format, of)
+    return _benchmarked(folder, device, files, progress)
+
+
+def _benchmarked(folder: RunFolder, device: Device, files: Mapping[str, Path], progress: Progress) -> dict[str, Timing]:
     timings = benchmark(device, files, Protocol(), progress)
     folder.benchmark.write(benchmark_record(device, Protocol(), timings))
     write_logs(folder.logs, timings)

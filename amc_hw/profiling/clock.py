@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,26 @@ def visit_ms(device: Device, file: Path, about_ms: float) -> float:
     """
     warmup, runs = runs_of(device, about_ms)
     return float(np.mean(device.time_model(file, warmup=warmup, runs=runs))) / 1e3
+
+
+def time_in_turns(
+    bench: ProfilingBench, contents: Sequence[bytes], about_ms: float, rounds: int, told: Callable[[float], None]
+) -> NDArray[np.float64]:
+    """Time networks in random turns, a short visit each in every round (networks x rounds, milliseconds).
+
+    Args:
+        bench: the device.
+        contents: the networks' files.
+        about_ms: what each is expected to take at first.
+        rounds: visits to each.
+        told: is given the share of the work that is done, after every round.
+    """
+    visits, about = np.empty((len(contents), rounds)), np.full(len(contents), about_ms)
+    for turn in range(rounds):
+        for place in bench.random.permutation(len(contents)):
+            visits[place, turn] = about[place] = visit_ms(bench.device, bench.put(contents[place]), about[place])
+        told((turn + 1) / rounds)
+    return in_peace(visits) if rounds > 1 else visits
 
 
 def in_peace(visits_ms: NDArray[np.float64]) -> NDArray[np.float64]:

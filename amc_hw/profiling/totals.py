@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from amc_hw.latency.learned import learn_table
 from amc_hw.latency.prediction import structure_of
@@ -13,7 +12,7 @@ from amc_hw.latency.share import Totals, WholeNetwork
 from amc_hw.latency.table import LatencyTable
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
-from amc_hw.profiling.clock import BUSY, FIRST_GUESS_MS, UNSTEADY_VISITS, are_spoiled, in_peace, runs_of, spread
+from amc_hw.profiling.clock import BUSY, FIRST_GUESS_MS, UNSTEADY_VISITS, are_spoiled, spread, time_in_turns
 from amc_hw.profiling.design import choose, draw_candidates
 from amc_hw.runs.progress import Progress
 
@@ -78,7 +77,12 @@ def _measure_batch(
     chosen = [index + len(drawn) for index in choose(keys[len(drawn) :], before, count - len(drawn))]
     indices = [*range(len(drawn)), *chosen]
     extra = [] if corners else [bench.corners[0]]
-    visits = _visits_ms(bench, [*extra, *(candidates[index] for index in indices)], progress, len(known))
+    contents = [bench.content(policy) for policy in (*extra, *(candidates[index] for index in indices))]
+
+    def told(share: float) -> None:
+        progress("timing whole networks", round(len(known) + share * len(contents)), bench.effort.totals)
+
+    visits = time_in_turns(bench, contents, FIRST_GUESS_MS, bench.effort.total_visits, told)
     times = np.median(visits, axis=1)
     if known:  # the machine may be faster or slower by now; the original tells by how much
         times = times * next(network.measured_ms for network in known if network.original) / times[0]
@@ -98,18 +102,3 @@ def _measure_batch(
 
 def _channels(bench: ProfilingBench, policy: Policy) -> list[list[int]]:
     return [[operator.c_in, operator.c_out] for operator in bench.template.operators(policy)]
-
-
-def _visits_ms(bench: ProfilingBench, policies: list[Policy], progress: Progress, done: int) -> NDArray[np.float64]:
-    """Time networks in turns, a short visit each; means of their runs (networks x visits)."""
-    contents, rounds = [bench.content(policy) for policy in policies], bench.effort.total_visits
-    visits = np.empty((len(policies), rounds))
-    about = np.full(len(policies), FIRST_GUESS_MS)
-    for turn in range(rounds):
-        for place in bench.random.permutation(len(policies)):
-            warmup, runs = runs_of(bench.device, about[place])
-            times = bench.device.time_model(bench.put(contents[place]), warmup=warmup, runs=runs)
-            visits[place, turn] = about[place] = float(np.mean(times)) / 1e3
-        share = (turn + 1) / rounds * len(policies)
-        progress("timing whole networks", round(done + share), bench.effort.totals)
-    return in_peace(visits) if rounds > 1 else visits

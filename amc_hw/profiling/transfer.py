@@ -21,12 +21,12 @@ from amc_hw.devices.turns import measuring
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.factors import Sample, learn_factors
+from amc_hw.latency.learned import calibration_of
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.share import Totals, WholeNetwork
 from amc_hw.latency.table import (
     FORMAT,
-    CalibrationNetwork,
     Entry,
     LatencyTable,
     PredictionError,
@@ -36,7 +36,7 @@ from amc_hw.latency.transfer import METHOD, carried_entries, carried_shares, req
 from amc_hw.latency.transferred import Transfer
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
-from amc_hw.profiling.clock import BUSY, FIRST_GUESS_MS, UNSTEADY_VISITS, are_spoiled, in_peace, spread, visit_ms
+from amc_hw.profiling.clock import BUSY, FIRST_GUESS_MS, UNSTEADY_VISITS, are_spoiled, spread, time_in_turns, visit_ms
 from amc_hw.profiling.design import choose, draw_candidates
 from amc_hw.profiling.measure import entries_of, steady_kernels
 from amc_hw.profiling.plan import rounds_of_visits
@@ -221,18 +221,18 @@ def _with_others(bench: ProfilingBench, chosen: Sequence[Policy]) -> list[Policy
 def _visits_ms(bench: ProfilingBench, policies: Sequence[Policy], progress: Progress) -> NDArray[np.float64]:
     """Time networks in random turns, a short visit each; the original tells how many (networks x visits)."""
     contents, device = [bench.content(policy) for policy in policies], bench.device
-    about = np.full(len(policies), visit_ms(device, bench.put(contents[0]), FIRST_GUESS_MS))
-    rounds = rounds_of_visits(bench.effort, about[0]) if device.operator_times else bench.effort.total_visits
-    visits = np.empty((len(policies), rounds))
-    for turn in range(rounds):
-        progress("timing whole networks", turn * len(policies), visits.size)
-        for place in bench.random.permutation(len(policies)):
-            visits[place, turn] = about[place] = visit_ms(device, bench.put(contents[place]), about[place])
-    return in_peace(visits) if rounds > 1 else visits
+    about_ms = visit_ms(device, bench.put(contents[0]), FIRST_GUESS_MS)
+    rounds = rounds_of_visits(bench.effort, about_ms) if device.operator_times else bench.effort.total_visits
+    size = rounds * len(policies)
+    return time_in_turns(
+        bench, contents, about_ms, rounds, lambda share: progress("timing whole networks", round(share * size), size)
+    )
 
 
 def _carry_over(table: LatencyTable, known: LatencyTable, measured: Measured) -> None:
     """Put into a table what another one says by the factors between the two, and what was measured."""
+    if known.totals is not None:  # what deviates from the shares there is told of that device's networks alone
+        known = known.model_copy(update={"totals": known.totals.model_copy(update={"deviations": None})})
     factors = learn_factors(measured.samples(Predictor(known)))
     table.add(carried_entries(known, factors))
     for entries in measured.entries:
@@ -247,15 +247,7 @@ def _prove(table: LatencyTable, measured: Measured) -> None:
     """Tie a table to the clock by the networks that were fitted, and put its error on the others into it."""
     predictor, networks = Predictor(table), list(zip(measured.networks, measured.whole, strict=True))
     table.calibration = [
-        CalibrationNetwork(
-            structure=whole.structure,
-            model=whole.model,
-            operators_ms=sum(predictor.operators_ms(operators)),
-            measured_ms=whole.measured_ms,
-            original=whole.original,
-            unstable=whole.unstable,
-        )
-        for operators, whole in networks[:FITTED]
+        calibration_of(whole, sum(predictor.operators_ms(operators))) for operators, whole in networks[:FITTED]
     ]
     off = [abs(predictor.network_ms(operators) / whole.measured_ms - 1) for operators, whole in networks[FITTED:]]
     table.errors = {
