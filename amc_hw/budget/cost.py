@@ -55,6 +55,11 @@ class Cost:
         """Return the same cost as that of one device of several."""
         return Cost(self.metric, self.terms, self.constant, device)
 
+    def times(self, factor: float) -> Cost:
+        """Return the same cost, all of it times a factor."""
+        terms = [Term(term.groups, _times(term.value, factor)) for term in self.terms]
+        return Cost(self.metric, terms, factor * self.constant, self.device)
+
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups that the cost depends on."""
@@ -76,6 +81,10 @@ class Cost:
     def values(self, policy: Policy) -> list[float]:
         """Return what every term adds for ``policy``, in the order of ``terms``."""
         return [self.value(index, policy) for index in range(len(self.terms))]
+
+
+def _times(value: Callable[[tuple[int, ...]], float], factor: float) -> Callable[[tuple[int, ...]], float]:
+    return lambda channels: factor * value(channels)
 
 
 def format_cost(metric: Metric, value: float) -> str:

@@ -60,6 +60,11 @@ class Job:
         """What the network must keep, all of it, the main budget first."""
         return parse_budgets(self.config)
 
+    @property
+    def latency_budget(self) -> Budget | None:
+        """The budget of the run's own device's latency, where it has one."""
+        return next((budget for budget in self.budgets if budget.metric == "latency_ms"), None)
+
 
 @contextmanager
 def opened_job(

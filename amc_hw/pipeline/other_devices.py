@@ -21,11 +21,13 @@ from amc_hw.formats.registry import find_format
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import load_table
 from amc_hw.pipeline.originals import export_originals, with_float_original
+from amc_hw.pipeline.present_speed import at_present_speed
 from amc_hw.pipeline.settings import other_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.profile import require_tables, run_cost
+from amc_hw.profiling.speed import speed_of
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -87,7 +89,8 @@ def other_limits(
     for other in others:
         folder, device, budget = other.folder, other.device, other.budget
         folder.path.mkdir(exist_ok=True)
-        latency, _, off = run_cost(folder, device, trained, None, seed, progress)
+        latency, template, off = run_cost(folder, device, trained, None, seed, progress)
+        latency = at_present_speed(latency, budget, speed_of(folder, device, trained, template, progress))
         export_originals(folder, trained, device, progress)
         costs = network_costs(trained.network, latency, folder.original(device.format).stat().st_size)
         costs = with_float_original(folder, trained, device, costs, [budget], progress)
@@ -100,7 +103,8 @@ def other_limits(
 def predicted_elsewhere(other: OtherDevice, trained: TrainedModel) -> Cost:
     """Return the latency on a further device by the table in its folder."""
     template = template_for(other.device, trained)
-    return latency_cost(template, Predictor(load_table(other.folder.table)), trained.choices)
+    latency = latency_cost(template, Predictor(load_table(other.folder.table)), trained.choices)
+    return at_present_speed(latency, other.budget, other.folder.speed.find())
 
 
 def not_proved(others: tuple[OtherDevice, ...]) -> list[str]:

@@ -20,13 +20,15 @@ from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.originals import with_float_original
 from amc_hw.pipeline.other_devices import not_proved, other_limits
 from amc_hw.pipeline.precision_alone import keep_original, keeps_budgets
+from amc_hw.pipeline.present_speed import at_present_speed, is_in_ms
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.unverified import NOT_VERIFIED, table_warnings, trust_in_table
 from amc_hw.pipeline.verify import doubts, missed_policies, verify
-from amc_hw.profiling.check import doubts_of_table
+from amc_hw.profiling.doubts import doubts_of_speed, doubts_of_table, measure_anew
 from amc_hw.profiling.profile import run_cost
+from amc_hw.profiling.speed import speed_of
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -61,13 +63,19 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
         _LOG.warning("%s: %s", device.name, NOT_VERIFIED)
     latency, template, error = run_cost(run, device, trained, table_of(config), config.seed, progress)
     exported = template.file(trained.network.original, np.random.default_rng(0))
+    begun = run.episodes.exists()  # a search that goes on must see the speed that it began with
+    speed = run.speed.find() if begun else speed_of(run, device, trained, template, progress)
+    latency = at_present_speed(latency, job.latency_budget, speed)
     costs = network_costs(trained.network, latency, len(exported), device.precision)
     costs = with_float_original(run, trained, device, costs, job.budgets, progress)
     whole = costs.whole("latency_ms", trained.network.original)
     predicted = whole if math.isfinite(whole) else None
     if _is_searched(run, config) and not (device.in_reach and _has_missed(job)):
         return predicted
-    doubtful = doubts_of_table(device, trained, template, run, progress, alone=not job.others)
+    alone = not job.others
+    doubtful = doubts_of_table(run, device, trained, template, alone=alone)
+    cure = measure_anew(run, device, alone=alone)
+    doubtful += doubts_of_speed(speed, cure, in_ms=is_in_ms(job.latency_budget))
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
     elsewhere, error_there = other_limits(job.others, trained, config.seed, progress)

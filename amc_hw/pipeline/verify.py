@@ -248,23 +248,26 @@ def missed_policies(run: RunFolder) -> Misses:
 def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]:
     """Say that a latency budget's table was wrong about the chosen policy, and what the table says of itself.
 
-    A budget that is a share of the original's latency does not mind what slows or speeds up both networks alike.
+    What slowed or sped up the original as much is no fault of the table: a budget that is a share does not mind it,
+    and one in milliseconds was searched for at another speed, which is said.
     """
     budget = search.latency_budget
     if budget is None or chosen.measured_ms is None or chosen.original_ms is None:
         return []
-    drift = (
-        1.0
-        if budget.ratio is None
-        else chosen.original_ms / search.costs.whole("latency_ms", search.original, budget.of)
-    )
-    if abs(chosen.measured_ms / (drift * chosen.predicted_ms) - 1) <= FAR_OFF:
-        return []
-    return [
-        f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and the "
-        "search judged latencies by it; measure into another table when the device is quiet, and search again.",
-        *(f"the table says of itself: {note}" for note in notes),
-    ]
+    change = chosen.original_ms / search.costs.whole("latency_ms", search.original, budget.of)
+    off = chosen.measured_ms / chosen.predicted_ms
+    if abs(off / change - 1) > FAR_OFF:
+        return [
+            f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and "
+            "the search judged latencies by it; measure into another table when the device is quiet, and search again.",
+            *(f"the table says of itself: {note}" for note in notes),
+        ]
+    if budget.ratio is None and abs(off - 1) > FAR_OFF:
+        return [
+            f"the device takes {change:.2f} times as long for the original as when the search began, so that a budget "
+            "in milliseconds is another one now; search again at the speed at which it is to hold."
+        ]
+    return []
 
 
 def measure(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,29 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from amc_hw import __version__
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import measuring
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import find_format
 from amc_hw.latency.prediction import Predictor, structure_of
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.latency.trust import of_transfer
 from amc_hw.policy import Policy
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
 from amc_hw.profiling.deployed import content_for
 from amc_hw.profiling.plan import rounds_of_visits
-from amc_hw.profiling.profile import default_table, profile
+from amc_hw.profiling.profile import profile
+from amc_hw.profiling.speed import LEAST_VISITS, measured_then
 from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.files import write_bytes
-from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.tracing.traced import TracedModel
 
-LEAST_VISITS = 3
-SPEED_CHANGE, TRIES = 0.05, 3
-"""A change of the original's time that makes a table doubtful, once it shows in each of so many tries."""
 LOWEST_RATIO = 0.2
 
 
@@ -178,89 +173,9 @@ def _checked(policy: Policy, predicted_ms: float, ms: NDArray[np.float64]) -> Ch
     return CheckedNetwork(dict(policy), predicted_ms, float(np.median(ms)), halves, spread(ms))
 
 
-def doubts_of_table(
-    device: Device,
-    traced: TracedModel,
-    template: GraphTemplate,
-    run: RunFolder,
-    progress: Progress,
-    *,
-    alone: bool = True,
-) -> list[str]:
-    """Say why a run should not rely on its table, before it does: one sentence each, with its cure.
-
-    The original is timed as the table's own measurement of it was, where the device is in reach.
-
-    Args:
-        device: where the budget must hold.
-        traced: the network.
-        template: its operators as functions of the channel counts.
-        run: the run folder, which has the table.
-        progress: is told how far the work is.
-        alone: the run is for this device only, so that it takes a table of the user's own.
-    """
-    if not device.in_reach:
-        return []
-    table, doubts = load_table(run.table), []
-    again = shlex.quote(f"{run}-again")
-    cure = "to measure anew, end this (Ctrl-C)"
-    if alone:
-        cure += f" and do the same with run={again} and table={shlex.quote(f'{run}-again.json')}"
-    else:
-        kept = shlex.quote(str(default_table(device.name, device.fingerprint())))
-        cure += f", delete {kept}, the table of {device.name}, and do the same with run={again}"
-    if table.version != __version__:
-        maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
-        doubts.append(
-            f"the latency table was made by {maker} and may be of files that this one writes otherwise; {cure}."
-        )
-    operators = template.operators(traced.network.original)
-    structure = structure_of(operators)
-    if all(network.structure != structure for network in table.calibration):
-        doubts.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
-    then_ms = _measured_then(table, structure, traced.name)
-    due_ms = then_ms or Predictor(table).network_ms(operators)
-    content = template.file(traced.network.original, np.random.default_rng(0))
-    now_ms = _time_now(device, content, due_ms, progress)
-    change = now_ms / due_ms - 1
-    if abs(change) > SPEED_CHANGE:
-        source = "when the table was made" if then_ms else "by the table's prediction"
-        doubts.append(
-            f"the original takes {now_ms:.4g} ms now and {due_ms:.4g} ms {source} ({change:+.1%}), so the table's "
-            f"predictions are not of the device's present speed; {cure}."
-        )
-    return doubts
-
-
-def _time_now(device: Device, content: bytes, due_ms: float, progress: Progress) -> float:
-    """Return the median of visits to a network; of several tries the one nearest to what is due.
-
-    A machine that is slow for a second is looked at again; one that has changed stays changed.
-    """
-    found: list[float] = []
-    with measuring(device), tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"original.{device.format}"
-        write_bytes(file, content)
-        for attempt in range(TRIES):
-            progress("timing the original beside the table's measurement of it", attempt, TRIES)
-            rounds = max(LEAST_VISITS, rounds_of_visits(device.effort, due_ms))
-            found.append(float(np.median([visit_ms(device, file, due_ms) for _ in range(rounds)])))
-            if abs(found[-1] / due_ms - 1) <= SPEED_CHANGE:
-                break
-    return min(found, key=lambda ms: abs(ms - due_ms))
-
-
-def _measured_then(table: LatencyTable, structure: str, model_name: str) -> float | None:
-    """Return what the original took when the table was calibrated with it, None where it was not."""
-    for network in table.calibration:
-        if network.original and (network.structure, network.model) == (structure, model_name):
-            return network.measured_ms
-    return None
-
-
 def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) -> float | None:
     """Compare what the original takes now with what it took when the table was calibrated with it."""
-    then_ms = _measured_then(table, structure, model_name)
+    then_ms = measured_then(table, structure, model_name)
     return None if then_ms is None else now_ms / then_ms - 1
 
 

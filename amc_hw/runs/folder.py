@@ -20,6 +20,7 @@ from amc_hw.runs.records import (
     PrecisionChoice,
     SparsePolicy,
 )
+from amc_hw.runs.speed import Speed
 from amc_hw.runs.summaries import Summary
 from amc_hw.runs.values import Facts
 
@@ -71,6 +72,11 @@ class RunFolder:
     def original_times(self) -> RecordFile[OriginalTimes]:
         """What the original takes in fp32 and in the precision that ships."""
         return RecordFile(self.path / names.ORIGINAL_TIMES, OriginalTimes)
+
+    @property
+    def speed(self) -> RecordFile[Speed]:
+        """How fast the device was as the search began."""
+        return RecordFile(self.path / names.SPEED, Speed)
 
     @property
     def precision(self) -> RecordFile[PrecisionChoice]:

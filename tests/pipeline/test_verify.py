@@ -213,7 +213,11 @@ def test_a_table_that_was_wrong_about_the_policy_is_told(traced: TracedModel, te
     assert doubts(search, candidate(1.0, 2.0, drift=2.0), notes) == []  # the device was half as fast for both
     assert doubts(replace(search, budgets=(parse_budget("macs", "0.6x"),)), candidate(6.009, 1.551), notes) == []
     absolute = replace(search, budgets=(parse_budget("latency_ms", f"{original / 2:.6f}ms"),))
-    assert doubts(absolute, candidate(1.0, 2.0, drift=2.0), notes)
+    assert (
+        "2.00 times as long for the original as when the search began"
+        in doubts(absolute, candidate(1.0, 2.0, drift=2.0), notes)[0]
+    )
+    assert "predicts 1 ms where the device takes 2 ms" in doubts(absolute, candidate(1.0, 2.0), notes)[0]
     wrong, note = doubts(search, candidate(6.009, 1.551), notes)
     assert "predicts 6.009 ms where the device takes 1.551 ms" in wrong
     assert "the machine was busy" in note

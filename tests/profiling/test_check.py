@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,9 @@ from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.pipeline import compress, job, search_and_verify, tables
-from amc_hw.profiling.check import check_table, doubts_of_table, draw_ratios
+from amc_hw.profiling.check import check_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.config import make_config
-from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.tracing.traced import TracedModel
 
@@ -59,51 +57,6 @@ def test_a_table_is_held_against_its_device(
     assert [n.channels for n in slower.networks] == [n.channels for n in good.networks]
     with pytest.raises(DeviceError, match="connect the device"):
         check_table(TableOnly("simulated", path), traced, path, 6, 1, SILENT)
-
-
-def test_a_run_says_before_it_starts_that_its_table_is_not_of_this_speed_or_version(
-    traced: TracedModel, template: GraphTemplate, tmp_path: Path
-) -> None:
-    run = tmp_path / "my run"
-    table = measure_table(SimulatedDevice(), traced, template, run / "table.json", 0, SILENT)
-
-    def told(device: SimulatedDevice | TableOnly, model: TracedModel = traced) -> list[str]:
-        return doubts_of_table(device, model, template, RunFolder(run), SILENT)
-
-    assert told(SimulatedDevice(overhead=1.05 * 1.04)) == []
-    (slower,) = told(SimulatedDevice(overhead=1.05 * 1.2))
-    assert "(+20.0%)" in slower
-    assert f"run='{run}-again' and table='{run}-again.json'" in slower
-    assert "-16.7%" in told(SimulatedDevice(overhead=1.05 / 1.2))[0]
-    assert (
-        "by the table's prediction (+20"
-        in told(SimulatedDevice(overhead=1.05 * 1.2), replace(traced, name="another name"))[0]
-    )
-    assert told(SimulatedDevice(noise=0.1)) == []
-    for version, maker in (("0.0.1", "amc-hw 0.0.1"), ("", "an older version of amc-hw")):
-        table.model_copy(update={"version": version}).save(run / "table.json")
-        (older,) = told(SimulatedDevice())
-        assert f"was made by {maker}" in older
-    other = [network.model_copy(update={"structure": "abc"}) for network in table.calibration]
-    table.model_copy(update={"calibration": other}).save(run / "table.json")
-    assert "measured from other files" in told(SimulatedDevice())[0]
-    assert told(TableOnly("board", run / "table.json")) == []
-
-
-def test_a_device_that_is_slow_for_a_second_is_looked_at_again(
-    traced: TracedModel, template: GraphTemplate, tmp_path: Path
-) -> None:
-    class SlowAtFirst(SimulatedDevice):
-        visits = 0
-
-        def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
-            self.visits += 1
-            return [
-                (3 if self.visits <= 15 else 1) * sample for sample in super().time_model(file, warmup=0, runs=runs)
-            ]
-
-    measure_table(SimulatedDevice(), traced, template, tmp_path / "table.json", 0, SILENT)
-    assert doubts_of_table(SlowAtFirst(), traced, template, RunFolder(tmp_path), SILENT) == []
 
 
 def test_a_table_of_something_else_is_refused_before_any_work(

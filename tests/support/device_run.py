@@ -18,9 +18,9 @@ from amc_hw.search.scoring import OwnScore
 
 
 def compressed(run: Path, checkpoint: Path, device: Device, **settings: Any) -> dict:
-    """Compress to 0.6x of the latency, all policies being equally good; return what summary.json holds."""
+    """Compress, by default to 0.6x, all policies being equally good; return what summary.json holds."""
     tiny = {"model": TINY, "checkpoint": str(checkpoint), "data": "digits", "budget": "0.6x", "precision": "fp32"}
     quick = {"strategy": "uniform", "episodes": 1, "epochs": 1}
     folder = RunFolder(run)
-    config, trained = begin(folder, make_config(**tiny, **quick | settings), SILENT)
+    config, trained = begin(folder, make_config(**tiny | quick | settings), SILENT)
     return compress_job(Job(folder, config, trained, device, OwnScore(lambda model: 0.5)), SILENT).document()

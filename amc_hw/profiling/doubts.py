@@ -1,0 +1,79 @@
+"""What is doubtful about a run's latency table, one sentence each with its cure, before the run relies on it."""
+
+from __future__ import annotations
+
+import shlex
+
+from amc_hw import __version__
+from amc_hw.devices.base import Device
+from amc_hw.formats.graph import GraphTemplate
+from amc_hw.latency.prediction import structure_of
+from amc_hw.latency.table import load_table
+from amc_hw.profiling.profile import default_table
+from amc_hw.profiling.speed import SPEED_CHANGE
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.speed import Speed
+from amc_hw.tracing.traced import TracedModel
+
+
+def doubts_of_table(
+    run: RunFolder, device: Device, traced: TracedModel, template: GraphTemplate, *, alone: bool = True
+) -> list[str]:
+    """Say why a table may be of other files than the run's; nothing where the device is known by its table only.
+
+    Args:
+        run: the run folder, which has the table.
+        device: where the budget must hold.
+        traced: the network.
+        template: its operators as functions of the channel counts.
+        alone: see `measure_anew`.
+    """
+    if not device.in_reach:
+        return []
+    table, doubts, cure = load_table(run.table), [], measure_anew(run, device, alone=alone)
+    if table.version != __version__:
+        maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
+        doubts.append(
+            f"the latency table was made by {maker} and may be of files that this one writes otherwise; {cure}."
+        )
+    structure = structure_of(template.operators(traced.network.original))
+    if all(network.structure != structure for network in table.calibration):
+        doubts.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
+    return doubts
+
+
+def doubts_of_speed(speed: Speed | None, cure: str, *, in_ms: bool) -> list[str]:
+    """Say that a device's speed is another one than when its table was made, and what is made of that.
+
+    Args:
+        speed: as the search begins; None where nothing was measured.
+        cure: see `measure_anew`.
+        in_ms: the budget is in milliseconds, so that predictions are corrected for it.
+    """
+    if speed is None or abs(speed.slower - 1) <= SPEED_CHANGE:
+        return []
+    source = "by the table's prediction" if speed.predicted else "when the table was made"
+    changed = f"the original takes {speed.now_ms:.4g} ms now and {speed.table_ms:.4g} ms {source}"
+    meant = (
+        f"the budget is to hold at the device's present speed, so all that the table predicts is taken times "
+        f"{speed.slower:.3g}"
+        if in_ms
+        else "so the table's predictions are not of the device's present speed"
+    )
+    return [f"{changed} ({speed.slower - 1:+.1%}): {meant}; {cure}."]
+
+
+def measure_anew(run: RunFolder, device: Device, *, alone: bool = True) -> str:
+    """Return how a user gets a new table.
+
+    Args:
+        run: the run folder.
+        device: whose table it is.
+        alone: the run is for this device only, so that it takes a table of the user's own.
+    """
+    again = shlex.quote(f"{run}-again")
+    how = "to measure anew, end this (Ctrl-C)"
+    if alone:
+        return f"{how} and do the same with run={again} and table={shlex.quote(f'{run}-again.json')}"
+    kept = shlex.quote(str(default_table(device.name, device.fingerprint())))
+    return f"{how}, delete {kept}, the table of {device.name}, and do the same with run={again}"
