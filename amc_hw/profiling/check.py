@@ -149,7 +149,9 @@ def check_table(
     predictor, random = Predictor(measured), np.random.default_rng([seed, networks, 3])
     policies = [draw_ratios(traced.choices, random) for _ in range(networks)]
     original = template.operators(traced.network.original)
-    predicted = [predictor.network_ms(template.operators(policy)) for policy in policies]
+    calibration = predictor.calibration(structure_of(original))
+    sums_ms = predictor.sums_ms([template.operators(policy) for policy in policies])
+    predicted = [calibration(operators_ms) for operators_ms in sums_ms]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{index}.{device.format}" for index in range(networks + 1)]
         for index, policy in enumerate(policies):

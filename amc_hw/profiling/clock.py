@@ -119,17 +119,18 @@ class Clock:
         if not self._policies:
             return
         predictor, visits_ms = Predictor(self._table), in_peace(np.array(self._visits_ms))
+        sums_ms = predictor.sums_ms([self._bench.template.operators(policy) for policy in self._policies])
         name = self._bench.traced.name
         networks = [
             CalibrationNetwork(
                 structure=self._structure,
                 model=name,
-                operators_ms=sum(predictor.operators_ms(self._bench.template.operators(policy))),
+                operators_ms=operators_ms,
                 measured_ms=float(np.median(visits)),
                 original=policy == self._bench.corners[0],
                 unstable=spread(visits) > UNSTEADY_VISITS,
             )
-            for policy, visits in zip(self._policies, visits_ms, strict=True)
+            for policy, operators_ms, visits in zip(self._policies, sums_ms, visits_ms, strict=True)
         ]
         self._table.calibration = [*self._table.calibration, *networks]
         self._table.errors = {**self._table.errors, self._structure: left_out_error(networks)}

@@ -43,6 +43,9 @@ def test_prediction_is_close_on_networks_never_measured(traced: TracedModel, tem
     assert np.mean(errors) < 0.03
     assert max(errors) < 0.08
     assert [error.mean < 0.03 for error in table.errors.values()] == [True]
+    networks = [template.operators(draw_policy(traced.choices, random)) for _ in range(3)]
+    predictor = Predictor(table)
+    assert predictor.sums_ms(networks) == pytest.approx([sum(predictor.operators_ms(each)) for each in networks])
 
 
 def test_second_time_nothing_is_measured_again(traced: TracedModel, template: GraphTemplate, tmp_path) -> None:
