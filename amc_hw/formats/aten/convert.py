@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import operator
-from collections.abc import Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any, TypedDict
 from zipfile import BadZipFile
@@ -19,14 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from amc_hw.errors import UnsupportedModelError
+from amc_hw.errors import UnsupportedModelError, first_line
+from amc_hw.formats.aten.stored import HALVES, pack
 from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.program import traced_program
 from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.shipped import shipped
 
-FORMAT = 1
-"""History: 1, the first."""
+FORMAT = 2
+"""History: 1, the first; 2, ``dtype`` says in what a file computes."""
 _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default)
 """Calls with several results, of which each is a range of one axis."""
 
@@ -66,6 +66,7 @@ def to_aten(model: nn.Module, example_input: Any) -> bytes:
     weights = {name: state[source].detach().numpy() for name, source in sources.items() if name in used}
     graph = {
         "format": FORMAT,
+        "dtype": "float32",
         "input": signature.user_inputs[0],
         "output": signature.user_outputs[0],
         "shapes": {**shapes, **{name: list(weight.shape) for name, weight in weights.items()}},
@@ -73,19 +74,6 @@ def to_aten(model: nn.Module, example_input: Any) -> bytes:
         "calls": [_call(node) for node in nodes],
     }
     return pack(graph, weights)
-
-
-def pack(graph: Mapping[str, object], weights: Mapping[str, Any]) -> bytes:
-    """Return the bytes of an aten file: NumPy's npz with the graph as JSON text, and every weight by its name.
-
-    Args:
-        graph: the calls, their inputs and their shapes, as `AtenGraph` reads them.
-        weights: arrays by the names that the calls have for them.
-    """
-    content = io.BytesIO()
-    text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
-    np.savez(content, graph=text, **{f"weight:{name}": weight for name, weight in weights.items()})
-    return content.getvalue()
 
 
 def _call(node: fx.Node) -> CallRecord:
@@ -126,6 +114,8 @@ def _argument(value: object, node: fx.Node) -> object:
 class AtenModel:
     """Runs such a file in this process, for checking and evaluation (not for timing).
 
+    Files of 16 bits run on a GPU where there is one, as they will; PyTorch's kernels for processors are slow at them.
+
     Args:
         content: the file's bytes.
 
@@ -134,8 +124,11 @@ class AtenModel:
     """
 
     def __init__(self, content: bytes) -> None:
+        load = _program().Network
         try:
-            self._network = _program().Network(io.BytesIO(content), "cpu", torch.float32, False)
+            self._network = load(io.BytesIO(content), "cpu", False)
+            if self._network.dtype in HALVES.values() and torch.cuda.is_available():
+                self._network = load(io.BytesIO(content), "cuda", False)
         except (ValueError, KeyError, OSError, BadZipFile) as error:
             raise UnsupportedModelError(f"this is not a file of ATen calls that torch can run: {error}") from error
         self.image_size: tuple[int, ...] = self._network.input_shape[1:]
@@ -145,15 +138,25 @@ class AtenModel:
         return self.outputs([images])[0]
 
     def outputs(self, inputs: Arrays) -> list[np.ndarray]:
-        """Return the first output, in a list, for one input."""
+        """Return the first output, in a list, for one input.
+
+        Raises:
+            UnsupportedModelError: PyTorch does not run the network in the file's precision.
+        """
         return in_batches(self._run, inputs, self._network.input_shape[0])
 
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
-        with torch.inference_mode():
-            (images,) = inputs
-            return [self._network(torch.from_numpy(images)).numpy()]
+        network, (images,) = self._network, inputs
+        try:
+            with torch.inference_mode():
+                output = network(network.placed(torch.from_numpy(images)))
+        except RuntimeError as error:
+            kind = str(network.dtype).removeprefix("torch.")
+            raise UnsupportedModelError(f"PyTorch does not run this network in {kind}: {first_line(error)}") from error
+        return [(output.float() if output.is_floating_point() else output).cpu().numpy()]
 
 
+@cache
 def _program() -> ModuleType:
     """Load the code that runs such files on devices."""
     spec = importlib.util.spec_from_file_location("aten_network", shipped("profilers") / "aten_network.py")
