@@ -63,6 +63,8 @@ class Format:
         quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
         quantize_network: instead of ``quantize``, where the format's quantizer takes the network: it is given before
             the other arguments.
+        scoring_batch: images for each run of a file that is written to be scored only: several, where every call of an
+            operator has a price however little it computes.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Format:
     left_in_float: Callable[[bytes], list[str]] | None = None
     quantize_whole: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
     quantize_network: Callable[[nn.Module, bytes, Precision, np.ndarray], bytes] | None = None
+    scoring_batch: int = 1
 
     def quantized(self, model: nn.Module, content: bytes, precision: Precision, calibration: Tensor) -> bytes:
         """Return the file of a network in a precision.
@@ -221,7 +224,7 @@ FORMATS = {
         left_in_float=pte_left_in_float,
         quantize_network=pte_quantized,
     ),
-    "aten": Format("aten", to_aten, AtenModel, _aten_graph, rounded, ("fp32", "fp16", "bf16")),
+    "aten": Format("aten", to_aten, AtenModel, _aten_graph, rounded, ("fp32", "fp16", "bf16"), scoring_batch=32),
 }
 
 

@@ -152,7 +152,9 @@ class AtenModel:
                 output = network(network.placed(torch.from_numpy(images)))
         except RuntimeError as error:
             kind = str(network.dtype).removeprefix("torch.")
-            raise UnsupportedModelError(f"PyTorch does not run this network in {kind}: {first_line(error)}") from error
+            raise UnsupportedModelError(
+                f"PyTorch does not run this network in {kind} ({first_line(error)}); choose another precision=."
+            ) from error
         return [(output.float() if output.is_floating_point() else output).cpu().numpy()]
 
 
