@@ -11,7 +11,7 @@ import io
 import operator
 from functools import cache
 from types import ModuleType
-from typing import Any, TypedDict
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from amc_hw.errors import UnsupportedModelError, first_line
-from amc_hw.formats.aten.stored import HALVES, pack
+from amc_hw.formats.aten.stored import HALVES, CallRecord, GraphRecord, pack
 from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.program import traced_program
 from amc_hw.pruning.folding import fold_batch_norms
@@ -29,14 +29,6 @@ FORMAT = 2
 """History: 1, the first; 2, ``dtype`` says in what a file computes."""
 _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default)
 """Calls with several results, of which each is a range of one axis."""
-
-
-class CallRecord(TypedDict):
-    """One call of a file: its result's name, ``aten.relu.default``, and its arguments, a tensor as {"tensor": name}."""
-
-    name: str
-    op: str
-    args: list[object]
 
 
 def to_aten(model: nn.Module, example_input: Any) -> bytes:
@@ -64,7 +56,7 @@ def to_aten(model: nn.Module, example_input: Any) -> bytes:
     shapes[signature.user_inputs[0]] = list(example_input.shape)
     used = {argument.name for node in nodes for argument in node.all_input_nodes}
     weights = {name: state[source].detach().numpy() for name, source in sources.items() if name in used}
-    graph = {
+    graph: GraphRecord = {
         "format": FORMAT,
         "dtype": "float32",
         "input": signature.user_inputs[0],

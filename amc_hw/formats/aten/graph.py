@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
-from amc_hw.formats.aten.stored import pack, unpack
+from amc_hw.formats.aten.stored import CallRecord, GraphRecord, pack, unpack
 from amc_hw.formats.graph import RefillableGraph
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
@@ -107,7 +107,7 @@ class AtenGraph(RefillableGraph):
             math.prod(weight[1:]) if weight else 0,
         )
 
-    def _kind(self, call: Mapping[str, Any]) -> str:
+    def _kind(self, call: CallRecord) -> str:
         """The operator's name in latency tables."""
         packet = str(call["op"]).split(".")[1]
         if packet == "conv2d":
@@ -132,7 +132,7 @@ class AtenGraph(RefillableGraph):
     ) -> bytes:
         """See `RefillableGraph.packed`."""
         stands_for = self._left_out(left_out)
-        calls = [
+        calls: list[CallRecord] = [
             {**call, "args": _renamed(_replaced(call["args"], integers.get(len(self._sizes) + index)), stands_for)}
             for index, call in enumerate(self._calls)
             if call["name"] not in stands_for
@@ -141,8 +141,8 @@ class AtenGraph(RefillableGraph):
         stored = {self._names[tensor]: value for tensor, value in values.items()}
         weights = {name: stored.get(name, weight) for name, weight in self._weights.items() if name in read}
         known = {self._graph["input"], *weights, *(call["name"] for call in calls)}
-        sizes = {**self._graph["shapes"], **{self._names[tensor]: shape for tensor, shape in shapes.items()}}
-        graph = {
+        sizes: dict[str, Shape] = {**self._sizes, **{self._names[tensor]: shape for tensor, shape in shapes.items()}}
+        graph: GraphRecord = {
             **self._graph,
             "output": stands_for.get(self._graph["output"], self._graph["output"]),
             "calls": calls,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,11 +22,31 @@ HALVES: dict[str, torch.dtype] = {"float16": torch.float16, "bfloat16": torch.bf
 """What a file's weights can be rounded to, by the file's word for it."""
 
 
-def pack(graph: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> bytes:
+class CallRecord(TypedDict):
+    """One call of a file: its result's name, ``aten.relu.default``, and its arguments, a tensor as {"tensor": name}."""
+
+    name: str
+    op: str
+    args: list[Any]
+
+
+class GraphRecord(TypedDict):
+    """What a file says of its network: what it computes in, its calls in order, and every tensor's shape by name."""
+
+    format: int
+    dtype: str
+    input: str
+    output: str
+    shapes: dict[str, Sequence[int]]
+    weights: list[str]
+    calls: list[CallRecord]
+
+
+def pack(graph: GraphRecord, weights: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the bytes of an aten file; floating-point weights are rounded to what the graph says it computes in.
 
     Args:
-        graph: the calls, their inputs and their shapes, as `AtenGraph` reads them.
+        graph: what the file says; it names the weights, too.
         weights: arrays by the names that the calls have for them.
     """
     content, half = io.BytesIO(), HALVES.get(graph["dtype"])
@@ -36,7 +56,7 @@ def pack(graph: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> bytes
     return content.getvalue()
 
 
-def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def unpack(content: bytes) -> tuple[GraphRecord, dict[str, NDArray[Any]]]:
     """Return the graph of an aten file and its weights by name, those of 16 bits as the same numbers in float32.
 
     Raises:
@@ -44,11 +64,12 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            graph: dict[str, Any] = json.loads(bytes(arrays["graph"]).decode())
+            graph: GraphRecord = json.loads(bytes(arrays["graph"]).decode())
             weights = {name: _whole(arrays[f"weight:{name}"]) for name in graph["weights"]}
     except (ValueError, KeyError, OSError, BadZipFile) as error:
         raise UnsupportedModelError(f"this is not a file of ATen calls: {error}") from error
-    return {"dtype": "float32", **graph}, weights  # files of format 1 are all float32
+    graph.setdefault("dtype", "float32")  # files of format 1 are all of it
+    return graph, weights
 
 
 def rounded(content: bytes, precision: Precision, images: np.ndarray) -> bytes:
