@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import operator
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,6 +30,10 @@ FORMAT = 2
 """History: 1, the first; 2, ``dtype`` says in what a file computes."""
 _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default)
 """Calls with several results, of which each is a range of one axis."""
+_PRODUCTS = frozenset(
+    {"linear", "matmul", "mm", "bmm", "addmm", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))}
+)
+_Call: TypeAlias = tuple[str, torch._ops.OpOverload, list[Any]]
 
 
 def to_aten(model: nn.Module, example_input: Any) -> bytes:
@@ -106,7 +111,8 @@ def _argument(value: object, node: fx.Node) -> object:
 class AtenModel:
     """Runs such a file in this process, for checking and evaluation (not for timing).
 
-    Files of 16 bits run on a GPU where there is one, as they will; PyTorch's kernels for processors are slow at them.
+    Files of 16 bits run on a GPU where there is one, as they will. On a processor, whose kernels are slow at them,
+    products are summed in float32 and then rounded, as a GPU's tensor cores do it.
 
     Args:
         content: the file's bytes.
@@ -119,8 +125,11 @@ class AtenModel:
         load = _program().Network
         try:
             self._network = load(io.BytesIO(content), "cpu", False)
-            if self._network.dtype in HALVES.values() and torch.cuda.is_available():
-                self._network = load(io.BytesIO(content), "cuda", False)
+            if self._network.dtype in HALVES.values():
+                if torch.cuda.is_available():
+                    self._network = load(io.BytesIO(content), "cuda", False)
+                else:
+                    self._network.calls = [_quick(call, self._network.dtype) for call in self._network.calls]
         except (ValueError, KeyError, OSError, BadZipFile) as error:
             raise UnsupportedModelError(f"this is not a file of ATen calls that torch can run: {error}") from error
         self.image_size: tuple[int, ...] = self._network.input_shape[1:]
@@ -148,6 +157,19 @@ class AtenModel:
                 f"PyTorch does not run this network in {kind} ({first_line(error)}); choose another precision=."
             ) from error
         return [(output.float() if output.is_floating_point() else output).cpu().numpy()]
+
+
+def _quick(call: _Call, half: torch.dtype) -> _Call:
+    """Return a call of a network of 16 bits as a processor is quick at it."""
+    name, function, arguments = call
+    is_product = function.name().removeprefix("aten::").partition(".")[0] in _PRODUCTS
+    return (name, partial(_summed_in_float32, function, half), arguments) if is_product else call
+
+
+def _summed_in_float32(function: Callable[..., Tensor], half: torch.dtype, *arguments: Any) -> Tensor:
+    if any(isinstance(each, Tensor) and each.dtype != half for each in arguments):
+        return function(*arguments)  # which tells that they do not fit
+    return function(*(each.float() if isinstance(each, Tensor) else each for each in arguments)).to(half)
 
 
 @cache
