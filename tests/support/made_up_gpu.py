@@ -49,8 +49,8 @@ class Timer:
         found = {}
         for call in graph["calls"]:
             filters = [shapes[each["tensor"]] for each in call["args"] if isinstance(each, dict)][1:2]
-            products = math.prod(shapes[call["name"]]) * math.prod(*(filter_[1:] for filter_ in filters), [1])
-            found[call["name"]] = 1 + products / products_a_us
+            fan_in = math.prod(filters[0][1:]) if filters else 1
+            found[call["name"]] = 1 + math.prod(shapes[call["name"]]) * fan_in / products_a_us
         return found
 
 
