@@ -48,7 +48,8 @@ class Timer:
             raise RuntimeError(f"name the device with batch_size={shapes[graph['input']][0]}")
         found = {}
         for call in graph["calls"]:
-            filters = [shapes[each["tensor"]] for each in call["args"] if isinstance(each, dict)][1:2]
+            read = [each["tensor"] for each in call["args"] if isinstance(each, dict)]
+            filters = [shapes[name] for name in read if name in graph["weights"]]
             fan_in = math.prod(filters[0][1:]) if filters else 1
             found[call["name"]] = 1 + math.prod(shapes[call["name"]]) * fan_in / products_a_us
         return found
