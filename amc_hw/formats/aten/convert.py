@@ -33,7 +33,8 @@ _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.
 _PRODUCTS = frozenset(
     {"linear", "matmul", "mm", "bmm", "addmm", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))}
 )
-_Call: TypeAlias = tuple[str, torch._ops.OpOverload, list[Any]]
+_Call: TypeAlias = tuple[str, Callable[..., Tensor], list[Any]]
+"""The result's name, the operator, which calls itself ``aten.relu.default``, and its arguments."""
 
 
 def to_aten(model: nn.Module, example_input: Any) -> bytes:
@@ -162,7 +163,7 @@ class AtenModel:
 def _quick(call: _Call, half: torch.dtype) -> _Call:
     """Return a call of a network of 16 bits as a processor is quick at it."""
     name, function, arguments = call
-    is_product = function.name().removeprefix("aten::").partition(".")[0] in _PRODUCTS
+    is_product = str(function).split(".")[1] in _PRODUCTS
     return (name, partial(_summed_in_float32, function, half), arguments) if is_product else call
 
 
