@@ -22,19 +22,24 @@ Metric: TypeAlias = Literal["latency_ms", "macs", "params", "size_bytes"]
 TOP1 = "top-1"
 """What the accuracy of a network is called that tells classes apart."""
 
-Precision: TypeAlias = Literal["fp32", "fp16", "int8", "int8-dynamic", "int16x8"]
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int16x8"]
 """In what a network is written and computed: ``int8`` has scales from calibration images, ``int8-dynamic`` finds those
 of activations while it runs, ``int16x8`` has activations of 16 bits and weights of 8."""
+TFLITE_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int16x8")
+"""Of TFLite files, and of the devices that run them."""
 PrecisionSetting: TypeAlias = Literal["auto", Precision]
 """A precision, or the one that keeps most accuracy within the budget."""
 DTYPES: dict[Precision, str] = {
     "fp32": "float32",
     "fp16": "float16",
+    "bf16": "bfloat16",
     "int8": "int8",
     "int8-dynamic": "int8-dynamic",
     "int16x8": "int16x8",
 }
 """What tables call the precisions."""
+TF32 = "tfloat32"
+"""What tables of GPUs call files of fp32 whose products are of inputs rounded to 10 bits behind the point."""
 
 
 Io: TypeAlias = Literal["float32", "int8"]
@@ -58,7 +63,9 @@ def as_precision(name: str) -> Precision:
 
 
 def precision_of(dtype: str) -> Precision | None:
-    """Return the precision that a table calls so; None where files are written in no such one (``uint8``)."""
+    """Return the precision of the files that a table is of; None where none are written so (``uint8``)."""
+    if dtype == TF32:
+        return "fp32"
     return next((precision for precision, called in DTYPES.items() if called == dtype), None)
 
 

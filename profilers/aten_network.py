@@ -2,10 +2,13 @@
 
 The file's array ``graph`` is JSON in UTF-8, and every weight is an array ``weight:NAME``:
 
-    {"format": 1, "input": "x", "output": "linear", "shapes": {"x": [1, 3, 32, 32], "conv.weight": ..., "conv2d": ...},
-     "weights": ["conv.weight", ...],
+    {"format": 2, "dtype": "float32", "input": "x", "output": "linear",
+     "shapes": {"x": [1, 3, 32, 32], "conv.weight": ..., "conv2d": ...}, "weights": ["conv.weight", ...],
      "calls": [{"name": "conv2d", "op": "aten.conv2d.default",
                 "args": [{"tensor": "x"}, {"tensor": "conv.weight"}, null, [1, 1], [0, 0], [1, 1], 1]}]}
+
+``dtype`` is the type of weights and activations: float32, float16, or bfloat16, which is stored as its bits in uint16.
+Files of format 1 do not tell it, and are float32.
 
 An argument is a tensor by its name, a number, true, false, null, a text, or a list of such. Nothing in a file is
 executed: a call names an operator of PyTorch's ATen library.
@@ -19,6 +22,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
 
 class Network:
     """A network that is read from a file.
@@ -26,15 +31,15 @@ class Network:
     Args:
         file: a path, or an open binary file.
         device: where weights and images live.
-        dtype: of the weights and activations.
         channels_last: how they lie in memory.
     """
 
-    def __init__(self, file: object, device: str, dtype: torch.dtype, channels_last: bool) -> None:
+    def __init__(self, file: object, device: str, channels_last: bool) -> None:
         with np.load(file, allow_pickle=False) as arrays:
             self.graph = json.loads(bytes(arrays["graph"]).decode())
-            stored = {name: torch.from_numpy(arrays[f"weight:{name}"]) for name in self.graph["weights"]}
-        self.device, self.dtype, self.channels_last = device, dtype, channels_last
+            stored = {name: tensor_of(arrays[f"weight:{name}"]) for name in self.graph["weights"]}
+        self.dtype = DTYPES[self.graph.get("dtype", "float32")]
+        self.device, self.channels_last = device, channels_last
         self.weights = {name: self.placed(weight) for name, weight in stored.items()}
         self.calls = [(call["name"], operator(call["op"]), call["args"]) for call in self.graph["calls"]]
         self.input_shape = tuple(self.graph["shapes"][self.graph["input"]])
@@ -57,6 +62,13 @@ class Network:
                 with around(name):
                     known[name] = function(*given)
         return known[self.graph["output"]]
+
+
+def tensor_of(stored: np.ndarray) -> torch.Tensor:
+    """Return a weight as it was before it was stored."""
+    if stored.dtype == np.uint16:
+        return torch.from_numpy(stored.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(stored)
 
 
 def operator(name: str) -> Callable[..., torch.Tensor]:

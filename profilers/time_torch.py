@@ -11,9 +11,10 @@ Needs numpy and torch, nothing else. answering.py has the way requests come; thi
 With --mode graph a network is captured as a CUDA graph and its replays are timed by events on the GPU, queued without
 waiting, so that gaps between launches do not count. With --mode eager every call is launched by Python and the clock
 runs until the GPU is done: the gaps count, as they do for whoever deploys eagerly. With --l2 cold the cache is
-overwritten before every run.
+overwritten before every run. A file says itself in which precision it computes; --dtype tf32 has the GPU compute those
+of float32 with inputs rounded to TF32.
 
-usage: python -P time_torch.py [--mode graph|eager] [--dtype fp32|tf32|fp16|bf16] [--layout channels_last|contiguous]
+usage: python -P time_torch.py [--mode graph|eager] [--dtype fp32|tf32] [--layout channels_last|contiguous]
                                [--l2 warm|cold] [--batch-size N] [--seed S]
 """
 
@@ -36,7 +37,6 @@ try:
 except ImportError as error:
     sys.exit(f"{error.name} is not installed for {sys.executable}; install it there with: pip install {error.name}")
 
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 RANGE = "amc-hw:"
 """Begins the name of the profiler's range around each call."""
 CALLS_BEFORE_CAPTURE = 3
@@ -175,7 +175,7 @@ class Timer:
     def load(self, request: dict[str, object]) -> tuple[Network, torch.Tensor]:
         """Load a network and make random images for it."""
         options = self.options
-        network = Network(request["file"], "cuda", DTYPES[options.dtype], options.layout == "channels_last")
+        network = Network(request["file"], "cuda", options.layout == "channels_last")
         if network.input_shape[0] != options.batch_size:
             raise RuntimeError(
                 f"the file's batch size is {network.input_shape[0]}, the device's {options.batch_size}; "
@@ -223,7 +223,7 @@ def main() -> None:
     """Read requests until stdin ends."""
     parser = answering.parser(__doc__)
     parser.add_argument("--mode", choices=("graph", "eager"), default="graph")
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="fp32")
+    parser.add_argument("--dtype", choices=("fp32", "tf32"), default="fp32")
     parser.add_argument("--layout", choices=("channels_last", "contiguous"), default="channels_last")
     parser.add_argument("--l2", choices=("warm", "cold"), default="warm")
     parser.add_argument("--batch-size", type=int, default=1)

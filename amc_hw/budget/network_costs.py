@@ -13,6 +13,7 @@ BYTES_OF_A_FLOAT = 4
 STORED: Mapping[Precision, tuple[int, int]] = {
     "fp32": (BYTES_OF_A_FLOAT, BYTES_OF_A_FLOAT),
     "fp16": (2, 2),
+    "bf16": (2, 2),
     "int8": (1, 16),
     "int8-dynamic": (1, 16),
     "int16x8": (1, 20),

@@ -64,7 +64,7 @@ ImageSize = Annotated[int | None, option("image_size")]
 DeviceName = Annotated[str, option("device")]
 TableFile = Annotated[Path | None, option("table")]
 PrecisionName = Annotated[
-    str, option("precision", help="precision of the files: fp32, fp16, int8, int8-dynamic, int16x8")
+    str, option("precision", help="precision of the files: fp32, fp16, bf16, int8, int8-dynamic, int16x8")
 ]
 Epochs = Annotated[int, option("epochs")]
 Seed = Annotated[int, option("seed")]

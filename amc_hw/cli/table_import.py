@@ -47,8 +47,8 @@ def import_(
         typer.Option(
             "--precision",
             "--dtype",
-            help="of weights and activations: fp32, fp16, int8, int8-dynamic, int16x8 or another; by default what the "
-            "logs or the file say, or fp32",
+            help="of weights and activations: fp32, fp16, bf16, int8, int8-dynamic, int16x8 or another; by default "
+            "what the logs or the file say, or fp32",
         ),
     ] = "",
     json: Json = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
 from amc_hw.devices.android.devices_file import OPTIONS, named_phones
 from amc_hw.devices.android.names import KIND, Phone, found_phones, is_phone, open_phone, phone_settings
@@ -11,7 +10,7 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.computers.host import own_cores
 from amc_hw.devices.computers.names import KINDS, SSH, computer, open_computer
 from amc_hw.errors import UsageError, unknown_name
-from amc_hw.policy import Precision
+from amc_hw.policy import TFLITE_PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def precisions_of(name: str) -> tuple[Precision, ...]:
     """
     if is_phone(name):
         phone_settings(name)
-        return get_args(Precision)
+        return TFLITE_PRECISIONS
     kind = name.partition(":")[0]
     if kind not in (*KINDS, SSH):
         raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()), "device")
@@ -91,6 +90,11 @@ def format_of(name: str) -> str:
     """Return the format of the files that a device runs; nothing is opened. For errors see `precisions_of`."""
     precisions_of(name)
     return "tflite" if is_phone(name) else KINDS[computer(name).kind].format
+
+
+def precisions_of_format(file_format: str) -> tuple[Precision, ...]:
+    """Return the precisions of the files of a format, by the computers that run it."""
+    return next(kind.precisions for kind in KINDS.values() if kind.format == file_format)
 
 
 def clean_device(name: str) -> None:
@@ -145,6 +149,6 @@ def _of_any() -> tuple[tuple[str, ...], tuple[Precision, ...]]:
 
 def _phone(phone: Phone) -> Found:
     """Describe a phone."""
-    settings, precisions = phone.settings, get_args(Precision)
-    shown = (phone.name, phone.description, phone.missing, KIND, ("tflite",), precisions, OPTIONS)
+    settings = phone.settings
+    shown = (phone.name, phone.description, phone.missing, KIND, ("tflite",), TFLITE_PRECISIONS, OPTIONS)
     return Found(*shown, settings.threads, settings.cores)

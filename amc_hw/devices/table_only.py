@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from amc_hw.devices.base import BusyError, Device, Kernel
-from amc_hw.devices.registry import open_device, require_device_name
+from amc_hw.devices.registry import open_device, precisions_of_format, require_device_name
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.shipped_tables import shipped_table
 from amc_hw.latency.table import LatencyTable, load_table
-from amc_hw.policy import DTYPES, Precision, precision_of
+from amc_hw.policy import Precision, precision_of
 from amc_hw.runs.files import require_writable
 
 
@@ -32,8 +32,7 @@ class TableOnly(Device):
         self._table = load_table(path)
         runtime = self._table.fingerprint.runtime.split(" ")[0]
         self.format = {"onnxruntime": "onnx", "torch": "aten", "executorch": "pte"}.get(runtime, "tflite")
-        if self.format != "aten":  # whose files are all float32, whatever the runtime computes in
-            self.precision = _written(self._table.fingerprint.dtype, name)
+        self.precision = _written(self._table.fingerprint.dtype, self.format, name)
 
     def fingerprint(self) -> Fingerprint:
         """Tell what the table's measurements belong to."""
@@ -123,12 +122,13 @@ def _stand_in(name: str, known: Path, precision: Precision, error: Exception) ->
     return found
 
 
-def _written(dtype: str, name: str) -> Precision:
+def _written(dtype: str, file_format: str, name: str) -> Precision:
+    known = precisions_of_format(file_format)
     precision = precision_of(dtype)
-    if precision is None:
+    if precision not in known:
         raise TableError(
             f"the table of '{name}' is of {dtype}, in which no file is written here; make one of a network in one of "
-            f"{', '.join(DTYPES)}: amc-hw table import LOG --model FILE.tflite"
+            f"{', '.join(known)}: amc-hw table import LOG --model FILE.tflite"
         )
     return precision
 

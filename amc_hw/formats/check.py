@@ -22,6 +22,8 @@ _LOG = logging.getLogger(__name__)
 
 NEAR_IMAGES = 16
 MOST_NAMED = 8
+_WIDER = {".tflite": ", such as int16x8.", ".aten": ", such as bf16, or fp32."}
+"""Precisions of formats that hold more numbers than others, for a message."""
 TOLERANCE = 1e-4
 """Largest difference to PyTorch's outputs that is let pass, relative to the largest output."""
 
@@ -72,7 +74,7 @@ def require_near(
         if not noise <= spread:
             raise UnsupportedModelError(
                 f"{path} would say nothing of the network's outputs any more (rounding changes them by {noise:.3g}, "
-                f"images by {spread:.3g}); choose another precision=, such as int16x8."
+                f"images by {spread:.3g}); choose another precision={_WIDER.get(path.suffix, '.')}"
             )
         if lost := _lost_channels(expected, error):
             named = ", ".join(map(str, lost[:MOST_NAMED])) + (" ..." if len(lost) > MOST_NAMED else "")

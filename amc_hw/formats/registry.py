@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, first_line, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
+from amc_hw.formats.aten.stored import rounded
 from amc_hw.formats.executorch.convert import PteModel, to_pte
 from amc_hw.formats.executorch.quantize import left_in_float as pte_left_in_float
 from amc_hw.formats.executorch.quantize import quantized as pte_quantized
@@ -25,7 +26,7 @@ from amc_hw.formats.onnx.quantize import left_in_float as onnx_left_in_float
 from amc_hw.formats.onnx.quantize import quantized as onnx_quantized
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.formats.tflite.quantize import left_in_float, quantized
-from amc_hw.policy import Io, Precision, require_io
+from amc_hw.policy import TFLITE_PRECISIONS, Io, Precision, require_io
 
 LONGEST_REASON = 1000
 """Characters of an error's message; some libraries put the content of the file into it."""
@@ -62,6 +63,8 @@ class Format:
         quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
         quantize_network: instead of ``quantize``, where the format's quantizer takes the network: it is given before
             the other arguments.
+        scoring_batch: images for each run of a file that is written to be scored only: several, where every call of an
+            operator has a price however little it computes.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Format:
     left_in_float: Callable[[bytes], list[str]] | None = None
     quantize_whole: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
     quantize_network: Callable[[nn.Module, bytes, Precision, np.ndarray], bytes] | None = None
+    scoring_batch: int = 1
 
     def quantized(self, model: nn.Module, content: bytes, precision: Precision, calibration: Tensor) -> bytes:
         """Return the file of a network in a precision.
@@ -206,7 +210,7 @@ FORMATS = {
         TfliteModel,
         _tflite_graph,
         quantized,
-        get_args(Precision),
+        TFLITE_PRECISIONS,
         left_in_float,
         partial(quantized, io="int8"),
     ),
@@ -220,7 +224,7 @@ FORMATS = {
         left_in_float=pte_left_in_float,
         quantize_network=pte_quantized,
     ),
-    "aten": Format("aten", to_aten, AtenModel, _aten_graph),
+    "aten": Format("aten", to_aten, AtenModel, _aten_graph, rounded, ("fp32", "fp16", "bf16"), scoring_batch=32),
 }
 
 

@@ -31,6 +31,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.search.scoring import NetworkScore, OwnScore
 from amc_hw.tasks.task import Task
+from amc_hw.tracing.inputs import repeated
 from amc_hw.training.compute import CPU
 from amc_hw.training.memory import keep_freed_memory
 
@@ -121,5 +122,6 @@ def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module]
         return OwnScore(lambda model: evaluate(trained.as_shipped(model)))
     if trained.precision == "fp32":
         return trained.task.score()
-    written, load = DeployedFiles(device, trained, trained.precision), find_format(device.format).load
-    return trained.task.score(lambda model: load(written(model)))
+    kind = find_format(device.format)
+    written = DeployedFiles(device, trained, trained.precision, repeated(trained.example, kind.scoring_batch))
+    return trained.task.score(lambda model: kind.load(written(model)))

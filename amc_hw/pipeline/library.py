@@ -83,7 +83,8 @@ def open_device(name: str, precision: Precision = "fp32") -> Device:
 
     Args:
         name: of the device.
-        precision: of the files that it is measured with: ``fp32``, ``fp16``, ``int8``, ``int8-dynamic``, ``int16x8``.
+        precision: of the files that it is measured with: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int8-dynamic``,
+            ``int16x8``.
 
     Raises:
         UsageError: there is no such device, or it does not have an option, or the precision.

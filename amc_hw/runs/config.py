@@ -107,8 +107,8 @@ class RunConfig(BaseModel):
     )
     precision: PrecisionSetting = Field(
         "auto",
-        description="precision that ships, in which is measured, scored, fine-tuned and exported: fp32, fp16, int8, "
-        "int8-dynamic, int16x8, or the one of them that keeps most accuracy within the budget (auto)",
+        description="precision that ships, in which is measured, scored, fine-tuned and exported: fp32, fp16, bf16, "
+        "int8, int8-dynamic, int16x8, or the one of them that keeps most accuracy within the budget (auto)",
     )
     io: Io = Field(
         "float32",

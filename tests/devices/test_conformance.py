@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pretended_gpu import PretendedGpu
 from small_nets import TinyResidual, learned
 from strict_skips import NEEDS_GPU
 
@@ -50,6 +51,12 @@ def cuda(request: pytest.FixtureRequest) -> Device:
         return CudaDevice()
     except DeviceError as error:
         pytest.skip(f"{NEEDS_GPU}: {error}")
+
+
+def made_up_cuda(request: pytest.FixtureRequest) -> Device:
+    from amc_hw.devices.computers.cuda import CudaDevice
+
+    return CudaDevice(machine=PretendedGpu())
 
 
 def ssh_onnx(request: pytest.FixtureRequest) -> Device:
@@ -93,6 +100,7 @@ DEVICES: dict[str, Callable[[pytest.FixtureRequest], Device]] = {
     "onnx": onnx,
     "executorch": executorch,
     "cuda": cuda,
+    "cuda with times that are made up": made_up_cuda,
     "onnx on OpenVINO, where it is there": onnx_openvino,
     "host without operators' times": host_without_operators,
     "loopback phone": loopback_phone,

@@ -12,6 +12,7 @@ from amc_hw.devices.computers.cuda import CudaDevice
 from amc_hw.devices.computers.machines import ThisMachine
 from amc_hw.devices.computers.profiler_process import ProfilerProcess
 from amc_hw.errors import DeviceError
+from amc_hw.policy import as_precision
 
 PROGRAM = """
 import json, sys
@@ -41,10 +42,12 @@ class Pretended(ThisMachine):
 
 
 def test_what_decides_a_time_is_in_the_fingerprint_and_the_gpu_state_in_the_notes() -> None:
-    device = CudaDevice(batch_size=32, dtype="bf16", mode="eager", machine=Pretended())
+    device = CudaDevice(batch_size=32, dtype="tf32", mode="eager", machine=Pretended())
     try:
-        fingerprint = device.fingerprint()
-        assert (fingerprint.batch_size, fingerprint.dtype, fingerprint.runtime) == (32, "bfloat16", "torch (eager)")
+        for precision, dtype in (("fp32", "tfloat32"), ("fp16", "float16"), ("bf16", "bfloat16")):
+            device.precision = as_precision(precision)
+            fingerprint = device.fingerprint()
+            assert (fingerprint.batch_size, fingerprint.dtype, fingerprint.runtime) == (32, dtype, "torch (eager)")
         assert device.notes() == ["the GPU's clock and temperature are not known: nvidia-smi tells neither."]
         assert device.time_model(Path("m.aten"), warmup=1, runs=10) == [5.0] * 10
         assert [kernel.name for kernel in device.time_kernels(Path("m.aten"), warmup=1, runs=2)] == ["conv2d"]

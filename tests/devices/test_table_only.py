@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from commands import TINY, amc_hw
 
+from amc_hw.devices.computers.names import KINDS
 from amc_hw.devices.table_only import open_or_predict, require_device
 from amc_hw.errors import TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.table import LatencyTable
-from amc_hw.policy import DTYPES
+from amc_hw.policy import DTYPES, TFLITE_PRECISIONS
 
 PARTS = {"processor": "p", "system": "s", "runtime_version": "1", "threads": 1, "cores": "0", "delegate": "none"}
 
@@ -23,9 +24,16 @@ def table_of(folder: Path, dtype: str, runtime: str = "tflite") -> Path:
     return path
 
 
-@pytest.mark.parametrize(("precision", "dtype"), DTYPES.items())
-def test_a_table_has_the_precision_that_it_says(precision: str, dtype: str, tmp_path: Path) -> None:
-    table = table_of(tmp_path, dtype)
+@pytest.mark.parametrize(
+    ("precision", "dtype", "runtime"),
+    [
+        *((precision, DTYPES[precision], "tflite") for precision in TFLITE_PRECISIONS),
+        *((precision, DTYPES[precision], "torch (graph)") for precision in KINDS["cuda"].precisions),
+        ("fp32", "tfloat32", "torch (graph)"),
+    ],
+)
+def test_a_table_has_the_precision_that_it_says(precision: str, dtype: str, runtime: str, tmp_path: Path) -> None:
+    table = table_of(tmp_path, dtype, runtime)
     assert open_or_predict("board", table, precision).precision == precision
     other = "int8" if precision == "fp32" else "fp32"
     for refuse in (open_or_predict, require_device):
@@ -33,18 +41,21 @@ def test_a_table_has_the_precision_that_it_says(precision: str, dtype: str, tmp_
             refuse("board", table, other)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32 with int4 weights"])
+@pytest.mark.parametrize(
+    ("dtype", "runtime"),
+    [
+        *((dtype, "tflite") for dtype in ("uint8", "bfloat16", "float32 with int4 weights")),
+        ("int8", "torch (graph)"),
+        ("float16", "onnxruntime"),
+    ],
+)
 def test_a_table_of_files_that_are_not_written_here_is_not_taken_for_fp32(
-    dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dtype: str, runtime: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = table_of(tmp_path, dtype)
+    table = table_of(tmp_path, dtype, runtime)
     with pytest.raises(TableError, match=f"of {dtype}, in which no file is written here; make one of a network in"):
         open_or_predict("board", table)
     task = ("--model", TINY, "--data", "digits", "--device", "board", "--table", table, "--run", tmp_path / "run")
     assert amc_hw("search", *task) == 2
     assert f"the table of 'board' is of {dtype}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_other_runtimes_files_are_of_floats_whatever_they_compute_in(tmp_path: Path) -> None:
-    assert open_or_predict("board", table_of(tmp_path, "bfloat16", "torch (graph)")).precision == "fp32"

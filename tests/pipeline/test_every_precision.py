@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import TINY, amc_hw
+from pretended_gpu import PretendedGpu
 from tiny import TinyNet
 
 pytest.importorskip("litert_torch")
@@ -19,7 +20,7 @@ from amc_hw.policy import DTYPES, Precision
 
 HERE: list[tuple[str, Precision]] = [
     (device, precision)
-    for device in ("host", "onnx")
+    for device in ("host", "onnx", "cuda")
     for precision in KINDS[device].precisions
     if precision not in ("fp32", "int8")  # other tests have these
 ]
@@ -29,6 +30,11 @@ LACKING: list[tuple[str, Precision]] = [
     if len(kind.precisions) < len(DTYPES)
 ]
 SEARCH = ("--macs", "0.6x", "--strategy", "random", "--episodes", 2, "--epochs", 0)
+
+
+@pytest.fixture(autouse=True)
+def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amc_hw.devices.computers.cuda.ThisMachine", PretendedGpu)
 
 
 @pytest.mark.parametrize(("device", "precision"), HERE)
@@ -70,12 +76,15 @@ def test_compress_evaluate_benchmark_export_and_report(
     assert f"compressed in {precision}" in (run / "report.html").read_text()
 
 
-@pytest.mark.parametrize("precision", KINDS["host"].precisions)
+@pytest.mark.parametrize(
+    ("device", "precision"), [(name, each) for name in ("host", "cuda") for each in KINDS[name].precisions]
+)
 def test_a_table_is_measured_and_held_against_exported_networks(
-    precision: Precision, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    device: str, precision: Precision, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "table.json"
     task = ("--model", TINY, "--image-size", 32, "--classes", 10, "--precision", precision, "--table", table)
+    task = (*task, "--device", device)
     assert amc_hw("profile", *task) == 0
     capsys.readouterr()
     assert amc_hw("table", "check", *task, "--networks", 2, "--export-all", "--json") == 0

@@ -15,6 +15,9 @@ import pytest
 import torch
 from computer_fixtures import small_aten
 
+from amc_hw.formats.aten.stored import rounded
+from amc_hw.policy import as_precision
+
 PROFILERS = Path(__file__).parents[2] / "profilers"
 
 
@@ -32,7 +35,7 @@ def program() -> ModuleType:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_network_runs_in_any_layout_and_names_its_calls(program: ModuleType, channels_last: bool) -> None:
-    network = program.Network(io.BytesIO(small_aten()), "cpu", torch.float32, channels_last)
+    network = program.Network(io.BytesIO(small_aten()), "cpu", channels_last)
     images = network.placed(torch.rand(network.input_shape))
     expected = torch.nn.functional.conv2d(images, network.weights["filters"], padding=1).mean((2, 3))
     called: list[str] = []
@@ -50,6 +53,18 @@ def test_a_network_runs_in_any_layout_and_names_its_calls(program: ModuleType, c
     assert images.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_network_computes_in_the_precision_of_its_file(program: ModuleType, precision: str) -> None:
+    content, kind = small_aten(), {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    network = program.Network(io.BytesIO(rounded(content, as_precision(precision), np.empty(0))), "cpu", False)
+    images = torch.rand(network.input_shape)
+    filters = program.Network(io.BytesIO(content), "cpu", False).weights["filters"].to(kind)
+    torch.testing.assert_close(network.weights["filters"], filters, rtol=0, atol=0)
+    expected = torch.nn.functional.conv2d(images.to(kind), filters, padding=1).mean((2, 3))
+    assert expected.dtype == kind
+    torch.testing.assert_close(network(network.placed(images)), expected)
+
+
 def test_only_operators_of_aten_are_called(program: ModuleType) -> None:
     for name in ("os.system.default", "aten.no_such_operator.default", "aten.__class__.__init__"):
         content = io.BytesIO()
@@ -58,7 +73,7 @@ def test_only_operators_of_aten_are_called(program: ModuleType) -> None:
         np.savez(content, graph=np.frombuffer(json.dumps(graph).encode(), np.uint8))
         content.seek(0)
         with pytest.raises(ValueError, match="no operator"):
-            program.Network(content, "cpu", torch.float32, False)
+            program.Network(content, "cpu", False)
 
 
 def test_ranges_of_the_profile_become_kernels(program: ModuleType) -> None:

@@ -11,8 +11,10 @@ from amc_hw.devices.computers.gpu_state import GpuState, summary
 from amc_hw.devices.computers.machines import Machine, ThisMachine
 from amc_hw.devices.computers.profiled import ProfiledDevice
 from amc_hw.devices.computers.profiler_process import Answer
+from amc_hw.policy import TF32
 
-DTYPES = {"fp32": "float32", "tf32": "tfloat32", "fp16": "float16", "bf16": "bfloat16"}
+DTYPES = {"fp32": "float32", "tf32": TF32}
+"""In what files of fp32 are computed; those of 16 bits are computed as they are."""
 TRIES = 3
 """Times that something is measured on a GPU that is held back."""
 COOL_S = 10.0
@@ -27,7 +29,7 @@ class CudaDevice(ProfiledDevice):
     Args:
         batch_size: images for each run.
         mode: ``graph`` (a CUDA graph: gaps between launches do not count) or ``eager`` (they do).
-        dtype: ``fp32``, ``tf32``, ``fp16`` or ``bf16``.
+        dtype: in what files of fp32 are computed, ``fp32`` or ``tf32``.
         layout: ``channels_last`` or ``contiguous``.
         l2: the second-level cache before each run, ``warm`` or ``cold``.
         name: as the user wrote it.

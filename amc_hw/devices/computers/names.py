@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 from amc_hw.devices.base import Device
 from amc_hw.devices.computers.cuda import DTYPES, CudaDevice
@@ -14,7 +14,7 @@ from amc_hw.devices.computers.host import HostDevice, require_cores
 from amc_hw.devices.computers.machines import SshMachine
 from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.errors import UsageError, unknown_name
-from amc_hw.policy import Precision
+from amc_hw.policy import TFLITE_PRECISIONS, Precision
 
 SSH = "ssh"
 Words: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -40,7 +40,7 @@ class Kind:
 
 
 KINDS = {
-    "host": Kind(HostDevice, ("threads",), precisions=get_args(Precision)),
+    "host": Kind(HostDevice, ("threads",), precisions=TFLITE_PRECISIONS),
     "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}, ("fp32", "int8"), "onnx"),
     "executorch": Kind(ExecutorchDevice, ("threads",), {}, ("fp32", "int8"), "pte"),
     "cuda": Kind(
@@ -52,7 +52,8 @@ KINDS = {
             "layout": ("channels_last", "contiguous"),
             "l2": ("warm", "cold"),
         },
-        format="aten",
+        ("fp32", "fp16", "bf16"),
+        "aten",
     ),
 }
 
@@ -121,6 +122,11 @@ def _options(name: str, kind: str, text: str, more_words: Words = MappingProxyTy
         if not value:
             raise UsageError(f"the option {key} of the device '{name}' has no value.")
         if key in words and words[key] and value not in words[key]:
+            if value in KINDS[kind].precisions:  # what earlier versions took, whose files were all of fp32
+                raise UsageError(
+                    f"the option {key} of the device '{name}' takes {' or '.join(words[key])}, in which files of fp32 "
+                    f"are computed; leave it out: what is written with precision={value} is computed in that."
+                )
             raise unknown_name(key, value, words[key], "device")
         options[key] = int(value) if key in numbers else value
     return options

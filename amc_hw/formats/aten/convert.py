@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import cache, partial
 from types import ModuleType
-from typing import Any, TypedDict
+from typing import Any, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from amc_hw.errors import UnsupportedModelError
+from amc_hw.errors import UnsupportedModelError, first_line
+from amc_hw.formats.aten.stored import HALVES, CallRecord, GraphRecord, pack
 from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.program import traced_program
 from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.shipped import shipped
 
-FORMAT = 1
-"""History: 1, the first."""
+FORMAT = 2
+"""History: 1, the first; 2, ``dtype`` says in what a file computes."""
 _SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default)
 """Calls with several results, of which each is a range of one axis."""
-
-
-class CallRecord(TypedDict):
-    """One call of a file: its result's name, ``aten.relu.default``, and its arguments, a tensor as {"tensor": name}."""
-
-    name: str
-    op: str
-    args: list[object]
+_PRODUCTS = frozenset(
+    {"linear", "matmul", "mm", "bmm", "addmm", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))}
+)
+_Call: TypeAlias = tuple[str, Callable[..., Tensor], list[Any]]
+"""The result's name, the operator, which calls itself ``aten.relu.default``, and its arguments."""
 
 
 def to_aten(model: nn.Module, example_input: Any) -> bytes:
@@ -64,8 +62,9 @@ def to_aten(model: nn.Module, example_input: Any) -> bytes:
     shapes[signature.user_inputs[0]] = list(example_input.shape)
     used = {argument.name for node in nodes for argument in node.all_input_nodes}
     weights = {name: state[source].detach().numpy() for name, source in sources.items() if name in used}
-    graph = {
+    graph: GraphRecord = {
         "format": FORMAT,
+        "dtype": "float32",
         "input": signature.user_inputs[0],
         "output": signature.user_outputs[0],
         "shapes": {**shapes, **{name: list(weight.shape) for name, weight in weights.items()}},
@@ -73,19 +72,6 @@ def to_aten(model: nn.Module, example_input: Any) -> bytes:
         "calls": [_call(node) for node in nodes],
     }
     return pack(graph, weights)
-
-
-def pack(graph: Mapping[str, object], weights: Mapping[str, Any]) -> bytes:
-    """Return the bytes of an aten file: NumPy's npz with the graph as JSON text, and every weight by its name.
-
-    Args:
-        graph: the calls, their inputs and their shapes, as `AtenGraph` reads them.
-        weights: arrays by the names that the calls have for them.
-    """
-    content = io.BytesIO()
-    text = np.frombuffer(json.dumps(graph).encode(), np.uint8)
-    np.savez(content, graph=text, **{f"weight:{name}": weight for name, weight in weights.items()})
-    return content.getvalue()
 
 
 def _call(node: fx.Node) -> CallRecord:
@@ -126,6 +112,9 @@ def _argument(value: object, node: fx.Node) -> object:
 class AtenModel:
     """Runs such a file in this process, for checking and evaluation (not for timing).
 
+    Files of 16 bits run on a GPU where there is one, as they will. On a processor, whose kernels are slow at them,
+    products are summed in float32 and then rounded, as a GPU's tensor cores do it.
+
     Args:
         content: the file's bytes.
 
@@ -134,8 +123,14 @@ class AtenModel:
     """
 
     def __init__(self, content: bytes) -> None:
+        load = _program().Network
         try:
-            self._network = _program().Network(io.BytesIO(content), "cpu", torch.float32, False)
+            self._network = load(io.BytesIO(content), "cpu", False)
+            if self._network.dtype in HALVES.values():
+                if torch.cuda.is_available():
+                    self._network = load(io.BytesIO(content), "cuda", False)
+                else:
+                    self._network.calls = [_quick(call, self._network.dtype) for call in self._network.calls]
         except (ValueError, KeyError, OSError, BadZipFile) as error:
             raise UnsupportedModelError(f"this is not a file of ATen calls that torch can run: {error}") from error
         self.image_size: tuple[int, ...] = self._network.input_shape[1:]
@@ -145,15 +140,40 @@ class AtenModel:
         return self.outputs([images])[0]
 
     def outputs(self, inputs: Arrays) -> list[np.ndarray]:
-        """Return the first output, in a list, for one input."""
+        """Return the first output, in a list, for one input.
+
+        Raises:
+            UnsupportedModelError: PyTorch does not run the network in the file's precision.
+        """
         return in_batches(self._run, inputs, self._network.input_shape[0])
 
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
-        with torch.inference_mode():
-            (images,) = inputs
-            return [self._network(torch.from_numpy(images)).numpy()]
+        network, (images,) = self._network, inputs
+        try:
+            with torch.inference_mode():
+                output = network(network.placed(torch.from_numpy(images)))
+        except RuntimeError as error:
+            kind = str(network.dtype).removeprefix("torch.")
+            raise UnsupportedModelError(
+                f"PyTorch does not run this network in {kind} ({first_line(error)}); choose another precision=."
+            ) from error
+        return [(output.float() if output.is_floating_point() else output).cpu().numpy()]
 
 
+def _quick(call: _Call, half: torch.dtype) -> _Call:
+    """Return a call of a network of 16 bits as a processor is quick at it."""
+    name, function, arguments = call
+    is_product = str(function).split(".")[1] in _PRODUCTS
+    return (name, partial(_summed_in_float32, function, half), arguments) if is_product else call
+
+
+def _summed_in_float32(function: Callable[..., Tensor], half: torch.dtype, *arguments: Any) -> Tensor:
+    if any(isinstance(each, Tensor) and each.dtype != half for each in arguments):
+        return function(*arguments)  # which tells that they do not fit
+    return function(*(each.float() if isinstance(each, Tensor) else each for each in arguments)).to(half)
+
+
+@cache
 def _program() -> ModuleType:
     """Load the code that runs such files on devices."""
     spec = importlib.util.spec_from_file_location("aten_network", shipped("profilers") / "aten_network.py")

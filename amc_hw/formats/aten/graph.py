@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
-from amc_hw.formats.graph import Graph
-from amc_hw.formats.random_weights import RandomWeights
+from amc_hw.formats.aten.stored import CallRecord, GraphRecord, pack, unpack
+from amc_hw.formats.graph import RefillableGraph
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
 _KINDS = {
@@ -38,7 +34,7 @@ _STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
 """Places of a convolution's arguments: (input, weight, bias, stride, padding, dilation, groups)."""
 
 
-class AtenGraph(Graph):
+class AtenGraph(RefillableGraph):
     """One file of ATen calls.
 
     The integers among a call's arguments (a view's target, a convolution's groups) count as one more tensor.
@@ -51,13 +47,11 @@ class AtenGraph(Graph):
     """
 
     def __init__(self, content: bytes) -> None:
+        self._graph, self._weights = unpack(content)
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                self._graph = json.loads(bytes(arrays["graph"]).decode())
-                self._weights = {name: arrays[f"weight:{name}"] for name in self._graph["weights"]}
             self._calls = self._graph["calls"]
             self._sizes = {name: tuple(shape) for name, shape in self._graph["shapes"].items()}
-        except (ValueError, KeyError, OSError, BadZipFile) as error:
+        except KeyError as error:
             raise UnsupportedModelError(f"this is not a file of ATen calls: {error}") from error
         self._names: list[str] = [*self._sizes, *(f"arguments of {call['name']}" for call in self._calls)]
         self._numbers = {name: number for number, name in enumerate(self._names)}
@@ -74,6 +68,11 @@ class AtenGraph(Graph):
     def name(self, tensor: int) -> str:
         """The tensor's name for people."""
         return self._names[tensor]
+
+    def constant(self, tensor: int) -> NDArray[Any] | None:
+        """See `RefillableGraph.constant`."""
+        weight = self._weights.get(self._names[tensor])
+        return None if weight is None else weight.reshape(-1)
 
     def integers(self, tensor: int) -> Shape | None:
         """See `Graph.integers`."""
@@ -108,7 +107,7 @@ class AtenGraph(Graph):
             math.prod(weight[1:]) if weight else 0,
         )
 
-    def _kind(self, call: Mapping[str, Any]) -> str:
+    def _kind(self, call: CallRecord) -> str:
         """The operator's name in latency tables."""
         packet = str(call["op"]).split(".")[1]
         if packet == "conv2d":
@@ -124,25 +123,44 @@ class AtenGraph(Graph):
             raise DeviceError("PyTorch reported calls that the network does not have; is it another network's profile?")
         return [known[kernel] for kernel in kernels]
 
-    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
-        """See `Graph.written`."""
-        changed = {self._names[tensor]: shape for tensor, shape in shapes.items()}
-        weights = RandomWeights(random)
-        arrays: dict[str, NDArray[np.generic]] = {
-            f"weight:{name}": weights(changed[name], weight) if name in changed else weight
-            for name, weight in self._weights.items()
-        }
-        calls = [
-            {**call, "args": _replaced(call["args"], list(integers[len(self._sizes) + index]))}
-            if len(self._sizes) + index in integers
-            else call
+    def packed(
+        self,
+        shapes: Mapping[int, Shape],
+        integers: Mapping[int, Shape],
+        values: Mapping[int, NDArray[Any]],
+        left_out: Collection[int] = (),
+    ) -> bytes:
+        """See `RefillableGraph.packed`."""
+        stands_for = self._left_out(left_out)
+        calls: list[CallRecord] = [
+            {**call, "args": _renamed(_replaced(call["args"], integers.get(len(self._sizes) + index)), stands_for)}
             for index, call in enumerate(self._calls)
+            if call["name"] not in stands_for
         ]
-        graph = {**self._graph, "calls": calls, "shapes": {**self._graph["shapes"], **changed}}
-        content = io.BytesIO()
-        arrays["graph"] = np.frombuffer(json.dumps(graph).encode(), np.uint8)
-        np.savez(content, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # names of arrays, not its options
-        return content.getvalue()
+        read = {name for call in calls for name in _tensors(call["args"])}
+        stored = {self._names[tensor]: value for tensor, value in values.items()}
+        weights = {name: stored.get(name, weight) for name, weight in self._weights.items() if name in read}
+        known = {self._graph["input"], *weights, *(call["name"] for call in calls)}
+        sizes: dict[str, Shape] = {**self._sizes, **{self._names[tensor]: shape for tensor, shape in shapes.items()}}
+        graph: GraphRecord = {
+            **self._graph,
+            "output": stands_for.get(self._graph["output"], self._graph["output"]),
+            "calls": calls,
+            "shapes": {name: size for name, size in sizes.items() if name in known},
+            "weights": list(weights),
+        }
+        return pack(graph, weights)
+
+    def _left_out(self, indices: Collection[int]) -> dict[str, str]:
+        """Return for the result of every call that is taken out of the file what who reads it reads instead."""
+        made = {self._calls[index]["name"] for index in indices}
+        stands_for: dict[str, str] = {}
+        for index in sorted(indices):
+            read = [name for name in _tensors(self._calls[index]["args"]) if name not in self._weights]
+            outside = [name for name in read if name not in made]
+            within = [stands_for[name] for name in read if name in stands_for]
+            stands_for[self._calls[index]["name"]] = (outside or within)[0]
+        return stands_for
 
 
 def _tensors(argument: Any) -> list[str]:
@@ -163,11 +181,24 @@ def _integers(argument: Any) -> list[int]:
     return [argument] if _is_integer(argument) else []
 
 
-def _replaced(argument: Any, integers: list[int]) -> Any:
-    """Put other integers into a call's arguments; they are taken from the list."""
+def _replaced(argument: Any, integers: Iterable[int] | None) -> Any:
+    """Put other integers, if there are any, into a call's arguments."""
+    return argument if integers is None else _with_next(argument, iter(integers))
+
+
+def _with_next(argument: Any, integers: Iterator[int]) -> Any:
     if isinstance(argument, list):
-        return [_replaced(part, integers) for part in argument]
-    return integers.pop(0) if _is_integer(argument) else argument
+        return [_with_next(part, integers) for part in argument]
+    return next(integers) if _is_integer(argument) else argument
+
+
+def _renamed(argument: Any, names: Mapping[str, str]) -> Any:
+    """Put other tensors into a call's arguments."""
+    if isinstance(argument, list):
+        return [_renamed(part, names) for part in argument]
+    if isinstance(argument, dict):
+        return {"tensor": names.get(argument["tensor"], argument["tensor"])}
+    return argument
 
 
 def _attributes(packet: str, arguments: Sequence[Any], weight: Shape) -> tuple[str, ...]:
