@@ -185,9 +185,9 @@ def doubts_of_table(
     run: RunFolder,
     progress: Progress,
     *,
-    alone: bool = True,
+    again: RunFolder | None = None,
 ) -> list[str]:
-    """Say why a run should not rely on its table, before it does: one sentence each, with its cure.
+    """Say why a run should not rely on a table, before it does: one sentence each, with its cure.
 
     The original is timed as the table's own measurement of it was, where the device is in reach.
 
@@ -195,20 +195,15 @@ def doubts_of_table(
         device: where the budget must hold.
         traced: the network.
         template: its operators as functions of the channel counts.
-        run: the run folder, which has the table.
+        run: the run folder, or that of one of its devices, which has the table.
         progress: is told how far the work is.
-        alone: the run is for this device only, so that it takes a table of the user's own.
+        again: the run folder, where the run is for several devices; one for this device alone takes a table of the
+            user's own.
     """
     if not device.in_reach:
         return []
     table, doubts = load_table(run.table), []
-    again = shlex.quote(f"{run}-again")
-    cure = "to measure anew, end this (Ctrl-C)"
-    if alone:
-        cure += f" and do the same with run={again} and table={shlex.quote(f'{run}-again.json')}"
-    else:
-        kept = shlex.quote(str(default_table(device.name, device.fingerprint())))
-        cure += f", delete {kept}, the table of {device.name}, and do the same with run={again}"
+    cure = f"to measure anew, end this (Ctrl-C){_anew(device, run, again)}"
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
         doubts.append(
@@ -230,6 +225,14 @@ def doubts_of_table(
             f"predictions are not of the device's present speed; {cure}."
         )
     return doubts
+
+
+def _anew(device: Device, run: RunFolder, again: RunFolder | None) -> str:
+    """Return how to begin a run again with a table that is measured for it."""
+    if again is None:
+        return f" and do the same with run={shlex.quote(f'{run}-again')} and table={shlex.quote(f'{run}-again.json')}"
+    kept = shlex.quote(str(default_table(device.name, device.fingerprint())))
+    return f", delete {kept}, the table of {device.name}, and do the same with run={shlex.quote(f'{again}-again')}"
 
 
 def _time_now(device: Device, content: bytes, due_ms: float, progress: Progress) -> float:

@@ -1,0 +1,85 @@
+"""What a run says of the latency tables that its search judged by, once the chosen policy was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amc_hw.budget.budget import Budget
+from amc_hw.latency.outdated import outdated
+from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.trust import of_totals, of_transfer
+from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.other_devices import named
+from amc_hw.pipeline.search import Search
+from amc_hw.pipeline.unverified import reliance
+from amc_hw.profiling.deployed import template_for
+from amc_hw.runs.records import Candidate, Elsewhere
+
+FAR_OFF = 0.15
+"""Error of the chosen policy's prediction that is no drift of a device's speed any more, but a wrong table."""
+
+
+def doubts_of_tables(job: Job, search: Search, chosen: Candidate) -> list[str]:
+    """Return what to know of the tables of all devices, one sentence each; of several, with the device's name.
+
+    Args:
+        job: the run, whose own device was measured.
+        search: the finished search.
+        chosen: the policy that was measured.
+    """
+    table = load_table(job.run.table)
+    own = _of_measured(table, doubts(search, chosen, table.notes))
+    if not job.others:
+        return own
+    return [*named(job.device.name, own), *doubts_elsewhere(job, search, chosen)]
+
+
+def doubts_elsewhere(job: Job, search: Search, chosen: Candidate) -> list[str]:
+    """Return what to know of further devices' tables; of those that are not measured, all that a reader relies on."""
+    found = []
+    for other, limit in zip(job.others, search.elsewhere, strict=True):
+        folder, device, budget = other.folder, other.device, other.budget
+        if not device.in_reach:
+            found += named(device.name, reliance(job.trained, folder, template_for(device, job.trained)))
+            continue
+        table, told = load_table(folder.table), chosen.elsewhere.get(device.name)
+        whole = limit.cost(search.original) if budget.ratio is None else limit.most / budget.ratio
+        wrong = [] if told is None else _wrong(budget, whole, told, table.notes)
+        found += named(device.name, _of_measured(table, wrong))
+    return found
+
+
+def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]:
+    """Say that the own latency budget's table was wrong about the chosen policy, and what the table says of itself."""
+    budget = search.latency_budget
+    if budget is None:
+        return []
+    whole = search.costs.whole("latency_ms", search.original, budget.of)
+    return _wrong(budget, whole, chosen, notes)
+
+
+def _of_measured(table: LatencyTable, wrong: list[str]) -> list[str]:
+    return [*of_totals(table), *of_transfer(table), *(outdated(table.notes) or wrong)]
+
+
+def _wrong(budget: Budget, whole_ms: float, chosen: Candidate | Elsewhere, notes: Sequence[str]) -> list[str]:
+    """Say that a table was wrong about the chosen policy.
+
+    A budget that is a share of the original's latency does not mind what slows or speeds up both networks alike.
+
+    Args:
+        budget: of the latency there.
+        whole_ms: what a share is of, by the table.
+        chosen: what was predicted and measured there.
+        notes: of the table.
+    """
+    if chosen.predicted_ms is None or chosen.measured_ms is None or chosen.original_ms is None:
+        return []
+    drift = 1.0 if budget.ratio is None else chosen.original_ms / whole_ms
+    if abs(chosen.measured_ms / (drift * chosen.predicted_ms) - 1) <= FAR_OFF:
+        return []
+    return [
+        f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and the "
+        "search judged latencies by it; measure into another table when the device is quiet, and search again.",
+        *(f"the table says of itself: {note}" for note in notes),
+    ]
