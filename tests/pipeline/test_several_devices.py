@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from commands import TINY, amc_hw
 from simulated_device import SimulatedDevice, microseconds
 
-from amc_hw.devices.base import Device, Kernel
+from amc_hw.devices.base import Device, Kernel, NotConnectedError
 from amc_hw.errors import UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
+from amc_hw.pipeline.several_settings import measured_first
+from amc_hw.pipeline.verify import _forget_last_misses
 from amc_hw.runs.config import make_config, read_config
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import ChosenPolicy, Miss
 
 
 class ByPositions(SimulatedDevice):
@@ -27,13 +32,14 @@ class ByWeights(SimulatedDevice):
 
     name = "onnx"
     missed = 1.0  # how many times as long the last benchmark takes
+    extra_us = 0.0  # that no table knows of
 
     def fingerprint(self) -> Fingerprint:
         return super().fingerprint().model_copy(update={"device": "by weights"})
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         late = self.missed if file.stem == "model" else 1.0
-        return [late * self.overhead * sum(map(by_weights, self._operators(file)))] * runs
+        return [self.extra_us + late * self.overhead * sum(map(by_weights, self._operators(file)))] * runs
 
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         times = ((each.kind, by_weights(each)) for each in self._operators(file))
@@ -82,12 +88,127 @@ def test_budgets_hold_on_devices_that_disagree(
     assert max(shares) > 1.1 * min(shares)
     assert (run / "device-2" / "model.tflite").exists()
     assert "onnx" in table
-    assert "On each device" in (run / "report.html").read_text()
-    assert amc_hw("export", "--run", str(run)) == 0
-    assert f"The file of onnx in {run / 'device-2'} stays as" in " ".join(capsys.readouterr().err.split())
+    page = (run / "report.html").read_text()
+    assert "On each device" in page
+    for text in (
+        "Latency on host, measured",
+        "Latency on onnx, measured",
+        "Candidates on onnx",
+        '<h3 class="device">onnx',
+    ):
+        assert text in page
     before = (run / "policy.json").read_bytes()
     assert amc_hw(*options(checkpoint, run, "--latency", "host=0.7x,onnx=0.5x")) == 0
     assert (run / "policy.json").read_bytes() == before
+
+
+def test_every_devices_file_is_written_anew_by_export(
+    two: None, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    search = ["search" if each == "compress" else each for each in options(checkpoint, run, "--latency", "0.6x")]
+    index = search.index("--epochs")
+    assert amc_hw(*search[:index], *search[index + 2 :]) == 0
+    assert amc_hw("finetune", "--run", run, "--epochs", 1) == 0
+    cure = f"write them anew with: amc-hw export --run {run}"
+    assert cure in " ".join(capsys.readouterr().err.split())
+    files = [run / "model.tflite", run / "device-2" / "model.onnx"]
+    assert amc_hw("export", "--run", run, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["device"], each["file"]) for each in told["devices"]] == [
+        ("host", str(files[0])),
+        ("onnx", str(files[1])),
+    ]
+    assert told["file"] == str(files[0])
+    assert all(each["bytes"] == file.stat().st_size for each, file in zip(told["devices"], files, strict=True))
+    stays = files[1].read_bytes()
+    assert amc_hw("export", "--run", run, "--format", "onnx") == 0
+    assert (run / "model.onnx").exists()
+    assert files[1].read_bytes() == stays
+    assert cure in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_further_devices_table_is_doubted_as_the_first_ones_is(
+    two: None, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, run = tmp_path / "first", tmp_path / "run"
+    assert amc_hw(*options(checkpoint, first, "--latency", "0.9x")) == 0
+    monkeypatch.setattr(ByWeights, "overhead", 2.0, raising=False)
+    monkeypatch.setattr(ByWeights, "__init__", lambda self: None)  # as slow as its class says
+    monkeypatch.setattr(ByWeights, "extra_us", 40.0)
+    assert amc_hw(*options(checkpoint, run, "--latency", "0.9x")) == 0
+    warnings = json.loads((run / "policy.json").read_text())["warnings"]
+    (speed,) = (each for each in warnings if "not of the device's present speed" in each)
+    assert speed.startswith("onnx: the original takes")
+    assert f"the table of onnx, and do the same with run={run}-again" in speed
+    (wrong,) = (each for each in warnings if "the table predicts" in each)
+    assert wrong.startswith("onnx: the table predicts")
+
+
+def test_a_policy_that_missed_is_forgotten_only_where_it_missed(tmp_path: Path) -> None:
+    run, policy = RunFolder(tmp_path), {"g": 8}
+    (tmp_path / "device-2").mkdir()
+    run.policy.write(ChosenPolicy(channels=policy, original_channels={"g": 16}, image_size=(1, 8, 8)))
+    earlier, last = Miss(channels={"g": 16}, found=0.9, used=1.1), Miss(channels=policy, found=0.9, used=1.1)
+    run.misses.append(earlier)
+    run.on_device(2).misses.append(last)
+    there = SimpleNamespace(folder=run.on_device(2))
+    _forget_last_misses(SimpleNamespace(run=run, others=(there,)))
+    assert run.misses.read() == [earlier]
+    assert run.on_device(2).misses.read() == []
+
+
+def test_one_device_under_two_names_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    given = ["host:threads=1" if each == "onnx" else each for each in options(checkpoint, tmp_path / "run")]
+    assert amc_hw(*given, "--latency", "0.5x") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "'host' and 'host:threads=1' are one device under two names; name it once" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_budget_that_one_device_keeps_already_does_not_stop_the_others(
+    two: None, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, budgets in enumerate(("host=0.7x,onnx=900ms", "host=900ms,onnx=0.7x")):
+        assert amc_hw(*options(checkpoint, tmp_path / f"{number}", "--latency", budgets)) == 0
+        found = json.loads((tmp_path / f"{number}" / "summary.json").read_text())["devices"]
+        assert all(each["compressed"]["latency_ms"] <= each["budget"]["target"] for each in found)
+        assert found[number]["compressed"]["latency_ms"] <= 0.7 * found[number]["original"]["latency_ms"]
+    capsys.readouterr()
+    assert amc_hw(*options(checkpoint, tmp_path / "none", "--latency", "900ms")) == 2
+    assert "within the budget of 900; give a smaller one" in " ".join(capsys.readouterr().err.split())
+    # as long as nothing was searched, budgets may change
+    assert amc_hw(*options(checkpoint, tmp_path / "none", "--latency", "0.8x")) == 0
+    capsys.readouterr()
+    assert amc_hw(*options(checkpoint, tmp_path / "none", "--latency", "host=0.8x,onnx=0.7x")) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "is a run with the further devices onnx=0.8x, not onnx=0.7x; choose another --run folder" in told
+
+
+def test_devices_may_be_named_in_another_order_when_a_run_goes_on(
+    two: None, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    assert amc_hw(*options(checkpoint, run, "--latency", "host=0.8x,onnx=0.7x")) == 0
+    policy = (run / "policy.json").read_bytes()
+    turned = ["onnx" if each == "host" else "host" if each == "onnx" else each for each in options(checkpoint, run)]
+    assert amc_hw(*turned, "--latency", "host=0.8x,onnx=0.7x") == 0
+    assert (run / "policy.json").read_bytes() == policy
+    assert [*read_config(run).others] == ["onnx"]
+
+
+def test_a_phone_that_is_not_here_is_not_first_where_another_device_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> Device:
+        raise NotConnectedError("no such phone is connected.")
+
+    monkeypatch.setattr("amc_hw.pipeline.several_settings.open_device", absent)
+    config = measured_first(RunFolder(tmp_path), make_config(device=["pixel1", "host"], latency="pixel1=60ms,host=2ms"))
+    assert (config.device, config.budget, config.others) == ("host", "2ms", {"pixel1": "60ms"})
 
 
 def test_a_budget_that_is_missed_on_one_device_tightens_that_one(

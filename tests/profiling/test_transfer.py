@@ -250,6 +250,11 @@ class BentCousin(Bent):
         return SLOWER.get(operator.kind, 1.0) * super().formula(operator)
 
 
+class BentOtherwise(Closed):
+    def formula(self, operator: Operator) -> float:
+        return share_us(operator, 1) / bent(operator)
+
+
 def test_what_operators_deviate_from_their_shares_is_carried_over_where_networks_bear_it_out(lab: Lab) -> None:
     known = lab.measured(Bent())
     assert known.totals is not None
@@ -262,9 +267,9 @@ def test_what_operators_deviate_from_their_shares_is_carried_over_where_networks
     device = BentCousin("second")
     assert np.mean(lab.errors(table, device)) < 0.7 * np.mean(lab.errors(plain, device))
 
-    straight = lab.transferred(ClosedCousin("second"), known)
-    assert straight.totals is not None
-    assert straight.totals.carried == []
+    other_way = lab.transferred(BentOtherwise("second"), known)
+    assert other_way.totals is not None
+    assert other_way.totals.carried == []
     assert '"carried"' not in lab.new.read_text()
 
 
