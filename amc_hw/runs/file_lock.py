@@ -47,8 +47,7 @@ class FileLock:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._file = (folder / re.sub(r"[^A-Za-z0-9.-]", "_", self._name)).open("w")
             fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            self._is_alone = not shared
-            (HELD_HERE.discard if shared else HELD_HERE.add)(self._name)
+            self._note(alone=not shared)
         except BlockingIOError:
             self.release()
             return False
@@ -63,9 +62,14 @@ class FileLock:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if self._is_alone:
-            self._is_alone = False
+        self._note(alone=False)
+
+    def _note(self, *, alone: bool) -> None:
+        if alone:
+            HELD_HERE.add(self._name)
+        elif self._is_alone:
             HELD_HERE.discard(self._name)
+        self._is_alone = alone
 
 
 @contextmanager
