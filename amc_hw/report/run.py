@@ -73,16 +73,17 @@ def read_run(folder: RunFolder) -> Run:
     """
     logged = folder.episodes.read(mend=False)
     logged.warn("they are left out")
+    config = folder.settings()
     run = Run(
         folder=folder,
-        config=folder.settings(),
+        config=config,
         episodes=logged.episodes,
         policy=folder.policy.find(),
         finetune=folder.finetune.find(),
         benchmark=folder.benchmark.find(),
         summary=folder.summary.find(),
         precision=folder.precision.find(),
-        further=_further(folder),
+        further=_further(folder, config),
     )
     if not (run.config or run.episodes or run.policy or run.benchmark or run.summary):
         raise WrongRunError(
@@ -91,8 +92,8 @@ def read_run(folder: RunFolder) -> Run:
     return run
 
 
-def _further(folder: RunFolder) -> dict[str, Benchmark | None]:
-    names = folder.settings().get("others")
+def _further(folder: RunFolder, config: Facts) -> dict[str, Benchmark | None]:
+    names = config.get("others")
     if not isinstance(names, dict):
         return {}
     return {name: folder.on_device(number).benchmark.find() for number, name in enumerate(names, start=2)}
