@@ -48,7 +48,12 @@ def _of_the_budget(run: Run) -> list[str]:
 def _of_the_search(run: Run) -> list[str]:
     """Return what the search itself warned of."""
     warnings = [*(run.policy.warnings if run.policy else ()), *(run.summary.warnings if run.summary else ())]
-    return [warning[:1].upper() + warning[1:] for warning in warnings]
+    return [each if _is_named(each) else each[:1].upper() + each[1:] for each in warnings]
+
+
+def _is_named(sentence: str) -> bool:
+    """Tell whether a sentence begins with the name of a device that it is of, which stays as it is written."""
+    return sentence.partition(" ")[0].endswith(":")
 
 
 def _of_the_device(run: Run) -> list[str]:
