@@ -102,7 +102,7 @@ def other_limits(
 
     A budget that the original keeps already is a limit like others: it is one device of several.
     """
-    limits, error, doubts = [], 0.0, []
+    limits, error, doubts = list[Limit](), 0.0, list[str]()
     original = trained.network.original
     for other in others:
         folder, device, budget = other.folder, other.device, other.budget

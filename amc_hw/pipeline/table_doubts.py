@@ -36,7 +36,7 @@ def doubts_of_tables(job: Job, search: Search, chosen: Candidate) -> list[str]:
 
 def doubts_elsewhere(job: Job, search: Search, chosen: Candidate) -> list[str]:
     """Return what to know of further devices' tables; of those that are not measured, all that a reader relies on."""
-    found = []
+    found = list[str]()
     for other, limit in zip(job.others, search.elsewhere, strict=True):
         folder, device, budget = other.folder, other.device, other.budget
         if not device.in_reach:
