@@ -280,7 +280,7 @@ def require_same_run(run: Path, config: RunConfig) -> None:
         if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
             begun, asked = f"{key} {before[key]!r}", repr(now)
             if key == "others":
-                begun, asked = (f"the further devices {_as_budgets(each)}" for each in (before[key], now))
+                begun, asked = f"the further devices {_as_budgets(before[key])}", _as_budgets(now)
             raise WrongRunError(f"{run} is a run with {begun}, not {asked}; choose another run= folder.")
 
 

@@ -150,7 +150,7 @@ def test_a_further_devices_table_is_doubted_as_the_first_ones_is(
 def test_a_policy_that_missed_is_forgotten_only_where_it_missed(tmp_path: Path) -> None:
     run, policy = RunFolder(tmp_path), {"g": 8}
     (tmp_path / "device-2").mkdir()
-    run.policy.write(ChosenPolicy(channels=policy, original_channels={"g": 16}, image_size=(1, 8, 8)))
+    run.policy.write(ChosenPolicy(channels=policy, original_channels={"g": 16}, image_size=[1, 8, 8]))
     earlier, last = Miss(channels={"g": 16}, found=0.9, used=1.1), Miss(channels=policy, found=0.9, used=1.1)
     run.misses.append(earlier)
     run.on_device(2).misses.append(last)
