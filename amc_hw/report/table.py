@@ -91,9 +91,6 @@ def device_rows(summary: Summary) -> list[tuple[str, str, str, str, str, str, st
         cells = [MISSING if value is None else milliseconds(value) for value in (before, each.latency_ms)]
         accuracy = MISSING if each.compressed.accuracy is None else percent(each.compressed.accuracy)
         budget, change = milliseconds(each.budget.target), _change(before, each.latency_ms, False)
-        if each.budget.ratio is not None:
-            of = "" if each.budget.of == "fp32" else f" in {each.budget.of}"
-            budget += f" ({ratio(each.budget.ratio)}{of})"
         state = "missed" if not each.is_kept else "not proved" if each.unverified else "held"
         rows.append((each.name, budget, cells[0], cells[1], change, accuracy, state))
     return rows
