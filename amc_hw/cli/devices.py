@@ -83,12 +83,14 @@ def _out_of_reach(listed: Collection[str]) -> list[Found]:
 
 def _listed(device: Found) -> Facts:
     """Return what a script needs to choose a device."""
+    from amc_hw.devices.registry import choices_of
     from amc_hw.latency.shipped_tables import shipped_table
     from amc_hw.profiling.kept_tables import kept_tables
 
     shipped, kept = shipped_table(device.name), kept_tables(device.name)
     return {
         **asdict(device),
+        "choices": choices_of(device),
         "in_reach": device.in_reach,
         "has_table": bool(kept or shipped),
         "tables": [str(path) for path in kept],

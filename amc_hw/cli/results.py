@@ -18,25 +18,42 @@ from amc_hw.runs.names import EXPORTS, listed, require_export_name
 
 def export(
     run: Run,
-    format: Annotated[str, typer.Option("--format", help=f"{listed(EXPORTS)}; aten is for --device cuda")] = "tflite",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help=f"{listed(EXPORTS)}; aten is for --device cuda; by default tflite, and of a run for several devices "
+            "the file of each",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write a run's network as a file for devices."""
-    require_export_name(format)
+    """Write a run's network as a file for devices; of a run for several devices, the file of each."""
+    if format is not None:
+        require_export_name(format)
     others = read_config(run).others
     require_room(run)
-    from amc_hw.pipeline import finish
     from amc_hw.pipeline.begin import open_trained
+    from amc_hw.pipeline.export_run import export_for_devices
+    from amc_hw.pipeline.finish import batch_of
+    from amc_hw.pipeline.finish import export as export_network
     from amc_hw.runs.folder import RunFolder
 
-    _, trained = open_trained(run)
+    config, trained = open_trained(run)
     folder = RunFolder(run)
-    path = finish.export(folder, trained, format, finish.batch_of(folder))
-    if json:
-        print_json({"file": str(path), "bytes": path.stat().st_size})
+    if others and format is None:
+        files = export_for_devices(folder, config, trained)
     else:
-        answer(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    say_what_stays(folder, others)
+        files = {config.device: export_network(folder, trained, format or "tflite", batch_of(folder))}
+    written = [{"device": name, "file": str(path), "bytes": path.stat().st_size} for name, path in files.items()]
+    if json:
+        first = {key: written[0][key] for key in ("file", "bytes")}
+        print_json({**first, "devices": written} if len(written) > 1 else first)
+    else:
+        for path in files.values():
+            answer(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    if others and format is not None:
+        say_what_stays(run)
 
 
 def evaluate(

@@ -6,11 +6,13 @@ import functools
 import json
 import logging
 import math
+import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amc_hw.cli.options import with_options
@@ -20,8 +22,6 @@ from amc_hw.runs.progress import Progress, Update
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
-
-    from amc_hw.runs.folder import RunFolder
 
 LOG_EVERY_S = 15.0
 
@@ -160,7 +160,6 @@ def say(text: str) -> None:
     _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def say_what_stays(folder: RunFolder, others: Iterable[str]) -> None:
-    """Say which files of a run are not made anew: those for the devices beside the first one."""
-    for number, name in enumerate(others, start=2):
-        say(f"The file of {name} in {folder.on_device(number).path} stays as compress left it.")
+def say_what_stays(run: Path) -> None:
+    """Say that the files of a run's several devices are not made anew, and what makes them."""
+    say(f"The devices' files stay as they were; write them anew with: amc-hw export --run {shlex.quote(str(run))}")

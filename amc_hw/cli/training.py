@@ -138,5 +138,6 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     else:
         learned = ", which was learned, too" if finish.search_split_learned(folder) else ""
         answer(f"{folder.finetuned}: {accuracy:.2%} {of}{learned}")
-        say_what_stays(folder, others)
+        if others:
+            say_what_stays(run)
         say(f"Next: amc-hw evaluate --run {shlex.quote(str(run))}")

@@ -24,7 +24,15 @@ class NotConnectedError(DeviceError):
 
 
 class BusyError(DeviceError):
-    """Another program of this user measures on the device."""
+    """Another program of this user measures on the device, or this one does under another name of it.
+
+    Attributes:
+        here: it is this one, which would wait for itself.
+    """
+
+    def __init__(self, message: str, *, here: bool = False) -> None:
+        super().__init__(message)
+        self.here = here
 
 
 class CpuFallbackError(DeviceError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amc_hw.devices.android.devices_file import OPTIONS, named_phones
+from amc_hw.devices.android.devices_file import DELEGATES, OPTIONS, named_phones
 from amc_hw.devices.android.names import KIND, Phone, found_phones, is_phone, open_phone, phone_settings
 from amc_hw.devices.base import Device
 from amc_hw.devices.computers.host import own_cores
 from amc_hw.devices.computers.names import KINDS, SSH, computer, open_computer
+from amc_hw.devices.computers.onnx import installed_providers
 from amc_hw.errors import UsageError, unknown_name
 from amc_hw.policy import TFLITE_PRECISIONS, Precision
 
@@ -131,6 +132,20 @@ def found_devices() -> list[Found]:
         Found("ssh", "another computer, with any of these runtimes", "its name (ssh:me@box:onnx)", SSH, *_of_any()),
         *(_phone(phone) for phone in found_phones()),
     ]
+
+
+def choices_of(found: Found) -> dict[str, list[str]]:
+    """Return the words that options of a listed device take, where there are some to choose from.
+
+    ONNX Runtime is asked for the providers that are installed here.
+    """
+    if found.kind == KIND:
+        return {"delegate": [*DELEGATES]}
+    words = KINDS[found.kind].words if found.kind in KINDS else {}
+    told = {option: [*known] for option, known in words.items() if known}
+    if "provider" in words and found.in_reach:
+        told["provider"] = installed_providers()
+    return told
 
 
 def _here(name: str, description: str, missing: str) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from amc_hw.devices.base import BusyError, Device, Kernel
-from amc_hw.devices.registry import open_device, precisions_of_format, require_device_name
+from amc_hw.devices.registry import format_of, open_device, precisions_of_format, require_device_name
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.shipped_tables import shipped_table
@@ -109,6 +109,21 @@ def require_device(name: str, table: Path | None = None, precision: Precision = 
         _stand_in(name, known, precision, error)
     if table is not None and not table.exists():
         require_writable(table)
+
+
+def format_of_any(name: str) -> str:
+    """Return the format of the files of a device, or of the shipped table of that name; nothing is opened.
+
+    Raises:
+        UsageError: there is no device and no table of that name.
+    """
+    try:
+        return format_of(name)
+    except UsageError:
+        known = shipped_table(name)
+        if known is None:
+            raise
+        return TableOnly(name, known).format
 
 
 def _stand_in(name: str, known: Path, precision: Precision, error: Exception) -> TableOnly:

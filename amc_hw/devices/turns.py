@@ -9,6 +9,7 @@ from pathlib import Path
 
 from amc_hw.devices.base import BusyError, Device
 from amc_hw.devices.table_only import open_or_predict
+from amc_hw.errors import UsageError
 from amc_hw.policy import Precision
 from amc_hw.runs.progress import Progress
 
@@ -41,12 +42,22 @@ def taking_turns(device: Device, progress: Progress) -> Progress:
 def device_in_turn(
     name: str, progress: Progress, table: Path | None = None, precision: Precision = "fp32"
 ) -> Iterator[tuple[Device, Progress]]:
-    """Open a device once nobody else has it, and yield it with a progress that lets others measure."""
+    """Open a device once nobody else has it, and yield it with a progress that lets others measure.
+
+    Raises:
+        UsageError: this process has it already, under another name.
+        AmcHwError: see `open_or_predict`.
+    """
     while True:
         try:
             device = open_or_predict(name, table, precision)
             break
-        except BusyError:
+        except BusyError as error:
+            if error.here:
+                raise UsageError(
+                    f"'{name}' is a phone that this run has under another name, and measures one way only; name each "
+                    "phone once."
+                ) from error
             progress(f"waiting for {name}, which another run is measuring on")
             time.sleep(BUSY_POLL_S)
     try:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from amc_hw.latency.families import kind_of
-from amc_hw.latency.share import Deviations, Floats, Share, Totals
+from amc_hw.latency.share import Deviation, Deviations, Floats, Share, Totals
 
 LENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Differences of logarithms of channels over which a family's function changes."""
@@ -158,13 +158,28 @@ class Deviating:
         """Tell whether it answers for channel counts: the formula does for all."""
         return True
 
+    def carried(self) -> Deviation:
+        """Return the deviations as a table of another device keeps them."""
+        return Deviation(
+            family=self.share.family,
+            length=self.length,
+            channels=self.known.astype(int).tolist(),
+            weights=self.weights.tolist(),
+            by_phase=self.by_phase.tolist(),
+        )
+
+
+def _carried(told: Deviation, share: Share) -> Deviating:
+    known, by_phase = np.array(told.channels, float).reshape(-1, 2), np.array(told.by_phase)
+    return Deviating(share, told.length, known, np.array(told.weights), by_phase)
+
 
 def surfaces_of(totals: Totals) -> Mapping[str, Share | Deviating]:
     """Return what each family costs by whole networks that were measured."""
     shares = {share.family: share for share in totals.shares}
     told = totals.deviations
     if told is None:
-        return shares
+        return shares | {each.family: _carried(each, shares[each.family]) for each in totals.carried}
     networks = [totals.operators(network) for network in totals.networks]
     operators = Operators(networks, shares, np.array(told.base_us))
     by_phase = operators.by_phase(np.array([told.weights]), told.period)

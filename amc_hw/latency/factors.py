@@ -39,21 +39,29 @@ class Sample:
 
 @dataclass(frozen=True)
 class Factors:
-    """What each family's operators take: ``scale[family] * there_us + constant_us[family]``."""
+    """What each family's operators take: ``scale[family] * there_us + constant_us[family]``.
+
+    Attributes:
+        scale: factor of each family.
+        constant_us: of each family, for every call.
+        error: mean error of networks that were left out of the fit, a fraction.
+    """
 
     scale: Mapping[str, float]
     constant_us: Mapping[str, float]
+    error: float
 
 
 def learn_factors(samples: Sequence[Sample]) -> Factors:
     """Learn the factors from samples of three networks at least, every one of a time over zero on both devices."""
     data = _Data(samples)
-    best, chosen = data.left_out({}, None), data.factors({}, None)
+    best = data.left_out({}, None)
+    chosen = data.factors({}, None, best)
     groups: list[dict[str, str]] = [{}, {f: kind_of(f) for f in data.families}, {f: f for f in data.families}]
     for group_of in groups:
         for ridge in RIDGES:
             if (error := data.left_out(group_of, ridge)) < WORTH * best:
-                best, chosen = error, data.factors(group_of, ridge)
+                best, chosen = error, data.factors(group_of, ridge, error)
     return chosen
 
 
@@ -81,12 +89,13 @@ class _Data:
             predicted.append((self.there_us[out] @ scale + self.calls[out] @ constant_us).sum())
         return mean_error(np.array(predicted), np.array(sums))
 
-    def factors(self, group_of: Mapping[str, str], ridge: float | None) -> Factors:
-        """Return what is fitted to all samples."""
+    def factors(self, group_of: Mapping[str, str], ridge: float | None, error: float) -> Factors:
+        """Return what is fitted to all samples, with the error of `left_out`."""
         scale, constant_us = self._fitted(np.ones(len(self.us), bool), group_of, ridge)
         return Factors(
             dict(zip(self.families, scale.tolist(), strict=True)),
             dict(zip(self.families, constant_us.tolist(), strict=True)),
+            error,
         )
 
     def _fitted(

@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 Channels = Annotated[int, Field(ge=1, lt=10**6)]
 Coefficient = Annotated[float, Field(ge=0, lt=1e9, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, lt=1e12, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Tiles = tuple[int, int]
 """Of the input and of the output channels."""
 
@@ -80,7 +81,34 @@ class Deviations(_Strict):
     step: Positive
     noise: Positive
     base_us: list[Positive]
-    weights: list[Annotated[float, Field(allow_inf_nan=False)]]
+    weights: list[Finite]
+
+
+class Deviation(_Strict):
+    """How one family deviates from its share, as a function of its channels that was carried over from another device.
+
+    A sum of bells around pairs of channels, and a value for each place of the output channels in a tile; see
+    `amc_hw.latency.deviations.Deviating`.
+
+    Attributes:
+        family: the operator but for its channels.
+        length: width of the bells, a difference of logarithms of channels.
+        channels: input and output channels in the middle of each.
+        weights: height of each, as a part of the share.
+        by_phase: for output channels divided by so many with the remainder 0, 1, ...
+    """
+
+    family: str
+    length: Positive
+    channels: list[Annotated[list[Channels], Field(min_length=2, max_length=2)]]
+    weights: list[Finite]
+    by_phase: Annotated[list[Finite], Field(min_length=1, max_length=1024)]
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Deviation:
+        if len(self.channels) != len(self.weights):
+            raise ValueError("weights are of other channels")
+        return self
 
 
 class WholeNetwork(_Strict):
@@ -111,12 +139,15 @@ class Totals(_Strict):
         networks: those that were timed.
         shares: one for each family; of those that are fused into others it is zero.
         deviations: from the shares, where these are not all that the networks tell.
+        carried: deviations that the networks of another device told, one for each family; empty but in transferred
+            tables.
     """
 
     families: dict[str, list[str]] = {}
     networks: list[WholeNetwork] = []
     shares: list[Share] = []
     deviations: Deviations | None = None
+    carried: list[Deviation] = []
 
     @model_validator(mode="after")
     def _belong_together(self) -> Totals:
@@ -130,6 +161,8 @@ class Totals(_Strict):
             raise ValueError("deviations are of other networks")
         if told is not None and {f for families in self.families.values() for f in families} - set(names):
             raise ValueError("a family has no share")
+        if {each.family for each in self.carried} - set(names) or (self.carried and told is not None):
+            raise ValueError("deviations were carried over of other families than have a share, or beside own ones")
         return self
 
     def operators(self, network: WholeNetwork) -> tuple[tuple[str, int, int], ...]:

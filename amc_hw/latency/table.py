@@ -238,6 +238,8 @@ class LatencyTable(BaseModel):
         """Write the table in one step; raise RunFolderError where the disk refuses."""
         # Tables without totals, or a transfer, are those that older versions read.
         document = self.model_dump(exclude={name for name in ("totals", "transfer") if getattr(self, name) is None})
+        if self.totals is not None and not self.totals.carried:
+            del document["totals"]["carried"]
         entries = document.pop("entries")
         if self.transfer is None:
             for entry in entries:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amc_hw.errors import TableError
+from amc_hw.latency.deviations import Deviating, surfaces_of
 from amc_hw.latency.extrapolation import LEAST_US
 from amc_hw.latency.factors import Factors
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor, structure_of
-from amc_hw.latency.share import Share, Totals
+from amc_hw.latency.share import Deviation, Share, Totals
 from amc_hw.latency.table import LEARNED, Entry, LatencyTable
 
 METHOD = (
@@ -73,6 +74,18 @@ def carried_shares(known: LatencyTable, factors: Factors) -> list[Share]:
         share.model_copy(update={"us_per": [factors.scale[share.family] * us for us in share.us_per]})
         for share in (known.totals.shares if known.totals else [])
         if share.family in factors.scale
+    ]
+
+
+def carried_deviations(known: LatencyTable, factors: Factors) -> list[Deviation]:
+    """Return how the families of a table that was learned from totals deviate from their shares."""
+    if known.totals is None or known.totals.deviations is None:
+        return []
+    surfaces = surfaces_of(known.totals)
+    return [
+        surface.carried()
+        for family, surface in surfaces.items()
+        if isinstance(surface, Deviating) and family in factors.scale
     ]
 
 

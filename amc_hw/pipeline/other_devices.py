@@ -6,7 +6,8 @@ shortlist, measurements and the last benchmark hold the budgets of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -21,16 +22,19 @@ from amc_hw.formats.registry import find_format
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import load_table
 from amc_hw.pipeline.originals import export_originals, with_float_original
-from amc_hw.pipeline.present_speed import at_present_speed
+from amc_hw.pipeline.present_speed import at_present_speed, is_in_ms
 from amc_hw.pipeline.settings import other_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.profiling.deployed import template_for
+from amc_hw.profiling.doubts import doubts_of_speed, doubts_of_table, measure_anew
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.profile import require_tables, run_cost
 from amc_hw.profiling.speed import speed_of
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,13 @@ def opened_others(
         others, known = [], [first]
         for number, (name, budget) in enumerate(other_budgets(config).items(), start=2):
             device, in_turn = opened.enter_context(device_in_turn(name, progress, None, config.known_precision))
-            same = [
-                each.turn for each in known if each.turn and device.turn and each.turn.machine == device.turn.machine
-            ]
-            if same:  # two turns of one program would wait for each other
+            if there := _on_its_machine(device, known):  # two turns of one program would wait for each other
                 if device.turn is not None:
                     device.turn.leave()
-                device.turn = same[0]
+                device.turn = there[0].turn
             else:
                 progress = in_turn
+            _require_another(device, there)
             known.append(device)
             _require_known(device, first, budget)
             find_format(device.format).with_io(config.known_precision, config.io)
@@ -80,24 +82,59 @@ def opened_others(
         yield tuple(others), progress
 
 
+@dataclass(frozen=True)
+class OtherLimits:
+    """What the tables of further devices say.
+
+    Attributes:
+        limits: their latency budgets.
+        error: the largest of the tables' mean errors, a fraction.
+        doubts: why not to rely on the tables, each sentence with its device's name before it.
+    """
+
+    limits: tuple[Limit, ...] = ()
+    error: float = 0.0
+    doubts: tuple[str, ...] = ()
+
+
 def other_limits(
-    others: tuple[OtherDevice, ...], trained: TrainedModel, seed: int, progress: Progress
-) -> tuple[tuple[Limit, ...], float]:
-    """Return the latency budgets of further devices as limits by their tables, and the largest error of these."""
-    limits, error = [], 0.0
+    run: RunFolder, others: tuple[OtherDevice, ...], trained: TrainedModel, seed: int, progress: Progress
+) -> OtherLimits:
+    """Measure what the tables of further devices lack, and return their latency budgets as limits.
+
+    A budget that the original keeps already is a limit like others: it is one device of several.
+    """
+    limits, error, doubts = list[Limit](), 0.0, list[str]()
     original = trained.network.original
     for other in others:
         folder, device, budget = other.folder, other.device, other.budget
         folder.path.mkdir(exist_ok=True)
         latency, template, off = run_cost(folder, device, trained, None, seed, progress)
-        latency = at_present_speed(latency, budget, speed_of(folder, device, trained, template, progress))
+        speed = speed_of(folder, device, trained, template, progress)
+        latency = at_present_speed(latency, budget, speed)
+        cure = measure_anew(device, folder, run)
+        told = named(
+            device.name,
+            [
+                *doubts_of_table(folder, device, trained, template, cure),
+                *doubts_of_speed(speed, cure, in_ms=is_in_ms(budget)),
+            ],
+        )
+        for sentence in told:
+            _LOG.warning("%s", sentence)
+        doubts += told
         export_originals(folder, trained, device, progress)
         costs = network_costs(trained.network, latency, folder.original(device.format).stat().st_size)
         costs = with_float_original(folder, trained, device, costs, [budget], progress)
-        most = budget.target(costs.whole("latency_ms", original, budget.of))
+        most = budget.allowed(costs.whole("latency_ms", original, budget.of))
         limits.append(Limit(latency.of_device(device.name), most))
         error = max(error, off)
-    return tuple(limits), error
+    return OtherLimits(tuple(limits), error, tuple(doubts))
+
+
+def named(device: str, sentences: Iterable[str]) -> list[str]:
+    """Return what is said of one of several devices, with its name before each sentence."""
+    return [f"{device}: {sentence}" for sentence in sentences]
 
 
 def predicted_elsewhere(other: OtherDevice, trained: TrainedModel) -> Cost:
@@ -114,6 +151,22 @@ def not_proved(others: tuple[OtherDevice, ...]) -> list[str]:
         for other in others
         if not other.device.in_reach
     ]
+
+
+def _on_its_machine(device: Device, known: Sequence[Device]) -> list[Device]:
+    """Return the devices on the same machine, which take turns with this one."""
+    turn = device.turn
+    return [each for each in known if turn and each.turn and each.turn.machine == turn.machine]
+
+
+def _require_another(device: Device, there: Sequence[Device]) -> None:
+    """Raise UsageError where a device is one of those on its machine, under another name."""
+    for each in there:
+        if each.fingerprint() == device.fingerprint():
+            raise UsageError(
+                f"'{each.name}' and '{device.name}' are one device under two names; name it once, with the smaller "
+                "budget."
+            )
 
 
 def _require_known(device: Device, first: Device, budget: Budget) -> None:

@@ -104,7 +104,7 @@ def budget_limits(
     for budget in budgets:
         cost = costs.of(budget.metric)
         share = latency_share if budget.metric == "latency_ms" else 1.0
-        limits.append(Limit(cost, share * budget.target(costs.whole(budget.metric, original, budget.of))))
+        limits.append(Limit(cost, share * budget.allowed(costs.whole(budget.metric, original, budget.of))))
     return tuple(limits)
 
 
@@ -122,11 +122,13 @@ def search(
         elsewhere: latency budgets on further devices, as limits.
 
     Raises:
+        BudgetError: the original keeps a budget already; of several devices' latency budgets, all of them.
         UsageError: the original network itself is under the accuracy's floor, or the agent to begin with is of
             another network.
     """
     config, trained = job.config, job.trained
     margin, original = min(table_error, LARGEST_MARGIN), trained.network.original
+    _require_work(job, costs, elsewhere)
     main, *others = budget_limits(job.budgets, costs, original, 1 - margin)
     others += [Limit(each.cost, (1 - margin) * each.most) for each in elsewhere]
     reward = _reward(job, main.cost(original))
@@ -158,6 +160,15 @@ def search(
     strategy.save(job.run.agent)
     bounded, floor = reward.needs_budget, config.accuracy_floor or 0.0
     return Search(study, original, job.budgets, margin, costs, pruner, bounded, floor, elsewhere)
+
+
+def _require_work(job: Job, costs: NetworkCosts, elsewhere: Sequence[Limit]) -> None:
+    """Raise BudgetError where the original keeps a budget already; of several devices one may have nothing to hold."""
+    original = job.trained.network.original
+    kept = all(limit.cost(original) <= limit.most for limit in elsewhere)
+    for budget in job.budgets:
+        if kept or budget.metric != "latency_ms":
+            budget.target(costs.whole(budget.metric, original, budget.of))
 
 
 def _reward(job: Job, original_cost: float) -> Reward:

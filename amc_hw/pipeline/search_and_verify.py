@@ -12,20 +12,18 @@ import torch
 from amc_hw.budget.network_costs import network_costs
 from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
-from amc_hw.latency.outdated import outdated
-from amc_hw.latency.table import load_table
-from amc_hw.latency.trust import of_totals, of_transfer
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.originals import with_float_original
-from amc_hw.pipeline.other_devices import not_proved, other_limits
+from amc_hw.pipeline.other_devices import named, not_proved, other_limits
 from amc_hw.pipeline.precision_alone import keep_original, keeps_budgets
 from amc_hw.pipeline.present_speed import at_present_speed, is_in_ms
 from amc_hw.pipeline.search import chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
-from amc_hw.pipeline.unverified import NOT_VERIFIED, table_warnings, trust_in_table
-from amc_hw.pipeline.verify import doubts, missed_policies, verify
+from amc_hw.pipeline.table_doubts import doubts_elsewhere, doubts_of_tables
+from amc_hw.pipeline.unverified import NOT_VERIFIED, reliance, trust_in_table
+from amc_hw.pipeline.verify import missed_policies, verify
 from amc_hw.profiling.doubts import doubts_of_speed, doubts_of_table, measure_anew
 from amc_hw.profiling.profile import run_cost
 from amc_hw.profiling.speed import speed_of
@@ -72,36 +70,41 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
     predicted = whole if math.isfinite(whole) else None
     if _is_searched(run, config) and not (device.in_reach and _has_missed(job)):
         return predicted
-    alone = not job.others
-    doubtful = doubts_of_table(run, device, trained, template, alone=alone)
-    cure = measure_anew(run, device, alone=alone)
-    doubtful += doubts_of_speed(speed, cure, in_ms=is_in_ms(job.latency_budget))
+    cure = measure_anew(device, run, run if job.others else None)
+    doubtful = doubts_of_table(run, device, trained, template, cure)
+    doubtful = _of_own(job, [*doubtful, *doubts_of_speed(speed, cure, in_ms=is_in_ms(job.latency_budget))])
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
-    elsewhere, error_there = other_limits(job.others, trained, config.seed, progress)
-    found = search(job, costs, max(error, error_there), progress, elsewhere)
+    elsewhere = other_limits(run, job.others, trained, config.seed, progress)
+    found = search(job, costs, max(error, elsewhere.error), progress, elsewhere.limits)
     ranked = shortlist(job, found, progress)
     if not device.in_reach:
         verified = trust_in_table(job, found, ranked, progress)
-        warnings = table_warnings(job, template)
+        relied_on = _of_own(job, reliance(trained, run, template))
+        warnings = [NOT_VERIFIED, *relied_on, *doubts_elsewhere(job, found, verified.chosen)]
     else:
         verified = verify(job, found, ranked, progress)
-        table = load_table(run.table)
-        warnings = outdated(table.notes) or doubts(found, verified.chosen, table.notes)
-        warnings = [*of_totals(table), *of_transfer(table), *warnings]
+        warnings = doubts_of_tables(job, found, verified.chosen)
     if verified.chosen.channels == trained.network.original:
         warnings = [f"nothing is pruned: the original in {config.precision} keeps the budget.", *warnings]
     warnings = [
         *trained.notes,
         *not_proved(job.others),
         *doubtful,
+        *elsewhere.doubts,
         *warnings,
         *under_floor(verified.chosen, config.accuracy_floor),
     ]
-    run.invalidate_after_search((*FORMATS, program.ENDING))
+    for folder in (run, *(other.folder for other in job.others)):
+        folder.invalidate_after_search((*FORMATS, program.ENDING))
     save_checkpoint(verified.model, run.pruned)
     run.policy.write(chosen_policy(trained, costs, verified.chosen, verified.candidates, config.episodes, warnings))
     return predicted
+
+
+def _of_own(job: Job, sentences: list[str]) -> list[str]:
+    """Return what is said of the run's own device, with its name where it is one of several."""
+    return named(job.device.name, sentences) if job.others else sentences
 
 
 def _is_searched(run: RunFolder, config: RunConfig) -> bool:

@@ -40,8 +40,9 @@ def checked_config(run: RunFolder, compute: str | None, *, own_model: bool = Fal
         WrongRunError: the folder holds a run of something else.
         RunFolderError: it cannot be written.
     """
-    config = measured_first(make_config(**given))
+    config = make_config(**given)
     require_room(run.path)
+    config = measured_first(run, config)
     check_settings(run, config, compute, own_model=own_model)
     return config
 

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from amc_hw.devices.registry import precisions_of
+from amc_hw.devices.base import BusyError
+from amc_hw.devices.registry import open_device, precisions_of
 from amc_hw.devices.table_only import require_device
-from amc_hw.errors import UsageError
-from amc_hw.runs.config import RunConfig
+from amc_hw.errors import DeviceError, UsageError
+from amc_hw.latency.shipped_tables import shipped_table
+from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.folder import RunFolder
 
 
-def measured_first(config: RunConfig) -> RunConfig:
-    """Return the settings with a device first that is more than a table, where there is one: it is measured."""
-    budgets = {config.device: config.budget, **config.others}
-    if not config.others or not _is_table(config.device):
+def measured_first(run: RunFolder, config: RunConfig) -> RunConfig:
+    """Return the settings with a device first that can be measured, where there is one; or in a begun run's order.
+
+    Args:
+        run: the run folder.
+        config: the settings.
+    """
+    if not config.others:
         return config
-    first = next((name for name in config.others if not _is_table(name)), config.device)
-    others = {name: text for name, text in budgets.items() if name != first}
-    return config.model_copy(update={"device": first, "budget": budgets[first], "others": others})
+    budgets = {config.device: config.budget, **config.others}
+    begun = read_config(run.path) if run.config.exists() else config
+    if {begun.device, *begun.others} != set(budgets):  # another run's, which is told later
+        begun = config
+    first, others = begun.device, [*begun.others]
+    if begun is config and not _is_measured(first):
+        first = next((name for name in others if _is_measured(name)), first)
+        others = [name for name in budgets if name != first]
+    rest = {name: budgets[name] for name in others}
+    return config.model_copy(update={"device": first, "budget": budgets[first], "others": rest})
 
 
 def require_several(config: RunConfig) -> None:
@@ -35,9 +49,14 @@ def require_several(config: RunConfig) -> None:
         require_device(name, None, config.known_precision)
 
 
-def _is_table(name: str) -> bool:
+def _is_measured(name: str) -> bool:
+    """Tell whether a device is more than a table; of one with a shipped table, whether it is here."""
     try:
         precisions_of(name)
-    except UsageError:
+        if shipped_table(name) is not None:
+            open_device(name).close()
+    except BusyError:  # of somebody else who measures there
         return True
-    return False
+    except (DeviceError, UsageError):
+        return False
+    return True

@@ -11,8 +11,10 @@ from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
 from amc_hw.pipeline.verify import Verified
 from amc_hw.policy import Policy
+from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Candidate
+from amc_hw.tracing.traced import TracedModel
 
 NOT_VERIFIED = "the device is not in reach: latencies are predicted by its table, and nothing was verified on it."
 
@@ -40,9 +42,9 @@ def trust_in_table(job: Job, search: Search, ranked: list[Policy], progress: Pro
     return Verified(model, chosen, [chosen])
 
 
-def table_warnings(job: Job, template: GraphTemplate) -> list[str]:
-    """Return what someone should know who relies on the run's table, one sentence each."""
-    largest = {group: counts[-1] for group, counts in job.trained.choices.items()}
-    smallest = {group: counts[0] for group, counts in job.trained.choices.items()}
-    predictor = Predictor(load_table(job.run.table))
-    return [NOT_VERIFIED, *warnings(predictor, template.operators(largest), template.operators(smallest))]
+def reliance(trained: TracedModel, folder: RunFolder, template: GraphTemplate) -> list[str]:
+    """Return what someone should know who relies on the table in a folder, one sentence each."""
+    largest = {group: counts[-1] for group, counts in trained.choices.items()}
+    smallest = {group: counts[0] for group, counts in trained.choices.items()}
+    predictor = Predictor(load_table(folder.table))
+    return warnings(predictor, template.operators(largest), template.operators(smallest))

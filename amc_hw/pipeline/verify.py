@@ -41,8 +41,6 @@ WELL_USED = 0.95
 """The least share of a latency budget that a policy should use by the clock."""
 MOST_DOUBT = (1 - WELL_USED) / 2
 """Of a measurement, as a share: aimed further below the target than this, policies would not use their budget."""
-FAR_OFF = 0.15
-"""Error of the chosen policy's prediction that is no drift of a device's speed any more, but a wrong table."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +155,10 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
 
 def _forget_last_misses(job: Job) -> None:
     """Let the policy that missed be proved again, where nothing smaller was found to keep the budget."""
+    chosen = job.run.policy.find()
     for folder in (job.run, *(other.folder for other in job.others)):
-        if missed_policies(folder):
+        missed = folder.misses.read()
+        if missed and chosen is not None and missed[-1].channels == chosen.channels:
             folder.misses.drop_last()
 
 
@@ -174,7 +174,7 @@ def _places(job: Job, search: Search) -> list[_Place]:
     budget, name = search.latency_budget, job.device.name
     if budget is None:
         return []
-    target = budget.target(search.costs.whole("latency_ms", search.original, budget.of))
+    target = budget.allowed(search.costs.whole("latency_ms", search.original, budget.of))
     places = [_Place(name, budget, search.costs.latency_ms, target, missed_policies(job.run))]
     for other, limit in zip(job.others, search.elsewhere, strict=True):
         if other.device.in_reach:
@@ -243,31 +243,6 @@ def _over_the_budget(place: _Place, timings: Mapping[str, Timing], *, several: b
 def missed_policies(run: RunFolder) -> Misses:
     """Return the misses of a run by their policies' items."""
     return {tuple(miss.channels.items()): miss for miss in run.misses.read()}
-
-
-def doubts(search: Search, chosen: Candidate, notes: Sequence[str]) -> list[str]:
-    """Say that a latency budget's table was wrong about the chosen policy, and what the table says of itself.
-
-    What slowed or sped up the original as much is no fault of the table: a budget that is a share does not mind it,
-    and one in milliseconds was searched for at another speed, which is said.
-    """
-    budget = search.latency_budget
-    if budget is None or chosen.measured_ms is None or chosen.original_ms is None:
-        return []
-    change = chosen.original_ms / search.costs.whole("latency_ms", search.original, budget.of)
-    off = chosen.measured_ms / chosen.predicted_ms
-    if abs(off / change - 1) > FAR_OFF:
-        return [
-            f"the table predicts {chosen.predicted_ms:.4g} ms where the device takes {chosen.measured_ms:.4g} ms, and "
-            "the search judged latencies by it; measure into another table when the device is quiet, and search again.",
-            *(f"the table says of itself: {note}" for note in notes),
-        ]
-    if budget.ratio is None and abs(off - 1) > FAR_OFF:
-        return [
-            f"the device takes {change:.2f} times as long for the original as when the search began, so that a budget "
-            "in milliseconds is another one now; search again at the speed at which it is to hold."
-        ]
-    return []
 
 
 def measure(

@@ -17,20 +17,20 @@ from amc_hw.tracing.traced import TracedModel
 
 
 def doubts_of_table(
-    run: RunFolder, device: Device, traced: TracedModel, template: GraphTemplate, *, alone: bool = True
+    run: RunFolder, device: Device, traced: TracedModel, template: GraphTemplate, cure: str
 ) -> list[str]:
     """Say why a table may be of other files than the run's; nothing where the device is known by its table only.
 
     Args:
-        run: the run folder, which has the table.
+        run: the run folder, or that of one of its devices, which has the table.
         device: where the budget must hold.
         traced: the network.
         template: its operators as functions of the channel counts.
-        alone: see `measure_anew`.
+        cure: see `measure_anew`.
     """
     if not device.in_reach:
         return []
-    table, doubts, cure = load_table(run.table), [], measure_anew(run, device, alone=alone)
+    table, doubts = load_table(run.table), []
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
         doubts.append(
@@ -63,17 +63,19 @@ def doubts_of_speed(speed: Speed | None, cure: str, *, in_ms: bool) -> list[str]
     return [f"{changed} ({speed.slower - 1:+.1%}): {meant}; {cure}."]
 
 
-def measure_anew(run: RunFolder, device: Device, *, alone: bool = True) -> str:
-    """Return how a user gets a new table.
+def measure_anew(device: Device, run: RunFolder, again: RunFolder | None = None) -> str:
+    """Return how a user gets a new table for a run.
 
     Args:
-        run: the run folder.
         device: whose table it is.
-        alone: the run is for this device only, so that it takes a table of the user's own.
+        run: the run folder, or that of one of its devices.
+        again: the run folder, where the run is for several devices; one for this device alone takes a table of the
+            user's own.
     """
-    again = shlex.quote(f"{run}-again")
     how = "to measure anew, end this (Ctrl-C)"
-    if alone:
-        return f"{how} and do the same with run={again} and table={shlex.quote(f'{run}-again.json')}"
+    if again is None:
+        return (
+            f"{how} and do the same with run={shlex.quote(f'{run}-again')} and table={shlex.quote(f'{run}-again.json')}"
+        )
     kept = shlex.quote(str(default_table(device.name, device.fingerprint())))
-    return f"{how}, delete {kept}, the table of {device.name}, and do the same with run={again}"
+    return f"{how}, delete {kept}, the table of {device.name}, and do the same with run={shlex.quote(f'{again}-again')}"

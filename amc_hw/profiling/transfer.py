@@ -25,6 +25,7 @@ from amc_hw.latency.learned import calibration_of
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor, structure_of
 from amc_hw.latency.share import Totals, WholeNetwork
+from amc_hw.latency.shares import WORTH
 from amc_hw.latency.table import (
     FORMAT,
     Entry,
@@ -32,7 +33,7 @@ from amc_hw.latency.table import (
     PredictionError,
     load_table,
 )
-from amc_hw.latency.transfer import METHOD, carried_entries, carried_shares, require_covered
+from amc_hw.latency.transfer import METHOD, carried_deviations, carried_entries, carried_shares, require_covered
 from amc_hw.latency.transferred import Transfer
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench
@@ -230,17 +231,27 @@ def _visits_ms(bench: ProfilingBench, policies: Sequence[Policy], progress: Prog
 
 
 def _carry_over(table: LatencyTable, known: LatencyTable, measured: Measured) -> None:
-    """Put into a table what another one says by the factors between the two, and what was measured."""
-    if known.totals is not None:  # what deviates from the shares there is told of that device's networks alone
-        known = known.model_copy(update={"totals": known.totals.model_copy(update={"deviations": None})})
+    """Put into a table what another one says by the factors between the two, and what was measured.
+
+    How operators deviate there from their shares is carried over, too, where the networks measured here bear it out.
+    """
     factors = learn_factors(measured.samples(Predictor(known)))
+    if known.totals is not None and known.totals.deviations is not None:
+        plain = known.model_copy(update={"totals": known.totals.model_copy(update={"deviations": None})})
+        without = learn_factors(measured.samples(Predictor(plain)))
+        if factors.error >= WORTH * without.error:
+            known, factors = plain, without
     table.add(carried_entries(known, factors))
     for entries in measured.entries:
         table.add(entries)
     if not measured.entries:
         families = {measured.whole[0].structure: [operator.family for operator in measured.networks[0]]}
-        shares = carried_shares(known, factors)
-        table.totals = Totals(families=families, networks=list(measured.whole), shares=shares)
+        table.totals = Totals(
+            families=families,
+            networks=list(measured.whole),
+            shares=carried_shares(known, factors),
+            carried=carried_deviations(known, factors),
+        )
 
 
 def _prove(table: LatencyTable, measured: Measured) -> None:

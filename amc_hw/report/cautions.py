@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from amc_hw.report.numbers import fixed, milliseconds, signed_percent
 from amc_hw.report.run import Run
-from amc_hw.report.samples import ModelSamples
+from amc_hw.report.samples import ModelSamples, benchmark_samples
 from amc_hw.report.verdict import verdict
 from amc_hw.report.verification import BAND
-from amc_hw.runs.summaries import Summary
+from amc_hw.runs.records import BenchmarkedModel
+from amc_hw.runs.summaries import Figures, Summary
 
 # The samples and the summary are of the same measurement when they agree this closely.
 _SAME = 0.01
@@ -46,7 +48,12 @@ def _of_the_budget(run: Run) -> list[str]:
 def _of_the_search(run: Run) -> list[str]:
     """Return what the search itself warned of."""
     warnings = [*(run.policy.warnings if run.policy else ()), *(run.summary.warnings if run.summary else ())]
-    return [warning[:1].upper() + warning[1:] for warning in warnings]
+    return [each if _is_named(each) else each[:1].upper() + each[1:] for each in warnings]
+
+
+def _is_named(sentence: str) -> bool:
+    """Tell whether a sentence begins with the name of a device that it is of, which stays as it is written."""
+    return sentence.partition(" ")[0].endswith(":")
 
 
 def _of_the_device(run: Run) -> list[str]:
@@ -76,18 +83,11 @@ def _of_the_accuracy(run: Run) -> list[str]:
 
 
 def _of_the_measurements(run: Run, samples: list[ModelSamples]) -> list[str]:
-    found = []
-    spreads = {sample.name: sample.spread for sample in samples}
-    for model in run.benchmark.models if run.benchmark else ():
-        if model.unstable:
-            spread = spreads.get(model.name)
-            how = f": its repeats differ by {100 * spread:.1f} %" if spread is not None else ""
-            how += f", its standard error is {100 * model.doubt:.1f} %" if model.doubt else ""
-            found.append(
-                f"The measurement of “{model.name}” is unstable{how}; let the device cool, leave it "
-                "alone and benchmark again."
-            )
     summary = run.summary
+    found = _of_unstable(run.benchmark.models if run.benchmark else (), samples, _where(summary) if summary else "")
+    for name, benchmark in run.further.items():
+        if benchmark is not None:
+            found += _of_unstable(benchmark.models, benchmark_samples(benchmark), f" on {name}")
     if summary is None:
         return found
     for sample in samples:
@@ -97,18 +97,40 @@ def _of_the_measurements(run: Run, samples: list[ModelSamples]) -> list[str]:
                 f"The samples of the benchmark give {milliseconds(sample.latency_ms)} for “{sample.name}”, "
                 f"but the summary says {milliseconds(said.latency_ms)}; benchmark again."
             )
-    return found + _of_the_prediction(summary)
+    found += _of_the_prediction(summary.original, summary.compressed, _where(summary))
+    for each in summary.devices[1:]:
+        found += _of_the_prediction(each.original, each.compressed, f" on {each.name}")
+    return found
 
 
-def _of_the_prediction(summary: Summary) -> list[str]:
+def _of_unstable(models: Sequence[BenchmarkedModel], samples: list[ModelSamples], where: str) -> list[str]:
+    """Return a sentence for each measurement whose repeats disagree."""
+    found = []
+    spreads = {sample.name: sample.spread for sample in samples}
+    for model in models:
+        if model.unstable:
+            spread = spreads.get(model.name)
+            how = f": its repeats differ by {100 * spread:.1f} %" if spread is not None else ""
+            how += f", its standard error is {100 * model.doubt:.1f} %" if model.doubt else ""
+            found.append(
+                f"The measurement of “{model.name}”{where} is unstable{how}; let the device cool, leave it "
+                "alone and benchmark again."
+            )
+    return found
+
+
+def _where(summary: Summary) -> str:
+    return f" on {summary.devices[0].name}" if summary.devices else ""
+
+
+def _of_the_prediction(original: Figures, compressed: Figures, where: str) -> list[str]:
     """Tell a table that is wrong for this network from a device that is slower or faster than it was."""
-    original, compressed = summary.original, summary.compressed
     if not (compressed.latency_ms and compressed.predicted_ms):
         return []
     error = compressed.latency_ms / compressed.predicted_ms - 1
     if abs(error) <= BAND:
         return []
-    found = f"The measured latency of the compressed network is {signed_percent(error)} off its prediction"
+    found = f"The measured latency of the compressed network{where} is {signed_percent(error)} off its prediction"
     if original.latency_ms and original.predicted_ms:
         pace = original.latency_ms / original.predicted_ms
         left = (1 + error) / pace - 1
@@ -118,4 +140,4 @@ def _of_the_prediction(summary: Summary) -> list[str]:
                 f"changed since its table was made; at its present one the prediction is "
                 f"{milliseconds(pace * compressed.predicted_ms)}, which the measurement is {signed_percent(left)} off."
             ]
-    return [f"{found}; profile the device again, or check the table."]
+    return [f"{found}; profile {where.removeprefix(' on ') or 'the device'} again, or check the table."]

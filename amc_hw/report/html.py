@@ -13,15 +13,15 @@ from amc_hw import __version__
 from amc_hw.report import numbers
 from amc_hw.report.cautions import cautions
 from amc_hw.report.charts import finetune_plots, search_plots
+from amc_hw.report.further import further_devices
 from amc_hw.report.groups import group_bars
 from amc_hw.report.run import Run, read_run
-from amc_hw.report.samples import ModelSamples, model_samples
+from amc_hw.report.samples import benchmark_samples
 from amc_hw.report.table import before_after_rows, device_rows, io_sentence, precision_rows, titled, trial_rows
-from amc_hw.report.verdict import gauge, verdict
+from amc_hw.report.verdict import gauges, verdict
 from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
 from amc_hw.runs.files import write_bytes
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.records import Benchmark
 from amc_hw.runs.summaries import Figures, Summary
 
 
@@ -65,9 +65,10 @@ def write_page(page: Path, template: str, context: Mapping[str, object]) -> None
 
 def report_context(run: Run) -> Mapping[str, object]:
     """Return everything that the template shows."""
-    samples = _samples(run.benchmark)
+    samples = benchmark_samples(run.benchmark)
     verified = verified_rows(run.policy) if run.policy else []
     budget = run.summary.budget if run.summary else None
+    first_device = str(run.config.get("device") or "") if run.further else ""
     budget_ms = budget.target if budget and budget.metric == "latency_ms" else None
     return {
         "model": run.fact("model"),
@@ -78,11 +79,13 @@ def report_context(run: Run) -> Mapping[str, object]:
         "split": run.split,
         "device_name": run.fact("device"),
         "verdict": verdict(run),
-        "gauge": gauge(run.summary),
+        "gauges": gauges(run.summary),
         "cautions": cautions(run, samples),
         "rows": _before_after(run, run.summary) if run.summary else [],
         "precisions": precision_rows(run.summary) if run.summary else [],
         "devices": device_rows(run.summary) if run.summary else [],
+        "first_device": first_device,
+        "further": further_devices(run),
         "trials": trial_rows(run.precision) if run.precision else [],
         "alone": bool(run.precision and run.precision.alone),
         "io": io_sentence(run.summary) if run.summary else "",
@@ -90,7 +93,7 @@ def report_context(run: Run) -> Mapping[str, object]:
         "search": run.summary.search if run.summary else None,
         "search_plots": search_plots(run),
         "verified": verified,
-        "verified_plot": verification_plot(verified, budget_ms) if verified else None,
+        "verified_plot": verification_plot(verified, budget_ms, first_device) if verified else None,
         "verified_sentence": verification_sentence(verified) if verified else "",
         "search_split_learned": bool(run.finetune and run.finetune.search_split_learned),
         "kept_epoch": run.finetune.kept_epoch if run.finetune else None,
@@ -98,6 +101,7 @@ def report_context(run: Run) -> Mapping[str, object]:
         "samples": samples,
         "protocol": run.benchmark.protocol if run.benchmark else {},
         "device": flat(run.device),
+        "flat": flat,
         "command": _command(run.config.get("command")),
         "settings": flat({key: value for key, value in run.config.items() if key != "command"}),
         "artifacts": _files(run.summary) if run.summary else {},
@@ -144,14 +148,6 @@ def _command(command: Any) -> str:
     return " ".join(f"\\\n    {shlex.quote(word)}" if word.startswith("--") else shlex.quote(word) for word in words)
 
 
-def _samples(benchmark: Benchmark | None) -> list[ModelSamples]:
-    return [
-        model_samples(model, "original" if model.name.startswith("original") else "compressed")
-        for model in (benchmark.models if benchmark else ())
-        if model.repeats
-    ]
-
-
 def _before_after(run: Run, summary: Summary) -> list[tuple[str, str, str, str]]:
     """Return the rows of the table, with the sizes of benchmarked files that lie in the run folder."""
     sizes = {model.name: _size(run, model.file) for model in (run.benchmark.models if run.benchmark else ())}
@@ -194,7 +190,7 @@ def _missing(run: Run) -> list[tuple[str, str]]:
                 run.is_whole or (run.finetune and run.finetune.epochs),
                 "no epoch was recorded in finetune.json.",
             ),
-            ("Benchmark", _samples(benchmark), "benchmark.json holds no samples yet."),
+            ("Benchmark", benchmark_samples(benchmark), "benchmark.json holds no samples yet."),
             ("Device", run.device, "no file names the device."),
             ("How to reproduce", _command(run.config.get("command")), "config.json names no command."),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from amc_hw.errors import WrongRunError
@@ -16,7 +16,11 @@ from amc_hw.runs.values import Facts
 
 @dataclass(frozen=True)
 class Run:
-    """A run, finished or not; None or empty where a step has not been taken yet."""
+    """A run, finished or not; None or empty where a step has not been taken yet.
+
+    Attributes:
+        further: the last benchmark on each further device of a run for several, by its name.
+    """
 
     folder: RunFolder
     config: Facts
@@ -26,6 +30,7 @@ class Run:
     benchmark: Benchmark | None
     summary: Summary | None
     precision: PrecisionChoice | None = None
+    further: dict[str, Benchmark | None] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -68,21 +73,30 @@ def read_run(folder: RunFolder) -> Run:
     """
     logged = folder.episodes.read(mend=False)
     logged.warn("they are left out")
+    config = folder.settings()
     run = Run(
         folder=folder,
-        config=folder.settings(),
+        config=config,
         episodes=logged.episodes,
         policy=folder.policy.find(),
         finetune=folder.finetune.find(),
         benchmark=folder.benchmark.find(),
         summary=folder.summary.find(),
         precision=folder.precision.find(),
+        further=_further(folder, config),
     )
     if not (run.config or run.episodes or run.policy or run.benchmark or run.summary):
         raise WrongRunError(
             f"{folder} is no run folder, or nothing was done in it yet; name the folder that was given as run=."
         )
     return run
+
+
+def _further(folder: RunFolder, config: Facts) -> dict[str, Benchmark | None]:
+    names = config.get("others")
+    if not isinstance(names, dict):
+        return {}
+    return {name: folder.on_device(number).benchmark.find() for number, name in enumerate(names, start=2)}
 
 
 def _device_name(fingerprint: Facts) -> str:

@@ -10,7 +10,7 @@ from amc_hw.profiling.timing import Timing
 from amc_hw.report.axes import Axis, Tick, linear_axis
 from amc_hw.report.numbers import milliseconds
 from amc_hw.report.plots import MOST_MARKS, Mark, Marks, Plot, Shade, line_path, mark
-from amc_hw.runs.records import BenchmarkedModel
+from amc_hw.runs.records import Benchmark, BenchmarkedModel
 
 # The share of a row's height that its runs fill.
 FILLED = 0.7
@@ -41,6 +41,15 @@ class ModelSamples:
     repeats: tuple[RepeatFigures, ...]
     latency_ms: float
     spread: float
+
+
+def benchmark_samples(benchmark: Benchmark | None) -> list[ModelSamples]:
+    """Return what the report shows of every benchmarked model that has samples."""
+    return [
+        model_samples(model, "original" if model.name.startswith("original") else "compressed")
+        for model in (benchmark.models if benchmark else ())
+        if model.repeats
+    ]
 
 
 def model_samples(model: BenchmarkedModel, style: str) -> ModelSamples:

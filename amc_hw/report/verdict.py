@@ -9,7 +9,7 @@ from amc_hw.policy import TOP1
 from amc_hw.report.charts import best_so_far
 from amc_hw.report.numbers import TIMES, fixed, milliseconds, percent, points, ratio, with_unit
 from amc_hw.report.run import Run
-from amc_hw.runs.summaries import Summary
+from amc_hw.runs.summaries import BudgetFigures, OnDevice, Summary
 
 State = Literal["held", "missed", "unverified", "unfinished"]
 
@@ -172,20 +172,41 @@ def _unfinished(run: Run) -> Verdict:
     return Verdict("unfinished", "Nothing was searched yet", "The run folder holds settings only, or measurements.")
 
 
-def gauge(summary: Summary | None) -> Gauge | None:
-    """Return the headline's bars; None where the budget or either network's value is not known."""
-    if summary is None or summary.budget is None:
+def gauges(summary: Summary | None) -> list[Gauge]:
+    """Return the headline's bars, of several devices a pair for each; none where a value is not known."""
+    if summary is None:
+        return []
+    further = [_gauge_on(each) for each in summary.devices[1:]]
+    return [each for each in (gauge(summary), *further) if each is not None]
+
+
+def _gauge_on(device: OnDevice) -> Gauge | None:
+    """Return the bars of one of several devices."""
+    figures = device.original
+    before, how = (figures.predicted_ms, "predicted") if device.unverified else (figures.latency_ms, "measured")
+    if before is None or device.latency_ms is None:
         return None
-    metric, target = summary.budget.metric, summary.budget.target
+    return _bars(f"Latency on {device.name}, {how}", before, device.latency_ms, device.budget)
+
+
+def gauge(summary: Summary) -> Gauge | None:
+    """Return the bars of the run's own device; None where the budget or either network's value is not known."""
+    if summary.budget is None:
+        return None
+    metric = summary.budget.metric
     original, (compressed, how) = summary.original.value(metric), _value(summary, metric)
     if original is None or compressed is None:
         return None
-    written = with_unit(metric)
-    longest = max(original, compressed, target)
     title = _TITLES.get(metric, metric)
     if how:
         title += f" on {summary.devices[0].name}" if summary.devices else ""
         title += ", measured" if how == "measured" else ", original measured and compressed predicted"
+    return _bars(title, original, compressed, summary.budget)
+
+
+def _bars(title: str, original: float, compressed: float, budget: BudgetFigures) -> Gauge:
+    written, target = with_unit(budget.metric), budget.target
+    longest = max(original, compressed, target)
     bars = (
         GaugeBar("Original", "original", written(original), 100 * original / longest),
         GaugeBar(

@@ -48,7 +48,18 @@ def verified_rows(policy: ChosenPolicy) -> list[VerifiedRow]:
     return rows
 
 
-def verification_plot(rows: list[VerifiedRow], budget_ms: float | None) -> Plot:
+def verified_elsewhere(policy: ChosenPolicy, device: str) -> list[VerifiedRow]:
+    """Return the candidates that were measured on a further device, beside their prediction there."""
+    rows = []
+    for candidate in policy.candidates:
+        told = candidate.elsewhere.get(device)
+        if told is not None and told.measured_ms is not None:
+            chosen = candidate.channels == policy.channels
+            rows.append(VerifiedRow(told.predicted_ms, told.measured_ms, candidate.score, candidate.repaired, chosen))
+    return rows
+
+
+def verification_plot(rows: list[VerifiedRow], budget_ms: float | None, device: str = "") -> Plot:
     """Return predicted against measured latency, with the diagonal, the band around it and the budget."""
     values = [value for row in rows for value in (row.predicted_ms, row.measured_ms)]
     values += [min(values) * (1 - BAND), max(values) * (1 + BAND)]
@@ -65,7 +76,7 @@ def verification_plot(rows: list[VerifiedRow], budget_ms: float | None) -> Plot:
     if budget_ms is not None:
         shades.append(Shade("budget", line_path(x, y, [(x.low, budget_ms), (x.high, budget_ms)]), "Budget"))
     return Plot(
-        title="Candidates on the device",
+        title=f"Candidates on {device or 'the device'}",
         summary=f"{sum(abs(row.error) <= BAND for row in rows)} of {len(rows)} measurements lie within "
         f"{100 * BAND:.0f} % of their prediction.",
         x=x,

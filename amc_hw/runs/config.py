@@ -272,11 +272,21 @@ def require_same_run(run: Path, config: RunConfig) -> None:
     fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
     is_open = not folder.has_episodes() and not folder.policy.exists()
     open_still = _MAY_CHANGE_UNSEARCHED if is_open else frozenset()
+    if is_open and [*before["others"]] == [*config.others]:  # their budgets may change as the first one's may
+        before["others"] = config.others
     if "auto" in (before["precision"], config.precision):  # not chosen yet, or left to the run
         config = config.model_copy(update={"precision": before["precision"]})
     for key, now in config.model_dump().items():
         if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
-            raise WrongRunError(f"{run} is a run with {key} {before[key]!r}, not {now!r}; choose another run= folder.")
+            begun, asked = f"{key} {before[key]!r}", repr(now)
+            if key == "others":
+                begun, asked = f"the further devices {_as_budgets(before[key])}", _as_budgets(now)
+            raise WrongRunError(f"{run} is a run with {begun}, not {asked}; choose another run= folder.")
+
+
+def _as_budgets(others: Mapping[str, str]) -> str:
+    """Return further devices with their budgets, as users write them."""
+    return ",".join(f"{name}={text}" for name, text in others.items()) or "(none)"
 
 
 def require_same_search(run: Path, config: RunConfig) -> None:

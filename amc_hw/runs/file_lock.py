@@ -15,6 +15,8 @@ from amc_hw.runs.cache import cache_folder
 from amc_hw.runs.progress import Progress
 
 POLL_S = 0.2
+HELD_HERE: set[str] = set()
+"""What this process itself has locked, alone."""
 
 
 class FileLock:
@@ -27,6 +29,7 @@ class FileLock:
     def __init__(self, name: str) -> None:
         self._name = name
         self._file: IO[str] | None = None
+        self._is_alone = False
 
     def take(self, *, shared: bool = False) -> bool:
         """Take the lock, with others or alone, or change from one to the other; tell whether that was possible.
@@ -44,6 +47,7 @@ class FileLock:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._file = (folder / re.sub(r"[^A-Za-z0-9.-]", "_", self._name)).open("w")
             fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            self._note(alone=not shared)
         except BlockingIOError:
             self.release()
             return False
@@ -58,6 +62,14 @@ class FileLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+        self._note(alone=False)
+
+    def _note(self, *, alone: bool) -> None:
+        if alone:
+            HELD_HERE.add(self._name)
+        elif self._is_alone:
+            HELD_HERE.discard(self._name)
+        self._is_alone = alone
 
 
 @contextmanager

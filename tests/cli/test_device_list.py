@@ -38,6 +38,13 @@ def test_every_runtime_of_this_machine_tells_what_it_runs_and_how_it_may_be_name
         assert told["options"] == [*kind.numbers, *kind.words]
         assert told["in_reach"] == (told["missing"] == "")
         assert (told["threads"] is None) == ("threads" not in kind.numbers)
+        assert {option: told["choices"][option] for option, words in kind.words.items() if words} == {
+            option: [*words] for option, words in kind.words.items() if words
+        }
+    if devices["onnx"]["in_reach"]:
+        assert "cpu" in devices["onnx"]["choices"]["provider"]
+    assert devices["host"]["choices"] == devices["pixel1"]["choices"] == {}
+    assert "gpu" in devices["android"]["choices"]["delegate"]
     assert set(devices["ssh"]["formats"]) == {kind.format for kind in KINDS.values()}
 
 

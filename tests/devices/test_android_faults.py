@@ -14,7 +14,7 @@ from loopback_phone import LoopbackPhone, wait_until
 from amc_hw.devices.android.adb import ConnectionLostError
 from amc_hw.devices.android.benchmark_log import BenchmarkLogError
 from amc_hw.devices.android.benchmark_model import BenchmarkKilledError
-from amc_hw.devices.base import NotConnectedError
+from amc_hw.devices.base import BusyError, NotConnectedError
 from amc_hw.errors import DeviceError, UsageError
 
 FOLDER = "data/local/tmp/amc-hw"
@@ -117,8 +117,9 @@ def test_benchmark_of_another_architecture(phone: Any, open_android: Any, tmp_pa
 
 def test_two_programs_on_one_phone(phone: Any, open_android: Any, fake_benchmark: Any) -> None:
     open_android(phone, fake_benchmark("LOG"))
-    with pytest.raises(DeviceError, match="another amc-hw is measuring on the phone LOOPBACK1; wait"):
+    with pytest.raises(BusyError, match="another amc-hw is measuring on the phone LOOPBACK1; wait") as busy:
         open_android(phone, fake_benchmark("LOG"))
+    assert busy.value.here
 
 
 def test_a_binary_that_does_not_start(phone: Any, open_android: Any, tmp_path: Path, model: Path) -> None:

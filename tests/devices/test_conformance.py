@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ from amc_hw.errors import AmcHwError, DeviceError
 from amc_hw.formats.export import export
 from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.fingerprint import Fingerprint
+from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.table import load_table
+from amc_hw.profiling.deployed import template_for
+from amc_hw.profiling.measure import measure_table
+from amc_hw.profiling.transfer import FITTED, HELD_OUT, Known, transfer_table
+from amc_hw.runs.progress import SILENT
+from amc_hw.tracing.traced import TracedModel
 
 
 def host(request: pytest.FixtureRequest) -> Device:
@@ -183,3 +191,31 @@ def test_device_in_every_precision(device: Any, tmp_path: Path) -> None:
         assert None not in owners
         assert filters <= set(owners)
     assert len(set(dtypes)) == len(dtypes)
+
+
+BY_THEMSELVES = [name for name in DEVICES if not name.endswith("behind ssh")]
+"""Those behind ssh are timed as the same devices here are."""
+
+
+@pytest.mark.parametrize("device", BY_THEMSELVES, indirect=True)
+def test_table_of_a_device_that_is_alike(device: Any, traced: TracedModel, tmp_path: Path) -> None:
+    """Twelve networks make a table of another one's; here both are one device, so that it fits, as noise allows."""
+    few = {"networks": 6, "calibration": 4, "visits": 2, "totals": 30, "total_visits": 2}
+    device.effort = replace(device.effort, **few)
+    template, kept, new = template_for(device, traced), tmp_path / "kept.json", tmp_path / "new.json"
+    other = measure_table(device, traced, template, kept, 0, SILENT).model_copy(deep=True)
+    assert (other.totals is None) == device.operator_times
+    other.fingerprint = other.fingerprint.model_copy(update={"device": "its relative"})
+
+    table = transfer_table(device, traced, template, Known(other, kept), new, 0, SILENT)
+
+    assert table == load_table(new)
+    assert table.fingerprint == device.fingerprint()
+    assert table.transfer is not None
+    assert table.transfer.fingerprint == other.fingerprint
+    (error,) = table.errors.values()
+    assert (table.transfer.networks, error.networks) == (FITTED, HELD_OUT)
+    operators = template.operators(traced.network.original)
+    measured_ms = next(network.measured_ms for network in table.calibration if network.original)
+    assert 0.3 < Predictor(table).network_ms(operators) / measured_ms < 3
+    assert (table.totals is None) == device.operator_times

@@ -17,8 +17,9 @@ from amc_hw.devices.computers.host import HostDevice
 from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.devices.turn import Turn
 from amc_hw.devices.turns import measuring, taking_turns
+from amc_hw.errors import UsageError
 from amc_hw.runs.file_lock import FileLock
-from amc_hw.runs.progress import Progress
+from amc_hw.runs.progress import SILENT, Progress
 
 pytest.importorskip("fcntl")
 
@@ -196,3 +197,14 @@ def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found is device
     assert tries == ["pixel1"] * 3 + ["closed"]
     assert shown == ["waiting for pixel1, which another run is measuring on"] * 2
+
+
+def test_a_phone_that_this_program_has_under_another_name_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from amc_hw.devices import turns
+
+    def opened(name: str, table: Path | None, precision: str) -> Any:
+        raise BusyError("another amc-hw is measuring on the phone", here=True)
+
+    monkeypatch.setattr(turns, "open_or_predict", opened)
+    with pytest.raises(UsageError, match=r"'pixel1' is a phone that this run has under another name.*once"):
+        turns.device_in_turn("pixel1", SILENT).__enter__()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from commands import TINY, amc_hw
 from simulated_device import SimulatedDevice, microseconds
 
-from amc_hw.devices.base import Device, Kernel
-from amc_hw.errors import UsageError
+from amc_hw.devices.base import Device, Kernel, NotConnectedError
+from amc_hw.errors import UsageError, WrongRunError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
-from amc_hw.runs.config import make_config, read_config
+from amc_hw.pipeline.several_settings import measured_first
+from amc_hw.pipeline.verify import _forget_last_misses
+from amc_hw.runs.config import make_config, open_run, read_config, require_same_run
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.records import ChosenPolicy, Miss
 
 
 class ByPositions(SimulatedDevice):
@@ -27,13 +32,15 @@ class ByWeights(SimulatedDevice):
 
     name = "onnx"
     missed = 1.0  # how many times as long the last benchmark takes
+    extra_us = 0.0  # for every network but those that tables are made of
 
     def fingerprint(self) -> Fingerprint:
         return super().fingerprint().model_copy(update={"device": "by weights"})
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         late = self.missed if file.stem == "model" else 1.0
-        return [late * self.overhead * sum(map(by_weights, self._operators(file)))] * runs
+        extra_us = self.extra_us if file.stem != "network" else 0.0
+        return [extra_us + late * self.overhead * sum(map(by_weights, self._operators(file)))] * runs
 
     def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
         times = ((each.kind, by_weights(each)) for each in self._operators(file))
@@ -82,12 +89,129 @@ def test_budgets_hold_on_devices_that_disagree(
     assert max(shares) > 1.1 * min(shares)
     assert (run / "device-2" / "model.tflite").exists()
     assert "onnx" in table
-    assert "On each device" in (run / "report.html").read_text()
-    assert amc_hw("export", "--run", str(run)) == 0
-    assert f"The file of onnx in {run / 'device-2'} stays as" in " ".join(capsys.readouterr().err.split())
+    page = (run / "report.html").read_text()
+    assert "On each device" in page
+    for text in (
+        "Latency on host, measured",
+        "Latency on onnx, measured",
+        "Candidates on onnx",
+        '<h3 class="device">onnx',
+    ):
+        assert text in page
     before = (run / "policy.json").read_bytes()
     assert amc_hw(*options(checkpoint, run, "--latency", "host=0.7x,onnx=0.5x")) == 0
     assert (run / "policy.json").read_bytes() == before
+
+
+def searching(checkpoint: Path, run: Path, *more: object) -> list[object]:
+    """The same without fine-tuning and proof."""
+    given = options(checkpoint, run, *more)
+    index = given.index("--epochs")
+    return ["search", *given[1:index], *given[index + 2 :]]
+
+
+def test_every_devices_file_is_written_anew_by_export(
+    two: None, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert amc_hw(*searching(checkpoint, run, "--latency", "0.6x")) == 0
+    assert amc_hw("finetune", "--run", run, "--epochs", 1) == 0
+    cure = f"write them anew with: amc-hw export --run {run}"
+    assert cure in " ".join(capsys.readouterr().err.split())
+    files = [run / "model.tflite", run / "device-2" / "model.onnx"]
+    assert amc_hw("export", "--run", run, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["device"], each["file"]) for each in told["devices"]] == [
+        ("host", str(files[0])),
+        ("onnx", str(files[1])),
+    ]
+    assert told["file"] == str(files[0])
+    assert all(each["bytes"] == file.stat().st_size for each, file in zip(told["devices"], files, strict=True))
+    files[1].write_bytes(b"kept")
+    assert amc_hw("export", "--run", run, "--format", "tflite") == 0
+    assert files[1].read_bytes() == b"kept"
+    assert cure in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_further_devices_table_is_doubted_as_the_first_ones_is(
+    two: None, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(ByWeights, "extra_us", 100.0)
+    assert amc_hw(*searching(checkpoint, run, "--latency", "host=0.9x,onnx=0.6x")) == 0
+    warnings = json.loads((run / "policy.json").read_text())["warnings"]
+    (speed,) = (each for each in warnings if "not of the device's present speed" in each)
+    assert speed.startswith("onnx: the original takes")
+    assert f"the table of onnx, and do the same with run={run}-again" in speed
+    (wrong,) = (each for each in warnings if "the table predicts" in each)
+    assert wrong.startswith("onnx: the table predicts")
+
+
+def test_a_policy_that_missed_is_forgotten_only_where_it_missed(tmp_path: Path) -> None:
+    run, policy = RunFolder(tmp_path), {"g": 8}
+    (tmp_path / "device-2").mkdir()
+    run.policy.write(ChosenPolicy(channels=policy, original_channels={"g": 16}, image_size=[1, 8, 8]))
+    earlier, last = Miss(channels={"g": 16}, found=0.9, used=1.1), Miss(channels=policy, found=0.9, used=1.1)
+    run.misses.append(earlier)
+    run.on_device(2).misses.append(last)
+    there = SimpleNamespace(folder=run.on_device(2))
+    _forget_last_misses(SimpleNamespace(run=run, others=(there,)))
+    assert run.misses.read() == [earlier]
+    assert run.on_device(2).misses.read() == []
+
+
+def test_one_device_under_two_names_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    given = ["host:threads=1" if each == "onnx" else each for each in options(checkpoint, tmp_path / "run")]
+    assert amc_hw(*given, "--latency", "0.5x") == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "'host' and 'host:threads=1' are one device under two names; name it once" in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("budgets", ["host=0.7x,onnx=900ms", "host=900ms,onnx=0.7x"])
+def test_a_budget_that_one_device_keeps_already_does_not_stop_the_others(
+    two: None, checkpoint: Path, tmp_path: Path, budgets: str
+) -> None:
+    assert amc_hw(*searching(checkpoint, tmp_path / "run", "--latency", budgets)) == 0
+    policy = json.loads((tmp_path / "run" / "policy.json").read_text())
+    (chosen,) = (each for each in policy["candidates"] if each["channels"] == policy["channels"])
+    told = chosen if budgets.startswith("host=0.7x") else chosen["elsewhere"]["onnx"]
+    assert told["measured_ms"] <= 0.7 * told["original_ms"]
+
+
+def test_budgets_that_the_original_keeps_on_every_device_are_refused_and_may_be_changed_then(
+    two: None, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert amc_hw(*searching(checkpoint, run, "--latency", "900ms")) == 2
+    assert "within the budget of 900; give a smaller one" in " ".join(capsys.readouterr().err.split())
+    changed = make_config(**{**read_config(run).model_dump(), "budget": "0.8x", "others": {"onnx": "0.7x"}})
+    require_same_run(run, changed)
+    (run / "policy.json").write_text("{}")
+    with pytest.raises(WrongRunError, match=r"with the further devices onnx=900ms, not onnx=0\.7x; choose"):
+        require_same_run(run, changed.model_copy(update={"budget": "900ms"}))
+
+
+def test_devices_may_be_named_in_another_order_when_a_run_goes_on(tmp_path: Path) -> None:
+    run, budgets = RunFolder(tmp_path), "host=0.8x,onnx=0.7x"
+    open_run(run.path, begun := make_config(device=["host", "onnx"], latency=budgets))
+    assert measured_first(run, make_config(device=["onnx", "host"], latency=budgets)) == begun
+    others = make_config(device=["onnx", "cuda"], latency="0.5x")
+    assert measured_first(run, others) == others
+
+
+def test_a_phone_that_is_not_here_is_not_first_where_another_device_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> Device:
+        raise NotConnectedError("no such phone is connected.")
+
+    monkeypatch.setattr("amc_hw.pipeline.several_settings.open_device", absent)
+    config = measured_first(RunFolder(tmp_path), make_config(device=["pixel1", "host"], latency="pixel1=60ms,host=2ms"))
+    assert (config.device, config.budget, config.others) == ("host", "2ms", {"pixel1": "60ms"})
 
 
 def test_a_budget_that_is_missed_on_one_device_tightens_that_one(

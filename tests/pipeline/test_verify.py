@@ -23,7 +23,8 @@ from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import Search, under_floor
 from amc_hw.pipeline.shortlist import best_policies, fit
-from amc_hw.pipeline.verify import doubts, missed_policies, verify
+from amc_hw.pipeline.table_doubts import doubts
+from amc_hw.pipeline.verify import missed_policies, verify
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink

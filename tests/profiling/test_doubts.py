@@ -33,7 +33,7 @@ def test_a_run_says_before_it_starts_that_its_table_is_not_of_this_speed(
     def told(device: SimulatedDevice | TableOnly, model: TracedModel = traced, *, in_ms: bool = False) -> list[str]:
         run.speed.path.unlink(missing_ok=True)
         return doubts_of_speed(
-            speed_of(run, device, model, template, SILENT), measure_anew(run, SimulatedDevice()), in_ms=in_ms
+            speed_of(run, device, model, template, SILENT), measure_anew(SimulatedDevice(), run), in_ms=in_ms
         )
 
     assert told(SimulatedDevice(overhead=1.05 * 1.04)) == []
@@ -61,7 +61,7 @@ def test_a_run_says_before_it_starts_that_its_table_is_of_other_files(
     run: RunFolder, traced: TracedModel, template: GraphTemplate
 ) -> None:
     def told(device: SimulatedDevice | TableOnly) -> list[str]:
-        return doubts_of_table(run, device, traced, template)
+        return doubts_of_table(run, device, traced, template, "end this")
 
     table = measure_table(SimulatedDevice(), traced, template, run.table, 0, SILENT)
     assert told(SimulatedDevice()) == []

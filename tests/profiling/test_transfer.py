@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from black_box import share_us
 from commands import TINY, amc_hw
-from cousins import Closed, ClosedCousin, ClosedStranger, Cousin, Relative, Stranger
+from cousins import SLOWER, Closed, ClosedCousin, ClosedStranger, Cousin, Relative, Stranger
 
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.merge import merge
+from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.table import LatencyTable, load_table
 from amc_hw.latency.trust import of_totals, of_transfer, warnings
@@ -231,3 +233,57 @@ def test_profile_begins_with_the_table_of_a_device_that_it_is_like(
     assert "transferred from" in capsys.readouterr().out
     assert amc_hw(*task, "--device", "host", "--like", "host") == 2
     assert "--like host is the device itself; leave it out" in capsys.readouterr().err
+
+
+def bent(operator: Operator) -> float:
+    """What no formula has: many channels overflow a cache, and odd tiles take longer."""
+    return (1 + 0.3 * (operator.c_out > 20)) * (1 + 0.2 * (operator.c_out % 16 > 0))
+
+
+class Bent(Closed):
+    def formula(self, operator: Operator) -> float:
+        return share_us(operator, 1) * bent(operator)
+
+
+class BentCousin(Bent):
+    def formula(self, operator: Operator) -> float:
+        return SLOWER.get(operator.kind, 1.0) * super().formula(operator)
+
+
+class BentOtherwise(Closed):
+    def formula(self, operator: Operator) -> float:
+        return share_us(operator, 1) / bent(operator)
+
+
+def test_what_operators_deviate_from_their_shares_is_carried_over_where_networks_bear_it_out(lab: Lab) -> None:
+    known = lab.measured(Bent())
+    assert known.totals is not None
+    assert known.totals.deviations is not None
+    table = lab.transferred(BentCousin("second"), known)
+    assert table == load_table(lab.new)
+    assert table.totals is not None
+    assert {each.family for each in table.totals.carried} == {each.family for each in table.totals.shares}
+    plain = table.model_copy(update={"totals": table.totals.model_copy(update={"carried": []})})
+    device = BentCousin("second")
+    assert np.mean(lab.errors(table, device)) < 0.7 * np.mean(lab.errors(plain, device))
+
+    other_way = lab.transferred(BentOtherwise("second"), known)
+    assert other_way.totals is not None
+    assert other_way.totals.carried == []
+    assert '"carried"' not in lab.new.read_text()
+
+
+def test_deviations_that_belong_to_nothing_are_refused(lab: Lab) -> None:
+    lab.transferred(BentCousin("second"), lab.measured(Bent()))
+    document = json.loads(lab.new.read_text())
+    document["totals"]["carried"][0]["weights"].pop()
+    lab.new.write_text(json.dumps(document))
+    with pytest.raises(TableError, match="weights are of other channels"):
+        load_table(lab.new)
+    document["totals"]["carried"][0]["weights"].append(0.0)
+    document["totals"]["shares"] = [
+        each for each in document["totals"]["shares"] if each["family"] != document["totals"]["carried"][0]["family"]
+    ]
+    lab.new.write_text(json.dumps(document))
+    with pytest.raises(TableError, match="other families than have a share"):
+        load_table(lab.new)

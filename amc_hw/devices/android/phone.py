@@ -26,7 +26,7 @@ from amc_hw.devices.effort import Effort
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.policy import DTYPES
-from amc_hw.runs.file_lock import FileLock
+from amc_hw.runs.file_lock import HELD_HERE, FileLock
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ class AndroidDevice(Device):
         serial = self._properties["serial"] or adb.serial
         self._lock = FileLock(serial)
         if not self._lock.take():
-            raise BusyError(f"another amc-hw is measuring on the phone {serial}; wait until it is done.")
+            here = serial in HELD_HERE
+            raise BusyError(f"another amc-hw is measuring on the phone {serial}; wait until it is done.", here=here)
         self._session = AndroidSession(adb, waits, sleep)
         self.operator_times = settings.delegate in TELLING
         self._cores: tuple[int, ...] | None = settings.cores

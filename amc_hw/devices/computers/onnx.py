@@ -9,6 +9,15 @@ from amc_hw.devices.computers.machines import Machine, ThisMachine
 from amc_hw.devices.computers.profiled import ProfiledDevice
 from amc_hw.errors import DeviceError
 
+_ENDING = "ExecutionProvider"
+
+
+def installed_providers() -> list[str]:
+    """Return the providers of the ONNX Runtime that is installed here, as ``provider=`` takes them."""
+    from onnxruntime import get_available_providers
+
+    return sorted(name.removesuffix(_ENDING).lower() for name in get_available_providers())
+
 
 class OnnxDevice(ProfiledDevice):
     """A machine that runs ONNX files.
