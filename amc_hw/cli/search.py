@@ -87,7 +87,15 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     config = checked_config(RunFolder(run), compute, **chosen)
     from amc_hw.pipeline.compress import compress as compress_network
     from amc_hw.report.run import read_run
-    from amc_hw.report.table import DEVICE_COLUMNS, before_after_rows, device_rows, io_sentence, precision_rows
+    from amc_hw.report.smaller import smaller_sentences
+    from amc_hw.report.table import (
+        DEVICE_COLUMNS,
+        before_after_rows,
+        device_rows,
+        io_sentence,
+        precision_rows,
+        smaller_rows,
+    )
     from amc_hw.report.verdict import verdict
     from amc_hw.training.compute import find_compute
 
@@ -102,8 +110,9 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
         ("", "original", "compressed", "change"),
         before_after_rows(summary.original, summary.compressed, summary.metric),
     )
-    if precisions := precision_rows(summary):
-        print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), precisions)
+    for files in (precision_rows(summary), smaller_rows(summary)):
+        if files:
+            print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), files)
     if devices := device_rows(summary):
         print_table("", DEVICE_COLUMNS, devices)
     if sentence := io_sentence(summary):
@@ -117,4 +126,6 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     found = verdict(read_run(folder))
     if found.state == "missed":
         say(f"warning: the budget is missed, {found.sentence} {found.cure}")
+    for sentence in smaller_sentences(summary):
+        answer(sentence)
     answer(f"report: {folder.report}")

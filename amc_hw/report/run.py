@@ -10,6 +10,7 @@ from amc_hw.policy import TOP1
 from amc_hw.runs.config import CLASSIFY
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Finetune, PrecisionChoice
+from amc_hw.runs.smaller import SmallerNetworks
 from amc_hw.runs.summaries import Summary
 from amc_hw.runs.values import Facts
 
@@ -26,6 +27,7 @@ class Run:
     benchmark: Benchmark | None
     summary: Summary | None
     precision: PrecisionChoice | None = None
+    smaller: SmallerNetworks | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -77,6 +79,7 @@ def read_run(folder: RunFolder) -> Run:
         benchmark=folder.benchmark.find(),
         summary=folder.summary.find(),
         precision=folder.precision.find(),
+        smaller=folder.smaller.find(),
     )
     if not (run.config or run.episodes or run.policy or run.benchmark or run.summary):
         raise WrongRunError(
