@@ -1,4 +1,4 @@
-"""Smaller networks of the user's for the same data: what pruning has to beat, told before the search and at its end."""
+"""Smaller networks of the user's for the same data: what pruning has to beat, told before the search."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_from_file, build_model
 from amc_hw.pipeline.originals import are_kept, export_originals
 from amc_hw.pipeline.settings import parse_budgets
+from amc_hw.pipeline.smaller_files import files_of, timed_as
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Metric, Precision
 from amc_hw.profiling.benchmark import benchmark
@@ -28,7 +29,6 @@ from amc_hw.runs.config import CLASSIFY, RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.smaller import SmallerNetwork, SmallerNetworks
-from amc_hw.runs.summaries import Figures, Summary
 from amc_hw.search.scoring import NetworkScore, PartScorer
 from amc_hw.tasks.goal import Goal
 from amc_hw.tracing.attention import attention_by_parts
@@ -58,9 +58,10 @@ def smaller_networks(
         UsageError: one cannot be built, does not take the network's inputs, or gives something else.
         CheckpointError: its weights are not in its checkpoint.
     """
-    example = goal.example
+    if not config.smaller:
+        return {}
+    example, found = goal.example, {}
     wanted = _shapes(original, example)
-    found = {}
     for name, checkpoint in config.smaller.items():
         model = copyable_copy(own[name]) if name in own else _loaded(config, goal, name, Path(checkpoint))
         model = model.cpu().eval().requires_grad_(False)
@@ -105,26 +106,26 @@ def hold_against(
     Raises:
         UnsupportedModelError: one of them cannot be exported.
     """
-    if not trained.smaller:
-        run.smaller.path.unlink(missing_ok=True)
-        return
     weights = {name: digest(model) for name, model in trained.smaller.items()}
-    if _is_known(run, config, device, weights):
+    if weights and _is_known(run, config, device, weights):
+        return
+    run.smaller.path.unlink(missing_ok=True)
+    if not weights:
         return
     export_originals(run, trained, device, progress)
     precisions: tuple[Precision, ...] = ("fp32", device.precision)
     originals = {precision: run.original(device.format, precision) for precision in precisions}
-    files = dict(zip(trained.smaller, _files(run, device, len(weights)), strict=True))
+    files = files_of(run, device, list(weights))
     for name, file in files.items():
         progress(f"exporting {name}")
         _export(trained, device, name, file)
-    named = {_in(each): file for each, file in originals.items()} | {_timed(each): file for each, file in files.items()}
-    timings = benchmark(device, named, QUICK, progress)
+    beside = {timed_as(name): file for name, file in files.items()}
+    timings = benchmark(device, {_in(each): file for each, file in originals.items()} | beside, QUICK, progress)
     costs = {each: _costs(timings[_in(each)], file, _of_original(trained)) for each, file in originals.items()}
     networks = []
     for name, model in trained.smaller.items():
         progress(f"scoring {name}")
-        here = _costs(timings[_timed(name)], files[name], _of_network(model, trained))
+        here = _costs(timings[timed_as(name)], files[name], _of_network(model, trained))
         networks.append(_record(name, weights[name], here, _shares(config, costs, here), score_of(files[name])(model)))
     whole = score_of(originals[device.precision])
     record = SmallerNetworks(
@@ -132,58 +133,6 @@ def hold_against(
     )
     run.smaller.write(record)
     _tell(record, isinstance(whole, PartScorer))
-
-
-def smaller_files(run: RunFolder, device: Device) -> dict[str, Path]:
-    """Return the files of smaller networks by what a last benchmark calls them."""
-    known = run.smaller.find()
-    if known is None:
-        return {}
-    files = _files(run, device, len(known.networks))
-    return {_timed(each.name): file for each, file in zip(known.networks, files, strict=True)}
-
-
-def smaller_figures(
-    run: RunFolder, trained: TrainedModel, device: Device, timings: Mapping[str, Timing], progress: Progress
-) -> dict[str, Figures]:
-    """Evaluate the files of smaller networks on the test set; return what is known of each by its name."""
-    known, found = run.smaller.find(), {}
-    for each in () if known is None else known.networks:
-        file, timing = smaller_files(run, device)[_timed(each.name)], timings.get(_timed(each.name))
-        found[each.name] = Figures(
-            accuracy=trained.task.test_file(file, progress),
-            latency_ms=None if timing is None else timing.latency_ms,
-            macs=each.macs,
-            params=each.params,
-            size_bytes=each.size_bytes,
-        )
-    return found
-
-
-def better_one(summary: Summary) -> str | None:
-    """Return the smaller network to take instead of the compressed one; None where that is the better one.
-
-    It is as accurate or more, and keeps each budget, or costs no more of it than the compressed network, and takes no
-    longer; where a budget of the latency is kept, it may be slower if it is more accurate. Of several it is the most
-    accurate, of these the fastest.
-    """
-    better = [name for name, figures in summary.smaller.items() if _is_better(summary, figures)]
-    known = summary.smaller
-    return min(better, key=lambda name: (-(known[name].accuracy or 0), known[name].latency_ms or 0), default=None)
-
-
-def _is_better(summary: Summary, smaller: Figures) -> bool:
-    compressed = summary.compressed
-    if None in (smaller.accuracy, compressed.accuracy, smaller.latency_ms, compressed.latency_ms):
-        return False
-    ahead = (smaller.accuracy or 0) - (compressed.accuracy or 0)
-    is_as_fast = (smaller.latency_ms or 0) <= (compressed.latency_ms or 0)
-    budgets = {each.metric: each.target for each in (summary.budget, *summary.limits) if each is not None}
-    for metric in {"latency_ms", *budgets}:
-        theirs, ours = smaller.value(metric) or 0, compressed.value(metric) or 0
-        if theirs > ours and theirs > budgets.get(metric, 0):
-            return False
-    return ahead > 0 or (ahead == 0 and is_as_fast)
 
 
 def _loaded(config: RunConfig, goal: Goal, name: str, checkpoint: Path) -> nn.Module:
@@ -210,12 +159,8 @@ def _is_known(run: RunFolder, config: RunConfig, device: Device, weights: Mappin
         known is not None
         and (known.precision, known.budgets) == (device.precision, _budgets(config))
         and [(each.name, each.weights) for each in known.networks] == list(weights.items())
-        and all(file.exists() for file in _files(run, device, len(weights)))
+        and all(file.exists() for file in files_of(run, device, list(weights)).values())
     )
-
-
-def _files(run: RunFolder, device: Device, count: int) -> list[Path]:
-    return [run.smaller_file(device.format, number) for number in range(1, count + 1)]
 
 
 def _budgets(config: RunConfig) -> dict[str, str]:
@@ -226,10 +171,6 @@ def _in(precision: Precision) -> str:
     return f"original in {precision}"
 
 
-def _timed(name: str) -> str:
-    return f"smaller {name}"
-
-
 def _export(trained: TrainedModel, device: Device, name: str, file: Path) -> None:
     calibration = None if device.precision == "fp32" else trained.calibration
     model = trained.smaller[name]
@@ -237,9 +178,7 @@ def _export(trained: TrainedModel, device: Device, name: str, file: Path) -> Non
         export(model, example_for(device, trained), file, device.precision, calibration, trained.io)
     except UnsupportedModelError as error:
         reason = str(error).rstrip(".")
-        raise UnsupportedModelError(
-            f"{name} has no file to be held against: {reason}; leave it out of smaller=."
-        ) from error
+        raise UnsupportedModelError(f"{name}: {reason}; leave it out of smaller=.") from error
 
 
 def _costs(timing: Timing, file: Path, counted: Costs) -> Costs:
@@ -291,4 +230,4 @@ def _tell(known: SmallerNetworks, is_accuracy: bool) -> None:
             )
         else:
             over = f"it uses {fixed(each.used, 2)}x of it"
-            _LOG.info("%s in %s misses the budget, %s, with %s.", each.name, known.precision, over, scores)
+            _LOG.info("%s in %s misses the budget (%s) with %s.", each.name, known.precision, over, scores)

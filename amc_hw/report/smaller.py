@@ -34,8 +34,9 @@ def _before(each: SmallerNetwork, split: str, original: float) -> str:
 
 def _advice(summary: Summary, name: str, smaller: Figures) -> str:
     over = ", over the budget" if _is_over(summary, summary.compressed) else ""
+    file = next((file for kind, file in summary.artifacts.items() if kind.endswith(f" of {name}")), summary.precision)
     return (
-        f"take {name}: as it is, in {summary.precision}, it has {_both(summary, smaller)}, and the compressed network "
+        f"take {name}: as it is ({file}), it has {_both(summary, smaller)}, and the compressed network "
         f"{_both(summary, summary.compressed)}{over}."
     )
 
@@ -50,8 +51,8 @@ def _outcome(summary: Summary, name: str, smaller: Figures) -> str:
     if _is_over(summary, compressed):
         return f"the compressed network is over the budget: it has {ours}, and {name} {theirs}."
     ahead = 100 * ((compressed.accuracy or 0) - (smaller.accuracy or 0))
-    by = f"by {fixed(ahead, 2)} points" if float(f"{ahead:.2f}") else "by its latency"
-    return f"pruning beats {name} {by}: the compressed network has {ours}, {name} {theirs}."
+    by = f"by {fixed(ahead, 2)} points" if ahead > 0 else "by its latency"
+    return f"the compressed network beats {name} {by}: it has {ours}, {name} {theirs}."
 
 
 def _both(summary: Summary, figures: Figures) -> str:

@@ -14,7 +14,8 @@ from torch import nn
 
 import amc_hw as library
 from amc_hw.errors import UsageError
-from amc_hw.pipeline.smaller import better_one
+from amc_hw.pipeline.smaller_files import better_one
+from amc_hw.policy import Precision
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import make_config, read_config
 from amc_hw.runs.folder import RunFolder
@@ -42,9 +43,14 @@ class Simulated(SimulatedDevice):
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Simulated:
-    opened = Simulated()
-    monkeypatch.setattr("amc_hw.devices.turns.open_or_predict", lambda *_: opened)
-    return opened
+    simulated = Simulated()
+
+    def opened(name: str, table: object, precision: Precision) -> Simulated:
+        simulated.precision = precision
+        return simulated
+
+    monkeypatch.setattr("amc_hw.devices.turns.open_or_predict", opened)
+    return simulated
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,7 @@ def test_a_smaller_one_that_is_better_is_to_be_taken(
     assert taken["latency_ms"] == pytest.approx(0.4 * original["latency_ms"])
     before = f"{AGAIN} in fp32 holds the budget with "
     assert told.index(before) < told.index("searching")
-    assert f"take {AGAIN}: as it is, in fp32, it has {100 * taken['accuracy']:.2f} % of the test set" in shown
+    assert f"take {AGAIN}: as it is (smaller-1.tflite), it has {100 * taken['accuracy']:.2f} % of the test set" in shown
     assert "smaller-1" in device.timed
     page = (run / "report.html").read_text()
     assert f"Take {AGAIN} instead" in page
@@ -127,7 +133,7 @@ def test_where_pruning_is_better_it_is_said_by_how_much(
     summary = summary_of(run)
     ahead = summary["compressed"]["accuracy"] - summary["smaller"][AGAIN]["accuracy"]
     assert ahead > 0.2
-    assert f"pruning beats {AGAIN} by {100 * ahead:.2f} points" in said(capsys)[0]
+    assert f"the compressed network beats {AGAIN} by {100 * ahead:.2f} points" in said(capsys)[0]
     assert "Budget held" in (run / "report.html").read_text()
 
 
@@ -137,7 +143,7 @@ def test_one_that_is_over_the_budget_is_called_so(
     device.share, run = 0.8, tmp_path / "run"
     assert amc_hw("compress", *in_fp32(checkpoint, run, "--smaller", f"{AGAIN}={checkpoint}")) == 0
     shown, told = said(capsys)
-    assert f"{AGAIN} in fp32 misses the budget, it uses 1.60x of it" in told
+    assert f"{AGAIN} in fp32 misses the budget (it uses 1.60x of it) with" in told
     assert f"{AGAIN} is over the budget" in shown
     assert summary_of(run)["take"] is None
 
