@@ -50,17 +50,21 @@ def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = Fal
         for group in policy.groups
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
-    answer(f"predicted {policy.predicted_ms:.4g} ms, {_measured(policy)}; policy in {RunFolder(run).policy.path}")
+    answer(f"{_times(policy)}; policy in {RunFolder(run).policy.path}")
     for sentence in _elsewhere(policy):
         answer(sentence)
     for warning in policy.warnings:
         say(f"warning: {with_options(warning)}")
 
 
-def _measured(policy: ChosenPolicy) -> str:
-    """Return what the device said of a policy, beside what it said of the original."""
+def _times(policy: ChosenPolicy) -> str:
+    """Return what the table and the device said of a policy, beside what the device said of the original."""
+    if policy.predicted_ms is None:
+        measured = "not measured" if policy.measured_ms is None else f"measured {policy.measured_ms:.4g} ms"
+        return f"nothing is pruned, {measured}"
     chosen = policy.chosen
-    return "not measured" if chosen is None else _measured_times(chosen.measured_ms, chosen.original_ms)
+    measured = "not measured" if chosen is None else _measured_times(chosen.measured_ms, chosen.original_ms)
+    return f"predicted {policy.predicted_ms:.4g} ms, {measured}"
 
 
 def _measured_times(measured: float | None, original: float | None) -> str:

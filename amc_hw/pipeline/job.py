@@ -22,6 +22,7 @@ from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.other_devices import OtherDevice, opened_others
 from amc_hw.pipeline.settings import parse_budgets, settled, table_of
 from amc_hw.pipeline.smaller import hold_against
+from amc_hw.pipeline.smaller_settings import require_measured
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Precision
 from amc_hw.profiling.deployed import DeployedFiles
@@ -95,8 +96,7 @@ def opened_job(
             device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn),
             opened_others(folder, config, device, in_turn) as (others, in_turn),
         ):
-            if config.smaller:
-                device.require_reach()
+            require_measured(config, in_reach=device.in_reach)
             require_tables(device, table, folder)
             find_format(device.format).with_io(config.known_precision, config.io)
             config, trained = begin(folder, config, in_turn, compute, own)

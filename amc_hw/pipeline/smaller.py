@@ -163,8 +163,8 @@ def _is_known(run: RunFolder, config: RunConfig, device: Device, weights: Mappin
     )
 
 
-def _budgets(config: RunConfig) -> dict[str, str]:
-    return dict(config.limits) | {config.metric: config.budget}
+def _budgets(config: RunConfig) -> dict[Metric, str]:
+    return {config.metric: config.budget, **config.limits}
 
 
 def _in(precision: Precision) -> str:

@@ -21,11 +21,7 @@ def require_smaller(config: RunConfig, *, own_model: bool) -> None:
     Raises:
         UsageError: that.
     """
-    if config.smaller and is_table(config.device):
-        raise UsageError(
-            f"smaller networks are timed on the device, and '{config.device}' is known by its latency table only; "
-            "leave smaller= out, or name a device that can be measured."
-        )
+    require_measured(config, in_reach=not is_table(config.device))
     if own_model:
         return
     for name, checkpoint in config.smaller.items():
@@ -35,3 +31,12 @@ def require_smaller(config: RunConfig, *, own_model: bool) -> None:
             raise UsageError(f"with a task of your own a smaller network is path/to/file.py:function, not '{name}'.")
         require_model_name(name)
         require_checkpoint(Path(checkpoint))
+
+
+def require_measured(config: RunConfig, *, in_reach: bool) -> None:
+    """Raise UsageError where there are smaller networks, and no device that they could be timed on."""
+    if config.smaller and not in_reach:
+        raise UsageError(
+            f"smaller networks are timed on the device, and '{config.device}' is not in reach; connect it, or leave "
+            "smaller= out."
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from amc_hw.policy import Precision
+from amc_hw.policy import Metric, Precision
 from amc_hw.runs.records import FileRecord, Record
 from amc_hw.runs.values import Count, Number, Positive
 
@@ -40,7 +40,7 @@ class SmallerNetworks(FileRecord):
     """smaller.json: ``budgets`` are the run's, by their metrics, and ``original_score`` is that of its original."""
 
     precision: Precision
-    budgets: dict[str, str]
+    budgets: dict[Metric, str]
     original_score: Number
     networks: list[SmallerNetwork]
 

@@ -74,7 +74,7 @@ CHECKPOINT = (
 SMALLER = (
     *("--smaller=", "--smaller resnet20", "--smaller =FILE", "--smaller resnet20=", "--smaller resnet20=gone.pt"),
     *("--smaller resnet20=FILE", "--smaller resnet20=EMPTY", "--smaller resnet21=CUT.pt"),
-    *("--smaller resnet20=SOUND --smaller resnet20=SOUND", "--smaller resnet20=SOUND --device pixel1"),
+    "--smaller resnet20=SOUND --smaller resnet20=SOUND",
     "--smaller resnet20=SOUND --device host --device onnx --precision fp32",
 )
 SETTINGS = (

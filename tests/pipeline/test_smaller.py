@@ -160,7 +160,9 @@ def test_it_is_written_timed_and_scored_in_the_precision_that_ships(
     assert each["score"] == known["original_score"] > 0.8
     assert each["used"] == pytest.approx(each["size_bytes"] / (run / "original.tflite").stat().st_size / 0.5)
     assert set(device.timed) >= {"original", "original-int8", "smaller-1"}
-    assert "in int8" in said(capsys)[1]
+    shown, told = said(capsys)
+    assert f"{AGAIN} in int8 holds the budget" in told
+    assert "nothing is pruned, measured " in shown
     assert "Before the search" in write_report(run).read_text()
 
 
@@ -214,7 +216,10 @@ def test_a_task_of_ones_own(device: Simulated, checkpoint: Path, tmp_path: Path)
         ("--smaller OTHER:classes=CLASSES", "gives (1, 9) where"),
         ("--smaller OTHER:size=SIZE", "does not take the inputs of"),
         ("--smaller resnet20=CHECKPOINT --device host --device onnx", "on one device only; leave --smaller out"),
-        ("--smaller resnet20=CHECKPOINT --device pixel1", "by its latency table only; leave --smaller out"),
+        (
+            "--smaller resnet20=CHECKPOINT --device pixel1",
+            "'pixel1' is not in reach; connect it, or leave --smaller out",
+        ),
     ],
 )
 def test_what_cannot_be_held_against_the_network_is_refused_before_any_work(
@@ -278,4 +283,4 @@ def test_a_run_of_before_has_none(device: Simulated, checkpoint: Path, tmp_path:
     assert amc_hw("compress", *in_fp32(checkpoint, run)) == 0
     assert not RunFolder(run).smaller.exists()
     assert not {"smaller", "take"} & summary_of(run).keys()
-    assert "smaller" not in (run / "report.html").read_text()
+    assert "Beside smaller networks" not in (run / "report.html").read_text()
