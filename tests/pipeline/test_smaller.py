@@ -218,7 +218,7 @@ def test_a_task_of_ones_own(device: Simulated, checkpoint: Path, tmp_path: Path)
         ("--smaller resnet20=CHECKPOINT --device host --device onnx", "on one device only; leave --smaller out"),
         (
             "--smaller resnet20=CHECKPOINT --device pixel1",
-            "'pixel1' is not in reach; connect it, or leave --smaller out",
+            "'pixel1' is not in reach; connect it, or leave",
         ),
     ],
 )
