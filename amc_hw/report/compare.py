@@ -214,9 +214,11 @@ def _strategy_marks(x: Axis, y: Axis, rows: list[ComparedRun], points: dict[int,
 def _unpruned_marks(
     x: Axis, y: Axis, originals: list[tuple[float, float]], smaller: list[tuple[str, tuple[float, float]]]
 ) -> list[Marks]:
-    """Return the marks of the originals, and of smaller networks by their names."""
+    """Return the marks of the originals, and of smaller networks, of which the first of each name has it as label."""
+    first = {name: point for name, point in reversed(smaller)}
     named = tuple(
-        mark(x, y, point, f"{name}: {milliseconds(point[0])}, {point[1]:.2f} %", name) for name, point in smaller
+        mark(x, y, at, f"{name}: {milliseconds(at[0])}, {at[1]:.2f} %", name if first[name] == at else "")
+        for name, at in smaller
     )
     whole = tuple(mark(x, y, point, f"Original: {milliseconds(point[0])}, {point[1]:.2f} %") for point in originals)
     kinds = [

@@ -16,6 +16,7 @@ import amc_hw as library
 from amc_hw.errors import UsageError
 from amc_hw.pipeline.smaller_files import better_one
 from amc_hw.policy import Precision
+from amc_hw.report.compare import compare_report
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import make_config, read_config
 from amc_hw.runs.folder import RunFolder
@@ -100,6 +101,7 @@ def test_a_smaller_one_that_is_better_is_to_be_taken(
     assert "A smaller network is better" in page
     assert "Budget held" not in page
     assert "Beside smaller networks" in page
+    assert "Smaller network" in compare_report([run], tmp_path / "compare.html").read_text()
 
 
 def test_the_same_command_goes_on_and_looks_again_at_other_weights(
