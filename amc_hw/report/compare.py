@@ -215,7 +215,7 @@ def _unpruned_marks(
     x: Axis, y: Axis, originals: list[tuple[float, float]], smaller: list[tuple[str, tuple[float, float]]]
 ) -> list[Marks]:
     """Return the marks of the originals, and of smaller networks, of which the first of each name has it as label."""
-    first = {name: point for name, point in reversed(smaller)}
+    first = dict(reversed(smaller))
     named = tuple(
         mark(x, y, at, f"{name}: {milliseconds(at[0])}, {at[1]:.2f} %", name if first[name] == at else "")
         for name, at in smaller
