@@ -40,7 +40,7 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "compressed": made,
         }
         if config.smaller and config.budget == "0.5x":
-            summary |= {"smaller": {name: made for name in config.smaller}, "take": next(iter(config.smaller))}
+            summary |= {"smaller": dict.fromkeys(config.smaller, made), "take": next(iter(config.smaller))}
         write_json(run / "summary.json", summary)
         return summary
 
