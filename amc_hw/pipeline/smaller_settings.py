@@ -29,7 +29,7 @@ def require_smaller(config: RunConfig, *, own_model: bool) -> None:
             raise UsageError(f"'{name}' is the network that is compressed; name a smaller one with smaller=.")
         if config.task != CLASSIFY and not is_user_file(name):
             raise UsageError(f"with a task of your own a smaller network is path/to/file.py:function, not '{name}'.")
-        require_model_name(name)
+        require_model_name(name, "smaller")
         require_checkpoint(Path(checkpoint))
 
 

@@ -213,6 +213,7 @@ def test_a_task_of_ones_own(device: Simulated, checkpoint: Path, tmp_path: Path)
     [
         ("--smaller flat:CHECKPOINT", "is no NAME=CHECKPOINT; write for example resnet20=resnet20.pt"),
         ("--smaller resnet20=CHECKPOINT --smaller resnet20=CHECKPOINT", "'resnet20' is named twice"),
+        ("--smaller resnet21=CHECKPOINT", "unknown model 'resnet21' for --smaller; did you mean 'resnet20'"),
         (f"--smaller {TINY}=CHECKPOINT", "is the network that is compressed; name a smaller one with --smaller"),
         ("--smaller resnet20=CHECKPOINT", "does not fit this model"),
         ("--smaller OTHER:classes=CLASSES", "gives (1, 9) where"),
