@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.data.names import require_data
 from amc_hw.errors import UsageError, unknown_name
+from amc_hw.pipeline.begin import Own
 from amc_hw.pipeline.compress import compress_job
 from amc_hw.pipeline.job import opened_job
 from amc_hw.pipeline.load import restore
@@ -53,6 +54,7 @@ def compress(
     task: Task | None = None,
     run: Path | str = "runs/compress",
     evaluate: Callable[[nn.Module], float] | None = None,
+    smaller: Mapping[str, nn.Module] | None = None,
     compute: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     **settings: Any,
@@ -71,6 +73,8 @@ def compress(
         run: the run folder; the same call goes on where it was stopped.
         evaluate: what the search maximises, 0..1, on images that are not the test set; by default the top-1
             accuracy on the split of the training set. It is called with networks on the CPU.
+        smaller: trained networks for the same data or task by names for them, which pruning has to beat: their files
+            are timed and tested beside the compressed one, and the summary's ``take`` names one that is better.
         compute: where to train, prune and score: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; by default a GPU if there is one.
         progress: called with (done, total, text).
         settings: everything else that ``amc-hw compress --help`` lists, by the options' names and with their defaults:
@@ -86,9 +90,11 @@ def compress(
         AmcHwError: see `amc_hw.pipeline.compress.compress`.
     """
     for name in settings:
-        if name not in (known := user_settings().keys() - {"model", "checkpoint", "task"}):
+        if name not in (known := user_settings().keys() - {"model", "checkpoint", "task", "smaller"}):
             raise unknown_name("setting", name, known)
     _require_arguments(model, run, evaluate, progress)
+    if smaller is not None:
+        settings["smaller"] = _names(smaller)
     folder = RunFolder(Path(run))
     shown = SILENT if progress is None else Progress(lambda update: progress(update.done, update.total, update.text))
     if (data is None) == (task is None):
@@ -107,7 +113,7 @@ def compress(
     if task is not None:
         source = with_inputs(task, example_input)
     place = find_compute(compute)
-    with opened_job(folder.path, config, shown, place, (model, source), evaluate) as (job, shown):
+    with opened_job(folder.path, config, shown, place, Own(model, source, smaller or {}), evaluate) as (job, shown):
         summary = compress_job(job, shown)
     network = as_written(restore(folder, job.trained, folder.best_weights))
     return Compressed(network, summary.document(), folder.path)
@@ -126,6 +132,19 @@ def _require_arguments(model: object, run: object, evaluate: object, progress: o
     for name, function, called_with in (("evaluate", evaluate, "model"), ("progress", progress, "done, total, text")):
         if function is not None and not callable(function):
             raise UsageError(f"{name}= takes a function, called with ({called_with}), not {_shown(function)}.")
+
+
+def _names(smaller: object) -> dict[str, str]:
+    """Return the names of smaller networks as settings have them; raise UsageError where something else is given."""
+    named = dict(smaller) if isinstance(smaller, Mapping) else {}
+    if not named or not all(
+        isinstance(name, str) and name and isinstance(each, nn.Module) for name, each in named.items()
+    ):
+        raise UsageError(
+            "smaller= takes trained networks by names for them, such as smaller={'narrow': network}; leave it out "
+            "where there are none."
+        )
+    return dict.fromkeys(named, "")
 
 
 def _require_images(data: object, example_input: object) -> None:

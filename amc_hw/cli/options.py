@@ -125,7 +125,7 @@ def with_options(message: str) -> str:
 
 def _parameter(name: str, changed: dict[str, Any]) -> inspect.Parameter:
     value, kind = changed.pop("default", DEFAULTS[name]), changed.pop("kind", None) or _kind(SETTINGS[name])
-    value = None if value == () else value
+    value = None if value in ((), {}) else value
     shown: Any = kind if value is not None else kind | None
     annotation: Any = Annotated[shown, option(name, **changed)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=annotation)
@@ -137,7 +137,7 @@ def _kind(field: FieldInfo) -> Any:
         return Path
     if COMMAS in field.metadata or get_origin(field.annotation) is Literal:
         return str
-    if get_origin(field.annotation) is tuple:
+    if get_origin(field.annotation) in (tuple, dict):
         return list[str]
     if isinstance(field.annotation, UnionType):
         return next(kind for kind in get_args(field.annotation) if kind is not NoneType)

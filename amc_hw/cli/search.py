@@ -50,17 +50,21 @@ def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = Fal
         for group in policy.groups
     ]
     print_table("", ("channel group", "original", "kept", "ratio"), rows)
-    answer(f"predicted {policy.predicted_ms:.4g} ms, {_measured(policy)}; policy in {RunFolder(run).policy.path}")
+    answer(f"{_times(policy)}; policy in {RunFolder(run).policy.path}")
     for sentence in _elsewhere(policy):
         answer(sentence)
     for warning in policy.warnings:
         say(f"warning: {with_options(warning)}")
 
 
-def _measured(policy: ChosenPolicy) -> str:
-    """Return what the device said of a policy, beside what it said of the original."""
+def _times(policy: ChosenPolicy) -> str:
+    """Return what the table and the device said of a policy, beside what the device said of the original."""
+    if policy.predicted_ms is None:
+        measured = "not measured" if policy.measured_ms is None else f"measured {policy.measured_ms:.4g} ms"
+        return f"nothing is pruned, {measured}"
     chosen = policy.chosen
-    return "not measured" if chosen is None else _measured_times(chosen.measured_ms, chosen.original_ms)
+    measured = "not measured" if chosen is None else _measured_times(chosen.measured_ms, chosen.original_ms)
+    return f"predicted {policy.predicted_ms:.4g} ms, {measured}"
 
 
 def _measured_times(measured: float | None, original: float | None) -> str:
@@ -87,7 +91,15 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     config = checked_config(RunFolder(run), compute, **chosen)
     from amc_hw.pipeline.compress import compress as compress_network
     from amc_hw.report.run import read_run
-    from amc_hw.report.table import DEVICE_COLUMNS, before_after_rows, device_rows, io_sentence, precision_rows
+    from amc_hw.report.smaller import smaller_sentences
+    from amc_hw.report.table import (
+        DEVICE_COLUMNS,
+        before_after_rows,
+        device_rows,
+        io_sentence,
+        precision_rows,
+        smaller_rows,
+    )
     from amc_hw.report.verdict import verdict
     from amc_hw.training.compute import find_compute
 
@@ -102,8 +114,9 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
         ("", "original", "compressed", "change"),
         before_after_rows(summary.original, summary.compressed, summary.metric),
     )
-    if precisions := precision_rows(summary):
-        print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), precisions)
+    for files in (precision_rows(summary), smaller_rows(summary)):
+        if files:
+            print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), files)
     if devices := device_rows(summary):
         print_table("", DEVICE_COLUMNS, devices)
     if sentence := io_sentence(summary):
@@ -117,4 +130,6 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     found = verdict(read_run(folder))
     if found.state == "missed":
         say(f"warning: the budget is missed, {found.sentence} {found.cure}")
+    for sentence in smaller_sentences(summary):
+        answer(sentence)
     answer(f"report: {folder.report}")

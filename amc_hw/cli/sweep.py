@@ -79,6 +79,6 @@ def _cells(row: Swept, summary: Summary) -> tuple[str, ...]:
     latency = f"{made.latency_ms:.4g}" if made.latency_ms else f"{made.predicted_ms:.4g} (predicted)"
     share = f"{made.latency_ms / whole:.3f}x" if made.latency_ms and whole else ""
     state = verdict(read_run(RunFolder(row.run))).state
-    held = {"held": "yes", "missed": "no: run it again"}.get(state, state)
+    held = {"held": "yes", "missed": "no: run it again", "beaten": f"take {summary.take}"}.get(state, state)
     front = "yes" if row.on_front else ""
     return row.budget, str(row.seed), summary.precision, latency, share, f"{made.accuracy:.2%}", held, front

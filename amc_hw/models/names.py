@@ -36,14 +36,14 @@ def is_user_file(name: str) -> bool:
     return name.endswith(".py") or ".py:" in name
 
 
-def require_model_name(name: str) -> None:
-    """Raise UsageError where there is no such model, as far as its name alone tells."""
+def require_model_name(name: str, argument: str = "model") -> None:
+    """Raise UsageError where there is no such model, as far as its name, given for an argument, alone tells."""
     if is_user_file(name):
         user_function(name)
     elif name.startswith(TIMM):
         require_timm_name(name)
     elif not name.startswith(TORCHVISION):
-        zoo_name(name)
+        zoo_name(name, argument)
 
 
 def require_task_name(task: str, model: str) -> None:
@@ -55,13 +55,17 @@ def require_task_name(task: str, model: str) -> None:
         raise UsageError(f"with a task of your own the model is path/to/file.py:function, not model={model}.")
 
 
-def zoo_name(name: str) -> tuple[str, float]:
-    """Return the zoo's name and the width that a name asks for; raise UsageError where there is no such model."""
+def zoo_name(name: str, argument: str = "model") -> tuple[str, float]:
+    """Return the zoo's name and the width that a name, given for an argument, asks for.
+
+    Raises:
+        UsageError: there is no such model.
+    """
     if name in ZOO:
         return name, 1.0
     match = _WIDTH.fullmatch(name)
     if match is None or match["name"] not in ZOO or not ZOO[match["name"]].has_width:
-        raise unknown_name("model", name, [*ZOO, *_PATTERNS], "model")
+        raise unknown_name("model", name, [*ZOO, *_PATTERNS], argument)
     width = float(match["width"])
     if not 0.05 <= width <= 4:
         raise UsageError(f"the width of '{name}' must be from 0.05 to 4, for example {match['name']}_0.5.")

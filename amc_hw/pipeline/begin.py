@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from amc_hw.pipeline.first_look import require_counts_in_reach
 from amc_hw.pipeline.load import pruning_choices
 from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
+from amc_hw.pipeline.smaller import smaller_networks
 from amc_hw.pipeline.trained import TrainedModel, trained_for
 from amc_hw.processes import is_first_process
 from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config, require_same_search
@@ -38,12 +40,20 @@ from amc_hw.training.trial import note_of_frozen, thawed
 _LOG = logging.getLogger(__name__)
 
 
+class Own(NamedTuple):
+    """A trained network of the caller's own with its data or its task, and smaller ones to hold it against."""
+
+    model: nn.Module
+    source: Data | Task
+    smaller: Mapping[str, nn.Module] = {}
+
+
 def begin(
     run: RunFolder,
     config: RunConfig,
     progress: Progress,
     compute: torch.device = CPU,
-    own: tuple[nn.Module, Data | Task] | None = None,
+    own: Own | tuple[nn.Module, Data | Task] | None = None,
 ) -> tuple[RunConfig, TrainedModel]:
     """Check everything that the user named, then begin the run folder or go on with it.
 
@@ -54,19 +64,20 @@ def begin(
         config: the settings.
         progress: is told how far the work is.
         compute: where to train, prune and score.
-        own: a trained network of the caller's own with its data or its task; by default the settings name both.
+        own: see `Own`; by default the settings name all of it.
 
     Returns:
         The settings, now with the size of the images, and the network.
 
     Raises:
         UsageError: see `check_settings`; or the weights, or the network, are not what the settings say.
+        UsageError, CheckpointError: see `smaller_networks`.
         BudgetError: see `require_counts_in_reach`.
         WrongRunError: the folder holds a run of something else.
     """
     check_settings(run, config, own_model=own is not None)
     require_same_search(run.path, config)
-    model, named = own or _named(config, size_to_begin(run, config))
+    model, named = own[:2] if own else _named(config, size_to_begin(run, config))
     frozen, baseline = note_of_frozen(model), run.baseline
     model = thawed(model)
     if own is None and config.checkpoint is not None:
@@ -75,9 +86,10 @@ def begin(
     if isinstance(source, Data):
         config = config.model_copy(update={"image_size": square_side(source)})
     goal = goal_of(source, model, compute)
+    smaller = smaller_networks(config, model, goal, own.smaller if isinstance(own, Own) else {})
     model, rewritten = made_plain(model, lambda: goal.example, baseline)
     notes = tuple(filter(None, (frozen, rewritten)))
-    trained = replace(_trained_model(config, model, goal), notes=notes)
+    trained = replace(_trained_model(config, model, goal), notes=notes, smaller=smaller)
     _require_written(config, trained)
     require_counts_in_reach(config, trained)
     if own is not None and baseline.exists():

@@ -20,6 +20,7 @@ from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.other_devices import OtherDevice
+from amc_hw.pipeline.smaller_files import smaller_files, timed_as
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
@@ -147,7 +148,8 @@ def export(
 def benchmark_run(run: RunFolder, device: Device, progress: Progress) -> dict[str, Timing]:
     """Benchmark the compressed file beside the original and keep every sample."""
     files = {"original": run.original(device.format), "compressed": run.model(device.format)}
-    return _benchmarked(run, device, files | in_other_precisions(run, device), progress)
+    smaller = {timed_as(name): file for name, file in smaller_files(run, device).items()}
+    return _benchmarked(run, device, files | in_other_precisions(run, device) | smaller, progress)
 
 
 def prove_elsewhere(run: RunFolder, trained: TrainedModel, other: OtherDevice, progress: Progress) -> dict[str, Timing]:

@@ -17,10 +17,12 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.formats.registry import find_format
 from amc_hw.pipeline.auto_precision import choose_precision
-from amc_hw.pipeline.begin import begin
+from amc_hw.pipeline.begin import Own, begin
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.other_devices import OtherDevice, opened_others
 from amc_hw.pipeline.settings import parse_budgets, settled, table_of
+from amc_hw.pipeline.smaller import hold_against
+from amc_hw.pipeline.smaller_settings import require_measured
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Precision
 from amc_hw.profiling.deployed import DeployedFiles
@@ -73,7 +75,7 @@ def opened_job(
     config: RunConfig,
     progress: Progress,
     compute: torch.device = CPU,
-    own: tuple[nn.Module, Data | Task] | None = None,
+    own: Own | tuple[nn.Module, Data | Task] | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
 ) -> Iterator[tuple[Job, Progress]]:
     """Begin a run or go on with it, on its device, while nobody else works in its folder.
@@ -83,7 +85,7 @@ def opened_job(
         config: the settings.
         progress: is told how far the work is.
         compute: where to train, prune and score.
-        own: a trained network of the caller's own with its data or its task; by default the settings name both.
+        own: see `amc_hw.pipeline.begin.Own`; by default the settings name all of it.
         evaluate: what the search maximises, 0..1; by default what the task says.
 
     Yields:
@@ -100,6 +102,7 @@ def opened_job(
             device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn),
             opened_others(folder, config, device, in_turn) as (others, in_turn),
         ):
+            require_measured(config, in_reach=device.in_reach)
             require_tables(device, table, folder)
             find_format(device.format).with_io(config.known_precision, config.io)
             config, trained = begin(folder, config, in_turn, compute, own)
@@ -113,15 +116,27 @@ def opened_job(
                 config = config.model_copy(update={"precision": device.precision})
                 trained = replace(trained, precision=device.precision)
                 open_run(run, config)
+
+            def score_of(file: Path) -> NetworkScore:
+                return _score(trained, device, evaluate, lambda _: file.read_bytes())
+
+            hold_against(folder, config, trained, device, score_of, in_turn)
             yield Job(folder, config, trained, device, score_in(device.precision), others), in_turn
 
 
-def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module], float] | None) -> NetworkScore:
-    """Return what the search maximises, in the precision that ships."""
+def _score(
+    trained: TrainedModel,
+    device: Device,
+    evaluate: Callable[[nn.Module], float] | None,
+    written: Callable[[nn.Module], bytes] | None = None,
+) -> NetworkScore:
+    """Return what the search maximises, in the precision that ships; ``written`` gives the file of a network."""
     if evaluate is not None:
         return OwnScore(lambda model: evaluate(trained.as_shipped(model)))
     if trained.precision == "fp32":
         return trained.task.score()
     kind = find_format(device.format)
-    written = DeployedFiles(device, trained, trained.precision, repeated(trained.example, kind.scoring_batch))
-    return trained.task.score(lambda model: kind.load(written(model)))
+    content = written or DeployedFiles(
+        device, trained, trained.precision, repeated(trained.example, kind.scoring_batch)
+    )
+    return trained.task.score(lambda model: kind.load(content(model)))

@@ -17,6 +17,7 @@ from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name, require_task_name
 from amc_hw.pipeline.agent import agent_file
 from amc_hw.pipeline.several_settings import measured_first, require_several
+from amc_hw.pipeline.smaller_settings import require_smaller
 from amc_hw.policy import Precision, PrecisionSetting, precision_of, require_io
 from amc_hw.profiling.model_files import require_files
 from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
@@ -77,6 +78,7 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
         else:
             require_task_name(config.task, config.model)
         _require_weights(config)
+    require_smaller(config, own_model=own_model)
     require_same_run(run.path, config)
 
 

@@ -25,8 +25,8 @@ def measured_first(run: RunFolder, config: RunConfig) -> RunConfig:
     if {begun.device, *begun.others} != set(budgets):  # another run's, which is told later
         begun = config
     first, others = begun.device, [*begun.others]
-    if begun is config and not _is_measured(first):
-        first = next((name for name in others if _is_measured(name)), first)
+    if begun is config and not is_measured(first):
+        first = next((name for name in others if is_measured(name)), first)
         others = [name for name in budgets if name != first]
     rest = {name: budgets[name] for name in others}
     return config.model_copy(update={"device": first, "budget": budgets[first], "others": rest})
@@ -40,6 +40,7 @@ def require_several(config: RunConfig) -> None:
         (config.granularity == "weights", "single weights have no device; name none"),
         (config.precision == "auto", "the precision is chosen for one device only; give precision=fp32, or int8"),
         (config.table is not None, "each device has a table of its own; leave table= out"),
+        (bool(config.smaller), "smaller networks are timed on one device only; leave smaller= out"),
         (bool(config.rounds), "rounds are for one device; leave rounds= out"),
         (config.reward != "resource", "the reward accuracy_guaranteed has no budget to hold; leave reward= out"),
     ):
@@ -49,7 +50,7 @@ def require_several(config: RunConfig) -> None:
         require_device(name, None, config.known_precision)
 
 
-def _is_measured(name: str) -> bool:
+def is_measured(name: str) -> bool:
     """Tell whether a device is more than a table; of one with a shipped table, whether it is here."""
     try:
         precisions_of(name)

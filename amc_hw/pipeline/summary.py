@@ -11,6 +11,7 @@ from amc_hw.pipeline.finish import in_other_precisions, original_of
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.other_devices import OtherDevice, predicted_elsewhere
+from amc_hw.pipeline.smaller_files import better_one, smaller_figures, smaller_files
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.profiling.timing import Timing
@@ -75,6 +76,10 @@ def summarise(
         image_size=trained.image_size,
     )
     summary = _with_devices(job, summary, elsewhere, progress)
+    if smaller := smaller_figures(run, trained, device, timings, progress):
+        files = {f"{device.format} of {name}": file.name for name, file in smaller_files(run, device).items()}
+        summary = summary.model_copy(update={"smaller": smaller, "artifacts": summary.artifacts | files})
+        summary = summary.model_copy(update={"take": better_one(summary)})
     run.summary.write(summary)
     return summary
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypedDict
 
@@ -46,6 +47,7 @@ class TrainedModel(TracedModel):
         pruned_before: what a later round prunes instead of the model: a network of the same shape, in which the
             channels that earlier rounds took are zero.
         notes: what the reader of its results should know of it, a sentence each.
+        smaller: trained networks for the same task, by their names, to be held against.
     """
 
     task: Goal
@@ -53,6 +55,7 @@ class TrainedModel(TracedModel):
     io: Io = "float32"
     pruned_before: nn.Module | None = None
     notes: tuple[str, ...] = ()
+    smaller: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @property
     def data(self) -> Data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from amc_hw.report.axes import Axis, linear_axis
 from amc_hw.report.charts import scored
 from amc_hw.report.html import write_page
 from amc_hw.report.numbers import milliseconds, percent, with_unit
-from amc_hw.report.plots import Mark, Marks, Plot, Shade, Shape, line_path, mark
+from amc_hw.report.plots import Marks, Plot, Shade, Shape, line_path, mark
 from amc_hw.report.run import Run, read_run
 from amc_hw.report.table import titled
 from amc_hw.report.verdict import Verdict, verdict
@@ -43,6 +43,7 @@ class ComparedRun:
     verdict: Verdict
     original: Figures
     compressed: Figures
+    smaller: Mapping[str, Figures]
     on_front: bool
     seed: int | None
     seconds: float | None
@@ -151,6 +152,7 @@ def _row(number: int, run: Run, on_front: bool) -> ComparedRun:
         verdict=verdict(run),
         original=summary.original,
         compressed=summary.compressed,
+        smaller=summary.smaller,
         on_front=on_front,
         seed=summary.search.seed,
         seconds=summary.search.seconds,
@@ -166,7 +168,15 @@ def _pareto_plot(rows: list[ComparedRun], front: list[int], metric: str) -> Plot
     """Draw the finished runs by strategy, their originals as squares, and the front as a staircase."""
     points = {row.number: _reached(row.compressed) for row in rows}
     originals = sorted({_reached(row.original) for row in rows if row.original.latency_ms and row.original.accuracy})
-    every = [*points.values(), *originals]
+    smaller = sorted(
+        {
+            (name, _reached(each))
+            for row in rows
+            for name, each in row.smaller.items()
+            if each.latency_ms and each.accuracy is not None
+        }
+    )
+    every = [*points.values(), *originals, *(point for _, point in smaller)]
     x = linear_axis("measured latency, ms", [latency for latency, _ in every])
     y = linear_axis(f"{metric} on the test set, %", [accuracy for _, accuracy in every])
     shades = (Shade("front", line_path(x, y, [points[number] for number in front], step=True), "Pareto front"),)
@@ -176,7 +186,7 @@ def _pareto_plot(rows: list[ComparedRun], front: list[int], metric: str) -> Plot
         x=x,
         y=y,
         shades=shades if len(front) > 1 else (),
-        series=(*_strategy_marks(x, y, rows, points), *_original_marks(x, y, originals)),
+        series=(*_strategy_marks(x, y, rows, points), *_unpruned_marks(x, y, originals, smaller)),
         height=380,
         note="Numbers are those of the table. Up and to the left is better.",
     )
@@ -201,11 +211,21 @@ def _strategy_marks(x: Axis, y: Axis, rows: list[ComparedRun], points: dict[int,
     return series
 
 
-def _original_marks(x: Axis, y: Axis, originals: list[tuple[float, float]]) -> list[Marks]:
-    marks: tuple[Mark, ...] = tuple(
-        mark(x, y, point, f"Original: {milliseconds(point[0])}, {point[1]:.2f} %") for point in originals
+def _unpruned_marks(
+    x: Axis, y: Axis, originals: list[tuple[float, float]], smaller: list[tuple[str, tuple[float, float]]]
+) -> list[Marks]:
+    """Return the marks of the originals, and of smaller networks, of which the first of each name has it as label."""
+    first = dict(reversed(smaller))
+    named = tuple(
+        mark(x, y, at, f"{name}: {milliseconds(at[0])}, {at[1]:.2f} %", name if first[name] == at else "")
+        for name, at in smaller
     )
-    return [Marks("reference", marks, "circle", 5.0, "Original")] if marks else []
+    whole = tuple(mark(x, y, point, f"Original: {milliseconds(point[0])}, {point[1]:.2f} %") for point in originals)
+    kinds = [
+        Marks("reference", whole, "circle", 5.0, "Original"),
+        Marks("reference", named, "square", 5.0, "Smaller network"),
+    ]
+    return [kind for kind in kinds if kind.marks]
 
 
 def _tooltip(row: ComparedRun) -> str:

@@ -17,7 +17,16 @@ from amc_hw.report.further import further_devices
 from amc_hw.report.groups import group_bars
 from amc_hw.report.run import Run, read_run
 from amc_hw.report.samples import benchmark_samples
-from amc_hw.report.table import before_after_rows, device_rows, io_sentence, precision_rows, titled, trial_rows
+from amc_hw.report.smaller import before_sentences, smaller_sentences
+from amc_hw.report.table import (
+    before_after_rows,
+    device_rows,
+    io_sentence,
+    precision_rows,
+    smaller_rows,
+    titled,
+    trial_rows,
+)
 from amc_hw.report.verdict import gauges, verdict
 from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
 from amc_hw.runs.files import write_bytes
@@ -83,6 +92,8 @@ def report_context(run: Run) -> Mapping[str, object]:
         "cautions": cautions(run, samples),
         "rows": _before_after(run, run.summary) if run.summary else [],
         "precisions": precision_rows(run.summary) if run.summary else [],
+        "smaller": smaller_rows(run.summary) if run.summary else [],
+        "smaller_sentences": [*before_sentences(run), *(smaller_sentences(run.summary) if run.summary else ())],
         "devices": device_rows(run.summary) if run.summary else [],
         "first_device": first_device,
         "further": further_devices(run),

@@ -10,6 +10,7 @@ from amc_hw.policy import TOP1
 from amc_hw.runs.config import CLASSIFY
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Finetune, PrecisionChoice
+from amc_hw.runs.smaller import SmallerNetworks
 from amc_hw.runs.summaries import Summary
 from amc_hw.runs.values import Facts
 
@@ -31,6 +32,7 @@ class Run:
     summary: Summary | None
     precision: PrecisionChoice | None = None
     further: dict[str, Benchmark | None] = field(default_factory=dict)
+    smaller: SmallerNetworks | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -84,6 +86,7 @@ def read_run(folder: RunFolder) -> Run:
         summary=folder.summary.find(),
         precision=folder.precision.find(),
         further=_further(folder, config),
+        smaller=folder.smaller.find(),
     )
     if not (run.config or run.episodes or run.policy or run.benchmark or run.summary):
         raise WrongRunError(

@@ -60,20 +60,30 @@ def precision_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
     }
     whole = summary.original.latency_ms
     order = sorted(named, key=lambda name: (not name.startswith("original"), not name.endswith("fp32")))
-    rows = []
-    for name in order:
-        figures = named[name]
-        cells = [
-            MISSING if value is None else written(value)
-            for value, written in (
-                (figures.accuracy, percent),
-                (figures.latency_ms, milliseconds),
-                (figures.latency_ms / whole if figures.latency_ms and whole else None, ratio),
-                (figures.size_bytes, size),
-            )
-        ]
-        rows.append((name, cells[0], cells[1], cells[2], cells[3]))
-    return rows
+    return [_figures_row(name, named[name], whole) for name in order]
+
+
+def smaller_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
+    """Return such a row for the original, the compressed and every smaller network; none where there is no smaller."""
+    if not summary.smaller:
+        return []
+    named = {"original in fp32": summary.original, f"compressed in {summary.precision}": summary.compressed}
+    named |= {f"{name} in {summary.precision}": figures for name, figures in summary.smaller.items()}
+    return [_figures_row(name, figures, summary.original.latency_ms) for name, figures in named.items()]
+
+
+def _figures_row(name: str, figures: Figures, whole: float | None) -> tuple[str, str, str, str, str]:
+    """Return a network's row, with the share of the original's latency in fp32, which is given in ms."""
+    cells = [
+        MISSING if value is None else written(value)
+        for value, written in (
+            (figures.accuracy, percent),
+            (figures.latency_ms, milliseconds),
+            (figures.latency_ms / whole if figures.latency_ms and whole else None, ratio),
+            (figures.size_bytes, size),
+        )
+    ]
+    return name, cells[0], cells[1], cells[2], cells[3]
 
 
 DEVICE_COLUMNS = ("device", "budget", "original", "compressed", "change", "accuracy", "budget is")

@@ -9,13 +9,15 @@ from amc_hw.policy import TOP1
 from amc_hw.report.charts import best_so_far
 from amc_hw.report.numbers import TIMES, fixed, milliseconds, percent, points, ratio, with_unit
 from amc_hw.report.run import Run
+from amc_hw.report.smaller import smaller_sentences
 from amc_hw.runs.summaries import BudgetFigures, OnDevice, Summary
 
-State = Literal["held", "missed", "unverified", "unfinished"]
+State = Literal["held", "missed", "beaten", "unverified", "unfinished"]
 
 _LABELS: dict[State, str] = {
     "held": "Budget held",
     "missed": "Budget missed",
+    "beaten": "A smaller network is better",
     "unverified": "Not verified",
     "unfinished": "Unfinished",
 }
@@ -62,6 +64,16 @@ class Gauge:
 
 
 def verdict(run: Run) -> Verdict:
+    """Judge the run by the value that counts, and by the smaller networks that it was held against."""
+    judged = _judged(run)
+    if run.summary is None or run.summary.take is None:
+        return judged
+    (advice,) = smaller_sentences(run.summary)
+    sentence = f"{advice[:1].upper()}{advice[1:]} The compressed network: {judged.sentence}"
+    return Verdict("beaten", f"Take {run.summary.take} instead", sentence)
+
+
+def _judged(run: Run) -> Verdict:
     """Judge the run by the value that counts: the measured one where the budget is a latency."""
     summary = run.summary
     if summary is None or summary.budget is None:

@@ -15,6 +15,7 @@ from amc_hw.runs.device_names import for_each_device
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import IMPORTANCES, REWARDS, STRATEGIES, listed
+from amc_hw.runs.smaller import by_name
 from amc_hw.runs.versions import library_versions
 from amc_hw.runs.wanted import budget_text, wanted
 
@@ -24,8 +25,9 @@ DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 CLASSIFY = "classify"
 """The task of a network that tells the classes of a data set apart."""
 
-_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format"})
-"""What may differ when a run goes on: the length of a search (see `require_same_search`), another fine-tuning."""
+_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format", "smaller"})
+"""What may differ when a run goes on: the length of a search (see `require_same_search`), another fine-tuning, and what
+the result is held against."""
 _MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds"})
 """What may also differ where no episode was scored yet: a budget that was out of reach."""
 _BUILT_ON = frozenset({"epochs", "episodes"})
@@ -92,6 +94,11 @@ class RunConfig(BaseModel):
     task: str = Field(
         CLASSIFY,
         description="what is good: classify (top-1 accuracy on the data), or your own path/to/file.py:object",
+    )
+    smaller: Annotated[dict[str, str], BeforeValidator(by_name)] = Field(
+        {},
+        title="NAME=CHECKPOINT",
+        description="a smaller network with trained weights for the same data, which pruning has to beat; repeatable",
     )
     image_size: int | None = Field(
         None,
@@ -256,7 +263,8 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
         # an earlier version's goes on as it began
         config = config.model_copy(update={"image_size": None})
     make_folder(run)
-    write_json(RunFolder(run).config, config.model_dump(exclude=None if config.others else {"others"}))
+    unused = {name for name in ("others", "smaller") if not getattr(config, name)}
+    write_json(RunFolder(run).config, config.model_dump(exclude=unused))
     return config
 
 

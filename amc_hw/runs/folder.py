@@ -20,6 +20,7 @@ from amc_hw.runs.records import (
     PrecisionChoice,
     SparsePolicy,
 )
+from amc_hw.runs.smaller import SmallerNetworks
 from amc_hw.runs.speed import Speed
 from amc_hw.runs.summaries import Summary
 from amc_hw.runs.values import Facts
@@ -82,6 +83,11 @@ class RunFolder:
     def precision(self) -> RecordFile[PrecisionChoice]:
         """What the original takes in each precision, and which one was chosen for it."""
         return RecordFile(self.path / names.PRECISION, PrecisionChoice)
+
+    @property
+    def smaller(self) -> RecordFile[SmallerNetworks]:
+        """What smaller networks take and score, before the search."""
+        return RecordFile(self.path / names.SMALLER, SmallerNetworks)
 
     @property
     def shortlist(self) -> LinesFile[Contender]:
@@ -169,6 +175,10 @@ class RunFolder:
     def float_model(self, format_name: str) -> Path:
         """Return the compressed network's file in fp32, where another precision ships."""
         return self.path / f"{names.MODEL}-fp32.{format_name}"
+
+    def smaller_file(self, format_name: str, number: int) -> Path:
+        """Return the exported file of a smaller network, counted from 1, in the precision that ships."""
+        return self.path / f"{names.SMALLER_FILE.format(number)}.{format_name}"
 
     def candidate(self, format_name: str) -> Path:
         """Return the exported file of a network that is being measured."""

@@ -85,6 +85,8 @@ class Summary(FileRecord):
 
     ``original`` is in fp32, ``compressed`` in ``precision``; ``others`` are both in the other one, by their names.
     ``metric`` is what the accuracies are called. ``io`` is what files of ``precision`` take and give.
+    ``smaller`` are the smaller networks that the run was held against, by their names, in ``precision``; ``take`` is
+    the one to take instead of ``compressed``, if there is one.
     ``devices`` are all devices of a run for several, its own first, whose figures also stand in the other fields.
     ``warnings`` are those of a run of single weights; where channels are pruned, policy.json has them.
     """
@@ -99,6 +101,8 @@ class Summary(FileRecord):
     precision: Precision = "fp32"
     io: Io = "float32"
     others: dict[str, Figures] = Field(default_factory=dict)
+    smaller: dict[str, Figures] = Field(default_factory=dict)
+    take: str | None = None
     search: SearchFacts = Field(default_factory=SearchFacts)
     artifacts: dict[str, str] = Field(default_factory=dict)
     unverified: bool = False

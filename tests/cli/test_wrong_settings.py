@@ -71,9 +71,15 @@ CHECKPOINT = (
     *("--checkpoint gone.pt", "--checkpoint FOLDER", "--checkpoint FILE", "--checkpoint EMPTY"),
     *("--checkpoint CUT.pt", "--checkpoint FLIPPED.pt", "--checkpoint PICKLE", "--checkpoint CUT.safetensors"),
 )
+SMALLER = (
+    *("--smaller=", "--smaller resnet20", "--smaller =FILE", "--smaller resnet20=", "--smaller resnet20=gone.pt"),
+    *("--smaller resnet20=FILE", "--smaller resnet20=EMPTY", "--smaller resnet21=CUT.pt"),
+    "--smaller resnet20=SOUND --smaller resnet20=SOUND",
+    "--smaller resnet20=SOUND --device host --device onnx --precision fp32",
+)
 SETTINGS = (
     *(*MODEL, *DATA, *DEVICE, *TABLE, *COMPUTE, *BUDGETS, *SEARCHED),
-    *(*CHECKPOINT, "--model resnet20", "--importance tailor", "--reward resorce"),
+    *(*CHECKPOINT, *SMALLER, "--model resnet20", "--importance tailor", "--reward resorce"),
     *("--accuracy-floor 0.9", "--reward accuracy_guaranteed --accuracy-floor 90"),
     *("--reward accuracy_guaranteed --accuracy-floor 0", "--reward accuracy_guaranteed --accuracy-floor high"),
     *("--exclude=", "--include=", "--exclude *"),
@@ -217,6 +223,7 @@ def damaged_checkpoints(folder: Path) -> dict[str, str]:
     torch.save(tensors, whole)
     content, safe = whole.read_bytes(), save(tensors)
     files = {
+        "SOUND": content,
         "EMPTY": b"",
         "CUT.pt": content[:-100],
         "FLIPPED.pt": content.replace(bytes(128), b"!" + bytes(127), 1),
@@ -229,8 +236,9 @@ def damaged_checkpoints(folder: Path) -> dict[str, str]:
 
 
 def placed(word: str, places: dict[str, str]) -> str:
-    place, slash, below = word.partition("/")
-    return f"{places[place]}{slash}{below}" if place in places else word
+    before, equals, value = word.rpartition("=")
+    place, slash, below = value.partition("/")
+    return f"{before}{equals}{places[place]}{slash}{below}" if place in places else word
 
 
 def refusals(cases: list[list[str]]) -> list[Refused]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from commands import amc_hw
 
 from amc_hw.errors import BudgetError, UsageError
@@ -38,6 +39,8 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "original": {"accuracy": 0.97, "latency_ms": 1.0},
             "compressed": made,
         }
+        if config.smaller and config.budget == "0.5x":
+            summary |= {"smaller": dict.fromkeys(config.smaller, made), "take": next(iter(config.smaller))}
         write_json(run / "summary.json", summary)
         return summary
 
@@ -73,6 +76,13 @@ def test_the_table_says_the_share_and_whether_the_budget_is_held(compressed: lis
     assert "held" in told
     assert "0.300x" in told
     assert "0.500x" in told
+
+
+def test_the_table_says_where_a_smaller_network_is_to_be_taken(compressed: list[str], tmp_path: Path, capsys) -> None:
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "r20.pt")
+    smaller = ("--smaller", f"resnet20={tmp_path / 'r20.pt'}")
+    assert amc_hw("sweep", "--latency", "0.3x,0.5x", "--out", tmp_path / "out", *smaller) == 0
+    assert capsys.readouterr().out.count("take resnet20") == 1
 
 
 @pytest.mark.parametrize("budgets", [[], ["0.5x", "0.5x"]])
