@@ -17,7 +17,8 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.formats.registry import find_format
 from amc_hw.pipeline.auto_precision import choose_precision
-from amc_hw.pipeline.begin import begin
+from amc_hw.pipeline.begin import begin, begin_again
+from amc_hw.pipeline.family import Family, take_over, take_weights
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.other_devices import OtherDevice, opened_others
 from amc_hw.pipeline.settings import parse_budgets, settled, table_of
@@ -69,6 +70,7 @@ def opened_job(
     compute: torch.device = CPU,
     own: tuple[nn.Module, Data | Task] | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
+    family: Family | None = None,
 ) -> Iterator[tuple[Job, Progress]]:
     """Begin a run or go on with it, on its device, while nobody else works in its folder.
 
@@ -79,6 +81,7 @@ def opened_job(
         compute: where to train, prune and score.
         own: a trained network of the caller's own with its data or its task; by default the settings name both.
         evaluate: what the search maximises, 0..1; by default what the task says.
+        family: the runs of a sweep that this one may take over from.
 
     Yields:
         The job, and the progress that also tells when the device is somebody else's turn.
@@ -96,8 +99,15 @@ def opened_job(
         ):
             require_tables(device, table, folder)
             find_format(device.format).with_io(config.known_precision, config.io)
-            config, trained = begin(folder, config, in_turn, compute, own)
-            trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.search_images is not None)
+            family = family or Family()
+            take_weights(folder, config, family.folders)
+            if (known := family.known_network(folder)) is not None:
+                config, trained = begin_again(folder, config, known)
+            else:
+                config, trained = begin(folder, config, in_turn, compute, own)
+                trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.search_images is not None)
+            family.keep_network(folder, trained)
+            take_over(folder, config, family.folders)
 
             def score_in(precision: Precision) -> NetworkScore:
                 return _score(replace(trained, precision=precision), device, evaluate)

@@ -13,7 +13,7 @@ from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Contender
-from amc_hw.search.moves import grown, largest_uniform, shrunk
+from amc_hw.search import moves
 from amc_hw.search.scoring import PartScorer
 
 
@@ -65,31 +65,19 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
     if not found:
         return [fit(search.study.best.channels, choices, limits)]
     if search.bounded:
-        _, uniform = largest_uniform(choices, _bounds(choices, limits))
+        _, uniform = moves.largest_uniform(choices, _bounds(choices, limits))
         if (uniform := fit(uniform, choices, limits)) not in found:
             found.append(uniform)
     return found
 
 
 def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> dict[str, int]:
-    """Make a policy keep limits and use them up, one group at a time.
-
-    Smaller, it loses the channels that give most for the smallest share of its channels (HAQ, arXiv:1811.08886,
-    section 3.2, lowers layer by layer until the budget is met); larger, it gains those that are cheapest for the
-    largest share.
+    """Make a policy keep limits and use them up; see `amc_hw.search.moves.fit`.
 
     Raises:
         BudgetError: no channel counts keep the limits.
     """
-    bounds = _bounds(choices, limits)
-
-    def lost(group: str, present: int, channels: int, saved: float) -> float:
-        return saved / (1 - channels / present)
-
-    def gained(group: str, present: int, channels: int, share: float) -> float:
-        return (1 - present / channels) / max(share, 1e-12)
-
-    return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
+    return moves.fit(policy, choices, _bounds(choices, limits))
 
 
 def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Bounds:

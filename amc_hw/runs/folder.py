@@ -20,6 +20,7 @@ from amc_hw.runs.records import (
     PrecisionChoice,
     SparsePolicy,
 )
+from amc_hw.runs.shared import Known, ScoredImages
 from amc_hw.runs.summaries import Summary
 from amc_hw.runs.values import Facts
 
@@ -76,6 +77,22 @@ class RunFolder:
     def precision(self) -> RecordFile[PrecisionChoice]:
         """What the original takes in each precision, and which one was chosen for it."""
         return RecordFile(self.path / names.PRECISION, PrecisionChoice)
+
+    @property
+    def sample(self) -> RecordFile[ScoredImages]:
+        """The images of the validation split that policies are scored on."""
+        return RecordFile(self.path / names.SAMPLE, ScoredImages)
+
+    @property
+    def known(self) -> LinesFile[Known]:
+        """The policies that other runs of the sweep had scored when the search began."""
+        return LinesFile(self.path / names.KNOWN, Known)
+
+    @property
+    def originals(self) -> list[Path]:
+        """The original network's exported files that are there."""
+        others = {names.ORIGINAL_TIMES}
+        return sorted(file for file in self.path.glob(f"{names.ORIGINAL}[.-]*") if file.name not in others)
 
     @property
     def shortlist(self) -> LinesFile[Contender]:

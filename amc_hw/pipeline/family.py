@@ -1,0 +1,142 @@
+"""Runs of one sweep that differ in their budget alone: a later one takes over what does not depend on it.
+
+It is copied into the run's folder before the search, so a run needs the others no more once it has begun.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from amc_hw.errors import RunFolderError
+from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.policy import Policy, Precision
+from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.files import write_bytes, write_text
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.shared import Known
+from amc_hw.search.rewards import Reward
+from amc_hw.search.space import SearchSpace
+from amc_hw.search.strategy import Result
+
+_LOG = logging.getLogger(__name__)
+_OWN = {"budget", "command", "precision", "image_size"}
+"""What runs of a family may differ in; precision and size of the images are left open when some of them begin."""
+LEAST_SHARE = 4
+"""One of so many episodes are had at least where others have scored policies already; see docs/strategies.md."""
+
+
+@dataclass
+class Family:
+    """The runs that a run may take over from, and the network, where this process has it already.
+
+    Attributes:
+        folders: of the runs.
+        trained: the network of the last run that this process began.
+        weights: how the file of its weights is written.
+    """
+
+    folders: tuple[Path, ...] = ()
+    trained: TrainedModel | None = None
+    weights: bytes = b""
+
+    def known_network(self, run: RunFolder) -> TrainedModel | None:
+        """Return the network that a run begins with, or was begun with, where this process has it."""
+        return self.trained if not run.baseline.exists() or run.baseline.read_bytes() == self.weights else None
+
+    def keep_network(self, run: RunFolder, trained: TrainedModel) -> None:
+        """Keep a run's network for the runs to come."""
+        self.trained, self.weights = trained, run.baseline.read_bytes()
+
+
+def take_weights(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> None:
+    """Copy the weights that another run has trained, where this one would train them in the same way.
+
+    Args:
+        run: the run folder, which may have begun.
+        config: its settings.
+        folders: of the runs that it may take over from.
+    """
+    if config.checkpoint is None and not run.baseline.exists():
+        for other in _related(config, folders):
+            write_bytes(run.baseline, other.baseline.read_bytes())
+            return
+
+
+def take_over(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> None:
+    """Copy the original's exported files, the images to score on and the scores of other runs of the same weights.
+
+    Args:
+        run: the run folder with its weights. Nothing is taken over where it has episodes.
+        config: its settings.
+        folders: of the runs that it may take over from.
+    """
+    weights = run.baseline.read_bytes()
+    others = [other for other in _related(config, folders) if other.baseline.read_bytes() == weights]
+    if run.episodes.exists() or not others:
+        return
+    for file in [*others[0].originals, others[0].sample.path]:
+        if file.exists() and not (copy := run.path / file.name).exists():
+            write_bytes(copy, file.read_bytes())
+    if not config.rounds:  # later rounds choose from other channels
+        scores = [line for other in others if _same_sample(run, other) for line in _scores(other)]
+        if scores:
+            write_text(run.known.path, "".join(f"{line}\n" for line in scores))
+
+
+def episodes_left(episodes: int, known: int) -> int:
+    """Return how many episodes a search has that was to have so many, and begins with so many scores of others."""
+    return max(-(-episodes // LEAST_SHARE), episodes - known)
+
+
+def known_scores(
+    run: RunFolder, precision: Precision, space: SearchSpace, reward: Reward
+) -> list[tuple[Policy, Result]]:
+    """Return the policies that other runs have scored in a precision, with the rewards that a search is after.
+
+    Args:
+        run: the run folder, which keeps them.
+        precision: that ships.
+        space: what is searched; its limits do not count.
+        reward: what accuracy and cost are worth.
+    """
+    known: dict[tuple[int, ...], tuple[Policy, Result]] = {}
+    for each in run.known.read():
+        if each.precision == precision and all(each.channels.get(step.group) in step.choices for step in space.steps):
+            policy = {step.group: each.channels[step.group] for step in space.steps}
+            cost = space.cost(policy)
+            result = Result(each.accuracy, reward(each.accuracy, cost, space.cost.metric), cost)
+            known.setdefault(tuple(policy.values()), (policy, result))
+    return list(known.values())
+
+
+def _related(config: RunConfig, folders: Sequence[Path]) -> list[RunFolder]:
+    """Return the runs of the same settings and libraries but for the budget that have chosen a policy.
+
+    One that is still searching is left out, so that it does not matter how far it is.
+    """
+    wanted = config.model_dump(exclude=_OWN)
+    chosen = [run for run in map(RunFolder, folders) if run.policy.exists() and run.baseline.exists()]
+    return [run for run in chosen if read_config(run.path).model_dump(exclude=_OWN) == wanted]
+
+
+def _same_sample(run: RunFolder, other: RunFolder) -> bool:
+    files = [each.sample.path for each in (run, other)]
+    here, there = (file.read_bytes() if file.exists() else b"" for file in files)
+    return here == there
+
+
+def _scores(other: RunFolder) -> list[str]:
+    """Return the scores of a run as lines of known.jsonl; none of a damaged log."""
+    precision = read_config(other.path).known_precision
+    try:
+        episodes = other.episodes.read(mend=False).episodes
+    except RunFolderError as error:
+        _LOG.warning("nothing is learned from it: %s", error)
+        return []
+    return [
+        Known(channels=each.channels, accuracy=each.accuracy, precision=precision).model_dump_json()
+        for each in episodes
+    ]
