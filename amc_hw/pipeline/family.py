@@ -6,10 +6,12 @@ It is copied into the run's folder before the search, so a run needs the others 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from amc_hw.budget.bounds import Limit
 from amc_hw.errors import RunFolderError
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy, Precision
@@ -80,10 +82,12 @@ def take_over(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> Non
     for file in [*others[0].originals, others[0].sample.path]:
         if file.exists() and not (copy := run.path / file.name).exists():
             write_bytes(copy, file.read_bytes())
-    if not config.rounds:  # later rounds choose from other channels
-        scores = [line for other in others if _same_sample(run, other) for line in _scores(other)]
-        if scores:
-            write_text(run.known.path, "".join(f"{line}\n" for line in scores))
+    if config.rounds:  # later ones choose from other channels
+        return
+    alike = [other for other in others if _same_sample(run, other)]
+    for file, lines in ((run.known.path, _scores), (run.winners.path, _winner)):
+        if found := [line.model_dump_json() for other in alike for line in lines(other)]:
+            write_text(file, "".join(f"{line}\n" for line in found))
 
 
 def episodes_left(episodes: int, known: int) -> int:
@@ -112,6 +116,19 @@ def known_scores(
     return list(known.values())
 
 
+def nearest_winner(run: RunFolder, trained: TrainedModel, limits: Sequence[Limit]) -> Policy | None:
+    """Return what was best after a short fine-tune in the run whose budget is nearest; None where nobody knows."""
+
+    def distance(policy: Policy) -> float:
+        return abs(math.log(max(limit.share_used(policy) for limit in limits)))
+
+    choices = trained.decisions
+    winners = [each for each in run.winners.read() if each.precision == trained.precision]
+    policies = [{group: each.channels.get(group, -1) for group in choices} for each in winners]
+    fit = [each for each in policies if all(count in choices[group] for group, count in each.items())]
+    return min(fit, key=distance, default=None)
+
+
 def _related(config: RunConfig, folders: Sequence[Path]) -> list[RunFolder]:
     """Return the runs of the same settings and libraries but for the budget that have chosen a policy.
 
@@ -128,15 +145,21 @@ def _same_sample(run: RunFolder, other: RunFolder) -> bool:
     return here == there
 
 
-def _scores(other: RunFolder) -> list[str]:
-    """Return the scores of a run as lines of known.jsonl; none of a damaged log."""
+def _scores(other: RunFolder) -> list[Known]:
+    """Return the scores of a run; none of a damaged log."""
     precision = read_config(other.path).known_precision
     try:
         episodes = other.episodes.read(mend=False).episodes
     except RunFolderError as error:
         _LOG.warning("nothing is learned from it: %s", error)
         return []
-    return [
-        Known(channels=each.channels, accuracy=each.accuracy, precision=precision).model_dump_json()
-        for each in episodes
-    ]
+    return [Known(channels=each.channels, accuracy=each.accuracy, precision=precision) for each in episodes]
+
+
+def _winner(other: RunFolder) -> list[Known]:
+    """Return the policy of a run that was best after a short fine-tune, alone; none where there was no comparison."""
+    tuned = other.shortlist.read()
+    if not tuned:
+        return []
+    best, precision = max(tuned, key=lambda each: each.score), read_config(other.path).known_precision
+    return [Known(channels=best.channels, accuracy=best.score, precision=precision)]

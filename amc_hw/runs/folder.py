@@ -89,6 +89,11 @@ class RunFolder:
         return LinesFile(self.path / names.KNOWN, Known)
 
     @property
+    def winners(self) -> LinesFile[Known]:
+        """The policies that were best of their runs after a short fine-tune, with what they scored then."""
+        return LinesFile(self.path / names.WINNERS, Known)
+
+    @property
     def originals(self) -> list[Path]:
         """The original network's exported files that are there."""
         others = {names.ORIGINAL_TIMES}

@@ -12,7 +12,10 @@ from amc_hw.runs.values import Channels, Count, Fraction, Positive
 
 
 class Known(Record):
-    """A line of known.jsonl: a policy that another run of the sweep has scored, and in which precision."""
+    """A line of known.jsonl: a policy that another run of the sweep has scored, and in which precision.
+
+    In winners.jsonl, it is the one that was best there after a short fine-tune.
+    """
 
     channels: Channels
     accuracy: Fraction
