@@ -18,7 +18,7 @@ from pathlib import Path
 from named_network import network_parser, run_program
 
 from amc_hw.pipeline.tables import AskedTable, profile_model
-from amc_hw.runs.config import RunConfig, make_config
+from amc_hw.runs.config import METRICS, RunConfig, make_config, read_config
 from amc_hw.runs.files import read_json, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress, Update
@@ -66,7 +66,8 @@ def processor_seconds() -> float:
 
 def read_arguments() -> argparse.Namespace:
     parser = network_parser(__doc__, needs_weights=False)
-    parser.add_argument("--budgets", default="0.75x,0.65x,0.55x,0.45x,0.35x", help="of the latency")
+    parser.add_argument("--metric", default="latency", choices=list(METRICS))
+    parser.add_argument("--budgets", default="0.75x,0.65x,0.55x,0.45x,0.35x")
     parser.add_argument("--alone", default="0.55x", help="budgets that run alone, too")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--episodes", type=int, default=60)
@@ -80,7 +81,7 @@ def config_of(arguments: argparse.Namespace, seed: int) -> RunConfig:
     """Return the settings of all runs of a seed."""
     names = ("model", "checkpoint", "data", "data_root", "precision", "episodes", "epochs")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return make_config(**given, seed=seed, table=arguments.out / "table.json")
+    return make_config(**given, **{arguments.metric: "0.5x"}, seed=seed, table=arguments.out / "table.json")
 
 
 def run(folder: Path, base: RunConfig, budgets: list[str]) -> None:
@@ -123,10 +124,8 @@ def print_points(folder: Path, budget: str, seed: int, where: str) -> None:
         return
     summary, episodes = found.summary.read(), read_study(found.episodes.path).episodes
     tuned = max((each.score for each in found.shortlist.read()), default=0.0)
-    best = max(episodes, key=lambda each: each.reward)
-    assert summary.compressed.latency_ms
-    assert summary.original.latency_ms
-    share = summary.compressed.latency_ms / summary.original.latency_ms
+    best, metric = max(episodes, key=lambda each: each.reward), read_config(found.path).metric
+    share = (summary.compressed.value(metric) or 0.0) / (summary.original.value(metric) or 1.0)
     print(
         f"| {budget} | {seed} | {where} | {len(episodes)} | {best.accuracy:.2%} | {tuned:.2%} "
         f"| {summary.compressed.accuracy:.2%} | {share:.3f}x |"

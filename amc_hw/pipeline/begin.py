@@ -102,7 +102,7 @@ def begin_again(run: RunFolder, config: RunConfig, trained: TrainedModel) -> tup
     """
     check_settings(run, config)
     require_same_search(run.path, config)
-    if trained.image_size is not None:
+    if config.task == CLASSIFY:
         size_to_begin(run, config)
         config = config.model_copy(update={"image_size": square_side(trained.data)})
     trained = replace(trained, precision=config.known_precision)

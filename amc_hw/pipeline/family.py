@@ -5,6 +5,7 @@ It is copied into the run's folder before the search, so a run needs the others 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -37,20 +38,20 @@ class Family:
     Attributes:
         folders: of the runs.
         trained: the network of the last run that this process began.
-        weights: how the file of its weights is written.
+        weights: SHA-256 of the file of its weights.
     """
 
     folders: tuple[Path, ...] = ()
     trained: TrainedModel | None = None
-    weights: bytes = b""
+    weights: str = ""
 
     def known_network(self, run: RunFolder) -> TrainedModel | None:
         """Return the network that a run begins with, or was begun with, where this process has it."""
-        return self.trained if not run.baseline.exists() or run.baseline.read_bytes() == self.weights else None
+        return self.trained if not run.baseline.exists() or _digest(run) == self.weights else None
 
     def keep_network(self, run: RunFolder, trained: TrainedModel) -> None:
         """Keep a run's network for the runs to come."""
-        self.trained, self.weights = trained, run.baseline.read_bytes()
+        self.trained, self.weights = trained, _digest(run)
 
 
 def take_weights(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> None:
@@ -75,11 +76,11 @@ def take_over(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> Non
         config: its settings.
         folders: of the runs that it may take over from.
     """
-    weights = run.baseline.read_bytes()
-    others = [other for other in _related(config, folders) if other.baseline.read_bytes() == weights]
-    if run.episodes.exists() or not others:
+    if run.episodes.exists():
         return
-    for file in [*others[0].originals, others[0].sample.path]:
+    weights = _digest(run)
+    others = [other for other in _related(config, folders) if _digest(other) == weights]
+    for file in [file for other in others for file in (*other.originals, other.sample.path)]:
         if file.exists() and not (copy := run.path / file.name).exists():
             write_bytes(copy, file.read_bytes())
     if config.rounds:  # later ones choose from other channels
@@ -137,6 +138,10 @@ def _related(config: RunConfig, folders: Sequence[Path]) -> list[RunFolder]:
     wanted = config.model_dump(exclude=_OWN)
     chosen = [run for run in map(RunFolder, folders) if run.policy.exists() and run.baseline.exists()]
     return [run for run in chosen if read_config(run.path).model_dump(exclude=_OWN) == wanted]
+
+
+def _digest(run: RunFolder) -> str:
+    return hashlib.sha256(run.baseline.read_bytes()).hexdigest()
 
 
 def _same_sample(run: RunFolder, other: RunFolder) -> bool:

@@ -37,6 +37,7 @@ class Strategy(Protocol):
 
         A reward here says nothing of this search's limits, which such a policy may not keep. Most have no use for it.
         """
+        return
 
     def save(self, file: Path) -> None:
         """Write what was learned where another search can begin with it; most have nothing that would help one."""

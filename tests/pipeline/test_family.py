@@ -82,7 +82,8 @@ def test_weights_that_a_run_would_train_are_taken_from_another(tmp_path: Path) -
 
 
 def test_a_network_is_not_that_of_other_weights(tmp_path: Path) -> None:
-    family = Family(trained="the network", weights=b"weights")  # type: ignore[arg-type]
+    family = Family()
+    family.keep_network(new(tmp_path / "first"), "the network")  # type: ignore[arg-type]
     assert family.known_network(RunFolder(tmp_path / "new")) == "the network"
     assert family.known_network(new(tmp_path / "same")) == "the network"
     assert family.known_network(new(tmp_path / "other", b"others")) is None
