@@ -9,13 +9,14 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.errors import RunFolderError
-from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Policy, Precision
+from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.files import write_bytes, write_text
 from amc_hw.runs.folder import RunFolder
@@ -23,6 +24,7 @@ from amc_hw.runs.shared import Known
 from amc_hw.search.rewards import Reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result
+from amc_hw.training.state import digest
 
 _LOG = logging.getLogger(__name__)
 _OWN = {"budget", "command", "precision", "image_size"}
@@ -39,11 +41,13 @@ class Family:
         folders: of the runs.
         trained: the network of the last run that this process began.
         weights: SHA-256 of the file of its weights.
+        pruners: of the network, by what their statistics depend on; they are kept for as long as the family is.
     """
 
     folders: tuple[Path, ...] = ()
     trained: TrainedModel | None = None
     weights: str = ""
+    pruners: dict[tuple[str, int, str], Pruner] = field(default_factory=dict)
 
     def known_network(self, run: RunFolder) -> TrainedModel | None:
         """Return the network that a run begins with, or was begun with, where this process has it."""
@@ -52,6 +56,15 @@ class Family:
     def keep_network(self, run: RunFolder, trained: TrainedModel) -> None:
         """Keep a run's network for the runs to come."""
         self.trained, self.weights = trained, _digest(run)
+
+    def pruner(self, trained: TrainedModel, seed: int, importance: str) -> Pruner:
+        """Return what makes the pruned networks; its statistics are gathered once, if there are other runs."""
+        if not self.folders:
+            return make_pruner(trained, seed, importance)
+        key = digest(trained.start), seed, importance
+        if key not in self.pruners:
+            self.pruners[key] = make_pruner(trained, seed, importance)
+        return self.pruners[key]
 
 
 def take_weights(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> None:

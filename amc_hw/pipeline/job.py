@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Job:
         device: where the budget must hold.
         score: what the search maximises, 0..1, on images of the training set.
         others: further devices, each with a latency budget.
+        family: the runs of a sweep that this one may take over from.
     """
 
     run: RunFolder
@@ -55,6 +56,7 @@ class Job:
     device: Device
     score: NetworkScore
     others: tuple[OtherDevice, ...] = ()
+    family: Family = field(default_factory=Family)
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
@@ -117,7 +119,7 @@ def opened_job(
                 config = config.model_copy(update={"precision": device.precision})
                 trained = replace(trained, precision=device.precision)
                 open_run(run, config)
-            yield Job(folder, config, trained, device, score_in(device.precision), others), in_turn
+            yield Job(folder, config, trained, device, score_in(device.precision), others, family), in_turn
 
 
 def _score(trained: TrainedModel, device: Device, evaluate: Callable[[nn.Module], float] | None) -> NetworkScore:

@@ -15,7 +15,7 @@ from amc_hw.pipeline.agent import agent_file, keep_first_agent
 from amc_hw.pipeline.family import episodes_left, known_scores
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.run_search import run_search
-from amc_hw.pipeline.trained import TrainedModel, make_pruner
+from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import RunConfig
@@ -137,7 +137,7 @@ def search(
     if holds:  # precision alone is enough
         _LOG.info("the original in %s keeps the budget: nothing is pruned", trained.precision)
     progress("gathering statistics for reconstruction")
-    pruner = make_pruner(trained, config.seed, config.importance)
+    pruner = job.family.pruner(trained, config.seed, config.importance)
     keep = CANDIDATES if reward.needs_budget else 0  # then the most accurate policies are the best
     scorer = job.score.of_policies(space, pruner, trained.start, keep, Sampling(progress, job.run.sample))
     known = known_scores(job.run, trained.precision, space, reward) if config.strategy in RECALL else []

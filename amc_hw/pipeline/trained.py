@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
-from weakref import WeakKeyDictionary
 
 import torch
 from pydantic import JsonValue
@@ -22,16 +21,11 @@ from amc_hw.tasks.task import Task
 from amc_hw.tracing.inputs import described, numbers_in
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_example
 from amc_hw.training.compute import CPU
-from amc_hw.training.state import digest
 
 LEAST_STATISTICS, MOST_STATISTICS, STATISTICS_MACS = 640, 2560, 3.5e11
 """Images for the statistics: more of them help (2,560 images of 16 points gave a halved ResNet-20 1.4 points more than
 640 of 48), and cost large networks minutes; so many as have these MACs in the original, and fit these bytes."""
 STATISTICS_BYTES = 2**30
-
-
-_PRUNERS: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], tuple[Pruner, Goal]]] = WeakKeyDictionary()
-"""With the tasks, which have to live for as long as they are known by their identity; the pruner keeps the network."""
 
 
 class PolicyFields(TypedDict, total=False):
@@ -138,15 +132,7 @@ def trained_for(
 
 
 def make_pruner(trained: TrainedModel, seed: int, importance: str = "reconstruction") -> Pruner:
-    """Gather the statistics for reconstruction from images of the training split; of a network once in a process."""
-    known = _PRUNERS.setdefault(trained.start, {})
-    key = (digest(trained.start), id(trained.network), id(trained.task), seed, importance)
-    if key not in known:
-        known[key] = _made_pruner(trained, seed, importance), trained.task
-    return known[key][0]
-
-
-def _made_pruner(trained: TrainedModel, seed: int, importance: str) -> Pruner:
+    """Gather the statistics for reconstruction from images of the training split."""
     macs = trained.network.macs(trained.network.original)
     fitting = STATISTICS_BYTES // (4 * numbers_in(trained.example))
     count = min(MOST_STATISTICS, max(LEAST_STATISTICS, int(STATISTICS_MACS / macs)), max(BATCH, fitting))
