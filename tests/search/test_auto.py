@@ -30,8 +30,8 @@ def network(groups: int = 6, share: float = 0.5):
     return SearchSpace(steps, cost, share * cost({s.group: 64 for s in steps})), reward
 
 
-def best(name: str, seed: int, episodes: int, known: Sequence[tuple[Policy, Result]] = ()) -> float:
-    space, reward = network()
+def best(name: str, seed: int, episodes: int, known: Sequence[tuple[Policy, Result]] = (), groups: int = 6) -> float:
+    space, reward = network(groups)
     strategy = build_strategy(name, space, seed=seed, episodes=episodes)
     strategy.recall(known)
     found = []
@@ -50,15 +50,15 @@ def test_it_finds_better_policies_than_every_other_strategy_in_as_many_episodes(
 
 
 def test_scores_for_another_budget_are_worth_three_quarters_of_its_episodes() -> None:
-    for seed in range(2):
-        space, reward = network(share=0.7)
-        strategy, known = build_strategy("auto", space, seed=seed, episodes=40), []
-        for _ in range(40):
-            policy = strategy.ask()
-            known.append((dict(policy), Result(1 + reward(policy), reward(policy), space.cost(policy))))
-            strategy.tell(*known[-1])
-        assert best("auto", seed, 10, known) >= best("auto", seed, 40) - 0.001
-        assert best("auto", seed, 10, known) > best("auto", seed, 10) + 0.001
+    space, reward = network(groups=12, share=0.7)
+    strategy, known = build_strategy("auto", space, seed=0, episodes=24), []
+    for _ in range(24):
+        policy = strategy.ask()
+        known.append((dict(policy), Result(1 + reward(policy), reward(policy), space.cost(policy))))
+        strategy.tell(*known[-1])
+    few = best("auto", 0, 6, known, groups=12)
+    assert few > best("auto", 0, 24, groups=12) - 0.01
+    assert few > best("auto", 0, 6, groups=12) + 0.02
 
 
 def test_it_begins_with_the_uniform_policy_and_the_knapsacks(problem) -> None:
