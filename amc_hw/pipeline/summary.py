@@ -150,7 +150,7 @@ def _search_facts(run: RunFolder, config: RunConfig) -> SearchFacts:
     seconds = sum(episode.seconds for episode in episodes)
     facts = SearchFacts(strategy=config.strategy, episodes=len(episodes), seconds=seconds, seed=config.seed)
     known = header.settings.get("known") if header else None
-    return facts.model_copy(update={"known": known}) if known else facts
+    return facts.model_copy(update={"known": known}) if isinstance(known, int) else facts
 
 
 def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:
