@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.errors import RunFolderError
@@ -27,8 +28,9 @@ from amc_hw.search.strategy import Result
 from amc_hw.training.state import digest
 
 _LOG = logging.getLogger(__name__)
-_OWN = {"budget", "command", "precision", "image_size"}
-"""What runs of a family may differ in; precision and size of the images are left open when some of them begin."""
+_Found = TypeVar("_Found")
+_OWN = {"budget", "command", "precision"}
+"""What runs of a family may differ in; the precision is left open when most of them begin."""
 LEAST_SHARE = 4
 """One of so many episodes are had at least where others have scored policies already; see docs/strategies.md."""
 
@@ -100,7 +102,7 @@ def take_over(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> Non
         return
     alike = [other for other in others if _same_sample(run, other)]
     for file, lines in ((run.known.path, _scores), (run.winners.path, _winner)):
-        if found := [line.model_dump_json() for other in alike for line in lines(other)]:
+        if found := [line.model_dump_json() for other in alike for line in _readable(lines, other)]:
             write_text(file, "".join(f"{line}\n" for line in found))
 
 
@@ -148,9 +150,20 @@ def _related(config: RunConfig, folders: Sequence[Path]) -> list[RunFolder]:
 
     One that is still searching is left out, so that it does not matter how far it is.
     """
-    wanted = config.model_dump(exclude=_OWN)
+    exclude = _OWN | ({"image_size"} if config.image_size is None else set())
+    wanted = config.model_dump(exclude=exclude)
     chosen = [run for run in map(RunFolder, folders) if run.policy.exists() and run.baseline.exists()]
-    return [run for run in chosen if read_config(run.path).model_dump(exclude=_OWN) == wanted]
+    read = [(run, found) for run in chosen for found in _readable(lambda run: [read_config(run.path)], run)]
+    return [run for run, found in read if found.model_dump(exclude=exclude) == wanted]
+
+
+def _readable(read: Callable[[RunFolder], list[_Found]], other: RunFolder) -> list[_Found]:
+    """Return what is read of another run; nothing, and why, where that is damaged: it is told as an error there."""
+    try:
+        return read(other)
+    except RunFolderError as error:
+        _LOG.warning("nothing is taken over from it: %s", error)
+        return []
 
 
 def _digest(run: RunFolder) -> str:
@@ -164,20 +177,13 @@ def _same_sample(run: RunFolder, other: RunFolder) -> bool:
 
 
 def _scores(other: RunFolder) -> list[Known]:
-    """Return the scores of a run; none of a damaged log."""
-    precision = read_config(other.path).known_precision
-    try:
-        episodes = other.episodes.read(mend=False).episodes
-    except RunFolderError as error:
-        _LOG.warning("nothing is learned from it: %s", error)
-        return []
+    """Return the scores of a run."""
+    precision, episodes = read_config(other.path).known_precision, other.episodes.read(mend=False).episodes
     return [Known(channels=each.channels, accuracy=each.accuracy, precision=precision) for each in episodes]
 
 
 def _winner(other: RunFolder) -> list[Known]:
     """Return the policy of a run that was best after a short fine-tune, alone; none where there was no comparison."""
-    tuned = other.shortlist.read()
-    if not tuned:
-        return []
-    best, precision = max(tuned, key=lambda each: each.score), read_config(other.path).known_precision
-    return [Known(channels=best.channels, accuracy=best.score, precision=precision)]
+    precision, tuned = read_config(other.path).known_precision, other.shortlist.read()
+    best = sorted(tuned, key=lambda each: -each.score)[:1]
+    return [Known(channels=each.channels, accuracy=each.score, precision=precision) for each in best]

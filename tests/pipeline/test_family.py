@@ -50,11 +50,13 @@ def test_a_run_takes_over_what_does_not_depend_on_the_budget(tmp_path: Path) -> 
     assert not run.policy.exists()
 
 
-@pytest.mark.parametrize("different", [{"seed": 1}, {"lower": 0.3}, {"episodes": 9}, {"versions": {"torch": "0"}}])
+@pytest.mark.parametrize(
+    "different", [{"seed": 1}, {"lower": 0.3}, {"episodes": 9}, {"versions": {"torch": "0"}}, {"image_size": 8}]
+)
 def test_nothing_is_taken_over_from_a_run_with_other_settings(tmp_path: Path, different: dict[str, object]) -> None:
-    config = settings("0.7x").model_copy(update=different)
+    config = settings("0.7x").model_copy(update={"image_size": 32, **different})
     other, run = begun(tmp_path / "other", config), new(tmp_path / "run")
-    take_over(run, settings("0.5x"), [other.path])
+    take_over(run, settings("0.5x").model_copy(update={"image_size": 32}), [other.path])
     assert [each.name for each in run.path.iterdir()] == ["baseline.pt"]
 
 
@@ -70,6 +72,16 @@ def test_a_search_that_has_begun_learns_nothing_more(tmp_path: Path) -> None:
     other, run = begun(tmp_path / "other", settings("0.7x")), begun(tmp_path / "run", settings("0.5x"))
     take_over(run, settings("0.5x"), [other.path])
     assert not run.known.exists()
+
+
+def test_a_damaged_run_stops_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole, run = begun(tmp_path / "whole", settings("0.6x")), new(tmp_path / "run")
+    torn = [begun(tmp_path / name, settings("0.7x")) for name in ("settings", "log")]
+    torn[0].config.write_text("{")
+    torn[1].episodes.path.write_text("nonsense\n{}\n")
+    take_over(run, settings("0.5x"), [*(each.path for each in torn), whole.path])
+    assert len(run.known.read()) == 1
+    assert caplog.text.count("nothing is taken over from it") == 2
 
 
 def test_weights_that_a_run_would_train_are_taken_from_another(tmp_path: Path) -> None:
