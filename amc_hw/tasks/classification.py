@@ -50,7 +50,7 @@ class Classification:
 
     data: Data
     compute: torch.device = CPU
-    _tested: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+    _tested: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
