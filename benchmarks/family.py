@@ -15,9 +15,11 @@ import resource
 import time
 from pathlib import Path
 
-from named_network import network_parser, run_program
+from named_network import named_network, network_parser, run_program
 
-from amc_hw.pipeline.tables import AskedTable, profile_model
+from amc_hw.devices.registry import open_device
+from amc_hw.pipeline.trained import make_trained_model
+from amc_hw.profiling.profile import profile
 from amc_hw.runs.config import METRICS, RunConfig, make_config, read_config
 from amc_hw.runs.files import read_json, write_json
 from amc_hw.runs.folder import RunFolder
@@ -84,6 +86,15 @@ def config_of(arguments: argparse.Namespace, seed: int) -> RunConfig:
     return make_config(**given, **{arguments.metric: "0.5x"}, seed=seed, table=arguments.out / "table.json")
 
 
+def make_table(arguments: argparse.Namespace) -> None:
+    """Measure the latency table of all runs, where it is not there yet."""
+    file = arguments.out / "table.json"
+    if not file.exists():
+        model, data = named_network(arguments)
+        with open_device("host", arguments.precision) as device:
+            profile(device, make_trained_model(model, data), file, 0, SILENT)
+
+
 def run(folder: Path, base: RunConfig, budgets: list[str]) -> None:
     """Sweep some budgets, and keep what it took."""
     clock = Clock(folder / TIMES)
@@ -136,11 +147,7 @@ def main() -> None:
     arguments = read_arguments()
     out, budgets, alone = arguments.out, arguments.budgets.split(","), arguments.alone.split(",")
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / "table.json").exists():
-        classes = 10
-        profile_model(
-            AskedTable(arguments.model, "host", out / "table.json", None, classes, arguments.precision), 0, SILENT
-        )
+    make_table(arguments)
     for seed in range(arguments.seeds):
         base = config_of(arguments, seed)
         family = once(out / f"family-{seed}", base, budgets)
