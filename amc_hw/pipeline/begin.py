@@ -106,6 +106,25 @@ def begin(
     return config, trained
 
 
+def begin_again(run: RunFolder, config: RunConfig, trained: TrainedModel) -> tuple[RunConfig, TrainedModel]:
+    """Begin a run, or go on with it, with the network of another one that differs in its budget alone.
+
+    Raises:
+        AmcHwError: see `begin`.
+    """
+    check_settings(run, config)
+    require_same_search(run.path, config)
+    if config.task == CLASSIFY:
+        size_to_begin(run, config)
+        config = config.model_copy(update={"image_size": square_side(trained.data)})
+    trained = replace(trained, precision=config.known_precision)
+    require_counts_in_reach(config, trained)
+    open_run(run.path, config)
+    if not run.baseline.exists():
+        save_checkpoint(trained.model, run.baseline)
+    return config, trained
+
+
 def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, TrainedModel]:
     """Load the network of a run that has begun; raise WrongRunError where there is none."""
     config = read_config(run)

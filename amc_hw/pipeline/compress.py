@@ -15,6 +15,7 @@ import torch
 from amc_hw.budget.budget import Budget
 from amc_hw.errors import BudgetError
 from amc_hw.pipeline import finish
+from amc_hw.pipeline.family import Family
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.precision_alone import loses_by_rounding
 from amc_hw.pipeline.rounds import after_rounds
@@ -46,7 +47,9 @@ class Proof:
     timings: Mapping[str, Timing]
 
 
-def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU) -> Summary:
+def compress(
+    run: Path, config: RunConfig, progress: Progress, compute: torch.device = CPU, family: Family | None = None
+) -> Summary:
     """Compress a network to its budget and prove it on the device.
 
     Args:
@@ -54,6 +57,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
         config: the settings.
         progress: is told how far the work is.
         compute: where to train, prune and score.
+        family: the runs of a sweep that this one may take over from.
 
     Returns:
         What the run came to.
@@ -61,7 +65,7 @@ def compress(run: Path, config: RunConfig, progress: Progress, compute: torch.de
     Raises:
         AmcHwError: a step failed; what was finished is kept in the run folder.
     """
-    with opened_job(run, config, progress, compute) as (job, progress):
+    with opened_job(run, config, progress, compute, family=family) as (job, progress):
         return compress_job(job, progress)
 
 

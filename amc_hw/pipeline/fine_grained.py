@@ -25,7 +25,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import SparsePolicy
 from amc_hw.search.rewards import find_reward
-from amc_hw.search.scoring import EarlyDropping, PartScorer
+from amc_hw.search.scoring import EarlyDropping, PartScorer, Sampling
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem
@@ -143,7 +143,7 @@ def _search(
     steps = _steps(trained, start.parts)
     space = SearchSpace(steps, limit.cost, limit.most)
     score = PartScorer(trained.data.search, trained.compute)
-    scorer = EarlyDropping(score, space, pruner.pruned, start.model, 1, progress)
+    scorer = EarlyDropping(score, space, pruner.pruned, start.model, 1, Sampling(progress))
     importance = pruner.importance(start.parts) if config.strategy in WEIGH_CHANNELS else None
     settings = {
         "strategy": config.strategy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.formats.registry import find_format
 from amc_hw.pipeline.auto_precision import choose_precision
-from amc_hw.pipeline.begin import Own, begin
+from amc_hw.pipeline.begin import Own, begin, begin_again
+from amc_hw.pipeline.family import Family, take_over, take_weights
 from amc_hw.pipeline.first_look import looked_at
 from amc_hw.pipeline.other_devices import OtherDevice, opened_others
 from amc_hw.pipeline.settings import parse_budgets, settled, table_of
@@ -49,6 +50,7 @@ class Job:
         device: where the budget must hold.
         score: what the search maximises, 0..1, on images of the training set.
         others: further devices, each with a latency budget.
+        family: the runs of a sweep that this one may take over from.
     """
 
     run: RunFolder
@@ -57,6 +59,7 @@ class Job:
     device: Device
     score: NetworkScore
     others: tuple[OtherDevice, ...] = ()
+    family: Family = field(default_factory=Family)
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
@@ -77,6 +80,7 @@ def opened_job(
     compute: torch.device = CPU,
     own: Own | tuple[nn.Module, Data | Task] | None = None,
     evaluate: Callable[[nn.Module], float] | None = None,
+    family: Family | None = None,
 ) -> Iterator[tuple[Job, Progress]]:
     """Begin a run or go on with it, on its device, while nobody else works in its folder.
 
@@ -87,6 +91,7 @@ def opened_job(
         compute: where to train, prune and score.
         own: see `amc_hw.pipeline.begin.Own`; by default the settings name all of it.
         evaluate: what the search maximises, 0..1; by default what the task says.
+        family: the runs of a sweep that this one may take over from.
 
     Yields:
         The job, and the progress that also tells when the device is somebody else's turn.
@@ -105,8 +110,15 @@ def opened_job(
             require_measured(config, in_reach=device.in_reach)
             require_tables(device, table, folder)
             find_format(device.format).with_io(config.known_precision, config.io)
-            config, trained = begin(folder, config, in_turn, compute, own)
-            trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.search_images is not None)
+            family = family or Family()
+            take_weights(folder, config, family.folders)
+            if (known := family.known_network(folder)) is not None:
+                config, trained = begin_again(folder, config, known)
+            else:
+                config, trained = begin(folder, config, in_turn, compute, own)
+                trained = looked_at(trained, by_accuracy=evaluate is None and trained.task.search_images is not None)
+            family.keep_network(folder, trained)
+            take_over(folder, config, family.folders)
 
             def score_in(precision: Precision) -> NetworkScore:
                 return _score(replace(trained, precision=precision), device, evaluate)
@@ -121,7 +133,7 @@ def opened_job(
                 return _score(trained, device, evaluate, lambda _: file.read_bytes())
 
             hold_against(folder, config, trained, device, score_of, in_turn)
-            yield Job(folder, config, trained, device, score_in(device.precision), others), in_turn
+            yield Job(folder, config, trained, device, score_in(device.precision), others, family), in_turn
 
 
 def _score(

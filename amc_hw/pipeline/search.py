@@ -12,17 +12,19 @@ from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.errors import UsageError
 from amc_hw.pipeline.agent import agent_file, keep_first_agent
+from amc_hw.pipeline.family import episodes_left, known_scores
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.run_search import run_search
-from amc_hw.pipeline.trained import TrainedModel, make_pruner
+from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Candidate, ChosenPolicy, Group
 from amc_hw.search.rewards import Reward, find_reward, with_floor
+from amc_hw.search.scoring import Sampling
 from amc_hw.search.space import SearchSpace, Step
-from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
+from amc_hw.search.strategies import RECALL, WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem, StudyResult
 from amc_hw.tracing.network import Layer
 from amc_hw.tracing.traced import TracedModel
@@ -137,14 +139,16 @@ def search(
     if holds:  # precision alone is enough
         _LOG.info("the original in %s keeps the budget: nothing is pruned", trained.precision)
     progress("gathering statistics for reconstruction")
-    pruner = make_pruner(trained, config.seed, config.importance)
+    pruner = job.family.pruner(trained, config.seed, config.importance)
     keep = CANDIDATES if reward.needs_budget else 0  # then the most accurate policies are the best
-    scorer = job.score.of_policies(space, pruner, trained.start, keep, progress)
+    scorer = job.score.of_policies(space, pruner, trained.start, keep, Sampling(progress, job.run.sample))
+    known = known_scores(job.run, trained.precision, space, reward) if config.strategy in RECALL else []
+    episodes = episodes_left(config.episodes, len(known))
     problem = Problem(
         space,
         reward,
-        1 if holds else config.episodes,
-        _settings(config, (main, *others), original, scorer.images),
+        1 if holds else episodes,
+        _settings(config, (main, *others), original, scorer.images) | ({"known": len(known)} if known else {}),
         costs.by_metric() | {each.cost.name: each.cost for each in elsewhere},
         enough=CANDIDATES,
         settled=SETTLED,
@@ -153,9 +157,8 @@ def search(
     keep_first_agent(job.run, agent)
     importance = pruner.channel_importance() if config.strategy in WEIGH_CHANNELS else None
     name, agent = ("uniform", None) if holds else (config.strategy, agent)  # whose first policy is the original
-    strategy = build_strategy(
-        name, space, seed=config.seed, episodes=config.episodes, importance=importance, agent=agent
-    )
+    strategy = build_strategy(name, space, seed=config.seed, episodes=episodes, importance=importance, agent=agent)
+    strategy.recall(known)
     study = run_search(job.run, problem, strategy, scorer, progress)
     strategy.save(job.run.agent)
     bounded, floor = reward.needs_budget, config.accuracy_floor or 0.0

@@ -7,20 +7,22 @@ from collections.abc import Mapping
 from torch import nn
 
 from amc_hw.budget.bounds import Bounds, Limit
+from amc_hw.pipeline.family import nearest_winner
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import CANDIDATES, Search
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Contender
-from amc_hw.search.moves import grown, largest_uniform, shrunk
+from amc_hw.search import moves
 from amc_hw.search.scoring import PartScorer
 
 
 def shortlist(job: Job, search: Search, progress: Progress) -> list[Policy]:
     """Return the search's best policies, the one that is best after a short fine-tune first.
 
-    The uniform policy competes, too: it is often better after fine-tuning than policies that were better before.
+    The uniform policy competes, too: it is often better after fine-tuning than policies that were better before. Where
+    another run of the sweep has compared such policies, its winner, made to fit, competes with the best one alone.
     Each is grown to use up its budget, reconstructed, and fine-tuned on the same training images. Results are
     kept in the run folder, so that a stopped comparison goes on.
 
@@ -29,7 +31,8 @@ def shortlist(job: Job, search: Search, progress: Progress) -> list[Policy]:
         search: the finished search.
         progress: is told how far the work is.
     """
-    policies = best_policies(search, job.trained.decisions)
+    winner = nearest_winner(job.run, job.trained, search.limits(1 - search.margin)) if search.bounded else None
+    policies = best_policies(search, job.trained.decisions, winner)
     if len(policies) == 1:
         return policies
     known = {tuple(contender.channels.items()): contender for contender in job.run.shortlist.read()}
@@ -46,11 +49,16 @@ def shortlist(job: Job, search: Search, progress: Progress) -> list[Policy]:
     return [each.channels for each in sorted(contenders, key=lambda contender: -contender.score)]
 
 
-def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> list[Policy]:
+def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]], winner: Policy | None = None) -> list[Policy]:
     """Return the best different policies by reward that are within the limits, grown to use up what bounds them.
 
     Those under the accuracy's floor are left out where one keeps it. Where no searched policy is within the
     limits (the accuracy-guaranteed protocol has no bounds), the best one is made smaller.
+
+    Args:
+        search: the finished search.
+        choices: the channel counts of every group.
+        winner: what was best after a short fine-tune for another budget; it then stands for all but the best policy.
     """
     limits = search.limits(1 - search.margin)
     found: list[Policy] = []
@@ -60,36 +68,24 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]]) -> lis
         policy = fit(episode.channels, choices, limits) if search.bounded else episode.channels
         if policy not in found:
             found.append(policy)
-        if len(found) == CANDIDATES:
+        if len(found) == (CANDIDATES if winner is None else 1):
             break
     if not found:
         return [fit(search.study.best.channels, choices, limits)]
     if search.bounded:
-        _, uniform = largest_uniform(choices, _bounds(choices, limits))
-        if (uniform := fit(uniform, choices, limits)) not in found:
-            found.append(uniform)
+        _, uniform = moves.largest_uniform(choices, _bounds(choices, limits))
+        if (other := fit(winner or uniform, choices, limits)) not in found:
+            found.append(other)
     return found
 
 
 def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> dict[str, int]:
-    """Make a policy keep limits and use them up, one group at a time.
-
-    Smaller, it loses the channels that give most for the smallest share of its channels (HAQ, arXiv:1811.08886,
-    section 3.2, lowers layer by layer until the budget is met); larger, it gains those that are cheapest for the
-    largest share.
+    """Make a policy keep limits and use them up; see `amc_hw.search.moves.fit`.
 
     Raises:
         BudgetError: no channel counts keep the limits.
     """
-    bounds = _bounds(choices, limits)
-
-    def lost(group: str, present: int, channels: int, saved: float) -> float:
-        return saved / (1 - channels / present)
-
-    def gained(group: str, present: int, channels: int, share: float) -> float:
-        return (1 - present / channels) / max(share, 1e-12)
-
-    return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
+    return moves.fit(policy, choices, _bounds(choices, limits))
 
 
 def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Bounds:

@@ -151,9 +151,11 @@ def _others(job: Job, channels: Policy, timings: Mapping[str, Timing], progress:
 def _search_facts(run: RunFolder, config: RunConfig) -> SearchFacts:
     if not run.has_episodes():  # nothing needed to be pruned
         return SearchFacts(seed=config.seed)
-    episodes = read_study(run.episodes.path).episodes
+    episodes, header = read_study(run.episodes.path).episodes, run.episodes.read().header
     seconds = sum(episode.seconds for episode in episodes)
-    return SearchFacts(strategy=config.strategy, episodes=len(episodes), seconds=seconds, seed=config.seed)
+    facts = SearchFacts(strategy=config.strategy, episodes=len(episodes), seconds=seconds, seed=config.seed)
+    known = header.settings.get("known") if header else None
+    return facts.model_copy(update={"known": known}) if isinstance(known, int) else facts
 
 
 def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:

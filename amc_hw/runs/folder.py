@@ -20,6 +20,7 @@ from amc_hw.runs.records import (
     PrecisionChoice,
     SparsePolicy,
 )
+from amc_hw.runs.shared import Known, ScoredImages
 from amc_hw.runs.smaller import SmallerNetworks
 from amc_hw.runs.speed import Speed
 from amc_hw.runs.summaries import Summary
@@ -88,6 +89,27 @@ class RunFolder:
     def smaller(self) -> RecordFile[SmallerNetworks]:
         """What smaller networks take and score, before the search."""
         return RecordFile(self.path / names.SMALLER, SmallerNetworks)
+
+    @property
+    def sample(self) -> RecordFile[ScoredImages]:
+        """The images of the validation split that policies are scored on."""
+        return RecordFile(self.path / names.SAMPLE, ScoredImages)
+
+    @property
+    def known(self) -> LinesFile[Known]:
+        """The policies that other runs of the sweep had scored when the search began."""
+        return LinesFile(self.path / names.KNOWN, Known)
+
+    @property
+    def winners(self) -> LinesFile[Known]:
+        """The policies that were best of their runs after a short fine-tune, with what they scored then."""
+        return LinesFile(self.path / names.WINNERS, Known)
+
+    @property
+    def originals(self) -> list[Path]:
+        """The original network's exported files that are there."""
+        others = {names.ORIGINAL_TIMES}
+        return sorted(file for file in self.path.glob(f"{names.ORIGINAL}[.-]*") if file.name not in others)
 
     @property
     def shortlist(self) -> LinesFile[Contender]:

@@ -47,10 +47,11 @@ class Figures(Record):
 
 
 class SearchFacts(Record):
-    """How the policy was found."""
+    """How the policy was found; ``known`` is how many policies other runs of the sweep had scored when it began."""
 
     strategy: str | None = None
     episodes: Count | None = None
+    known: Count | None = None
     seconds: Amount | None = None
     seed: int | None = None
 

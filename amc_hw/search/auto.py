@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from amc_hw.policy import Policy
 from amc_hw.search.knapsack import Importance, KnapsackStrategy
-from amc_hw.search.moves import fitted, largest_uniform, varied
+from amc_hw.search.moves import fit, fitted, largest_uniform, varied
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
-from amc_hw.search.surrogate import fit_surrogate
+from amc_hw.search.surrogate import Surrogate, fit_surrogate
 
 Array = NDArray[np.float64]
 
@@ -42,6 +42,8 @@ class AutoStrategy(Strategy):
     parents = 4
     children = 40
     generations = 6
+    nearest = 40  # policies of other searches, by cost, that are made to fit
+    begun_with = 4  # of these, by what the model thinks of them
 
     def __init__(self, space: SearchSpace, seed: int, episodes: int, importance: Importance | None) -> None:
         self.space = space
@@ -59,6 +61,7 @@ class AutoStrategy(Strategy):
         self.episodes = episodes
         self.sizes = np.array([step.choices[-1] for step in space.steps], dtype=np.float64)
         self.losses: dict[tuple[int, ...], float] = {}
+        self.recalled: dict[tuple[int, ...], float] = {}
         self.asked = 0
 
     def ask(self) -> Policy:
@@ -70,8 +73,29 @@ class AutoStrategy(Strategy):
 
     def tell(self, policy: Policy, result: Result) -> None:
         """Remember the score."""
-        self.losses[tuple(policy.values())] = math.log(max(-result.reward, 1e-4))
+        self.losses[tuple(policy.values())] = _logarithm(result)
         self.asked += 1
+
+    def recall(self, known: Sequence[tuple[Policy, Result]]) -> None:
+        """Let the model learn other searches' scores, too, and begin with what it then thinks best of their policies.
+
+        They are made to fit first. The uniform policy stays the first of all; what the others are drawn for is known.
+        """
+        losses = {tuple(policy.values()): _logarithm(result) for policy, result in known}
+        self.recalled = {key: losses[key] for key in sorted(losses, key=self._distance)[: self.newest]}
+        if not self.recalled:
+            return
+        policies = [self._policy(key) for key in list(self.recalled)[: self.nearest]]
+        if self.space.bounds is not None:
+            policies = [fit(policy, self.space.choices, self.space.bounds) for policy in policies]
+        keys = list(dict.fromkeys(tuple(policy.values()) for policy in policies))
+        mean, _ = self._model().predict(*self._described(keys))
+        uniform, best = self.planned[0], [self._policy(keys[index]) for index in np.argsort(mean, kind="stable")]
+        self.planned = [uniform, *[policy for policy in best if policy != uniform][: self.begun_with]]
+
+    def _distance(self, key: tuple[int, ...]) -> float:
+        """Return how far a policy is from using up what this search may spend, as a logarithm."""
+        return abs(math.log(max(self.space.share_used(self._policy(key)), 1e-9)))
 
     def _around(self, policy: Policy) -> dict[str, int]:
         """Return a random policy around one; without a budget its size is drawn, too."""
@@ -88,8 +112,7 @@ class AutoStrategy(Strategy):
     def _promising(self, curiosity: float) -> Policy:
         """Search locally for the lowest confidence bound, from the best policies known."""
         ranked = sorted(self.losses, key=lambda key: self.losses[key])
-        learned = list(dict.fromkeys([*ranked[: self.newest], *list(self.losses)[-self.newest :]]))
-        surrogate = fit_surrogate(*self._described(learned), np.array([self.losses[key] for key in learned]))
+        surrogate = self._model(ranked)
         parents: list[tuple[float, Policy]] = [(math.inf, self._policy(key)) for key in ranked[: self.parents]]
         found: dict[tuple[int, ...], tuple[float, Policy]] = {}
 
@@ -108,6 +131,12 @@ class AutoStrategy(Strategy):
             look_at([self._around(self.planned[0]) for _ in range(self.children)])
         return min(found.values(), key=lambda bound_policy: bound_policy[0], default=parents[0])[1]
 
+    def _model(self, ranked: Sequence[tuple[int, ...]] = ()) -> Surrogate:
+        """Return the model of the best and the newest scores, and of those of other searches."""
+        losses = {**self.recalled, **self.losses}
+        learned = list(dict.fromkeys([*self.recalled, *ranked[: self.newest], *list(self.losses)[-self.newest :]]))
+        return fit_surrogate(*self._described(learned), np.array([losses[key] for key in learned]))
+
     def _child(self, parent: Policy, generation: int) -> dict[str, int]:
         """Change one to four groups, by up to three notches at first and by single ones in the end."""
         groups = int(self.random.integers(1, 5))
@@ -120,3 +149,8 @@ class AutoStrategy(Strategy):
 
     def _policy(self, key: tuple[int, ...]) -> dict[str, int]:
         return {step.group: channels for step, channels in zip(self.space.steps, key, strict=True)}
+
+
+def _logarithm(result: Result) -> float:
+    """Return the logarithm of a loss, the negative of a reward."""
+    return math.log(max(-result.reward, 1e-4))

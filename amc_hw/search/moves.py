@@ -112,6 +112,23 @@ def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> d
         tally.change(*best)
 
 
+def fit(policy: Policy, choices: Choices, bounds: Bounds) -> dict[str, int]:
+    """Make a policy keep limits and use them up, one group at a time.
+
+    Smaller, it loses the channels that give most for the smallest share of its channels (HAQ, arXiv:1811.08886,
+    section 3.2, lowers layer by layer until the budget is met); larger, it gains those that are cheapest for the
+    largest share.
+    """
+
+    def lost(group: str, present: int, channels: int, saved: float) -> float:
+        return saved / (1 - channels / present)
+
+    def gained(group: str, present: int, channels: int, share: float) -> float:
+        return (1 - present / channels) / max(share, 1e-12)
+
+    return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
+
+
 def largest_uniform(choices: Choices, bounds: Bounds | None) -> tuple[float, Policy]:
     """Return the largest single keep ratio whose policy is within the limits, with that policy.
 

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import Part
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import fold_batch_norms
+from amc_hw.runs.files import damaged
 from amc_hw.runs.progress import SILENT, Progress
+from amc_hw.runs.record_files import RecordFile
+from amc_hw.runs.shared import ScoredImages
 from amc_hw.search.moves import largest_uniform
 from amc_hw.search.sample import Sample, draw_sample, everything, sample_size
 from amc_hw.search.space import SearchSpace
@@ -39,7 +42,7 @@ class NetworkScore(Protocol):
         """Return how good a network is, 0..1."""
 
     def of_policies(
-        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, progress: Progress
+        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, sampling: Sampling
     ) -> Scorer:
         """Return what scores policies the quick way.
 
@@ -48,7 +51,7 @@ class NetworkScore(Protocol):
             pruner: makes a policy's network.
             start: the network before pruning.
             keep: how many policies are still compared after the search; 0 where the most accurate need not be the best.
-            progress: is told how far a sample of the images is drawn.
+            sampling: where a sample of the images is kept.
         """
 
 
@@ -57,6 +60,35 @@ class Prunes(Protocol):
 
     def pruned(self, policy: Policy) -> nn.Module:
         """Return a policy's network."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Where the sample of a search is kept.
+
+    Attributes:
+        progress: is told how far it is drawn.
+        file: has it, so that a search that goes on and those of other budgets score on the same; None: nowhere.
+    """
+
+    progress: Progress = SILENT
+    file: RecordFile[ScoredImages] | None = None
+
+    def once(self, images: int, draw: Callable[[], Sample]) -> Sample:
+        """Return the sample of so many images that is kept, else draw one and keep it.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        if self.file is not None and (kept := self.file.find()) is not None:
+            if len(kept.weights) != len(kept.positions) or max(kept.positions) >= images:
+                raise damaged(self.file.path, f"it is no sample of {images} images")
+            return Sample(torch.tensor(kept.positions), torch.tensor(kept.weights, dtype=torch.float64))
+        sample = draw()
+        if self.file is not None:
+            positions, weights = sample.positions.tolist(), sample.weights.tolist()
+            self.file.write(ScoredImages(positions=positions, weights=weights))
+        return sample
 
 
 @dataclass(frozen=True)
@@ -74,7 +106,7 @@ class OwnScore:
         return self.evaluate(model.cpu())
 
     def of_policies(
-        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, progress: Progress
+        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, sampling: Sampling
     ) -> Scorer:
         """See `NetworkScore.of_policies`."""
         return FunctionScorer(lambda policy: self(pruner.pruned(policy)))
@@ -97,12 +129,12 @@ class PartScorer:
         return float(self.right(self.prepared(model), torch.arange(len(self.part))).double().mean())
 
     def of_policies(
-        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, progress: Progress
+        self, space: SearchSpace, pruner: Prunes, start: nn.Module, keep: int, sampling: Sampling
     ) -> Scorer:
         """See `NetworkScore.of_policies`: the most accurate see all images of a sample, the others fewer."""
         if keep == 0:
             return FunctionScorer(lambda policy: self(pruner.pruned(policy)))
-        return EarlyDropping(self, space, pruner.pruned, start, keep, progress)
+        return EarlyDropping(self, space, pruner.pruned, start, keep, sampling)
 
     def prepared(self, model: nn.Module) -> nn.Module:
         """Return a copy, where the images are looked at, that is quick to score; for one or several looks."""
@@ -152,7 +184,7 @@ class EarlyDropping:
         prune: a policy to its network.
         original: the network before pruning; it and the uniform policy's network tell which images are hard.
         keep: how many policies are still compared after the search.
-        progress: is told how far the work is while the sample is drawn.
+        sampling: where the sample is kept.
     """
 
     def __init__(
@@ -162,31 +194,33 @@ class EarlyDropping:
         prune: Callable[[Policy], nn.Module],
         original: nn.Module,
         keep: int,
-        progress: Progress = SILENT,
+        sampling: Sampling | None = None,
     ) -> None:
         self.scorer = scorer
         self.space = space
         self.prune = prune
         self.original = original
         self.keep = keep
-        self.progress = progress
+        self.sampling = sampling or Sampling()
         self.images: int = sample_size(len(scorer.part))
         self.known: list[tuple[float, Policy]] = []
         self.rights: dict[tuple[int, ...], Tensor] = {}
 
     @cached_property
     def sample(self) -> Sample:
-        """What policies are scored on; drawn when the first one is."""
+        """What policies are scored on; drawn when the first one is, where it is not kept already."""
         images = len(self.scorer.part)
-        if self.images == images:
-            return everything(images)
+        return everything(images) if self.images == images else self.sampling.once(images, self._drawn)
+
+    def _drawn(self) -> Sample:
+        images = len(self.scorer.part)
         _, uniform = largest_uniform(self.space.choices, self.space.bounds)
         guides = (self.scorer.prepared(self.original), self._prepared(uniform))
         margins = torch.empty(len(guides), images)
         for number, guide in enumerate(guides):
             for positions in torch.split(torch.arange(images), REPORT_EVERY):
                 done = number * images + int(positions[0])
-                self.progress("looking for the images that tell policies apart", done, len(guides) * images)
+                self.sampling.progress("looking for the images that tell policies apart", done, len(guides) * images)
                 margins[number, positions] = self.scorer.margins(guide, positions)
         return draw_sample(margins)
 

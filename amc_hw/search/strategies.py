@@ -97,15 +97,19 @@ class Registered:
     Attributes:
         build: makes a fresh one.
         weighs_channels: whether it makes use of the channels' importance.
+        recalls: whether it learns from scores of other searches, so that it needs fewer of its own.
     """
 
     build: Callable[[Plan], Strategy]
     weighs_channels: bool = False
+    recalls: bool = False
 
 
 STRATEGIES: dict[str, Registered] = {
     "auto": Registered(
-        lambda plan: AutoStrategy(plan.space, plan.seed, plan.episodes, plan.importance), weighs_channels=True
+        lambda plan: AutoStrategy(plan.space, plan.seed, plan.episodes, plan.importance),
+        weighs_channels=True,
+        recalls=True,
     ),
     "ddpg": Registered(lambda plan: DdpgStrategy(plan.space, plan.seed, plan.hyperparameters)),
     "ddpg-multi": Registered(lambda plan: DdpgMultiStrategy(plan.space, plan.seed, plan.hyperparameters)),
@@ -117,6 +121,9 @@ STRATEGIES: dict[str, Registered] = {
 
 WEIGH_CHANNELS = frozenset(name for name, strategy in STRATEGIES.items() if strategy.weighs_channels)
 """The strategies that make use of the channels' importance."""
+
+RECALL = frozenset(name for name, strategy in STRATEGIES.items() if strategy.recalls)
+"""The strategies that learn from scores of other searches."""
 
 
 def build_strategy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,13 @@ class Strategy(Protocol):
 
     def tell(self, policy: Policy, result: Result) -> None:
         """Take the result of the policy that was asked for last."""
+
+    def recall(self, known: Sequence[tuple[Policy, Result]]) -> None:
+        """Take what searches of the same network for other limits have scored, before the first policy is asked for.
+
+        A reward here says nothing of this search's limits, which such a policy may not keep. Most have no use for it.
+        """
+        return
 
     def save(self, file: Path) -> None:
         """Write what was learned where another search can begin with it; most have nothing that would help one."""

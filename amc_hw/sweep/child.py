@@ -51,13 +51,13 @@ def main() -> None:
     import torch
 
     from amc_hw.pipeline.compress import compress
+    from amc_hw.pipeline.family import Family
     from amc_hw.runs.config import RunConfig
 
     try:
         with progress_bar() as report:
-            compress(
-                Path(order["run"]), RunConfig.model_validate(order["config"]), report, torch.device(order["compute"])
-            )
+            run, config, compute = Path(order["run"]), RunConfig.model_validate(order["config"]), order["compute"]
+            compress(run, config, report, torch.device(compute), Family(tuple(map(Path, order["relatives"]))))
     except AmcHwError as error:
         say(f"error: {with_options(str(error))}")
         sys.exit(error.exit_status)

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TypedDict
 
 from amc_hw.devices.computers.machines import ISOLATED
@@ -28,11 +29,15 @@ _TAIL = 4096
 
 
 class Order(TypedDict):
-    """What a run's process is told in a line; ``config`` is a `RunConfig` as it stands in its file."""
+    """What a run's process is told in a line; ``config`` is a `RunConfig` as it stands in its file.
+
+    ``relatives`` are the folders of the runs that it may take over from.
+    """
 
     run: str
     compute: str
     config: Facts
+    relatives: list[str]
 
 
 @dataclass
@@ -50,7 +55,13 @@ def last_line(run: Path) -> str:
     return next((line for line in reversed(lines) if line), "")
 
 
-def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: Progress) -> dict[Path, str]:
+def run_all(
+    todo: Mapping[Path, RunConfig],
+    jobs: int,
+    compute: str,
+    progress: Progress,
+    relatives: Mapping[Path, Sequence[Path]] = MappingProxyType({}),
+) -> dict[Path, str]:
     """Compress in several processes and return why runs failed; however this ends, no process stays behind.
 
     Args:
@@ -58,12 +69,16 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
         jobs: processes at a time; they share the processor's cores.
         compute: where to train, prune and score.
         progress: is told how many runs are done, and what one of them showed last.
+        relatives: the folders of the runs that each of them may take over from.
     """
     waiting, children, errors = list(todo.items()), list[_Child](), dict[Path, str]()
     try:
         while waiting or children:
             while waiting and len(children) < jobs:
-                children.append(_start(*waiting.pop(0), jobs, compute))
+                run, config = waiting.pop(0)
+                others = [str(other) for other in relatives.get(run, ())]
+                order = Order(run=str(run), compute=compute, config=config.model_dump(), relatives=others)
+                children.append(_start(run, order, jobs))
             time.sleep(POLL_S)
             for child in list(children):
                 if child.process.poll() is not None:
@@ -82,7 +97,7 @@ def run_all(todo: Mapping[Path, RunConfig], jobs: int, compute: str, progress: P
     return errors
 
 
-def _start(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
+def _start(run: Path, order: Order, jobs: int) -> _Child:
     make_folder(run)
     shown = last_line(run) if RunFolder(run).shown.exists() else ""  # what an earlier sweep left is no news
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -97,7 +112,6 @@ def _start(run: Path, config: RunConfig, jobs: int, compute: str) -> _Child:
         )
     child = _Child(run, process, shown)
     try:
-        order = Order(run=str(run), compute=compute, config=config.model_dump())
         _stdin(child).write(json.dumps(order).encode() + b"\n")
         _stdin(child).flush()
     except BrokenPipeError:  # it is gone already; its log says why

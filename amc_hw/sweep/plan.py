@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from amc_hw.budget.budget import parse_budget
@@ -52,4 +52,12 @@ def plan_sweep(folder: Path, base: RunConfig, budgets: Sequence[str], seeds: int
         folder / f"{budget.strip()}-seed{seed}": base.model_copy(update={"budget": budget, "seed": seed})
         for budget in budgets
         for seed in range(base.seed, base.seed + seeds)
+    }
+
+
+def relatives(plan: Mapping[Path, RunConfig]) -> dict[Path, list[Path]]:
+    """Return for every run those that differ from it in their budget alone: the others of its seed."""
+    return {
+        run: [other for other in plan if other != run and plan[other].seed == config.seed]
+        for run, config in plan.items()
     }

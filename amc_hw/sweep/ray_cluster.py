@@ -80,6 +80,7 @@ def run_on_ray(
     jobs: int,
     progress: Progress,
     is_finished: Callable[[Path, RunConfig], bool],
+    relatives: Mapping[Path, Sequence[Path]],
 ) -> dict[Path, str]:
     """Compress on the nodes of a Ray cluster and return why runs failed; however this ends, no process stays behind.
 
@@ -90,6 +91,7 @@ def run_on_ray(
         jobs: runs at a time on each node: a run asks for that share of the smallest node's processors.
         progress: is told how many runs are done, and what one of them showed last.
         is_finished: tells by a run's folder whether it has ended with its settings.
+        relatives: the folders of the runs that each of them may take over from.
 
     Raises:
         UsageError: Ray is not installed, or no node can take a run.
@@ -102,7 +104,11 @@ def run_on_ray(
         device, alive = next(iter(todo.values())).device, _alive(ray)
         needs, compute = _needs(list(alive.values()), device, cluster, jobs)
         task = ray.remote(_run).options(**needs)
-        runs = {task.remote(run.resolve(), config, compute, mark, Path.cwd()): run for run, config in todo.items()}
+        others = {run: [each.resolve() for each in relatives.get(run, ())] for run in todo}
+        runs = {
+            task.remote(run.resolve(), config, compute, mark, Path.cwd(), others[run]): run
+            for run, config in todo.items()
+        }
         waiting = list(runs)
         progress("runs of the sweep", 0, len(todo), f"sent to the Ray cluster {cluster.address}")
         try:
@@ -128,13 +134,13 @@ def run_on_ray(
     return errors
 
 
-def _run(run: Path, config: RunConfig, compute: str, mark: Path, sweep_cwd: Path) -> str:
+def _run(run: Path, config: RunConfig, compute: str, mark: Path, sweep_cwd: Path, relatives: Sequence[Path]) -> str:
     """Compress on a node, in a process as `run_all` starts it; return why it failed, or nothing."""
     if not _in_time(mark.exists):
         return f"{mark.parent} is not the sweep's folder on {socket.gethostname()}, where the run was sent; {CURE}"
     with contextlib.suppress(OSError):  # names of models and data may be relative
         os.chdir(sweep_cwd)
-    return run_all({run: config}, 1, compute, SILENT).get(run, "")
+    return run_all({run: config}, 1, compute, SILENT, {run: relatives}).get(run, "")
 
 
 def _failure(ray: Any, ref: Any) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from amc_hw.errors import AmcHwError
 from amc_hw.pipeline.compress import compress
+from amc_hw.pipeline.family import Family
 from amc_hw.report.compare import compare_report, pareto_front
 from amc_hw.runs.config import RunConfig, read_config
 from amc_hw.runs.file_names import FRONT
@@ -18,6 +19,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.summaries import Summary
 from amc_hw.sweep.jobs import run_all
+from amc_hw.sweep.plan import relatives
 from amc_hw.sweep.ray_cluster import Cluster, run_on_ray
 from amc_hw.training.compute import CPU
 
@@ -53,8 +55,8 @@ def sweep(
 ) -> list[Swept]:
     """Compress once for every budget and seed of a plan, and draw the Pareto front of the runs that ended well.
 
-    Finished runs are not repeated, a stopped one goes on where it was. A run that fails is named in the
-    result, and the others go on.
+    Finished runs are not repeated, a stopped one goes on where it was. A run begins with what those of its seed that
+    have begun before it know (`amc_hw.pipeline.family`). A run that fails is named in the result, and the others go on.
 
     Args:
         folder: gets ``front.html``.
@@ -72,11 +74,11 @@ def sweep(
     make_folder(folder)
     todo = {run: config for run, config in plan.items() if not is_finished(run, config)}
     if cluster is not None:
-        errors = run_on_ray(folder, todo, cluster, jobs, progress, is_finished)
+        errors = run_on_ray(folder, todo, cluster, jobs, progress, is_finished, relatives(plan))
     elif jobs == 1:
         errors = _one_by_one(plan, todo, progress, compute)
     else:
-        errors = run_all(todo, jobs, str(compute), progress)
+        errors = run_all(todo, jobs, str(compute), progress, relatives(plan))
     rows = [
         Swept(run, config.budget, config.seed, None, errors[run])
         if run in errors
@@ -93,11 +95,14 @@ def _one_by_one(
     plan: Mapping[Path, RunConfig], todo: Mapping[Path, RunConfig], progress: Progress, compute: torch.device
 ) -> dict[Path, str]:
     """Run what is to be done in this process; return why runs failed."""
-    errors = {}
+    errors, others = {}, relatives(plan)
+    families = {config.seed: Family() for config in plan.values()}
     for number, (run, config) in enumerate(plan.items(), start=1):
         try:
             if run in todo:
-                compress(run, config, progress.within(f"run {number} of {len(plan)}"), compute)
+                family = families[config.seed]
+                family.folders = tuple(others[run])
+                compress(run, config, progress.within(f"run {number} of {len(plan)}"), compute, family)
         except AmcHwError as error:
             errors[run] = str(error)
     return errors

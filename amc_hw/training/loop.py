@@ -24,6 +24,7 @@ from amc_hw.training.memory import keep_freed_memory
 from amc_hw.training.optimizer import make_optimizer, take_step
 from amc_hw.training.recipe import Recipe, average, lay_channels_last, placed
 from amc_hw.training.state import History, digest, load_state, save_state
+from amc_hw.training.teacher import Teacher
 from amc_hw.training.trial import find_start, smallest_batch, step_loss, thaw_if_none_learns
 
 
@@ -121,11 +122,12 @@ class _Run:
         self.model, self.data, self.recipe, self.seed, self.device, self.team = model, data, recipe, seed, device, team
         self.progress = progress
         self.steps_per_epoch = len(data.train.batch_sizes(recipe.batch_size))
-        self.teacher = None
+        self.teacher: nn.Module | None = None
         if teacher is not None:
             several = data.train.first(SEVERAL, seed=0)[0].to(device)
-            self.teacher = fold_batch_norms(teacher, several).to(device)
-            lay_channels_last(self.teacher, several)
+            quick = fold_batch_norms(teacher, several).to(device)
+            lay_channels_last(quick, several)
+            self.teacher = Teacher(teacher, quick) if device.type == "cpu" else quick
         self.start = find_start(model, smallest_batch(data.train, recipe.batch_size, device), quiet=teacher is not None)
         self.averaged = copy.deepcopy(model) if recipe.ema else None
         self.optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay)

@@ -173,6 +173,16 @@ def test_the_shortlist_uses_its_budget_up(traced: TracedModel, template: GraphTe
         assert all(cost(larger) > limit for larger in dearer)
 
 
+def test_what_won_for_another_budget_stands_for_all_but_the_best_policy(
+    traced: TracedModel, template: GraphTemplate
+) -> None:
+    search = finished_search(traced, exact_cost(traced, template), "0.6x")
+    winner = dict(traced.network.original)
+    policies = best_policies(search, traced.choices, winner)
+    limits = search.limits(1 - search.margin)
+    assert policies == [best_policies(search, traced.choices)[0], fit(winner, traced.choices, limits)]
+
+
 def test_the_shortlist_keeps_the_floor_where_a_policy_within_the_budget_does(
     traced: TracedModel, template: GraphTemplate
 ) -> None:

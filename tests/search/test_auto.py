@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from amc_hw.budget.cost import Cost, Term
+from amc_hw.policy import Policy
 from amc_hw.search.auto import AutoStrategy
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import build_strategy
@@ -14,7 +16,7 @@ from amc_hw.search.strategy import Result
 from amc_hw.search.surrogate import fit_surrogate
 
 
-def network(groups: int = 6):
+def network(groups: int = 6, share: float = 0.5):
     """A made-up network whose groups differ in how much their channels matter, and how they are paid for."""
     draw = np.random.default_rng(3)
     weights, prices = draw.uniform(0.02, 0.3, groups), draw.uniform(0.5, 2, groups)
@@ -25,12 +27,13 @@ def network(groups: int = 6):
         ratios = np.array(list(policy.values())) / 64
         return -min(1.0, 0.1 * math.exp(float((weights * (1 / ratios - 1)).sum())))
 
-    return SearchSpace(steps, cost, 0.5 * cost({s.group: 64 for s in steps})), reward
+    return SearchSpace(steps, cost, share * cost({s.group: 64 for s in steps})), reward
 
 
-def best(name: str, seed: int, episodes: int) -> float:
-    space, reward = network()
+def best(name: str, seed: int, episodes: int, known: Sequence[tuple[Policy, Result]] = (), groups: int = 6) -> float:
+    space, reward = network(groups)
     strategy = build_strategy(name, space, seed=seed, episodes=episodes)
+    strategy.recall(known)
     found = []
     for _ in range(episodes):
         policy = strategy.ask()
@@ -44,6 +47,18 @@ def test_it_finds_better_policies_than_every_other_strategy_in_as_many_episodes(
     found = [best("auto", seed, 30) for seed in range(3)]
     assert min(found) >= max(max(rewards) for rewards in others.values())
     assert min(found) > max(statistics.mean(rewards) for rewards in others.values()) + 0.001
+
+
+def test_scores_for_another_budget_are_worth_three_quarters_of_its_episodes() -> None:
+    space, reward = network(groups=12, share=0.7)
+    strategy, known = build_strategy("auto", space, seed=0, episodes=24), []
+    for _ in range(24):
+        policy = strategy.ask()
+        known.append((dict(policy), Result(1 + reward(policy), reward(policy), space.cost(policy))))
+        strategy.tell(*known[-1])
+    few = best("auto", 0, 6, known, groups=12)
+    assert few > best("auto", 0, 24, groups=12) - 0.01
+    assert few > best("auto", 0, 6, groups=12) + 0.02
 
 
 def test_it_begins_with_the_uniform_policy_and_the_knapsacks(problem) -> None:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from amc_hw.search.sample import LEAST, STRATA, draw_sample, sample_size
+from amc_hw.errors import RunFolderError
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.shared import ScoredImages
+from amc_hw.search.sample import LEAST, STRATA, draw_sample, everything, sample_size
+from amc_hw.search.scoring import Sampling
 
 
 def margins(images: int, seed: int) -> Tensor:
@@ -55,3 +61,21 @@ def test_the_weighted_accuracy_is_right_on_average_and_nearer_than_as_many_image
     spread = torch.tensor(errors).std()
     assert abs(torch.tensor(errors).mean()) < 3 * spread / len(errors) ** 0.5
     assert spread < 0.6 * torch.tensor(plain).std()
+
+
+def test_a_kept_sample_is_not_drawn_again(tmp_path: Path) -> None:
+    drawn = draw_sample(torch.randn(2, 5000, generator=torch.Generator().manual_seed(0)))
+    sampling = Sampling(file=RunFolder(tmp_path).sample)
+    assert sampling.once(5000, lambda: drawn) is drawn
+    kept = sampling.once(5000, lambda: pytest.fail("it was drawn again"))
+    assert torch.equal(kept.positions, drawn.positions)
+    assert torch.equal(kept.weights, drawn.weights)
+
+
+@pytest.mark.parametrize("kept", [([0, 5], [1.0, 1.0]), ([0, 1], [1.0])])
+def test_a_kept_sample_of_other_images_is_refused(tmp_path: Path, kept: tuple[list[int], list[float]]) -> None:
+    positions, weights = kept
+    file = RunFolder(tmp_path).sample
+    file.write(ScoredImages(positions=positions, weights=weights))
+    with pytest.raises(RunFolderError, match="no sample of 5 images"):
+        Sampling(file=file).once(5, lambda: everything(5))

@@ -24,7 +24,7 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stand in for the compression: latency follows the budget, and 0.1x cannot be reached."""
     runs: list[str] = []
 
-    def compress(run: Path, config, progress, compute):
+    def compress(run: Path, config, progress, compute, family):
         runs.append(run.name)
         if config.budget == "0.1x":
             raise BudgetError("a budget of 0.1x cannot be reached.")
