@@ -29,7 +29,6 @@ from amc_hw.tasks.by_task import goal_of
 from amc_hw.tasks.goal import Goal
 from amc_hw.tasks.task import Task
 from amc_hw.tasks.user_file import load_task
-from amc_hw.tracing.inputs import is_several
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import demo_recipe
@@ -78,7 +77,6 @@ def begin(
     model, rewritten = made_plain(model, lambda: goal.example, baseline)
     notes = tuple(filter(None, (frozen, rewritten)))
     trained = replace(_trained_model(config, model, goal), notes=notes)
-    _require_written(config, trained)
     require_counts_in_reach(config, trained)
     if own is not None and baseline.exists():
         _require_same(model, baseline)
@@ -187,14 +185,6 @@ def _trained_model(config: RunConfig, model: nn.Module, goal: Goal) -> TrainedMo
     """Trace a run's network; see `trained_for`."""
     trained = trained_for(model, goal, pruning_choices(config), config.known_precision)
     return replace(trained, name=config.model, io=config.io)
-
-
-def _require_written(config: RunConfig, trained: TrainedModel) -> None:
-    """Raise UsageError where the network has no files in the precision that ships."""
-    if is_several(trained.example) and config.known_precision != "fp32":
-        raise UsageError(
-            f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
-        )
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:

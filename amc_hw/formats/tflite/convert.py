@@ -88,7 +88,7 @@ class TfliteModel:
                 raise UnsupportedModelError(
                     f"this is not a TFLite model that LiteRT can run; export it again: {error}"
                 ) from error
-        self._inputs, self._outputs = _in_order(self._interpreter)
+        self._inputs, self._outputs = in_order(self._interpreter)
         shape = tuple(int(size) for size in self._inputs[0]["shape"])
         self._batch = shape[0]
         is_of_images = len(shape) == 4 and len(self._inputs) == 1
@@ -121,7 +121,7 @@ class TfliteModel:
         return [grid.dequantized(each) if grid else each for grid, each in zip(grids, given, strict=True)]
 
 
-def _in_order(interpreter: Any) -> tuple[list[Any], list[Any]]:
+def in_order(interpreter: Any) -> tuple[list[Any], list[Any]]:
     """Return a file's inputs and outputs in the order of the network's, which its signature tells by their names."""
     if not interpreter.get_signature_list():
         return interpreter.get_input_details(), interpreter.get_output_details()
