@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.batches import Arrays, channels_last, whole_batches
+from amc_hw.formats.batches import Arrays, whole_batches
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.scales import of_one_scale, tail_of
-from amc_hw.formats.tflite.convert import in_order
+from amc_hw.formats.tflite.convert import in_order, placed
 from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.quantize.ranges import Extremes
 
@@ -168,16 +168,16 @@ def values_of(content: bytes, graph: TfliteGraph, inputs: Arrays) -> Iterator[li
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
-    entries = [int(detail["index"]) for detail in in_order(interpreter)[0]]
+    entries, _ = in_order(interpreter)
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
     named = [
         each
         for each in interpreter.get_tensor_details()
         if each["dtype"] == np.float32 and each["name"] and each["name"] not in constant
     ]
-    for part in whole_batches([channels_last(each) for each in inputs], graph.batch):
+    for part in whole_batches(inputs, graph.batch):
         for entry, values in zip(entries, part, strict=True):
-            interpreter.set_tensor(entry, values)
+            interpreter.set_tensor(entry["index"], placed(values, entry))
         interpreter.invoke()
         yield [(each["name"], value) for each in named if (value := _value(interpreter, each["index"])) is not None]
 

@@ -109,8 +109,7 @@ class TfliteModel:
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:
             for detail, values in zip(self._inputs, inputs, strict=True):
-                grid, placed = _Grid.of(detail), channels_last(values)
-                self._interpreter.set_tensor(detail["index"], grid.quantized(placed) if grid else placed)
+                self._interpreter.set_tensor(detail["index"], placed(values, detail))
             self._interpreter.invoke()
             given = [np.atleast_1d(self._interpreter.get_tensor(detail["index"])) for detail in self._outputs]
         except (ValueError, RuntimeError) as error:
@@ -119,6 +118,12 @@ class TfliteModel:
             ) from error
         grids = [_Grid.of(detail) for detail in self._outputs]
         return [grid.dequantized(each) if grid else each for grid, each in zip(grids, given, strict=True)]
+
+
+def placed(values: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
+    """Return an input as a file takes it: channels last, of its integers' scale, 64-bit integers in 32 bits."""
+    grid, last = _Grid.of(detail), channels_last(values)
+    return grid.quantized(last) if grid else last.astype(detail["dtype"], copy=False)
 
 
 def in_order(interpreter: Any) -> tuple[list[Any], list[Any]]:
