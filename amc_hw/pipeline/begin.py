@@ -20,6 +20,7 @@ from amc_hw.pipeline.load import pruning_choices
 from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.pipeline.trained import TrainedModel, trained_for
+from amc_hw.policy import MEAN_AP, TOP1
 from amc_hw.processes import is_first_process
 from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config, require_same_search
 from amc_hw.runs.file_names import maker
@@ -74,12 +75,15 @@ def begin(
     if isinstance(source, Data):
         config = config.model_copy(update={"image_size": square_side(source)})
     goal = goal_of(source, model, compute)
+    _require_classes_for_weights(config, goal)
     model, rewritten = made_plain(model, lambda: goal.example, baseline)
     notes = tuple(filter(None, (frozen, rewritten)))
     trained = replace(_trained_model(config, model, goal), notes=notes)
     require_counts_in_reach(config, trained)
     if own is not None and baseline.exists():
         _require_same(model, baseline)
+    if goal.metric != TOP1:
+        config = config.model_copy(update={"scored": goal.metric})
     open_run(run.path, config)
     if isinstance(source, Data):
         say_size(source)
@@ -185,6 +189,15 @@ def _trained_model(config: RunConfig, model: nn.Module, goal: Goal) -> TrainedMo
     """Trace a run's network; see `trained_for`."""
     trained = trained_for(model, goal, pruning_choices(config), config.known_precision)
     return replace(trained, name=config.model, io=config.io)
+
+
+def _require_classes_for_weights(config: RunConfig, goal: Goal) -> None:
+    """Raise UsageError where single weights are to go by a score that no single images tell."""
+    if config.granularity == "weights" and goal.metric == MEAN_AP:
+        raise UsageError(
+            "sparsify scores by top-1 accuracy, and the images of this data set have several labels; give data with "
+            "one class for each image, or prune channels: amc-hw compress"
+        )
 
 
 def _require_same(model: nn.Module, baseline: Path) -> None:
