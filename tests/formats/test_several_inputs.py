@@ -82,14 +82,11 @@ def test_the_simulation_is_near_to_the_file(network: Any, drawn: Any, precision:
         assert off <= 0.75 * rounding
 
 
-@pytest.mark.parametrize(("file_format", "precision"), WRITTEN)
-@pytest.mark.parametrize(("network", "drawn"), NETWORKS)
-def test_written_files_have_the_sizes_of_quantized_ones_and_run(
-    network: Any, drawn: Any, file_format: str, precision: Precision
-) -> None:
-    seen = drawn(32, 0)
-    trained = trace_example(learned(network()), taken(seen, slice(1)))
-    kind = available(file_format).in_precision(precision, seen)
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte"])
+def test_written_files_have_the_sizes_of_quantized_ones_and_run(file_format: str) -> None:
+    seen = captions(32, 0)
+    trained = trace_example(learned(Captions()), taken(seen, slice(1)))
+    kind = available(file_format).in_precision("int8", seen)
     template = lower(trained.model, trained.network, trained.example, kind)
     policy = draw_policy(trained.choices, np.random.default_rng(3))
     content = template.file(policy, np.random.default_rng(0))

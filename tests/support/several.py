@@ -24,7 +24,7 @@ class Pair(nn.Module):
 
 def pairs(count: int, seed: int) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 1, 12, 20, generator=draw), torch.randn(count, 4, generator=draw)
+    return _uniform((count, 1, 12, 20), draw), _uniform((count, 4), draw)
 
 
 class Captions(nn.Module):
@@ -46,4 +46,9 @@ class Captions(nn.Module):
 def captions(count: int, seed: int) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(seed)
     words = torch.randint(0, 20, (count, 6), generator=draw)
-    return {"words": words, "picture": torch.randn(count, 3, 12, 12, generator=draw)}
+    return {"words": words, "picture": _uniform((count, 3, 12, 12), draw)}
+
+
+def _uniform(shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
+    """Return numbers from -1 to 1: no image has odd ones, which ranges leave out."""
+    return 2 * torch.rand(shape, generator=draw) - 1
