@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amc_hw.pruning.pruner import Pruner
     from amc_hw.runs.folder import RunFolder
     from amc_hw.search.space import SearchSpace
+    from amc_hw.tasks.labelled import MultiLabel
     from amc_hw.tasks.outputs import OriginalOutputs
     from amc_hw.tasks.task import OwnTask, Task
 
@@ -24,6 +25,7 @@ __all__ = [
     "AmcHwError",
     "Compressed",
     "Cost",
+    "MultiLabel",
     "OriginalOutputs",
     "OwnTask",
     "Pruner",
@@ -53,6 +55,7 @@ _MODULES = {
     "amc_hw.pruning.pruner": ("Pruner",),
     "amc_hw.runs.folder": ("RunFolder",),
     "amc_hw.search.space": ("SearchSpace",),
+    "amc_hw.tasks.labelled": ("MultiLabel",),
     "amc_hw.tasks.outputs": ("OriginalOutputs",),
     "amc_hw.tasks.task": ("OwnTask", "Task"),
 }

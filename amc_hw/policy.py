@@ -21,6 +21,8 @@ Metric: TypeAlias = Literal["latency_ms", "macs", "params", "size_bytes"]
 
 TOP1 = "top-1"
 """What the accuracy of a network is called that tells classes apart."""
+MEAN_AP = "mean average precision"
+"""What a network is measured by that gives several labels to an image."""
 
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int16x8"]
 """In what a network is written and computed: ``int8`` has scales from calibration images, ``int8-dynamic`` finds those

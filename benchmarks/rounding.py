@@ -14,23 +14,24 @@ One thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
 import torch
 from named_network import named_network, network_parser
-from numpy.typing import NDArray
 from rounding_methods import Method, RangeRule, Ranges, Rounding, equalised, least_error_ranges
 from torch import Tensor, nn
 from torch.nn import functional
 
+from amc_hw.formats.batches import Arrays
 from amc_hw.formats.refill import Refill
 from amc_hw.formats.registry import find_format
 from amc_hw.formats.template import lower
 from amc_hw.formats.tflite import activations
 from amc_hw.formats.tflite.convert import TfliteModel
+from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.formats.tflite.quantize import quantized
 from amc_hw.pipeline.trained import TrainedModel, make_pruner, make_trained_model
 from amc_hw.policy import Policy
@@ -44,9 +45,9 @@ MEASURE_RANGES = activations.activation_ranges
 def cut(share: float) -> RangeRule:
     """Return the rule that leaves the extremes of a share of the images out, on either side."""
 
-    def ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
+    def ranges(content: bytes, graph: TfliteGraph, inputs: Arrays, tail: Collection[int] = ()) -> Ranges:
         with mock.patch("amc_hw.quantize.ranges.CUT_OFF", share):
-            return MEASURE_RANGES(content, images)
+            return MEASURE_RANGES(content, graph, inputs, tail)
 
     return ranges
 
@@ -85,7 +86,7 @@ class Files:
         kind = find_format("tflite")
         template = lower(trained.model, trained.network, trained.example, kind)
         self._refill = Refill(template, trained.model, trained.example, kind.load)
-        self._calibration = trained.calibration.numpy()
+        self._calibration = [trained.calibration.numpy()]
         self._fitting = trained.data.train.first(FITTING_IMAGES, seed=1)[0]
         self._images, self._labels = next(iter(trained.data.search.batches(count)))
 

@@ -7,7 +7,7 @@ grid that the file's quantizer makes of them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.batches import Arrays
 from amc_hw.formats.scales import of_one_scale
 from amc_hw.formats.tflite.activations import JOINED, MOVED, range_entry, values_of
 from amc_hw.formats.tflite.graph import TfliteGraph
@@ -203,15 +204,15 @@ def _may_be_scaled(layers: dict[str, Any], made: str, read: str) -> bool:
 Ranges = dict[str, dict[str, NDArray[np.float32]]]
 
 
-def least_error_ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
+def least_error_ranges(content: bytes, graph: TfliteGraph, inputs: Arrays, tail: Collection[int] = ()) -> Ranges:
     """Return the range of every activation that leaves the least squared error on 8 bits; see `activation_ranges`."""
-    graph, seen, ranks = TfliteGraph(content), dict[str, list[NDArray[Any]]](), dict[str, int]()
+    seen, ranks = dict[str, list[NDArray[Any]]](), dict[str, int]()
     drawn = np.random.default_rng(0)
-    for tensors in values_of(content, graph, np.ascontiguousarray(images.transpose(0, 2, 3, 1))):
+    for tensors in values_of(content, graph, inputs):
         for name, value in tensors:
             ranks[name] = value.ndim
             seen.setdefault(name, []).append(value.flat[drawn.integers(value.size, size=SAMPLED)])
-    together, found = of_one_scale(graph, JOINED, MOVED), dict[tuple[str, ...], tuple[float, float]]()
+    together, found = of_one_scale(graph, JOINED, MOVED, tail), dict[tuple[str, ...], tuple[float, float]]()
     ranges: Ranges = {}
     for name, rank in ranks.items():
         names = tuple(other for other in together.get(name, (name,)) if other in seen)
@@ -236,7 +237,7 @@ def _noise(values: NDArray[Any], low: float, high: float) -> float:
 
 
 Rewrite = Callable[[nn.Module, Tensor], nn.Module]
-RangeRule = Callable[[bytes, NDArray[np.float32]], Ranges]
+RangeRule = Callable[..., Ranges]
 
 
 @dataclass(frozen=True)

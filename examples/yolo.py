@@ -1,13 +1,14 @@
 """Compress a YOLO of ultralytics and have it back as one: version 8, 11 or 26, for boxes or for masks.
 
     pip install ultralytics
-    python examples/yolo.py [--model yolo11n.yaml] [--latency 0.7x] [--out runs/yolo] [--quick]
+    python examples/yolo.py [--model yolo11n.yaml] [--latency 0.7x] [--precision int8] [--out runs/yolo] [--quick]
     python examples/yolo.py --model best.pt --data data.yaml --imgsz 640 --out runs/mine
 
 `--model` is a name of ultralytics, which is trained first by its trainer, or your own weights. Without `--data`,
 images are drawn: discs, squares and triangles of any colour. The search scores by the mAP (50-95) of ultralytics'
 validator on the validation split, fine-tuning is its trainer's, with its loss and its augmentation, and the test split
-is asked once, of the files that were timed. What comes out is `small.pt`, which `ultralytics.YOLO` loads,
+is asked once, of the files that were timed. With `--precision int8` a file of whole numbers ships, with `auto` what
+keeps most of the mAP within the budget. What comes out is that file, and `small.pt`, which `ultralytics.YOLO` loads,
 predicts with, validates and exports. Started again with the same folder, it goes on where it was stopped.
 """
 
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from ultralytics import YOLO
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn.modules import C2f
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER
 
 from amc_hw import Compressed, OwnTask, compress
@@ -159,13 +161,23 @@ class OneEpoch:
 
 
 def train_epoch(network: nn.Module, epoch: int, settings: dict[str, Any], task_map: dict[str, Any]) -> float:
-    """Let ultralytics' trainer teach a network for one epoch, take its averaged weights, and return the loss."""
+    """Let ultralytics' trainer teach a network for one epoch, take its averaged weights, and return the loss.
+
+    For int8 it is within a module that rounds as the file will: its loss is then of what that module gives.
+    """
     own = {"seed": epoch, "device": str(next(network.parameters()).device)}
     trainer = type("Trainer", (OneEpoch, task_map["trainer"]), {"first": epoch})(overrides={**settings, **own})
-    trainer.model = network
-    trainer.train()
-    network.load_state_dict(trainer.ema.ema.state_dict())
-    network.criterion = None  # it is made of the settings of this epoch
+    learner = network if isinstance(network, BaseModel) else network.model
+    if learner is not network:
+        loss = learner.loss
+        learner.loss = lambda batch, preds=None: loss(batch, network(batch["img"]) if preds is None else preds)
+    try:
+        trainer.model = learner
+        trainer.train()
+    finally:
+        vars(learner).pop("loss", None)
+    learner.load_state_dict(trainer.ema.ema.state_dict())
+    learner.criterion = None  # it is made of the settings of this epoch
     return float(sum(trainer.tloss.values()))
 
 
@@ -214,7 +226,7 @@ def compressed(detector: YOLO, data: Path, arguments: argparse.Namespace, settin
         task=OwnTask(metric="mAP 50-95", score=precision("val"), train=train, test=precision(arguments.test)),
         latency=arguments.latency,
         device=arguments.device,
-        precision="fp32",
+        precision=arguments.precision,
         exclude=kept_whole(network),
         episodes=arguments.episodes,
         epochs=arguments.epochs,
@@ -234,16 +246,23 @@ def as_detector(detector: YOLO, network: nn.Module, path: Path) -> YOLO:
 
 
 def tell(result: Compressed, others: dict[str, float]) -> None:
-    """Print what the run measured, the mAP of other networks, and whether the compressed one is faster."""
+    """Print what the run measured, the mAP of other networks, and whether pruning and precision each made it faster."""
+    summary, shipped = result.summary, f"in {result.summary['precision']}"
+    files = {
+        "original in fp32": summary["original"],
+        **summary["others"],
+        f"compressed {shipped}": summary["compressed"],
+    }
+    for name, figures in files.items():
+        print(f"{name}: mAP 50-95 {figures['accuracy']:.2%}  {figures['latency_ms']:.3f} ms")
     for name in ("original", "compressed"):
-        figures = result.summary[name]
-        size = f"{figures['macs'] / 1e6:.1f} M MACs  {figures['params'] / 1e3:.0f} k parameters"
-        print(f"{name}: mAP 50-95 {figures['accuracy']:.2%}  {figures['latency_ms']:.3f} ms  {size}")
+        print(f"{name}: {summary[name]['macs'] / 1e6:.1f} M MACs  {summary[name]['params'] / 1e3:.0f} k parameters")
     for name, precision in others.items():
         print(f"{name}: mAP 50-95 {precision:.2%}")
-    share = result.summary["compressed"]["latency_ms"] / result.summary["original"]["latency_ms"]
-    verdict = "faster" if share < 1 else "NOT faster"
-    print(f"{verdict} than the original: {share:.2f}x of its latency; report: {result.run / 'report.html'}")
+    for name in dict.fromkeys(("original in fp32", f"original {shipped}")):
+        share = summary["compressed"]["latency_ms"] / files[name]["latency_ms"]
+        print(f"{'faster' if share < 1 else 'NOT faster'} than the {name}: {share:.2f}x of its latency")
+    print(f"report: {result.run / 'report.html'}")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -269,7 +288,7 @@ def main(words: Sequence[str] | None = None) -> None:
     result = compressed(detector, data, arguments, settings)
     small = as_detector(detector, result.model, out / "small.pt")
     found = small.val(data=str(data), split=arguments.test, imgsz=arguments.imgsz, rect=False, plots=False, workers=0)
-    others["compressed, loaded by ultralytics"] = found.results_dict[Precision.key_of(small)]
+    others["compressed, loaded by ultralytics (in floating point)"] = found.results_dict[Precision.key_of(small)]
     tell(result, others)
     print(f"{out / 'small.pt'} is a model of ultralytics again, here exported: {small.export(imgsz=arguments.imgsz)}")
 
@@ -281,6 +300,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="data.yaml with train, val and test; drawn without")
     parser.add_argument("--imgsz", type=int, default=96, help="side of the images in pixels")
     parser.add_argument("--latency", default="0.7x", help="share of the original's latency, or milliseconds")
+    parser.add_argument("--precision", default="fp32", help="of the file that ships: fp32, int8, or auto")
     parser.add_argument("--device", default="onnx", help="where it must hold: ONNX Runtime here, or another")
     parser.add_argument("--episodes", type=int, default=40, help="policies that the search scores")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of fine-tuning")

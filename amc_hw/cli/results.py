@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from amc_hw.cli.options import DataRoot, Json, Run
-from amc_hw.cli.terminal import answer, print_json, progress_bar, say_what_stays
+from amc_hw.cli.terminal import answer, of_part, print_json, progress_bar, say_what_stays
 from amc_hw.errors import UsageError
-from amc_hw.policy import TOP1
 from amc_hw.runs.config import read_config
 from amc_hw.runs.files import require_room, require_writable
 from amc_hw.runs.names import EXPORTS, listed, require_export_name
@@ -74,7 +73,7 @@ def evaluate(
     if json:
         print_json({"evaluated": name, "accuracy": accuracy, "metric": metric})
     else:
-        answer(f"{name}: {accuracy:.2%} {'of' if metric == TOP1 else f'{metric} on'} the test set")
+        answer(f"{name}: {accuracy:.2%} {of_part(metric)} the test set")
 
 
 def report(

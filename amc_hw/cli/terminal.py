@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amc_hw.cli.options import with_options
+from amc_hw.policy import TOP1
 from amc_hw.processes import is_first_process
 from amc_hw.runs.progress import Progress, Update
 
@@ -158,6 +159,11 @@ def say_warnings() -> None:
 def say(text: str) -> None:
     """Print a line beside the answer (a warning, an error, what is being done) on stderr."""
     _console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def of_part(metric: str) -> str:
+    """Return what stands between a figure and the part of the data that it is on."""
+    return "of" if metric == TOP1 else f"{metric} on"
 
 
 def say_what_stays(run: Path) -> None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from amc_hw.cli.options import DEFAULTS, Compute, DataName, DataRoot, Epochs, ImageSize, Json, Model, Run, Seed
-from amc_hw.cli.terminal import answer, print_json, progress_bar, say, say_what_stays
+from amc_hw.cli.terminal import answer, of_part, print_json, progress_bar, say, say_what_stays
 from amc_hw.errors import UsageError
-from amc_hw.policy import TOP1
 from amc_hw.processes import is_first_process
 from amc_hw.runs.config import read_config
 from amc_hw.runs.files import require_room
@@ -52,7 +51,7 @@ def train(
     _check_training(out, model, data, data_root, lr, weight_decay, compute)
     from amc_hw.models.checkpoint import save_checkpoint
     from amc_hw.pipeline.begin import load_model_and_data, say_size
-    from amc_hw.tasks.classification import require_classes
+    from amc_hw.tasks.multi_label import classification
     from amc_hw.training import loop as training
     from amc_hw.training.compute import find_compute
     from amc_hw.training.evaluation import evaluate
@@ -60,7 +59,7 @@ def train(
 
     place = find_compute(compute)
     network, loaded = load_model_and_data(model, data, str(data_root) if data_root else None, seed, image_size)
-    require_classes(network, loaded)
+    classification(loaded).require_fit(network)
     say_size(loaded)
     loaded = loaded.on(place)
     state = out.with_name(out.name + ".state")
@@ -75,7 +74,8 @@ def train(
     if json:
         print_json({"checkpoint": str(out), "search_accuracy": history.kept_accuracy, "test_accuracy": accuracy})
     else:
-        answer(f"{out}: {accuracy:.2%} of the test set ({history.kept_accuracy:.2%} of the validation split)")
+        of = of_part(classification(loaded).metric)
+        answer(f"{out}: {accuracy:.2%} {of} the test set ({history.kept_accuracy:.2%} {of} the validation split)")
 
 
 def _recipe(
@@ -130,9 +130,8 @@ def finetune(run: Run, epochs: Epochs = DEFAULTS["epochs"], compute: Compute = N
     if not is_first_process():
         return
     task = trained.task
-    accuracy, of = task.validate(trained.as_shipped(network)), "of the validation split"
-    if task.metric != TOP1:
-        of = f"{task.metric} on the validation inputs"
+    accuracy, where = task.validate(trained.as_shipped(network)), "split" if task.name else "inputs"
+    of = f"{of_part(task.metric)} the validation {where}"
     if json:
         print_json({"weights": str(folder.finetuned), "search_accuracy": accuracy})
     else:

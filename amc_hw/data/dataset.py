@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amc_hw.data import sources as data_sources
+from amc_hw.data.labels import count_of
 from amc_hw.data.names import require_data
 from amc_hw.data.sources import Images, InMemory, Labelled, Source, stratified
 from amc_hw.errors import UsageError
@@ -34,7 +35,7 @@ class Part:
     Attributes:
         images: the source that holds them.
         positions: their places in the source, int64 (n,).
-        labels: their classes, int64 (n,).
+        labels: their classes, int64 (n,), or several labels, float32 (n, labels); see `amc_hw.data.labels`.
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, of pixels scaled to 0..1.
     """
@@ -57,7 +58,7 @@ class Part:
         device: str | torch.device = "cpu",
         share: Callable[[Tensor], Tensor] | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield normalised images (n, C, H, W), float32, and labels (n,), int64; the last batch may be small.
+        """Yield normalised images (n, C, H, W), float32, and their labels; the last batch may be small.
 
         Shuffled, which is for training, they are of `batch_sizes`.
 
@@ -99,7 +100,8 @@ class Part:
 class Data:
     """A data set; what searches is handed `train` and `search` only, so that it cannot see `test`.
 
-    `image_size` is (C, H, W); `mean` and `std` are per channel, of pixels scaled to 0..1.
+    `image_size` is (C, H, W); `num_classes` counts the scores of a network: classes, or labels that an image may have;
+    `mean` and `std` are per channel, of pixels scaled to 0..1.
     """
 
     name: str
@@ -166,12 +168,12 @@ def load_data(
     return Data(
         name=name,
         image_size=source.image_size,
-        num_classes=int(labels.max()) + 1,
+        num_classes=count_of(labels),
         mean=mean,
         std=std,
         train=part(source.train, ~search),
         search=part(source.train, search),
-        test=part(source.test, torch.ones_like(source.test.labels, dtype=torch.bool)),
+        test=part(source.test, torch.ones(len(source.test.labels), dtype=torch.bool)),
     )
 
 

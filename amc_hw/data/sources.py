@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from amc_hw.data.labels import strata
 from amc_hw.data.pixels import common_size, read_pixels
 from amc_hw.errors import UsageError
 from amc_hw.runs.cache import cache_folder
@@ -29,7 +30,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images and their labels, int64 (N,)."""
+    """Images and their labels; see `amc_hw.data.labels`."""
 
     images: Images
     labels: Tensor
@@ -88,7 +89,8 @@ class Files:
 
 
 def stratified(labels: Tensor, count: int) -> Tensor:
-    """Return a mask that marks `count` labels, spread over the classes in proportion; always the same."""
+    """Return a mask that marks `count` images, spread over the classes in proportion; always the same."""
+    labels = strata(labels)
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
     mask = torch.zeros(len(labels), dtype=torch.bool)
@@ -169,24 +171,43 @@ def _own_side(parts: Sequence[Sequence[str]]) -> int | None:
 
 
 def npz(folder: Path) -> Source:
-    """Read train.npz and test.npz, each with images (N, H, W, C), uint8, and integer labels (N,)."""
+    """Read train.npz and test.npz, each with images (N, H, W, C), uint8, and integer labels (N,) or 0 and 1 (N, L)."""
     (pixels, labels), (test_pixels, test_labels) = (_read_npz(folder / f"{part}.npz") for part in ("train", "test"))
     if pixels.shape[1:] != test_pixels.shape[1:]:
         shapes = " and ".join("x".join(map(str, each.shape[1:])) for each in (pixels, test_pixels))
         raise UsageError(f"{folder}: the images of train.npz and test.npz differ in shape, {shapes}.")
-    if labels.min() != 0 or labels.max() >= len(labels):
+    if labels.ndim == 2 or test_labels.ndim == 2:
+        _require_labels(folder, labels, test_labels)
+    elif labels.min() != 0 or labels.max() >= len(labels):
         raise UsageError(
             f"{folder}/train.npz: labels go from {labels.min()} to {labels.max()} for {len(labels)} images; "
             "number the classes from 0 without gaps."
         )
-    if test_labels.max() > labels.max():
+    elif test_labels.max() > labels.max():
         raise UsageError(f"{folder}/test.npz: label {test_labels.max()} does not occur in train.npz.")
     height, width, channels = pixels.shape[1:]
+    kind = np.float32 if labels.ndim == 2 else np.int64
     parts = [
-        Labelled(InMemory(torch.from_numpy(images)), torch.from_numpy(numbers.astype(np.int64)))
+        Labelled(InMemory(torch.from_numpy(images)), torch.from_numpy(numbers.astype(kind)))
         for images, numbers in ((pixels, labels), (test_pixels, test_labels))
     ]
     return Source((channels, height, width), *parts)
+
+
+def _require_labels(folder: Path, labels: Any, test_labels: Any) -> None:
+    """Raise UsageError where an image's labels (N, L) in two parts do not belong together, or one tells nothing."""
+    if labels.shape[1:] != test_labels.shape[1:]:
+        raise UsageError(
+            f"{folder}: the labels of train.npz are {labels.shape} and those of test.npz {test_labels.shape}; write "
+            "both as (N,) with one class for an image, or as (N, labels) of 0 and 1."
+        )
+    for part, each in (("train", labels), ("test", test_labels)):
+        alike = [int(column) for column in np.flatnonzero(each.min(0) == each.max(0))]
+        if alike:
+            raise UsageError(
+                f"{folder}/{part}.npz: label {alike[0]} is {int(each[0, alike[0]])} for every image, so nothing can be "
+                "told of it; leave its column out of both files, or add images."
+            )
 
 
 def _read_npz(path: Path) -> tuple[Any, Any]:
@@ -206,8 +227,19 @@ def _read_npz(path: Path) -> tuple[Any, Any]:
             "scale them to 0..255 and save them so."
         )
     found = f"{labels.dtype} {labels.shape}"
+    several = labels.ndim == 2 and labels.dtype.kind in "biu" and 0 not in labels.shape
+    if several and len(labels) == len(images):
+        if labels.min() < 0 or labels.max() > 1:
+            raise UsageError(
+                f"{path}: labels (images, labels) must be 0 and 1, not from {labels.min()} to {labels.max()}; one "
+                "class for an image is written as (images,)."
+            )
+        return images, labels
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        raise UsageError(f"{path}: labels must be {len(images)} integers, not {found}.")
+        raise UsageError(
+            f"{path}: labels must be {len(images)} integers, not {found}; several labels for an image are 0 and 1, "
+            f"integers ({len(images)}, labels)."
+        )
     if labels.min() < 0:
         raise UsageError(f"{path}: label {labels.min()} is negative; number the classes from 0.")
     return images, labels

@@ -26,11 +26,12 @@ def channels_last(inputs: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(inputs.transpose(0, 2, 3, 1)) if inputs.ndim == 4 else inputs
 
 
-def whole_batches(images: np.ndarray, batch: int) -> Iterator[np.ndarray]:
-    """Yield ``images`` (N, ...) in batches of exactly ``batch``.
+def whole_batches(inputs: Arrays, batch: int) -> Iterator[list[np.ndarray]]:
+    """Yield inputs, each (N, ...), in batches of exactly ``batch``.
 
-    A rest that fills no batch is left out, fewer images than one batch are repeated.
+    A rest that fills no batch is left out, fewer inputs than one batch are repeated.
     """
-    whole = np.resize(images, (max(batch, len(images) // batch * batch), *images.shape[1:]))
-    for start in range(0, len(whole), batch):
-        yield whole[start : start + batch]
+    size = max(batch, len(inputs[0]) // batch * batch)
+    whole = [np.resize(each, (size, *each.shape[1:])) for each in inputs]
+    for start in range(0, size, batch):
+        yield [each[start : start + batch] for each in whole]

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.tracing.inputs import is_float, tensors_of
+from amc_hw.tracing.inputs import is_float, moved, taken, tensors_of
 from amc_hw.tracing.same import outputs
 
 _LOG = logging.getLogger(__name__)
@@ -49,9 +49,7 @@ def require_same(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], 
         )
 
 
-def require_near(
-    model: nn.Module, written: Callable[[np.ndarray], np.ndarray], calibration: Tensor, path: Path
-) -> None:
+def require_near(model: nn.Module, written: Callable[[np.ndarray], np.ndarray], calibration: Any, path: Path) -> None:
     """Raise UnsupportedModelError where rounding has left nothing of one of a network's outputs.
 
     Channels of which it has left nothing are named in a warning: a class that no image shows is no loss.
@@ -59,10 +57,10 @@ def require_near(
     Args:
         model: the network.
         written: runs the file's content, in another precision; see `output_difference`.
-        calibration: training images (N, C, H, W); some of them are looked at.
+        calibration: training images (N, C, H, W), or other inputs; some of them are looked at.
         path: the file, for the message.
     """
-    images = calibration[:NEAR_IMAGES].cpu()
+    images = moved(taken(calibration, slice(NEAR_IMAGES)), "cpu")
     for expected, actual in _both(model, written, images):
         if actual.size != expected.size:
             raise UnsupportedModelError(f"{path} would give other outputs than the network; choose another precision=.")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from amc_hw.errors import UsageError
 from amc_hw.formats import program
@@ -22,10 +23,10 @@ _LOG = logging.getLogger(__name__)
 
 def export(
     model: nn.Module,
-    example_input: Tensor,
+    example_input: Any,
     path: Path | str,
     precision: Precision = "fp32",
-    calibration: Tensor | None = None,
+    calibration: Any = None,
     io: Io = "float32",
 ) -> None:
     """Write ``model`` in the format of the path's ending and check that the file computes the same.
@@ -36,10 +37,11 @@ def export(
 
     Args:
         model: any network; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
+        example_input: (N, C, H, W), or other inputs; N becomes the file's batch size.
         path: the file.
         precision: of the file.
-        calibration: training images (N, C, H, W) that tell the ranges of activations, for ``int8`` and ``int16x8``.
+        calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations, for ``int8``
+            and ``int16x8``.
         io: what the file takes and gives; ``int8`` is for that precision alone.
 
     Raises:
@@ -67,17 +69,17 @@ def export(
 
 
 def file_content(
-    kind: Format, model: nn.Module, example_input: Tensor, path: Path, precision: Precision, calibration: Tensor
+    kind: Format, model: nn.Module, example_input: Any, path: Path, precision: Precision, calibration: Any
 ) -> bytes:
     """Return the content of a network's file; the float32 file that it is made of is held against the network.
 
     Args:
         kind: a format that is written in the precision.
         model: any network; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
+        example_input: (N, C, H, W), or other inputs; N becomes the file's batch size.
         path: the file's, for messages.
         precision: of the file.
-        calibration: training images (N, C, H, W) that tell the ranges of activations.
+        calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations.
 
     Raises:
         UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
@@ -86,7 +88,7 @@ def file_content(
 
 
 def quantize_file(
-    file: Path, model: nn.Module, path: Path, precision: Precision, calibration: Tensor, io: Io = "float32"
+    file: Path, model: nn.Module, path: Path, precision: Precision, calibration: Any, io: Io = "float32"
 ) -> None:
     """Write a float32 file that `export` made in another precision, and check what it computes.
 
@@ -95,7 +97,7 @@ def quantize_file(
         model: its network.
         path: the file to write, of the same format.
         precision: of the new file.
-        calibration: training images (N, C, H, W) that tell the ranges of activations.
+        calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations.
         io: what the new file takes and gives.
 
     Raises:
@@ -109,16 +111,14 @@ def quantize_file(
     write_bytes(path, _quantized(kind, file.read_bytes(), model, path, precision, calibration))
 
 
-def float_content(kind: Format, model: nn.Module, example_input: Tensor, path: Path) -> bytes:
+def float_content(kind: Format, model: nn.Module, example_input: Any, path: Path) -> bytes:
     """Return a network's float32 file, held against the network; see `export`."""
     content = kind.convert(model, example_input)
     require_same(model, kind.load(content), example_input, path)
     return content
 
 
-def _quantized(
-    kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Tensor
-) -> bytes:
+def _quantized(kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Any) -> bytes:
     """Return a float32 file's content in another precision, held against the network."""
     content = kind.quantized(model, content, precision, images)
     require_near(model, kind.load_quantized(content, precision), images, path)

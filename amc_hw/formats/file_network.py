@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.registry import FileModel
-from amc_hw.tracing.inputs import tensors_of
+from amc_hw.tracing.inputs import in_order, tensors_of
 
 
 class FileNetwork(nn.Module):
@@ -27,8 +27,7 @@ class FileNetwork(nn.Module):
         super().__init__()
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # tells who asks for it where to put inputs
         self._file = file
-        self._names = list(example) if isinstance(example, dict) else []
-        self._kinds = [tensor.dtype for tensor in tensors_of(example)]
+        self._example = example
         self._like = like
         self.eval()
 
@@ -36,12 +35,11 @@ class FileNetwork(nn.Module):
         """Return what the file gives, in the network's structure.
 
         Raises:
+            UsageError: it is called in another way than with the example's inputs.
             UnsupportedModelError: the file gives something else than the network, or does not run.
         """
-        given = (*args, *(kwargs[name] for name in self._names if name in kwargs))
-        inputs = [
-            tensor.detach().cpu().to(kind).numpy() for tensor, kind in zip(tensors_of(given), self._kinds, strict=True)
-        ]
+        given = zip(in_order(args, kwargs, self._example), tensors_of(self._example), strict=True)
+        inputs = [tensor.detach().cpu().to(like.dtype).numpy() for tensor, like in given]
         outputs = self._file.outputs(inputs)
         leaves, built = tree_flatten(self._like)
         if len(outputs) != sum(isinstance(leaf, Tensor) for leaf in leaves):

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, first_line, unknown_name
 from amc_hw.formats.aten.convert import AtenModel, to_aten
 from amc_hw.formats.aten.stored import rounded
+from amc_hw.formats.batches import Arrays
 from amc_hw.formats.executorch.convert import PteModel, to_pte
 from amc_hw.formats.executorch.quantize import left_in_float as pte_left_in_float
 from amc_hw.formats.executorch.quantize import quantized as pte_quantized
@@ -27,6 +28,7 @@ from amc_hw.formats.onnx.quantize import quantized as onnx_quantized
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.formats.tflite.quantize import left_in_float, quantized
 from amc_hw.policy import TFLITE_PRECISIONS, Io, Precision, require_io
+from amc_hw.tracing.inputs import tensors_of
 
 LONGEST_REASON = 1000
 """Characters of an error's message; some libraries put the content of the file into it."""
@@ -54,48 +56,49 @@ class Format:
 
     Attributes:
         name: for example ``onnx``.
-        convert: a network and example images (N, C, H, W) to the file's bytes.
+        convert: a network and example images (N, C, H, W), or other inputs, to the file's bytes.
         model: the file's bytes to something that runs.
         graph: the file's bytes to its graph.
-        quantize: a float32 file, a precision and training images (N, C, H, W) to the file in that precision.
+        quantize: a float32 file, a precision and training inputs, each (N, ...), to the file in that precision.
         precisions: what it can be written in.
         left_in_float: a file's bytes to the names of its operators that compute in floating point.
         quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
         quantize_network: instead of ``quantize``, where the format's quantizer takes the network: it is given before
-            the other arguments.
+            the other arguments, and the training inputs as the network takes them.
         scoring_batch: images for each run of a file that is written to be scored only: several, where every call of an
             operator has a price however little it computes.
     """
 
     name: str
-    convert: Callable[[nn.Module, Tensor], bytes]
+    convert: Callable[[nn.Module, Any], bytes]
     model: Callable[[bytes], FileModel]
     graph: Callable[[bytes], Graph]
-    quantize: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
+    quantize: Callable[[bytes, Precision, Arrays], bytes] | None = None
     precisions: tuple[Precision, ...] = ("fp32",)
     left_in_float: Callable[[bytes], list[str]] | None = None
-    quantize_whole: Callable[[bytes, Precision, np.ndarray], bytes] | None = None
-    quantize_network: Callable[[nn.Module, bytes, Precision, np.ndarray], bytes] | None = None
+    quantize_whole: Callable[[bytes, Precision, Arrays], bytes] | None = None
+    quantize_network: Callable[[nn.Module, bytes, Precision, Any], bytes] | None = None
     scoring_batch: int = 1
 
-    def quantized(self, model: nn.Module, content: bytes, precision: Precision, calibration: Tensor) -> bytes:
+    def quantized(self, model: nn.Module, content: bytes, precision: Precision, calibration: Any) -> bytes:
         """Return the file of a network in a precision.
 
         Args:
             model: the network.
             content: its float32 file.
             precision: one of ``precisions``; in ``fp32`` the file stays what it is.
-            calibration: training images (N, C, H, W) that tell the ranges of activations; in ``fp32`` any inputs.
+            calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations; in
+                ``fp32`` any inputs.
 
         Raises:
             UnsupportedModelError: the quantizer refused it.
         """
         if precision == "fp32":
             return content
-        images = calibration.detach().cpu().numpy()
         if self.quantize_network is not None:
-            return self.quantize_network(model, content, precision, images)
-        return content if self.quantize is None else self.quantize(content, precision, images)
+            return self.quantize_network(model, content, precision, calibration)
+        inputs = [each.detach().cpu().numpy() for each in tensors_of(calibration)]
+        return content if self.quantize is None else self.quantize(content, precision, inputs)
 
     def with_io(self, precision: Precision, io: Io) -> Format:
         """Return the format whose files, quantized to a precision, take and give numbers of a type.
@@ -110,12 +113,12 @@ class Format:
             raise UsageError(f"{self.name} files take and give float32 only; leave io= out.")
         return replace(self, quantize=self.quantize_whole)
 
-    def in_precision(self, precision: Precision, images: Tensor, io: Io = "float32") -> Format:
+    def in_precision(self, precision: Precision, calibration: Any, io: Io = "float32") -> Format:
         """Return the format whose files are written in a precision.
 
         Args:
             precision: one of ``precisions``.
-            images: training images (N, C, H, W) that tell the ranges of activations.
+            calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations.
             io: what they take and give.
 
         Raises:
@@ -126,8 +129,8 @@ class Format:
         if precision == "fp32":
             return self
 
-        def convert(model: nn.Module, example_input: Tensor) -> bytes:
-            return kind.quantized(model, self.convert(model, example_input), precision, images)
+        def convert(model: nn.Module, example_input: Any) -> bytes:
+            return kind.quantized(model, self.convert(model, example_input), precision, calibration)
 
         return replace(kind, convert=convert)
 

@@ -27,7 +27,6 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import OriginalTimes, PrecisionChoice, PrecisionTrial
 from amc_hw.search.moves import largest_uniform
-from amc_hw.tracing.inputs import is_several
 
 TRIED: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8")
 """What is compared. int16x8 is left out: no processor that is known here runs it faster than float32; and bf16: a GPU
@@ -114,8 +113,6 @@ def _timed(
             continue
         if precision == "fp16" and device.format == "tflite" and not sized:
             continue  # processors compute such a file in float32: it is only smaller
-        if precision != "fp32" and is_several(trained.example):
-            continue  # no file of several inputs is quantized yet
         try:
             files[precision] = export_original(run, trained, device, precision, progress)
         except UnsupportedModelError as error:

@@ -22,6 +22,7 @@ from amc_hw.pipeline.plain import made_plain
 from amc_hw.pipeline.settings import check_settings
 from amc_hw.pipeline.smaller import smaller_networks
 from amc_hw.pipeline.trained import TrainedModel, trained_for
+from amc_hw.policy import MEAN_AP, TOP1
 from amc_hw.processes import is_first_process
 from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config, require_same_search
 from amc_hw.runs.file_names import maker
@@ -31,7 +32,6 @@ from amc_hw.tasks.by_task import goal_of
 from amc_hw.tasks.goal import Goal
 from amc_hw.tasks.task import Task
 from amc_hw.tasks.user_file import load_task
-from amc_hw.tracing.inputs import is_several
 from amc_hw.training.compute import CPU
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import demo_recipe
@@ -86,14 +86,16 @@ def begin(
     if isinstance(source, Data):
         config = config.model_copy(update={"image_size": square_side(source)})
     goal = goal_of(source, model, compute)
+    _require_classes_for_weights(config, goal)
     smaller = smaller_networks(config, model, goal, own.smaller if isinstance(own, Own) else {})
     model, rewritten = made_plain(model, lambda: goal.example, baseline)
     notes = tuple(filter(None, (frozen, rewritten)))
     trained = replace(_trained_model(config, model, goal), notes=notes, smaller=smaller)
-    _require_written(config, trained)
     require_counts_in_reach(config, trained)
     if own is not None and baseline.exists():
         _require_same(model, baseline)
+    if goal.metric != TOP1:
+        config = config.model_copy(update={"scored": goal.metric})
     open_run(run.path, config)
     if isinstance(source, Data):
         say_size(source)
@@ -220,11 +222,12 @@ def _trained_model(config: RunConfig, model: nn.Module, goal: Goal) -> TrainedMo
     return replace(trained, name=config.model, io=config.io)
 
 
-def _require_written(config: RunConfig, trained: TrainedModel) -> None:
-    """Raise UsageError where the network has no files in the precision that ships."""
-    if is_several(trained.example) and config.known_precision != "fp32":
+def _require_classes_for_weights(config: RunConfig, goal: Goal) -> None:
+    """Raise UsageError where single weights are to go by a score that no single images tell."""
+    if config.granularity == "weights" and goal.metric == MEAN_AP:
         raise UsageError(
-            f"networks of several inputs are written in fp32 only, not in {config.precision}; give precision=fp32."
+            "sparsify scores by top-1 accuracy, and the images of this data set have several labels; give data with "
+            "one class for each image, or prune channels: amc-hw compress"
         )
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from amc_hw.data.dataset import load_data
+from amc_hw.data.labels import metric_of
 from amc_hw.errors import UsageError
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.pipeline.begin import open_trained, square_side
 from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.settings import check_evaluation
-from amc_hw.policy import TOP1
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
-from amc_hw.tasks.classification import Classification, evaluate_file
+from amc_hw.tasks.classification import evaluate_file
+from amc_hw.tasks.multi_label import classification
 
 
 def evaluate_on_test(
@@ -29,7 +30,7 @@ def evaluate_on_test(
         _, trained = open_trained(run)
         task = trained.task
         if data is not None:
-            task = Classification(load_data(data, data_root, square_side(trained.data)))
+            task = classification(load_data(data, data_root, square_side(trained.data)))
         folder = RunFolder(run)
         for file in map(folder.model, FORMATS):
             if file.exists():
@@ -39,4 +40,5 @@ def evaluate_on_test(
     if file is None or data is None:
         raise UsageError("name a file and its data set.")
     size = load_file(file).image_size
-    return str(file), TOP1, evaluate_file(file, load_data(data, data_root, size[1] if size else None).test, progress)
+    test = load_data(data, data_root, size[1] if size else None).test
+    return str(file), metric_of(test.labels), evaluate_file(file, test, progress)

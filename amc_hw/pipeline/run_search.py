@@ -15,7 +15,8 @@ from amc_hw.search.study import Problem, Scorer, StudyResult, run_study
 def run_search(run: RunFolder, problem: Problem, strategy: Strategy, scorer: Scorer, progress: Progress) -> StudyResult:
     """Run a search in a run folder, or go on where its log ends; see `amc_hw.search.study.run_study`."""
     with episode_events(run, problem.space.cost, problem.space.original) as write_events:
-        study = run_study(problem, strategy, scorer, run.episodes.path, _Watch(problem, write_events, progress))
+        watch = _Watch(problem, write_events, progress, str(run.settings().get("scored") or "accuracy"))
+        study = run_study(problem, strategy, scorer, run.episodes.path, watch)
     if (done := len(study.episodes)) < problem.episodes:
         progress("searching", done, done, f"ended after {done} of {problem.episodes} episodes: {study.ended}")
     return study
@@ -24,9 +25,12 @@ def run_search(run: RunFolder, problem: Problem, strategy: Strategy, scorer: Sco
 class _Watch:
     """Shows a search and writes its curves."""
 
-    def __init__(self, problem: Problem, write_events: Callable[[StudyResult], None], progress: Progress) -> None:
+    def __init__(
+        self, problem: Problem, write_events: Callable[[StudyResult], None], progress: Progress, scored: str
+    ) -> None:
         self._space, self._write_events, self._progress = problem.space, write_events, progress
+        self._scored = scored
 
     def __call__(self, done: int, total: int, study: StudyResult) -> None:
         self._write_events(study)
-        self._progress("searching", done, total, describe(study, self._space.cost, self._space.original))
+        self._progress("searching", done, total, describe(study, self._space.cost, self._space.original, self._scored))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from pydantic import JsonValue
-from torch import Tensor, nn
+from torch import nn
 
 from amc_hw.data.dataset import Data
 from amc_hw.policy import TOP1, Io, Precision
@@ -19,7 +19,7 @@ from amc_hw.quantize.simulated import BITS, Simulated
 from amc_hw.tasks.by_task import goal_of
 from amc_hw.tasks.goal import Goal
 from amc_hw.tasks.task import Task
-from amc_hw.tracing.inputs import described, numbers_in
+from amc_hw.tracing.inputs import described, moved, numbers_in
 from amc_hw.tracing.traced import PruningChoices, TracedModel, trace_example
 from amc_hw.training.compute import CPU
 
@@ -76,9 +76,9 @@ class TrainedModel(TracedModel):
         return fields
 
     @cached_property
-    def calibration(self) -> Tensor:  # type: ignore[override]
+    def calibration(self) -> Any:  # type: ignore[override]
         """Training inputs, on the CPU, that tell the ranges of activations."""
-        return self.task.calibration()  # type: ignore[no-any-return]
+        return self.task.calibration()
 
     def as_shipped(self, model: nn.Module) -> nn.Module:
         """Return what computes with a network's weights as its file will, for fine-tuning and scoring.
@@ -87,7 +87,7 @@ class TrainedModel(TracedModel):
         """
         if self.precision not in BITS:
             return model
-        return Simulated(model, self.calibration.to(next(model.parameters()).device), self.precision, self.io)
+        return Simulated(model, moved(self.calibration, next(model.parameters()).device), self.precision, self.io)
 
     @property
     def start(self) -> nn.Module:

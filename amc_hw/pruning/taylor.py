@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amc_hw.data.labels import label_loss
 from amc_hw.errors import UsageError
 from amc_hw.pruning.filters import as_filters
 from amc_hw.tracing.inputs import is_float, parts, size_of, taken, tensors_of
@@ -43,10 +43,10 @@ def taylor_importance(
     Outputs of other kinds can be weighed in the same way, if asked for.
 
     Args:
-        model: gives class scores (N, classes), or anything with ``of_outputs``; it is not changed.
+        model: gives scores (N, classes or labels), or anything with ``of_outputs``; it is not changed.
         groups: of its channels.
         images: (N, C, H, W), on the model's device; the first 256 are looked at.
-        labels: their classes, int64 (N,).
+        labels: their classes, int64 (N,), or several labels (N, labels); see `amc_hw.data.labels`.
         seed: of the drawn classes.
         of_outputs: take any other outputs, too: what counts is then how far they move.
 
@@ -80,7 +80,7 @@ def _are_scores(outputs: Any) -> bool:
 
 
 def _loss_of_scores(scores: Any, labels: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Return the cross-entropy of class scores (N, classes); labels that are not known are drawn by them."""
+    """Return the cross-entropy of scores (N, classes or labels); classes that are not known are drawn by them."""
     if not isinstance(scores, Tensor) or scores.dim() != 2:
         raise UsageError(
             "Taylor importance needs a network that gives one score for each class; choose the importance "
@@ -88,7 +88,7 @@ def _loss_of_scores(scores: Any, labels: Tensor | None, generator: torch.Generat
         )
     if labels is None:
         labels = torch.multinomial(scores.detach().softmax(1).cpu(), 1, generator=generator)[:, 0]
-    return F.cross_entropy(scores, labels.to(scores.device))
+    return label_loss(scores, labels.to(scores.device))
 
 
 def _loss_of_outputs(outputs: Any, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,8 @@ there, but for what is cut off.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, cast
@@ -18,12 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.policy import Io, Precision
 from amc_hw.pruning.contexts import find_contexts
 from amc_hw.quantize.ranges import range_of
 from amc_hw.quantize.tape import Calls, record
+from amc_hw.tracing.inputs import in_order, is_float, moved, parts, taken, tensors_of
 
 BITS: dict[Precision, int] = {"int8": 8, "int16x8": 16}
 """Of the activations of the precisions that can be simulated."""
@@ -99,7 +102,7 @@ class Simulated(nn.Module):
 
     Args:
         model: the network; its parameters are trained where this one is.
-        images: training images (N, C, H, W) that tell the ranges.
+        images: training images (N, C, H, W), or other inputs (`amc_hw.tracing.inputs`), that tell the ranges.
         precision: a key of `BITS`.
         io: what the file takes and gives.
 
@@ -107,33 +110,33 @@ class Simulated(nn.Module):
         UnsupportedModelError: the network takes another way for other images.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, precision: Precision = "int8", io: Io = "float32") -> None:
+    def __init__(self, model: nn.Module, images: Any, precision: Precision = "int8", io: Io = "float32") -> None:
         super().__init__()
         self.model = model
         self._images = images
         self._bits = BITS[precision]
-        modules = dict(model.eval().named_modules())
+        modules, few = dict(model.eval().named_modules()), taken(images, slice(2))
         # Modules, and not what identifies their weights: a copy of this one has copies of them.
         self._norms = [
             (modules[name], context.norm_of(modules))
-            for name, context in find_contexts(model, images[:2]).items()
+            for name, context in find_contexts(model, few).items()
             if context.norm is not None and context.is_formula
         ]
-        tape = record(model, images[:2])
+        tape = record(model, few)
         self._names = [call.name for call in tape.calls]
         self._calls: list[tuple[int | None, str]] = [*enumerate(self._names)]
-        self._learning_calls = _calls_while_learning(model, images[:2], self._names)
-        self._scale_of = tape.rounded(io)
+        self._learning_calls = _calls_while_learning(model, few, self._names)
+        self._scale_of = tape.rounded(io) | tape.rounded_inputs(io)
         self._grids: Mapping[int, Grid] = {}
         self._weights: dict[int, tuple[Tensor, Tensor]] = {}
         self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the network's output for images (N, C, H, W)."""
-        rounded = self._grids[-1](images)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the network gives for images (N, C, H, W), or for other inputs as its author hands them over."""
+        given = in_order(args, kwargs, self._images)
+        rounded = _each_float(given, self._rounded_input)
         with Calls(self._rounded, self._learning_weight if torch.is_grad_enabled() else self._kept_weight):
-            output: Tensor = self.model(rounded)
-        return output
+            return self.model(tree_unflatten(rounded, tree_flatten(self._images)[1]))
 
     def train(self, mode: bool = True) -> Simulated:
         """Switch the mode; to evaluation with new ranges."""
@@ -144,6 +147,9 @@ class Simulated(nn.Module):
             found = {number: Grid.between(*limits, self._bits) for number, limits in self._ranges().items()}
             self._grids = found | (fixed if self._bits == 8 else {})
         return self
+
+    def _rounded_input(self, number: int, each: Tensor) -> Tensor:
+        return self._grids[self._scale_of[number]](each) if number in self._scale_of else each
 
     def _rounded(self, number: int, name: str, result: Tensor) -> Tensor:
         calls = self._learning_calls if self.training else self._calls
@@ -172,32 +178,38 @@ class Simulated(nn.Module):
         found: dict[int, list[Tensor]] = {}
 
         def see(number: int, _: str, result: Tensor) -> Tensor:
-            if number in self._scale_of or number == -1:
+            if number in self._scale_of:
                 rows = result.flatten(1) if result.dim() > 1 else result.reshape(1, -1)
                 found.setdefault(number, []).append(torch.stack([rows.amin(1), rows.amax(1)]))
             return result
 
-        place = next((parameter.device for parameter in self.model.parameters()), self._images.device)
-        for part in torch.split(self._images.to(place), BATCH):
-            see(-1, "", part)
+        place = next((parameter.device for parameter in self.model.parameters()), tensors_of(self._images)[0].device)
+        for part in parts(moved(self._images, place), BATCH):
+            _each_float(tensors_of(part), lambda number, each: see(number, "", each))
             with Calls(see):
                 self.model(part)
         limits = {number: torch.cat(seen, 1).float().cpu().numpy() for number, seen in found.items()}
         ranges: dict[int, tuple[float, float]] = {}
         for number, each in limits.items():
-            scale, (low, high) = self._scale_of.get(number, -1), range_of(*np.asarray(each))
+            scale, (low, high) = self._scale_of[number], range_of(*np.asarray(each))
             before = ranges.get(scale, (low, high))
             ranges[scale] = (min(low, before[0]), max(high, before[1]))
         return ranges
 
 
-def _calls_while_learning(model: nn.Module, images: Tensor, names: list[str]) -> list[tuple[int | None, str]]:
+def _each_float(inputs: list[Tensor], change: Callable[[int, Tensor], Tensor]) -> list[Tensor]:
+    """Return inputs, those of floating-point numbers changed; they are counted -1, -2 ... as on a tape."""
+    numbers = itertools.count(-1, -1)
+    return [change(next(numbers), each) if is_float(each) else each for each in inputs]
+
+
+def _calls_while_learning(model: nn.Module, inputs: Any, names: list[str]) -> list[tuple[int | None, str]]:
     """Return the calls of a network in training mode: which of those in evaluation mode each is, and its name.
 
     Some are made while it learns only, such as those that drop a branch of some images; they are not rounded.
     """
     try:
-        learning = [call.name for call in record(copy.deepcopy(model).train(), images).calls]
+        learning = [call.name for call in record(copy.deepcopy(model).train(), inputs).calls]
     except Exception:  # whatever a forward raises; the trial of a training step tells it
         return [*enumerate(names)]
     places: list[int | None] = [None] * len(learning)

@@ -51,7 +51,8 @@ class Call:
 
     Attributes:
         name: of the function, without underscores.
-        reads: numbers of the calls that made its operands; -1 is the network's input, or what no call made.
+        reads: numbers of the calls that made its operands; -1 is the network's first input of floating-point numbers,
+            -2 the second. Weights and other constants are left out.
         readers: how many calls read its result.
     """
 
@@ -66,19 +67,39 @@ class Tape:
 
     Attributes:
         calls: in order.
-        returned: numbers of those that made the network's results.
+        inputs: how many of floating-point numbers the network takes.
+        returned: numbers of the calls that made the network's results.
     """
 
     calls: list[Call] = field(default_factory=list)
+    inputs: int = 1
     returned: frozenset[int] = frozenset()
 
     def rounded(self, io: Io = "float32") -> dict[int, int]:
-        """Return the calls whose results are rounded, each with the first call of those that have its scale.
+        """Return the calls whose results are rounded, each with the least number of those that have its scale.
 
-        -1 is the network's input. Where ``io`` is of the file, ``int8`` leaves no end of it in float32.
+        Where ``io`` is of the file, ``int8`` leaves no end of it in float32.
         """
-        scales, rounded = Classes(), list[int]()
-        tail = self._float_tail() if io == "float32" else set()
+        scales, tail = self._scales_and_tail(io)
+        moved = _SAME_SCALE | _JOINED
+        return {
+            number: scales.of(number)
+            for number, call in enumerate(self.calls)
+            if number not in tail and call.name not in moved and not self._goes_on(number)
+        }
+
+    def rounded_inputs(self, io: Io = "float32") -> dict[int, int]:
+        """Return the inputs that are rounded, -1, -2 ..., each with the least number of those that have its scale.
+
+        One that nothing but a float32 end reads stays as it is.
+        """
+        scales, tail = self._scales_and_tail(io)
+        read = {each for number, call in enumerate(self.calls) if number not in tail for each in call.reads}
+        return {number: scales.of(number) for number in range(-self.inputs, 0) if number in read}
+
+    def _scales_and_tail(self, io: Io) -> tuple[Classes, set[int]]:
+        """Return which results have one scale, and the calls that stay in float32."""
+        scales, tail = Classes(), self._float_tail() if io == "float32" else set()
         for number, call in enumerate(self.calls):
             if number in tail:
                 continue
@@ -87,9 +108,7 @@ class Tape:
             if call.name in _JOINED:
                 for read in call.reads:
                     scales.join(read, number)
-            if call.name not in _SAME_SCALE | _JOINED and not self._goes_on(number):
-                rounded.append(number)
-        return {number: scales.of(number) for number in rounded}
+        return scales, tail
 
     def _float_tail(self) -> set[int]:
         layers = [number for number, call in enumerate(self.calls) if call.name in _LAYERS]
@@ -170,12 +189,12 @@ class _Recorder(Calls):
         self.makers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._reads: list[int] = []
 
-    def maker(self, tensor: Tensor) -> int:
-        """Return the number of the call that made a tensor; -1 where none did."""
-        return int(self.makers[tensor]) if tensor in self.makers else -1
+    def made(self, values: Any) -> list[int]:
+        """Return the numbers of the calls that made tensors, and of inputs among them, but for constants."""
+        return [int(self.makers[leaf]) for leaf in tree_flatten(values)[0] if is_float(leaf) and leaf in self.makers]
 
     def operands(self, args: Any, kwargs: Any) -> None:
-        self._reads = [self.maker(leaf) for leaf in tree_flatten((args, kwargs))[0] if is_float(leaf)]
+        self._reads = self.made((args, kwargs))
 
     def _note(self, number: int, name: str, result: Tensor) -> Tensor:
         for maker in {maker for maker in self._reads if maker >= 0}:
@@ -185,13 +204,15 @@ class _Recorder(Calls):
         return result
 
 
-def record(model: nn.Module, images: Tensor) -> Tape:
-    """Return the calls of a network, in the mode that it is in, for some images (N, C, H, W)."""
+def record(model: nn.Module, inputs: Any) -> Tape:
+    """Return the calls of a network, in the mode that it is in, for some images (N, C, H, W) or other inputs."""
     recorder = _Recorder()
+    given = [leaf for leaf in tree_flatten(inputs)[0] if is_float(leaf)]
+    recorder.tape.inputs = len(given)
+    recorder.makers.update({leaf: -1 - place for place, leaf in enumerate(given)})
     with torch.no_grad(), recorder:
-        outputs = model(images)
-    leaves = [leaf for leaf in tree_flatten(outputs)[0] if is_float(leaf)]
-    recorder.tape.returned = frozenset(recorder.maker(leaf) for leaf in leaves)
+        outputs = model(inputs)
+    recorder.tape.returned = frozenset(recorder.made(outputs))
     return recorder.tape
 
 

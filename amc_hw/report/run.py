@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from amc_hw.errors import WrongRunError
-from amc_hw.policy import TOP1
+from amc_hw.policy import MEAN_AP, TOP1
 from amc_hw.runs.config import CLASSIFY
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import Benchmark, ChosenPolicy, Episode, Finetune, PrecisionChoice
@@ -45,12 +45,13 @@ class Run:
         for record in (self.summary, self.policy):
             if record is not None:
                 return record.metric
-        return TOP1 if self.config.get("task", CLASSIFY) == CLASSIFY else "score"
+        known = self.config.get("scored")
+        return str(known) if known else TOP1 if self.config.get("task", CLASSIFY) == CLASSIFY else "score"
 
     @property
     def split(self) -> str:
         """What the scores of a search are on."""
-        return "validation split" if self.metric == TOP1 else "validation inputs"
+        return "validation split" if self.metric in (TOP1, MEAN_AP) else "validation inputs"
 
     @property
     def device(self) -> Facts:

@@ -25,7 +25,7 @@ DEMO_MODEL, DEMO_DATA = "mobilenet_v1_cifar_0.5", "digits"
 CLASSIFY = "classify"
 """The task of a network that tells the classes of a data set apart."""
 
-_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format", "smaller"})
+_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format", "smaller", "scored"})
 """What may differ when a run goes on: the length of a search (see `require_same_search`), another fine-tuning, and what
 the result is held against."""
 _MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds"})
@@ -80,6 +80,7 @@ class RunConfig(BaseModel):
         limits: budgets on other metrics that hold at the same time.
         others: further devices that the network must be fast enough on, each with its latency budget.
         granularity: what is removed, whole channels or single weights.
+        scored: what the scores are called, where it is not top-1 accuracy; known once a run has begun.
         command: what was typed.
         versions: of the libraries.
     """
@@ -93,7 +94,8 @@ class RunConfig(BaseModel):
     data_root: _File = Field(None, description="folder of cifar10 or imagenet")
     task: str = Field(
         CLASSIFY,
-        description="what is good: classify (top-1 accuracy on the data), or your own path/to/file.py:object",
+        description="what is good: classify (top-1 accuracy on the data, mean average precision where an image has "
+        "several labels), or your own path/to/file.py:object",
     )
     smaller: Annotated[dict[str, str], BeforeValidator(by_name)] = Field(
         {},
@@ -157,6 +159,7 @@ class RunConfig(BaseModel):
     episodes: int = Field(100, ge=1, description="policies to score")
     epochs: int = Field(10, ge=0, description="epochs of fine-tuning")
     seed: int = Field(0, ge=0, description="decides everything that chance plays a part in")
+    scored: str = ""
     command: str = ""
     versions: dict[str, str] = {}
 
@@ -263,8 +266,8 @@ def open_run(run: Path, config: RunConfig) -> RunConfig:
         # an earlier version's goes on as it began
         config = config.model_copy(update={"image_size": None})
     make_folder(run)
-    unused = {name for name in ("others", "smaller") if not getattr(config, name)}
-    write_json(RunFolder(run).config, config.model_dump(exclude=unused))
+    unset = {name for name in ("others", "smaller", "scored") if not getattr(config, name)}
+    write_json(RunFolder(run).config, config.model_dump(exclude=unset))
     return config
 
 

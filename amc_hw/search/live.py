@@ -15,20 +15,21 @@ CURVE = 24
 """Characters of the curve of rewards."""
 
 
-def describe(study: StudyResult, cost: Cost, original: Policy) -> str:
+def describe(study: StudyResult, cost: Cost, original: Policy, scored: str = "accuracy") -> str:
     """Return the lines that stand beside the progress bar.
 
     Args:
         study: the episodes so far; each character of the curve is the best reward of its share of them.
         cost: the budget's.
         original: the original's channels.
+        scored: what the scores are called.
     """
     best, rewards = study.best, [episode.reward for episode in study.episodes]
     curve = [max(part) for part in np.array_split(rewards, min(CURVE, len(rewards)))]
     low = min((reward for reward in curve if reward > LEAST_REWARD), default=LEAST_REWARD)
     kept = [best.channels[group] / channels for group, channels in original.items()]
     return (
-        f"best reward {best.reward:.4f}, accuracy {best.accuracy:.2%}, {format_cost(cost.metric, best.cost)}\n"
+        f"best reward {best.reward:.4f}, {scored} {best.accuracy:.2%}, {format_cost(cost.metric, best.cost)}\n"
         f"rewards {sparks(curve, low, max(curve))}  kept of every group {sparks(kept, 0.0, 1.0)}"
     )
 

@@ -24,9 +24,10 @@ from amc_hw.formats.registry import load_file
 from amc_hw.processes import process_count
 from amc_hw.runs.progress import Progress
 from amc_hw.search.scoring import NetworkScore, OwnScore
-from amc_hw.tasks.classification import CALIBRATION_IMAGES, Classification
+from amc_hw.tasks.classification import CALIBRATION_IMAGES
 from amc_hw.tasks.goal import Finetuning, Goal, Writes
 from amc_hw.tasks.inputs import drawn, gathered
+from amc_hw.tasks.multi_label import classification
 from amc_hw.tasks.task import OwnTask, Task
 from amc_hw.tracing.inputs import moved, spread, taken, tensors_of, written_form
 from amc_hw.tracing.same import SEVERAL, outputs
@@ -48,7 +49,7 @@ def goal_of(source: Data | Task, model: nn.Module, compute: torch.device = CPU) 
         UnsupportedModelError: the network does not take a task's inputs.
     """
     if isinstance(source, Data):
-        return Classification(source.on(compute), compute)
+        return classification(source.on(compute), compute)
     if source.inputs is None:
         raise UsageError("the task has no inputs; give it some hundreds of training inputs, as the network takes them.")
     inputs = gathered(source.inputs, model, MOST_INPUTS)

@@ -1,4 +1,4 @@
-"""Classification: one tensor of class scores for every image, compared by top-1 accuracy."""
+"""Classification: one tensor of scores for every image, compared by top-1 accuracy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, Part, has_own_size
+from amc_hw.data.labels import count_of, counted, is_multi_label, quality, told
 from amc_hw.errors import DivergedError, UnsupportedModelError, UsageError
 from amc_hw.formats.registry import load_file
 from amc_hw.policy import TOP1
@@ -73,7 +74,7 @@ class Classification:
         return len(self.data.train)
 
     @property
-    def search_images(self) -> int:
+    def search_images(self) -> int | None:
         """The images of the validation split."""
         return len(self.data.search)
 
@@ -87,7 +88,7 @@ class Classification:
         require_classes(model, self.data)
 
     def statistics(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
-        """Return training images (N, C, H, W) and their classes (N,)."""
+        """Return training images (N, C, H, W) and their labels."""
         return self.data.train.first(count, seed, self.compute)
 
     def calibration(self) -> Tensor:
@@ -101,15 +102,15 @@ class Classification:
         return FileScorer(self.data.search, self.compute, write=write)
 
     def validate(self, model: nn.Module) -> float:
-        """Return a network's top-1 accuracy on the validation split."""
+        """Return a network's quality on the validation split."""
         return evaluate(model, self.data.search, device=self.compute)
 
     def test(self, model: nn.Module) -> float:
-        """Return a network's top-1 accuracy on the test set."""
+        """Return a network's quality on the test set."""
         return evaluate(model, self.data.test, device=self.compute)
 
     def test_file(self, file: Path, progress: Progress) -> float:
-        """Return a file's top-1 accuracy on the test set, see `evaluate_file`; the same file is not run again."""
+        """Return a file's quality on the test set, see `evaluate_file`; the same file is not run again."""
         content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
         if content not in self._tested:
             self._tested[content] = evaluate_file(file, self.data.test, progress)
@@ -185,7 +186,7 @@ def require_classes(model: nn.Module, data: Data) -> None:
     if tuple(output.shape) != (1, data.num_classes):
         raise UnsupportedModelError(
             f"the network gives scores of shape {tuple(output.shape[1:])} for an image, and {data.name} has "
-            f"{data.num_classes} classes; give the network and the data that belong together."
+            f"{data.num_classes} {counted(data.train.labels)}; give the network and the data that belong together."
         )
 
 
@@ -209,14 +210,14 @@ def _require_size(model: nn.Module, data: Data) -> None:
 
 
 def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
-    """Return the top-1 accuracy of an exported file as a fraction.
+    """Return the `quality` of an exported file as a fraction.
 
     Raises:
-        UsageError: the file does not exist, takes other images than the data set has, or tells fewer classes apart.
+        UsageError: the file does not exist, takes other images than the data set has, or gives fewer scores.
     """
     model = load_file(file)
-    classes, correct, done = int(part.labels.max()) + 1, 0, 0
-    for images, labels in part.batches(EVALUATION_BATCH):
+    wanted, what, given, done = count_of(part.labels), counted(part.labels), list[Tensor](), 0
+    for images, _ in part.batches(EVALUATION_BATCH):
         if model.image_size != tuple(images.shape[1:]):
             raise UsageError(
                 f"{file.name} takes images of (channels, height, width) {model.image_size}, "
@@ -224,12 +225,12 @@ def evaluate_file(file: Path, part: Part, progress: Progress) -> float:
             )
         scores = np.asarray(model(images.numpy()))
         numbers = scores.size / len(images)
-        if numbers < classes or numbers % 1:
+        if numbers < wanted or numbers % 1 or (is_multi_label(part.labels) and numbers > wanted):
             raise UsageError(
-                f"{file.name} gives {numbers:g} numbers for an image, the data has {classes} classes; "
-                "export the network with a score for each class."
+                f"{file.name} gives {numbers:g} numbers for an image, the data has {wanted} {what}; "
+                "export the network with a score for each of them."
             )
-        correct += int((scores.reshape(len(images), -1).argmax(1) == labels.numpy()).sum())
+        given.append(told(torch.from_numpy(scores.reshape(len(images), -1)), part.labels))
         done += len(images)
         progress(f"evaluating {file.name}", done, len(part))
-    return correct / len(part)
+    return quality(torch.cat(given), part.labels.cpu())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
+
+from amc_hw.errors import UsageError
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -125,6 +127,23 @@ def called(model: nn.Module, inputs: Any) -> Any:
     if isinstance(inputs, dict):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def in_order(args: tuple[Any, ...], kwargs: Mapping[str, Any], example: Any) -> list[Tensor]:
+    """Return the tensors that a network is called with in the order of an example's: by place, then by keyword.
+
+    Raises:
+        UsageError: they are more or fewer.
+    """
+    names = list(example) if isinstance(example, dict) else []
+    given, wanted = tensors_of((*args, *(kwargs[name] for name in names if name in kwargs))), tensors_of(example)
+    if len(given) != len(wanted):
+        by = "keyword" if isinstance(example, dict) else "place"
+        raise UsageError(
+            f"the network is called with {len(given)} tensors by {by} and takes {len(wanted)}; call it as its inputs "
+            "are given: a tuple's by place, a dict's by keyword."
+        )
+    return given
 
 
 @contextmanager

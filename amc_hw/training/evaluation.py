@@ -1,4 +1,4 @@
-"""Top-1 accuracy on a part of a data set."""
+"""Top-1 accuracy on a part of a data set, or mean average precision where images have several labels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Part
+from amc_hw.data.labels import quality, told
 from amc_hw.tracing.same import SEVERAL
 from amc_hw.training.recipe import placed
 
 
 def evaluate(model: nn.Module, part: Part, batch_size: int = 128, device: str | torch.device = "cpu") -> float:
-    """Return the top-1 accuracy on a part as a fraction; the model is left as it was."""
+    """Return a network's `quality` on a part as a fraction; the model is left as it was."""
     place = torch.device(device)
     with placed(model, place, part.first(SEVERAL, seed=0)[0]):
         return accuracy_in_place(model, part, place, batch_size)
@@ -22,14 +23,12 @@ def accuracy_in_place(model: nn.Module, part: Part, device: torch.device, batch_
     """Score a model that is on the device already."""
     was_training = model.training
     model.eval()
-    right = torch.zeros((), dtype=torch.int64, device=device)
     try:
         with torch.inference_mode():
-            for images, labels in part.batches(batch_size, device=device):
-                right += (model(images).argmax(1) == labels).sum()
+            given = [told(model(images), part.labels) for images, _ in part.batches(batch_size, device=device)]
     finally:
         model.train(was_training)
-    return int(right) / len(part)
+    return quality(torch.cat(given).cpu(), part.labels.cpu())
 
 
 def clearly_more(right: Tensor, before: Tensor) -> bool:

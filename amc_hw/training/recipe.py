@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amc_hw.data.labels import is_multi_label, label_loss
 from amc_hw.errors import UsageError
 from amc_hw.tracing.same import TOLERANCE, outputs, random_like, relative_difference
 from amc_hw.training.optimizer import OptimizerName
@@ -124,6 +125,24 @@ def distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Return Hinton et al.'s loss (arXiv:1503.02531, section 2) between logits (N, classes), in nats."""
     ours, theirs = (F.log_softmax(each.float() / _TEMPERATURE, dim=1) for each in (logits, target))
     return _TEMPERATURE**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+
+
+def multi_label_distillation_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the same for independent labels (N, labels): each is a problem of two classes (arXiv:2308.06453, 3.2)."""
+    ours, theirs = (each.float() / _TEMPERATURE for each in (logits, target))
+    wanted = theirs.sigmoid()
+    divergence = wanted * (F.logsigmoid(theirs) - F.logsigmoid(ours))
+    divergence = divergence + (1 - wanted) * (F.logsigmoid(-theirs) - F.logsigmoid(-ours))
+    return _TEMPERATURE**2 * divergence.sum(1).mean()
+
+
+def batch_loss(logits: Tensor, target: Tensor | None, labels: Tensor) -> Tensor:
+    """Return the loss of a batch: of its labels, and with a teacher's outputs mostly of what differs from these."""
+    loss = label_loss(logits, labels)
+    if target is None:
+        return loss
+    distill = multi_label_distillation_loss if is_multi_label(labels) else distillation_loss
+    return (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distill(logits, target)
 
 
 @contextmanager

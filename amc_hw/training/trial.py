@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Part
@@ -17,7 +16,7 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.processes import is_first_process
 from amc_hw.tracing.plain import copyable_copy
 from amc_hw.training.number_format import fast_training
-from amc_hw.training.recipe import TEACHER_WEIGHT, distillation_loss, placed
+from amc_hw.training.recipe import batch_loss, placed
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ _LEFT_OUT = (
 )
 _Model = TypeVar("_Model", bound=nn.Module)
 Batch = tuple[Tensor, Tensor]
-"""Images (n, C, H, W) and their labels (n,)."""
+"""Images (n, C, H, W) and their labels (n,), or (n, labels)."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,7 @@ def step_loss(model: nn.Module, teacher: nn.Module | None, images: Tensor, label
         if teacher is not None:
             with torch.no_grad():
                 target = teacher(images)
-    loss = F.cross_entropy(logits.float(), labels)
-    if target is None:
-        return loss
-    return (1 - TEACHER_WEIGHT) * loss + TEACHER_WEIGHT * distillation_loss(logits, target)
+    return batch_loss(logits, target, labels)
 
 
 def find_start(model: nn.Module, batch: Batch, *, quiet: bool = False) -> Start:

@@ -188,6 +188,14 @@ def test_wrong_names(name: str, message: str) -> None:
         ("test", np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, int), "8x16x3 and 8x8x3"),
         ("test", np.zeros((4, 8, 16, 3), np.uint8), np.array([0, 1, 2, 9]), "label 9"),
         ("test", np.zeros((4, 8, 16, 3), np.uint8), np.array([None] * 4), "cannot read .*test.npz"),
+        ("train", np.zeros((60, 8, 16, 3), np.uint8), np.eye(60, 3, dtype=int), "(60, 3).*those of test.npz"),
+        ("train", np.zeros((60, 8, 16, 3), np.uint8), np.full((60, 3), 2), "must be 0 and 1, not from 2 to 2"),
+        (
+            "train",
+            np.zeros((60, 8, 16, 3), np.uint8),
+            np.zeros((59, 3), int),
+            "several labels for an image are 0",
+        ),
     ],
 )
 def test_wrong_arrays(tmp_path: Path, part: str, images: np.ndarray, labels: np.ndarray, message: str) -> None:

@@ -218,11 +218,11 @@ def test_ranges_of_an_onnx_file_leave_odd_images_out_and_joined_maps_share_one()
     model = onnx.shape_inference.infer_shapes(model)
     graph = FORMATS["onnx"].read(model.SerializeToString())
     assert isinstance(graph, OnnxGraph)
-    ranges = onnx_ranges(model, graph, seen.numpy())
+    ranges = onnx_ranges(model, graph, [seen.numpy()])
     assert not {tensor.name for tensor in model.graph.initializer} & set(ranges)
     odd = seen.clone()
     odd[0] *= 100.0
-    widened = onnx_ranges(model, graph, odd.numpy())
+    widened = onnx_ranges(model, graph, [odd.numpy()])
     assert widened.keys() == ranges.keys()
     assert max(high for _, high in widened.values()) < 2 * max(high for _, high in ranges.values())
     for node in model.graph.node:
@@ -236,14 +236,14 @@ def test_ranges_are_of_activations_alone_and_leave_odd_images_out() -> None:
     graph = TfliteGraph(content)
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
     graph = TfliteGraph(content)
-    ranges = activation_ranges(content, graph, seen.numpy())
+    ranges = activation_ranges(content, graph, [seen.numpy()])
     assert not constant & set(ranges)
     odd = seen.clone()
     odd[0] *= 100.0
-    assert activation_ranges(content, graph, odd.numpy()).keys() == ranges.keys()
+    assert activation_ranges(content, graph, [odd.numpy()]).keys() == ranges.keys()
     widest = max(float(each["max"].max()) for each in ranges.values())
     assert (
-        max(float(each["max"].max()) for each in activation_ranges(content, graph, odd.numpy()).values()) < 2 * widest
+        max(float(each["max"].max()) for each in activation_ranges(content, graph, [odd.numpy()]).values()) < 2 * widest
     )
 
 

@@ -9,34 +9,14 @@ from typing import Any
 import pytest
 import torch
 from segments import discs, trained
+from several import Pair, pairs
 from tiny import TinyNet
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import amc_hw
 from amc_hw import OriginalOutputs
 from amc_hw.errors import UsageError
-
-
-class TwoInputs(nn.Module):
-    """A picture and four numbers, by which its maps are weighed; gives a tuple."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.eyes = nn.Sequential(nn.Conv2d(1, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
-        self.hand = nn.Sequential(nn.Linear(4, 32), nn.ReLU())
-        self.join = nn.Sequential(nn.Linear(64, 32), nn.ReLU())
-        self.head = nn.Linear(32, 3)
-
-    def forward(self, picture: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        seen = torch.cat([self.eyes(picture).mean((2, 3)), self.hand(numbers)], 1)
-        joined = self.join(seen)
-        return self.head(joined), joined.mean(1, keepdim=True)
-
-
-def two(count: int) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(0)
-    return torch.randn(count, 1, 12, 20, generator=draw), torch.randn(count, 4, generator=draw)
 
 
 def test_a_network_is_near_to_itself_and_learns_to_be_nearer() -> None:
@@ -88,24 +68,18 @@ def test_several_inputs_of_any_shape_go_all_the_way(
     if device == "host":
         request.getfixturevalue("simulated")
     torch.manual_seed(0)
-    model, inputs = TwoInputs().eval(), two(128)
+    model, inputs = Pair().eval(), pairs(128, 0)
     given: Any = dict(zip(("picture", "numbers"), inputs, strict=True)) if as_dict else inputs
-    result = amc_hw.compress(
-        model,
-        given,
-        task=OriginalOutputs(model, given),
-        device=device,
-        macs="0.6x",
-        strategy="uniform",
-        episodes=2,
-        epochs=1,
-        run=tmp_path / "run",
-    )
+    settings: Any = {"device": device, "macs": "0.6x", "strategy": "uniform", "episodes": 2, "epochs": 1}
+    result = amc_hw.compress(model, given, task=OriginalOutputs(model, given), run=tmp_path / "run", **settings)
     assert result.summary["original"]["accuracy"] > 0.99
     assert result.summary["compressed"]["macs"] <= 0.6 * result.summary["original"]["macs"]
     scores, mean = result.model(*inputs)
     assert (scores.shape, mean.shape) == ((128, 3), (128, 1))
-    again = amc_hw.load(tmp_path / "run", model=TwoInputs())
+    again = amc_hw.load(tmp_path / "run", model=Pair())
     assert torch.equal(again(*inputs)[0], scores)
-    with pytest.raises(UsageError, match="several inputs are written in fp32 only"):
-        amc_hw.compress(model, given, task=OriginalOutputs(model, given), run=tmp_path / "int8", precision="int8")
+    whole = amc_hw.compress(
+        model, given, task=OriginalOutputs(model, given), run=tmp_path / "int8", precision="int8", **settings
+    )
+    assert whole.summary["precision"] == "int8"
+    assert whole.summary["compressed"]["accuracy"] == pytest.approx(result.summary["compressed"]["accuracy"], abs=0.1)

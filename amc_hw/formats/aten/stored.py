@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.batches import Arrays
 from amc_hw.policy import DTYPES, Precision
 
 HALVES: dict[str, torch.dtype] = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -72,13 +73,13 @@ def unpack(content: bytes) -> tuple[GraphRecord, dict[str, NDArray[Any]]]:
     return graph, weights
 
 
-def rounded(content: bytes, precision: Precision, images: np.ndarray) -> bytes:
+def rounded(content: bytes, precision: Precision, inputs: Arrays) -> bytes:
     """Return a float32 file in ``fp16`` or ``bf16``: weights and activations are of 16 bits.
 
     Args:
         content: the float32 file.
         precision: of the new one.
-        images: of no use here; no ranges are needed.
+        inputs: of no use here; no ranges are needed.
     """
     graph, weights = unpack(content)
     return pack({**graph, "dtype": DTYPES[precision]}, weights)

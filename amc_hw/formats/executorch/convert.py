@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.executorch.rewrites import with_pools_for_means
+from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.operators_once import operators_looked_up_once
 from amc_hw.formats.program import traced_program
@@ -22,28 +25,31 @@ METHOD = "forward"
 """The one method of a file."""
 
 
-def to_pte(model: nn.Module, example_input: Tensor) -> bytes:
-    """Convert a network to an ExecuTorch file with channel-first input (N, C, H, W), float32.
+def to_pte(model: nn.Module, example_input: Any) -> bytes:
+    """Convert a network to an ExecuTorch file with channel-first input.
 
     Args:
         model: any network; it is not changed.
-        example_input: (N, C, H, W); N becomes the file's batch size.
+        example_input: (N, C, H, W), or other inputs (`amc_hw.tracing.inputs`); N becomes the file's batch size.
 
     Raises:
         UnsupportedModelError: torch.export or ExecuTorch refused the network.
         DeviceError: the extra ``executorch`` is not installed.
     """
-    return lowered(traced_program(rewritten(model, example_input), example_input))
+    graph, inputs = rewritten(model, example_input)
+    return lowered(traced_program(graph, inputs))
 
 
-def rewritten(model: nn.Module, example_input: Tensor) -> GraphModule:
+def rewritten(model: nn.Module, example_input: Any) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
     """Return a network's graph of ATen calls, batch-norms folded, of which XNNPACK can run as much as possible.
+
+    The graph takes the tensors of its inputs by place; those of the example stand beside it.
 
     Raises:
         UnsupportedModelError: torch.export refused the network.
     """
-    program = traced_program(fold_batch_norms(model, example_input).cpu(), example_input)
-    return with_pools_for_means(program.module(check_guards=False))
+    flat, inputs = flattened(fold_batch_norms(model, example_input).cpu(), example_input)
+    return with_pools_for_means(traced_program(flat, inputs).module(check_guards=False)), inputs
 
 
 @interrupts_deferred()
@@ -94,12 +100,14 @@ class PteModel:
                 raise UnsupportedModelError(
                     f"this is not a file that ExecuTorch can run; export it again: {first_line(error)}"
                 ) from error
-        if len(shapes) != 1 or not shapes[0]:
+        if not shapes or not all(shapes):
             raise UnsupportedModelError(
-                f"it has {len(shapes)} inputs; export it with one, float32 images of a fixed size (batch, C, H, W)."
+                f"its inputs have the shapes {shapes}; export it with the batch first in each, such as images "
+                "(batch, C, H, W)."
             )
         self.batch = int(shapes[0][0])
-        self.image_size = tuple(int(size) for size in shapes[0][1:]) if len(shapes[0]) == 4 else ()
+        is_of_images = len(shapes) == 1 and len(shapes[0]) == 4
+        self.image_size = tuple(int(size) for size in shapes[0][1:]) if is_of_images else ()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the first outputs for ``images`` (N, C, H, W float32).
@@ -110,14 +118,13 @@ class PteModel:
         return self.outputs([images])[0]
 
     def outputs(self, inputs: Arrays) -> list[np.ndarray]:
-        """Return all outputs for one input."""
+        """Return all outputs for inputs."""
         return in_batches(self._run, inputs, self.batch)
 
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:
-            (images,) = inputs
             with torch.inference_mode():
-                given = self._method.execute([torch.from_numpy(np.ascontiguousarray(images))])
+                given = self._method.execute([torch.from_numpy(np.ascontiguousarray(each)) for each in inputs])
                 return [np.atleast_1d(each.numpy()) for each in given]
         except Exception as error:
             raise UnsupportedModelError(f"ExecuTorch cannot run it: {first_line(error)}") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import whole_batches
@@ -28,8 +32,8 @@ FUSED = frozenset({"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "batch_nor
 """What XNNPACK computes with the layer before it, or what is folded into that."""
 
 
-def quantized(model: nn.Module, content: bytes, precision: Precision, images: np.ndarray) -> bytes:
-    """Return a network's ExecuTorch file in int8; its input and its output stay float32.
+def quantized(model: nn.Module, content: bytes, precision: Precision, calibration: Any) -> bytes:
+    """Return a network's ExecuTorch file in int8; its inputs and its outputs stay what they are.
 
     Weights have a scale for each output channel, activations one for each tensor.
 
@@ -37,16 +41,18 @@ def quantized(model: nn.Module, content: bytes, precision: Precision, images: np
         model: the network; it is not changed.
         content: its float32 file, whose batch size the new one has.
         precision: ``int8``.
-        images: training images (N, C, H, W) that tell the ranges of activations.
+        calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations.
 
     Raises:
         UnsupportedModelError: the quantizer refused the network.
         DeviceError: the extra ``executorch`` is not installed.
     """
     batch = PteModel(content).batch
-    batches = [torch.from_numpy(np.ascontiguousarray(part)) for part in whole_batches(images, batch)]
-    graph = with_own_parameters(rewritten(model, batches[0]))
-    return lowered(traced_program(_with_scales(graph, precision, batches), batches[0]))
+    given, built = tree_flatten(calibration)
+    parts = whole_batches([each.detach().cpu().numpy() for each in given], batch)
+    batches = [tuple(torch.from_numpy(np.ascontiguousarray(each)) for each in part) for part in parts]
+    graph, _ = rewritten(model, tree_unflatten(batches[0], built))
+    return lowered(traced_program(_with_scales(with_own_parameters(graph), precision, batches), batches[0]))
 
 
 def left_in_float(content: bytes) -> list[str]:
@@ -71,7 +77,7 @@ def _float_tail(graph: Graph) -> set[Node]:
 
 
 @interrupts_deferred()
-def _with_scales(graph: nn.Module, precision: Precision, batches: list[torch.Tensor]) -> nn.Module:
+def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple[Tensor, ...]]) -> nn.Module:
     """Return a program's graph with the scales of int8 around its operators."""
     with quiet(), torch.no_grad():
         try:
@@ -91,7 +97,7 @@ def _with_scales(graph: nn.Module, precision: Precision, batches: list[torch.Ten
             settings = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
             observed = prepare_pt2e(graph, AllButTheTail().set_global(settings))
             for part in batches:
-                observed(part)
+                observed(*part)
             scaled: nn.Module = convert_pt2e(observed)
             return scaled
         except Exception as error:

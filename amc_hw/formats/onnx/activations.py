@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
-from amc_hw.formats.batches import whole_batches
+from amc_hw.formats.batches import Arrays, whole_batches
 from amc_hw.formats.onnx.graph import OnnxGraph
 from amc_hw.formats.scales import of_one_scale
 from amc_hw.quantize.ranges import Extremes
@@ -24,32 +24,29 @@ MOVED = frozenset(
 
 
 def activation_ranges(
-    model: ModelProto, graph: OnnxGraph, images: NDArray[np.float32], tail: Collection[int] = ()
+    model: ModelProto, graph: OnnxGraph, inputs: Arrays, tail: Collection[int] = ()
 ) -> dict[str, tuple[float, float]]:
     """Return the range of every floating-point activation of a file.
 
     Args:
         model: a float32 file in which the type of every tensor is known.
         graph: of the same.
-        images: (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
+        inputs: each (N, ...); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
         tail: operators that stay in float32.
 
     Returns:
         A tensor's name to its least and its greatest value.
     """
-    entry = model.graph.input[0]
-    batch = entry.type.tensor_type.shape.dim[0].dim_value
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     seen = Extremes(batch)
-    for part in whole_batches(images, batch):
-        seen.see(entry.name, part)
-    for name, value in _runs(model, images, batch):
+    for name, value in _runs(model, inputs, batch):
         if value.size:
             seen.see(name, value)
     return seen.ranges(of_one_scale(graph, JOINED, MOVED, tail))
 
 
-def _runs(model: ModelProto, images: NDArray[np.float32], batch: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Run images (N, C, H, W) in batches of the file's own size, and yield its activations by their names."""
+def _runs(model: ModelProto, inputs: Arrays, batch: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Run inputs in batches of the file's own size; yield those of floating point, and all activations, by name."""
     open_model = ModelProto()
     open_model.CopyFrom(model)
     known = {tensor.name for tensor in (*model.graph.output, *model.graph.initializer)}
@@ -63,5 +60,8 @@ def _runs(model: ModelProto, images: NDArray[np.float32], batch: int) -> Iterato
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs() if output.type == "tensor(float)"]
-    for part in whole_batches(images, batch):
-        yield from zip(names, session.run(names, {model.graph.input[0].name: part}), strict=True)
+    entries = [entry.name for entry in session.get_inputs()]
+    for part in whole_batches(inputs, batch):
+        given = dict(zip(entries, part, strict=True))
+        yield from ((name, value) for name, value in given.items() if value.dtype == np.float32)
+        yield from zip(names, session.run(names, given), strict=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
+from amc_hw.formats.batches import Arrays
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.onnx.convert import MISSING
 from amc_hw.formats.quiet import quiet
@@ -27,13 +28,13 @@ QUANTIZED = (
 
 
 @interrupts_deferred()
-def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes:
-    """Return an ONNX file in int8; its input and its output stay float32.
+def quantized(content: bytes, precision: Precision, inputs: Arrays) -> bytes:
+    """Return an ONNX file in int8; its inputs and its outputs stay what they are.
 
     Args:
         content: a float32 file.
         precision: ``int8``.
-        images: training images (N, C, H, W) that tell the ranges of activations.
+        inputs: training images (N, C, H, W), or other inputs, that tell the ranges of activations.
 
     Raises:
         UnsupportedModelError: the quantizer refused the file.
@@ -55,7 +56,7 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray) -> bytes
             graph = OnnxGraph(model.SerializeToString())
             tail = tail_of(graph, JOINED, LEADERS)
             in_float = [name for index in tail for name in graph.node_names(index)]
-            result = _with_scales(model, activation_ranges(model, graph, images, tail), in_float)
+            result = _with_scales(model, activation_ranges(model, graph, inputs, tail), in_float)
         except Exception as error:
             raise UnsupportedModelError(
                 f"ONNX Runtime's quantizer cannot write this network in {precision}: {first_line(error)}"

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.batches import channels_last, whole_batches
+from amc_hw.formats.batches import Arrays, whole_batches
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.scales import of_one_scale, tail_of
+from amc_hw.formats.tflite.convert import in_order, placed
 from amc_hw.formats.tflite.graph import TfliteGraph
 from amc_hw.quantize.ranges import Extremes
 
@@ -47,7 +48,7 @@ def float_tail_of(graph: TfliteGraph) -> set[int]:
 
 
 def activation_ranges(
-    content: bytes, graph: TfliteGraph, images: NDArray[np.float32], tail: Collection[int] = ()
+    content: bytes, graph: TfliteGraph, inputs: Arrays, tail: Collection[int] = ()
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Return the range of every floating-point activation of a file, as LiteRT's quantizer takes them.
 
@@ -56,7 +57,8 @@ def activation_ranges(
     Args:
         content: a float32 file.
         graph: of the same.
-        images: (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer than one are repeated.
+        inputs: each (N, ...), images (N, C, H, W); a rest that fills no batch of the file's size is left out, fewer
+            than one are repeated.
         tail: operators that stay in float32.
 
     Returns:
@@ -66,11 +68,10 @@ def activation_ranges(
         UnsupportedModelError: an activation or a constant is infinite, which no scale reaches to: LiteRT would end the
             process that loads such a file.
     """
-    maps = channels_last(images)
     seen, ranks = Extremes(graph.batch), dict[str, int]()
     paddings = paddings_of_maxima(graph)
     padded = {graph.name(each.padded): graph.name(each.given) for each in paddings}
-    for tensors in values_of(content, graph, maps):
+    for tensors in values_of(content, graph, inputs):
         for name, value in tensors:
             ranks[name] = value.ndim
             if name not in padded:
@@ -155,10 +156,8 @@ def range_entry(low: float, high: float, shape: tuple[int, ...]) -> dict[str, ND
     return {"min": np.full(shape, low, np.float32), "max": np.full(shape, high, np.float32)}
 
 
-def values_of(
-    content: bytes, graph: TfliteGraph, maps: NDArray[np.float32]
-) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
-    """Run images (N, H, W, C) in batches of the file's own size, and yield its activations.
+def values_of(content: bytes, graph: TfliteGraph, inputs: Arrays) -> Iterator[list[tuple[str, NDArray[np.float32]]]]:
+    """Run inputs, images (N, C, H, W), in batches of the file's own size, and yield its activations.
 
     A larger batch would be faster, but a slice or a reshape in the file may say how many images there are, and then
     silently take the first ones.
@@ -169,15 +168,16 @@ def values_of(
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
-    entry = interpreter.get_input_details()[0]
+    entries, _ = in_order(interpreter)
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
     named = [
         each
         for each in interpreter.get_tensor_details()
         if each["dtype"] == np.float32 and each["name"] and each["name"] not in constant
     ]
-    for part in whole_batches(maps, graph.batch):
-        interpreter.set_tensor(entry["index"], part)
+    for part in whole_batches(inputs, graph.batch):
+        for entry, values in zip(entries, part, strict=True):
+            interpreter.set_tensor(entry["index"], placed(values, entry))
         interpreter.invoke()
         yield [(each["name"], value) for each in named if (value := _value(interpreter, each["index"])) is not None]
 

@@ -88,7 +88,7 @@ class TfliteModel:
                 raise UnsupportedModelError(
                     f"this is not a TFLite model that LiteRT can run; export it again: {error}"
                 ) from error
-        self._inputs, self._outputs = _in_order(self._interpreter)
+        self._inputs, self._outputs = in_order(self._interpreter)
         shape = tuple(int(size) for size in self._inputs[0]["shape"])
         self._batch = shape[0]
         is_of_images = len(shape) == 4 and len(self._inputs) == 1
@@ -109,8 +109,7 @@ class TfliteModel:
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:
             for detail, values in zip(self._inputs, inputs, strict=True):
-                grid, placed = _Grid.of(detail), channels_last(values)
-                self._interpreter.set_tensor(detail["index"], grid.quantized(placed) if grid else placed)
+                self._interpreter.set_tensor(detail["index"], placed(values, detail))
             self._interpreter.invoke()
             given = [np.atleast_1d(self._interpreter.get_tensor(detail["index"])) for detail in self._outputs]
         except (ValueError, RuntimeError) as error:
@@ -121,7 +120,13 @@ class TfliteModel:
         return [grid.dequantized(each) if grid else each for grid, each in zip(grids, given, strict=True)]
 
 
-def _in_order(interpreter: Any) -> tuple[list[Any], list[Any]]:
+def placed(values: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
+    """Return an input as a file takes it: channels last, of its integers' scale, 64-bit integers in 32 bits."""
+    grid, last = _Grid.of(detail), channels_last(values)
+    return grid.quantized(last) if grid else last.astype(detail["dtype"], copy=False)
+
+
+def in_order(interpreter: Any) -> tuple[list[Any], list[Any]]:
     """Return a file's inputs and outputs in the order of the network's, which its signature tells by their names."""
     if not interpreter.get_signature_list():
         return interpreter.get_input_details(), interpreter.get_output_details()

@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
+from amc_hw.formats.batches import Arrays
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.policy import Io, Precision
@@ -18,16 +17,17 @@ _STATIC_BITS: dict[Precision, int] = {"int8": 8, "int16x8": 16}
 
 
 @interrupts_deferred()
-def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io = "float32") -> bytes:
+def quantized(content: bytes, precision: Precision, inputs: Arrays, io: Io = "float32") -> bytes:
     """Return a TFLite file in another precision.
 
     Args:
         content: a float32 file.
         precision: ``fp16`` (weights only), ``int8`` (weights by output channel, activations by tensor),
             ``int8-dynamic`` (weights; activations while it runs), ``int16x8`` (weights int8, activations int16).
-        images: training images (N, C, H, W) that tell the ranges of activations; of no use to ``fp16`` and
-            ``int8-dynamic``.
-        io: type of the file's input and output; ``int8`` leaves the QUANTIZE before and the DEQUANTIZE behind out.
+        inputs: training images (N, C, H, W), or other inputs, that tell the ranges of activations; of no use to
+            ``fp16`` and ``int8-dynamic``.
+        io: type of the file's inputs and outputs, but for whole numbers; ``int8`` leaves the QUANTIZE before and the
+            DEQUANTIZE behind out.
 
     Raises:
         UnsupportedModelError: the quantizer refused the file.
@@ -49,7 +49,7 @@ def quantized(content: bytes, precision: Precision, images: np.ndarray, io: Io =
                 graph = TfliteGraph(content)
                 tail = float_tail_of(graph) if io == "float32" else set()
                 in_float = ["".join(f"{graph.name(each)};" for each in graph.outputs_of(index)) for index in tail]
-                ranges = activation_ranges(content, graph, images, tail)
+                ranges = activation_ranges(content, graph, inputs, tail)
                 content = with_finite_padding(content, graph, ranges)
             recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, in_float)
             worker = quantizer.Quantizer(bytearray(content), recipe)
