@@ -7,13 +7,17 @@ CODE := amc_hw benchmarks docs examples profilers tests
 # compiles the libraries again, which takes LiteRT's converter six of its eleven seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test setup lint docs clean
+.PHONY: demo test setup lint pytest docs clean
 
 demo: setup
 	$(BIN)/amc-hw compress --latency 0.3x --run runs/demo
 	@echo "open runs/demo/report.html in a browser to see what was done"
 
-test: setup lint
+# The checks use one processor, the tests two: side by side none of them waits.
+test: setup
+	@$(MAKE) --no-print-directory --jobs=2 lint pytest
+
+pytest: setup
 	$(BIN)/python -m pytest -n 2
 
 lint: setup

@@ -1,4 +1,4 @@
-"""What every test has: a cache folder of its own, and a tiny network, trained, traced and converted once."""
+"""What every test has: a cache folder of all tests, and a tiny network, trained, traced and converted once."""
 
 from __future__ import annotations
 
@@ -15,26 +15,16 @@ import pytest
 import torch
 from commands import TINY, amc_hw
 from converted_once import ConvertsOnce
+from less import do_less
 from strict_skips import pytest_make_collect_report, pytest_runtest_makereport
 from tiny import TinyNet
 
-from amc_hw.devices.effort import Effort
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.tracing.traced import TracedModel, trace_model
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
-FEW_MEASUREMENTS = Effort(networks=16, calibration=12, visits=4, totals=60, total_visits=2)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, those that compress networks, so that no process is left alone with one.
-
-    They are known by the trained network that their tests ask for.
-    """
-    long = {item.path for item in items if "checkpoint" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in long)
 
 
 def pytest_collection() -> None:
@@ -63,35 +53,38 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The cache of this process of the tests; the locks are those of all of them, so that they measure in turns."""
-    cache = tmp_path_factory.mktemp("cache")
-    if worker_id != "master":
-        locks = tmp_path_factory.getbasetemp().parent / "locks"
-        locks.mkdir(exist_ok=True)
-        (cache / "amc-hw").mkdir()
-        (cache / "amc-hw" / "locks").symlink_to(locks)
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of these tests have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(shared: Path) -> Path:
+    """The cache of all processes of the tests: what one has measured the others need not, and they do it in turns."""
+    cache = shared / "cache"
+    cache.mkdir(exist_ok=True)
     return cache
 
 
 @pytest.fixture(scope="session", autouse=True)
 def impatient() -> Iterator[None]:
-    """Benchmarks do not wait long for a busy machine to get steady, short fine-tunes see every image once, and the
-    tables of this computer are made of few measurements: that they are made and used is tested, not how good they are.
-    """
+    """See `less.do_less`; programs that tests start do it themselves."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("amc_hw.devices.computers.profiled.ProfiledDevice.effort", FEW_MEASUREMENTS)
-        patch.setattr("amc_hw.tasks.classification.MOST_EPOCHS", 1)
-        patch.setattr("amc_hw.profiling.benchmark.PATIENCE_S", 3.0)
+        do_less(patch)
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def converts_once() -> Iterator[None]:
+def converts_once(shared: Path) -> Iterator[None]:
     """Where the tests have loaded LiteRT's converter, it converts a network once."""
+    folder = shared / "converted"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         if converter := sys.modules.get("litert_torch"):
-            patch.setattr(converter, "convert", ConvertsOnce(converter.convert))
+            patch.setattr(converter, "convert", ConvertsOnce(converter.convert, folder))
         yield
 
 

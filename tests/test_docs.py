@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pkgutil
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from commands import PROGRAM
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +38,12 @@ def test_every_python_name_on_a_page_can_be_imported(page: Path) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_a_notebook_runs_as_it_stands(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    command = tmp_path / "bin" / "amc-hw"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, PROGRAM])} "$@"\n')
+    command.chmod(0o755)
+    folders = (command.parent, Path(sys.executable).parent, os.environ["PATH"])
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     content = nbformat.read(notebook, as_version=4)
     stored = _kinds(content)

@@ -33,7 +33,7 @@ def test_good():
 def outcome(folder: Path, ci: str, tests: str) -> str:
     (folder / "test_it.py").write_text(tests)
     command = [sys.executable, "-m", "pytest", "-p", "strict_skips", "-p", "no:cacheprovider", "-q", folder]
-    hidden = {"CUDA_VISIBLE_DEVICES": ""}
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment = {**os.environ, **hidden, "CI": ci, "PYTHONPATH": str(SUPPORT), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     return done.stdout

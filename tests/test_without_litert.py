@@ -25,9 +25,12 @@ sys.modules.update(dict.fromkeys({HIDDEN!r}))
 sys.path.insert(0, {str(Path(__file__).parent / "support")!r})
 from pathlib import Path
 import torch
+import pytest
 from commands import amc_hw
+from less import do_less
 from tiny import TinyNet
 from amc_hw.formats.export import export
+do_less(pytest.MonkeyPatch())
 export(TinyNet(), torch.zeros(1, 1, 32, 32), Path(sys.argv[1]))
 for command in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()

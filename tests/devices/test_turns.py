@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from amc_hw.devices import turn as module
+from amc_hw.devices import turns
 from amc_hw.devices.base import BusyError
 from amc_hw.devices.computers.host import HostDevice
 from amc_hw.devices.computers.onnx import OnnxDevice
@@ -178,9 +179,21 @@ def test_who_closes_its_device_lets_others_measure() -> None:
     assert report is not None
 
 
-def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from amc_hw.devices import turns
+def test_who_has_a_device_works_beside_others_and_pauses_where_it_shows_its_progress(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = SimpleNamespace(turn=Turn("bench", "host"), close=lambda: None)
+    monkeypatch.setattr(turns, "open_or_predict", lambda *_: device)
+    monkeypatch.setattr(turns, "taking_turns", taking_turns)  # the other tests pause for nobody
+    with turns.device_in_turn("host", Progress()) as (_, report):
+        assert not FileLock("bench").take()
+        device.turn.leave()
+        assert FileLock("bench").take()
+        report("working", 1, 2)
+        assert not FileLock("bench").take()
 
+
+def test_a_busy_device_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[str] = []
     device = SimpleNamespace(turn=None, close=lambda: tries.append("closed"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 TINY = f"{Path(__file__).parent / 'tiny.py'}:tiny"
+PROGRAM = str(Path(__file__).parent / "less.py")
 
 
 def amc_hw(*arguments: object) -> int:
@@ -23,9 +24,6 @@ def amc_hw(*arguments: object) -> int:
 
 
 def start_amc_hw(*arguments: object) -> subprocess.Popen[bytes]:
-    """Start a command in a process of its own."""
-    # Where a shell runs the tests in the background, Ctrl-C is ignored in all they start.
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    program += "from amc_hw.cli.main import main; main()"
-    command = [sys.executable, "-c", program, *map(str, arguments)]
+    """Start a command in a process of its own, which does as little as those in this process."""
+    command = [sys.executable, PROGRAM, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

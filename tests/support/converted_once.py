@@ -1,4 +1,4 @@
-"""What LiteRT's converter has converted is not converted again in the same process: tests use few networks, often."""
+"""What LiteRT's converter has converted is not converted again in the same tests: they use few networks, often."""
 
 from __future__ import annotations
 
@@ -25,23 +25,29 @@ class Converted:
 
 
 class ConvertsOnce:
-    """Stands for ``litert_torch.convert``; its files are kept by all that the converter sees of a network."""
+    """Stands for ``litert_torch.convert``; its files are kept by all that the converter sees of a network.
 
-    def __init__(self, convert: Callable[..., Any]) -> None:
+    Args:
+        convert: what it stands for.
+        folder: has the files, for all processes of the tests.
+    """
+
+    def __init__(self, convert: Callable[..., Any], folder: Path) -> None:
         self._convert = convert
-        self._files: dict[str, bytes] = {}
+        self._folder = folder
 
     def __call__(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         try:
             seen = digest(torch.export.export(model, inputs))
         except Exception:
             return self._convert(model, inputs)  # which says what is wrong with it
-        if seen not in self._files:
-            with tempfile.TemporaryDirectory() as folder:
+        kept = self._folder / f"{seen}.tflite"
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 file = Path(folder) / "model.tflite"
                 self._convert(model, inputs).export(str(file))
-                self._files[seen] = file.read_bytes()
-        return Converted(self._files[seen])
+                file.replace(kept)
+        return Converted(kept.read_bytes())
 
 
 def digest(program: ExportedProgram) -> str:

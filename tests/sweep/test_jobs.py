@@ -106,13 +106,12 @@ def test_no_more_than_asked_for_run_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_run_outlives_its_sweep(tmp_path: Path, end: signal.Signals) -> None:
-    ignored = (
-        "" if end == signal.SIGINT else "signal.signal(signal.SIGINT, signal.SIG_IGN)  # like a shell's background job"
-    )
+    # The tests' own shell may have them in the background, where Ctrl-C is ignored, or not.
+    interrupted = "default_int_handler" if end == signal.SIGINT else "SIG_IGN"
     script = f"""
 import signal
 import sys
-{ignored}
+signal.signal(signal.SIGINT, signal.{interrupted})
 from pathlib import Path
 from amc_hw.sweep import jobs as sweep_jobs
 from amc_hw.runs.config import make_config
@@ -129,6 +128,7 @@ sweep_jobs.run_all({{folder / "a": long, folder / "b": long}}, 2, "cpu", SILENT)
     pids = [pid for _, _, pid in lines(tmp_path / "begun.jsonl")]
     until(lambda: not any(map(is_running, pids)))
     assert {name for name, _ in lines(tmp_path / "ended.jsonl")} == {"a", "b"}, "they were not let clean up"
+    assert not list(tmp_path.glob("*/summary.json")), "they were waited for"
 
 
 def test_a_real_run_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
