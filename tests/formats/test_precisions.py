@@ -38,7 +38,7 @@ QUANTIZED: list[tuple[str, Precision]] = [
 NOISE: dict[Precision, float] = {"fp16": 0.001, "int16x8": 0.005, "int8": 0.01, "int8-dynamic": 0.005}
 """Of outputs, as a share of their range: what rounding may do to a small network."""
 NOISE_OF_HALVES: dict[Precision, float] = {"fp16": 0.002, "bf16": 0.016}
-"""Likewise where outputs have 16 bits themselves, as in files of ATen calls: three bits fewer are eight times as much."""
+"""Likewise where outputs have 16 bits themselves, as in files of ATen calls: three bits fewer, eight times as much."""
 
 
 def noise_of(file_format: str, precision: Precision) -> float:
