@@ -35,8 +35,14 @@ from amc_hw.tracing.traced import trace_model
 QUANTIZED: list[tuple[str, Precision]] = [
     (name, precision) for name, kind in FORMATS.items() for precision in kind.precisions if precision != "fp32"
 ]
-NOISE: dict[Precision, float] = {"fp16": 0.001, "bf16": 0.008, "int16x8": 0.005, "int8": 0.01, "int8-dynamic": 0.005}
+NOISE: dict[Precision, float] = {"fp16": 0.001, "int16x8": 0.005, "int8": 0.01, "int8-dynamic": 0.005}
 """Of outputs, as a share of their range: what rounding may do to a small network."""
+NOISE_OF_HALVES: dict[Precision, float] = {"fp16": 0.002, "bf16": 0.016}
+"""Likewise where outputs have 16 bits themselves, as in files of ATen calls: three bits fewer, eight times as much."""
+
+
+def noise_of(file_format: str, precision: Precision) -> float:
+    return (NOISE_OF_HALVES if file_format == "aten" else NOISE)[precision]
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +68,7 @@ def test_a_file_in_another_precision_is_near_its_network_and_smaller(
         expected = model(images()).numpy()
     written = load_file(file)(images().numpy())  # floats go in and come out
     noise = np.sqrt(np.square(written - expected).mean()) / np.ptp(expected)
-    assert noise <= NOISE[precision]
+    assert noise <= noise_of(file_format, precision)
     assert file.stat().st_size < whole.stat().st_size
 
 
@@ -94,7 +100,7 @@ def test_boxes_and_scores_that_are_one_tensor_are_each_as_near_as_alone(
         expected = model(images()).numpy()
     error = load_file(file)(images().numpy()) - expected
     noise = np.sqrt(np.square(error).mean((0, 2))) / np.ptp(expected, axis=(0, 2))
-    assert noise.max() <= 1.5 * NOISE[precision]
+    assert noise.max() <= 1.5 * noise_of(file_format, precision)
     assert "more than images do" not in caplog.text
 
 
