@@ -60,8 +60,9 @@ def smaller_networks(
     """
     if not config.smaller:
         return {}
-    example, found = goal.example, {}
+    example = goal.example
     wanted = _shapes(original, example)
+    found: dict[str, nn.Module] = {}
     for name, checkpoint in config.smaller.items():
         model = copyable_copy(own[name]) if name in own else _loaded(config, goal, name, Path(checkpoint))
         model = model.cpu().eval().requires_grad_(False)
