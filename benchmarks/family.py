@@ -2,9 +2,9 @@
 
     python benchmarks/family.py --model resnet20 --checkpoint r20.pt --data npz:DIR --out family
 
-The latency table is made first. Then the sweep and, alone, the budgets of --alone run in a process each, in folders of
-their own under --out; what is finished there is not repeated. Times are processor seconds, those of timing programs
-among them, by what the progress said meanwhile.
+With --metric macs, params or size the budgets are of that. The latency table is made first. Then the sweep and, alone,
+the budgets of --alone run in a process each, in folders of their own under --out; what is finished there is not
+repeated. Times are processor seconds, those of timing programs among them, by what the progress said meanwhile.
 """
 
 from __future__ import annotations
