@@ -72,6 +72,15 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def path_of(steps: Iterable[str | int]) -> str:
+    """Return where a value stands in a file, field by field (``entries.3.mean_us``), in one line.
+
+    The names are those of the file, which may have line breaks and other characters that no terminal should get.
+    """
+    texts = map(str, steps)
+    return ".".join(text if text.isprintable() else repr(text)[1:-1] for text in texts)
+
+
 LONGEST_NAME = 80
 """Characters of a name that a message repeats; what is longer stands in a damaged file."""
 

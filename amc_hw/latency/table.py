@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from amc_hw.errors import TableError
+from amc_hw.errors import TableError, path_of
 from amc_hw.latency.families import is_family
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import doubt_of, outdated
@@ -291,7 +291,7 @@ def parse_table(document: Any, place: str) -> LatencyTable:
         table = LatencyTable.model_validate(document, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = path_of(first["loc"]) or "its root"
         raise TableError(f"{place} has a bad value at {where}: {first['msg']}; {_CURE}") from error
     except UnicodeError as error:
         raise TableError(f"{place} holds text that is no Unicode; {_CURE}") from error

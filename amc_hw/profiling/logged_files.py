@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
 from amc_hw.devices.android.log_text import decoded
-from amc_hw.errors import DeviceError, UsageError
+from amc_hw.errors import DeviceError, UsageError, path_of
 from amc_hw.latency.mobilenet_v1 import CHANNELS, STRIDES, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
 from amc_hw.profiling.import_logs import LoggedNetwork
@@ -97,7 +97,7 @@ def _networks(model: str, channels: Path | None) -> dict[str, Operators]:
         described = _Channels.model_validate(json.loads(_read(channels)))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "its root"
+        place = path_of(first["loc"]) or "its root"
         raise UsageError(f"{channels} has a bad value at {place}: {first['msg']}.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{channels} is no JSON file of channels ({error}).") from error

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from amc_hw.errors import RunFolderError
+from amc_hw.errors import RunFolderError, path_of
 from amc_hw.runs.files import append_line, damaged, read_json, read_lines, readable_lines, write_json, write_text
 from amc_hw.runs.records import FORMAT, Episode, FileRecord, Header, Record
 from amc_hw.runs.values import Facts
@@ -187,5 +187,5 @@ def checked(kind: type[R], document: object, path: Path, line: int | None = None
         return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or ("the root" if line is None else "")
+        field = path_of(first["loc"]) or ("the root" if line is None else "")
         raise damaged(path, first["msg"], field, line) from error

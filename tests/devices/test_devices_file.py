@@ -69,6 +69,8 @@ def test_names(file: Path) -> None:
         ("[lab]\nserial = 'A'\ndelegate = 'none'\nruntime = '2.2.0'\n", "runtime=2.2.0 has no delegate none"),
         ("lab = 1\n", r"\[lab\]"),
         ("['two words']\nserial = 'A'\n", "a name has letters"),
+        ("[\"two\\nlines\"]\nserial = 'A'\n", r"\[two\\nlines\]: a name has letters"),
+        ("[lab]\n\"two\\nlines\" = 'A'\n", r"\[lab\] 'two\\nlines'"),
     ],
 )
 def test_damaged_files(file: Path, text: str, message: str) -> None:

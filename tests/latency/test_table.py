@@ -125,6 +125,16 @@ def test_missing_values_and_repeated_entries_are_refused() -> None:
         parse_table(made, "here")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("two\nlines", r"two\nlines"), ("\x1b[31mred", r"\x1b[31mred"), ("\ud800", "its root")]
+)
+def test_a_field_is_named_in_one_line_whatever_its_name(name: str, shown: str) -> None:
+    with pytest.raises(TableError) as refused:
+        parse_table({**document(), name: 1}, "here")
+    assert str(refused.value).startswith(f"here has a bad value at {shown}: ")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b'{"format": 1}', b"null"])
 def test_files_that_are_no_table_are_refused_by_name(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.json"

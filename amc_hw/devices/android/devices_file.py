@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from amc_hw.devices.android import litert
 from amc_hw.devices.android.benchmark_model import DELEGATES as TFLITE_DELEGATES
-from amc_hw.errors import UsageError, unknown_name
+from amc_hw.errors import UsageError, path_of, unknown_name
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -119,7 +119,7 @@ def read_devices_file(path: Path) -> dict[str, PhoneSettings]:
 
 
 def _phone(path: Path, name: str, table: Any) -> PhoneSettings:
-    where = f"the devices file {path}, [{name}]"
+    where = f"the devices file {path}, [{path_of([name])}]"
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise UsageError(f"{where}: a name has letters, digits, '-', '_' and '.' only.")
     try:
@@ -129,7 +129,7 @@ def _phone(path: Path, name: str, table: Any) -> PhoneSettings:
         known = ", ".join(_Entry.model_fields)
         if not first["loc"]:
             raise UsageError(f"{where} is no table; write [{name}] and below it settings: {known}.") from error
-        setting = ".".join(map(str, first["loc"]))
+        setting = path_of(first["loc"])
         if setting not in _Entry.model_fields:
             raise unknown_name(f"setting of {where}", setting, _Entry.model_fields) from error
         raise UsageError(
