@@ -72,7 +72,7 @@ class Classification:
         return len(self.data.train)
 
     @property
-    def search_images(self) -> int:
+    def search_images(self) -> int | None:
         """The images of the validation split."""
         return len(self.data.search)
 
