@@ -214,6 +214,8 @@ def compressed(detector: YOLO, data: Path, arguments: argparse.Namespace, settin
     parts = detector.task_map[detector.task]
     place = {"model": "given", "task": detector.task, "project": str(arguments.out.resolve()), "name": "epoch"}
     network = detector.model.requires_grad_(True)  # ultralytics loads weights frozen
+    if arguments.precision != "fp32":
+        network.model[-1].dynamic = True  # anchors are made in every call: int8 is simulated call by call
     network.model[-1].export = True  # what its exported files give: decoded boxes and scores, no maps beside them
 
     def train(network: nn.Module, teacher: nn.Module, epoch: int, epochs: int) -> float:
@@ -237,6 +239,7 @@ def compressed(detector: YOLO, data: Path, arguments: argparse.Namespace, settin
 def as_detector(detector: YOLO, network: nn.Module, path: Path) -> YOLO:
     """Save a compressed network as a file of ultralytics and load that."""
     del network.model[-1].export
+    vars(network.model[-1]).pop("dynamic", None)
     for block in network.modules():
         if isinstance(block, C2f):  # halves its channels in its forward pass, and by this number when it is exported
             block.c = block.cv1.conv.out_channels // 2

