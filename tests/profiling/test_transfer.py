@@ -291,3 +291,10 @@ def test_deviations_that_belong_to_nothing_are_refused(lab: Lab) -> None:
     lab.new.write_text(json.dumps(document))
     with pytest.raises(TableError, match="other families than have a share"):
         load_table(lab.new)
+
+
+def test_a_busy_machine_is_told_from_devices_that_are_unlike(lab: Lab) -> None:
+    table = lab.transferred(Stranger("second"), lab.measured(Relative()))
+    assert "busy" not in of_transfer(table)[0]
+    table.calibration = [network.model_copy(update={"unstable": True}) for network in table.calibration]
+    assert "do not rely on it, the machine was busy; do the same again when it is quiet" in of_transfer(table)[0]
