@@ -14,6 +14,7 @@ from amc_hw.cli.options import (
     DEFAULTS,
     Classes,
     DeviceName,
+    InChannels,
     Json,
     Model,
     OwnImageSize,
@@ -112,6 +113,7 @@ def profile(
     ] = None,
     image_size: OwnImageSize = None,
     classes: Classes = 1000,
+    in_channels: InChannels = 3,
     precision: PrecisionName = "fp32",
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,
@@ -128,7 +130,7 @@ def profile(
         alike_tables(like)
     from amc_hw.pipeline.tables import AskedTable, profile_model
 
-    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision), like)
+    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision), like, in_channels)
     with progress_bar() as report:
         measured, path = profile_model(asked, seed, report)
     errors = {k: e.model_dump() for k, e in measured.errors.items()}

@@ -77,6 +77,7 @@ OwnImageSize = Annotated[
     int | None, typer.Option(help="side of the images in pixels, by default the model's own", min=8)
 ]
 Classes = Annotated[int, typer.Option(help="classes that the network tells apart", min=2)]
+InChannels = Annotated[int, typer.Option(help="channels of the images: 3, or 1 where they are grey", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
 
 

@@ -14,6 +14,7 @@ from amc_hw.cli.options import (
     DEFAULTS,
     Classes,
     DeviceName,
+    InChannels,
     Json,
     Model,
     OwnImageSize,
@@ -110,6 +111,7 @@ def check(
     networks: Annotated[int, typer.Option(help="random pruned networks to measure", min=1)] = 30,
     image_size: OwnImageSize = None,
     classes: Classes = 1000,
+    in_channels: InChannels = 3,
     export_all: Annotated[
         bool, typer.Option("--export-all", help="export every network; by default the first, the others are written")
     ] = False,
@@ -134,7 +136,9 @@ def check(
         require_writable(plot)
     from amc_hw.pipeline.tables import AskedTable, check_predictions
 
-    asked_table = AskedTable(model, device, table, image_size, classes, as_precision(precision))
+    asked_table = AskedTable(
+        model, device, table, image_size, classes, as_precision(precision), in_channels=in_channels
+    )
     with progress_bar() as report:
         found = check_predictions(asked_table, networks, seed, report, export_all=export_all)
     if plot is not None:

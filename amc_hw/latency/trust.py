@@ -21,6 +21,8 @@ SMALL_SHARE = 0.01
 """Operators with less of the time cannot put a prediction wrong."""
 
 
+BUSY_SHARE = 0.25
+"""Of the networks that carry a table over, from which on unsteady ones say more of the machine than of the devices."""
 TRUSTED_ERROR = 0.05
 """Mean error of a transferred table, on networks of the new device, from which on it is no help to a search."""
 
@@ -103,9 +105,11 @@ def of_transfer(table: LatencyTable) -> list[str]:
     )
     if error.mean <= TRUSTED_ERROR:
         return [f"{proven}."]
-    return [
-        f"{proven}: do not rely on it, the devices are too unlike; measure this one: amc-hw profile without --like."
-    ]
+    if sum(network.unstable for network in table.calibration) > BUSY_SHARE * len(table.calibration):
+        cure = "the machine was busy; do the same again when it is quiet"
+    else:
+        cure = "the devices are too unlike; measure this one: amc-hw profile without --like"
+    return [f"{proven}: do not rely on it, {cure}."]
 
 
 def warnings(predictor: Predictor, operators: Sequence[Operator], smallest: Sequence[Operator] = ()) -> list[str]:

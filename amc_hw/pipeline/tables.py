@@ -33,6 +33,7 @@ class AskedTable:
         classes: outputs of the network.
         precision: of the files that are measured.
         like: a device that this one resembles, or its table's file: a new table begins with that one.
+        in_channels: channels of the images.
     """
 
     model: str
@@ -42,18 +43,20 @@ class AskedTable:
     classes: int
     precision: Precision = "fp32"
     like: str | None = None
+    in_channels: int = 3
 
 
 @contextmanager
 def _opened(asked: AskedTable, progress: Progress) -> Iterator[tuple[Device, TracedModel, Progress]]:
     """Open the device and trace the network; see `device_in_turn`."""
-    size, network = asked.image_size or default_image_size(asked.model), build_model(asked.model, asked.classes)
+    size, channels = asked.image_size or default_image_size(asked.model), asked.in_channels
+    network = build_model(asked.model, asked.classes, channels)
     with device_in_turn(asked.device, progress, precision=asked.precision) as (device, progress):
         require_tables(device, asked.table)
         if asked.like is not None:
             require_alike(device, asked.like, asked.table)
-        network, _ = with_plain_weights(network, torch.zeros(1, 3, size, size))  # as a run compresses it
-        yield device, replace(trace_model(network, (3, size, size)), name=asked.model), progress
+        network, _ = with_plain_weights(network, torch.zeros(1, channels, size, size))  # as a run compresses it
+        yield device, replace(trace_model(network, (channels, size, size)), name=asked.model), progress
 
 
 def profile_model(asked: AskedTable, seed: int, progress: Progress) -> tuple[LatencyTable, Path]:

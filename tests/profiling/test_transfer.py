@@ -10,7 +10,9 @@ import pytest
 from black_box import share_us
 from commands import TINY, amc_hw
 from cousins import SLOWER, Closed, ClosedCousin, ClosedStranger, Cousin, Relative, Stranger
+from tiny import TinyNet
 
+from amc_hw.devices.registry import open_device
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.formats.graph import GraphTemplate
@@ -26,7 +28,7 @@ from amc_hw.profiling.profile import default_table, run_cost
 from amc_hw.profiling.transfer import FITTED, HELD_OUT, Known, transfer_table
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
-from amc_hw.tracing.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 PAIRS = {
     "operators to operators": (Relative, Cousin),
@@ -218,7 +220,7 @@ def test_profile_begins_with_the_table_of_a_device_that_it_is_like(
 ) -> None:
     pytest.importorskip("ai_edge_litert")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    task = ("profile", "--model", TINY, "--image-size", 32, "--classes", 10)
+    task = ("profile", "--model", TINY, "--image-size", 32, "--classes", 10, "--in-channels", 1)
     begun = (*task, "--device", "host:threads=2", "--like", "host", "--json")
     assert amc_hw(*begun) == 2
     assert "no table of 'host'" in capsys.readouterr().err
@@ -229,6 +231,8 @@ def test_profile_begins_with_the_table_of_a_device_that_it_is_like(
     assert "transferred by 8 networks" in told["notes"][0]
     table = load_table(Path(told["table"]))
     assert table.fingerprint.threads == 2
+    grey = trace_model(TinyNet(), (1, 32, 32))  # a run's network, which the table answers for
+    run_cost(RunFolder(tmp_path / "run"), open_device("host:threads=2"), grey, None, 0, SILENT)
     assert amc_hw("table", "show", told["table"]) == 0
     assert "transferred from" in capsys.readouterr().out
     assert amc_hw(*task, "--device", "host", "--like", "host") == 2
@@ -287,3 +291,10 @@ def test_deviations_that_belong_to_nothing_are_refused(lab: Lab) -> None:
     lab.new.write_text(json.dumps(document))
     with pytest.raises(TableError, match="other families than have a share"):
         load_table(lab.new)
+
+
+def test_a_busy_machine_is_told_from_devices_that_are_unlike(lab: Lab) -> None:
+    table = lab.transferred(Stranger("second"), lab.measured(Relative()))
+    assert "busy" not in of_transfer(table)[0]
+    table.calibration = [network.model_copy(update={"unstable": True}) for network in table.calibration]
+    assert "do not rely on it, the machine was busy; do the same again when it is quiet" in of_transfer(table)[0]
