@@ -71,30 +71,6 @@ class Graph(ABC):
         """
 
     @abstractmethod
-    def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
-        """Return the file with other shapes and integer constants; weights whose shape is given become random."""
-
-    def operators(self, shapes: Sequence[Shape] | None = None) -> list[Operator]:
-        """Every operator in the order of execution, with its own shapes or with those given for each tensor."""
-        shapes = shapes or self.shapes()
-        return [self.operator(index, shapes) for index in range(len(self.kinds))]
-
-    def uses(self) -> list[tuple[str, list[tuple[Shape, Shape | None] | None]]]:
-        """Every operator's kind, the shape of each tensor that it uses, and the value where that is constant integers.
-
-        Files in which these agree run the same kernels on the same sizes.
-        """
-        shapes = self.shapes()
-        return [
-            (kind, [(shapes[tensor], self.integers(tensor)) if tensor >= 0 else None for tensor in self.tensors_of(i)])
-            for i, kind in enumerate(self.kinds)
-        ]
-
-
-class RefillableGraph(Graph):
-    """A graph whose file can be written with any weights."""
-
-    @abstractmethod
     def constant(self, tensor: int) -> NDArray[Any] | None:
         """Value of a weight (flat), or of another constant that may be one; None for an activation."""
 
@@ -117,11 +93,27 @@ class RefillableGraph(Graph):
         """
 
     def written(self, shapes: Mapping[int, Shape], integers: Mapping[int, Shape], random: np.random.Generator) -> bytes:
-        """See `Graph.written`."""
+        """Return the file with other shapes and integer constants; weights whose shape is given become random."""
         weights = RandomWeights(random)
         constants = {tensor: self.constant(tensor) for tensor in shapes}
         values = {tensor: weights(shapes[tensor], value) for tensor, value in constants.items() if value is not None}
         return self.packed(shapes, integers, values)
+
+    def operators(self, shapes: Sequence[Shape] | None = None) -> list[Operator]:
+        """Every operator in the order of execution, with its own shapes or with those given for each tensor."""
+        shapes = shapes or self.shapes()
+        return [self.operator(index, shapes) for index in range(len(self.kinds))]
+
+    def uses(self) -> list[tuple[str, list[tuple[Shape, Shape | None] | None]]]:
+        """Every operator's kind, the shape of each tensor that it uses, and the value where that is constant integers.
+
+        Files in which these agree run the same kernels on the same sizes.
+        """
+        shapes = self.shapes()
+        return [
+            (kind, [(shapes[tensor], self.integers(tensor)) if tensor >= 0 else None for tensor in self.tensors_of(i)])
+            for i, kind in enumerate(self.kinds)
+        ]
 
 
 class GraphTemplate:

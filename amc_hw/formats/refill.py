@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import TOLERANCE, output_difference
-from amc_hw.formats.graph import GraphTemplate, RefillableGraph
+from amc_hw.formats.graph import Graph, GraphTemplate
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.tracing.same import random_like
@@ -58,8 +58,6 @@ class Refill:
         example_input: Tensor,
         load: Callable[[bytes], Callable[[NDArray[Any]], NDArray[Any]]],
     ) -> None:
-        if not isinstance(template.graph, RefillableGraph):
-            raise UnsupportedModelError("files of this format are written by their converter only.")
         self._template = template
         self._graph = template.graph
         self._load = load
@@ -119,7 +117,7 @@ def _parts_of_norm(norm: Any) -> dict[str, Tensor]:
     return {"deviation": deviation, "scale": scale, "shift": shift if norm.bias is None else shift + norm.bias}
 
 
-def _places(graph: RefillableGraph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place | float]:
+def _places(graph: Graph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place | float]:
     """Return for every constant of several floating-point numbers where it comes from, or its one value."""
     found: dict[int, Place | float] = {}
     shapes = graph.shapes()

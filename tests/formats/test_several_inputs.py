@@ -33,8 +33,10 @@ WRITTEN: list[tuple[str, Precision]] = [
     (name, precision) for name, kind in FORMATS.items() if name != "aten" for precision in kind.precisions
 ]
 NETWORKS = [(Pair, pairs), (Captions, captions)]
-NOISE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.001, "int16x8": 0.02, "int8": 0.02, "int8-dynamic": 0.01}
-"""Of outputs, as a share of their range; of small layers, what ranges cut off counts more than the bits do."""
+NOISE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 0.001, "int8-dynamic": 0.01}
+"""Of outputs, as a share of their range; where activations are rounded, the simulation says how much it is."""
+MORE_NOISE = 1.25
+"""A file's, as a multiple of the simulation's: runtimes round the same numbers in other places."""
 
 
 def noise(given: Any, wanted: Any) -> list[float]:
@@ -43,6 +45,14 @@ def noise(given: Any, wanted: Any) -> list[float]:
         float((one - other).square().mean().sqrt() / (other.max() - other.min()))
         for one, other in zip(tensors_of(given), tensors_of(wanted), strict=True)
     ]
+
+
+def are_alike(given: Any, wanted: Any) -> bool:
+    """Tell whether every output follows the one that is wanted."""
+    pairs = zip(tensors_of(given), tensors_of(wanted), strict=True)
+    return all(
+        float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) > 0.98 for one, other in pairs
+    )
 
 
 def called(network: nn.Module, inputs: Any) -> Any:
@@ -56,13 +66,20 @@ def test_a_file_gives_what_its_network_gives_in_the_same_structure(
     network: Any, drawn: Any, file_format: str, precision: Precision, tmp_path: Path
 ) -> None:
     available(file_format)
+    torch.manual_seed(0)
     model, seen, new = learned(network()), drawn(64, 0), drawn(32, 1)
     expected, example = called(model, new), taken(seen, slice(1))
     file = tmp_path / f"m.{file_format}"
     export(spread(model, example), example, file, precision, seen)
     given = called(FileNetwork(load_file(file), example, taken(expected, slice(1))), new)
     assert tree_map(lambda each: each.shape, given) == tree_map(lambda each: each.shape, expected)
-    assert max(noise(given, expected)) <= NOISE[precision]
+    if (file_format, precision) == ("pte", "int8"):  # whose ranges are those of a quantizer that is not simulated
+        assert are_alike(given, expected)
+    elif precision in BITS:
+        simulated = called(Simulated(spread(model, example), seen, precision), new)
+        assert max(noise(given, expected)) <= MORE_NOISE * max(noise(simulated, expected))
+    else:
+        assert max(noise(given, expected)) <= NOISE[precision]
 
 
 @pytest.mark.parametrize("precision", list(BITS))
@@ -98,7 +115,8 @@ def test_written_files_have_the_sizes_of_quantized_ones_and_run(file_format: str
 
 @pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte"])
 def test_inputs_have_scales_of_their_own(file_format: str, tmp_path: Path) -> None:
-    """With one scale for both, the second input's values would all be one step or none."""
+    """With one scale for both, the second input's values would be rounded to none, and the second output made of it."""
+    torch.manual_seed(0)
     picture, numbers = pairs(64, 0)
     seen = (1000 * picture, 0.01 * numbers)
     model = learned(Pair())
@@ -111,8 +129,7 @@ def test_inputs_have_scales_of_their_own(file_format: str, tmp_path: Path) -> No
     export(spread(model, example), example, tmp_path / f"m.{file_format}", "int8", seen)
     file = FileNetwork(load_file(tmp_path / f"m.{file_format}"), example, taken(expected, slice(1)))
     for network in (file, Simulated(spread(model, example), seen)):
-        for given, wanted in zip(called(network, seen), expected, strict=True):
-            assert (given - wanted).abs().median() <= 0.01 * (wanted.max() - wanted.min())
+        assert are_alike(called(network, seen), expected)
 
 
 def test_a_call_in_another_way_is_told_in_a_sentence() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
 from amc_hw.formats.aten.stored import CallRecord, GraphRecord, pack, unpack
-from amc_hw.formats.graph import RefillableGraph
+from amc_hw.formats.graph import Graph
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
 _KINDS = {
@@ -34,7 +34,7 @@ _STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
 """Places of a convolution's arguments: (input, weight, bias, stride, padding, dilation, groups)."""
 
 
-class AtenGraph(RefillableGraph):
+class AtenGraph(Graph):
     """One file of ATen calls.
 
     The integers among a call's arguments (a view's target, a convolution's groups) count as one more tensor.
@@ -70,7 +70,7 @@ class AtenGraph(RefillableGraph):
         return self._names[tensor]
 
     def constant(self, tensor: int) -> NDArray[Any] | None:
-        """See `RefillableGraph.constant`."""
+        """See `Graph.constant`."""
         weight = self._weights.get(self._names[tensor])
         return None if weight is None else weight.reshape(-1)
 
@@ -130,7 +130,7 @@ class AtenGraph(RefillableGraph):
         values: Mapping[int, NDArray[Any]],
         left_out: Collection[int] = (),
     ) -> bytes:
-        """See `RefillableGraph.packed`."""
+        """See `Graph.packed`."""
         stands_for = self._left_out(left_out)
         calls: list[CallRecord] = [
             {**call, "args": _renamed(_replaced(call["args"], integers.get(len(self._sizes) + index)), stands_for)}

@@ -19,7 +19,7 @@ from amc_hw.formats.executorch.delegate import ABSENT, ALIGNMENT, Delegate, Node
 from amc_hw.formats.executorch.kernels import owners
 from amc_hw.formats.executorch.native import Call, Program
 from amc_hw.formats.executorch.operators import call_kind, call_operator, channels_first, node_kind, node_operator
-from amc_hw.formats.graph import RefillableGraph
+from amc_hw.formats.graph import Graph
 from amc_hw.latency.operators import Operator, Shape
 
 PROGRAM = -1
@@ -47,7 +47,7 @@ class Part:
     node: int = -1
 
 
-class PteGraph(RefillableGraph):
+class PteGraph(Graph):
     """One ExecuTorch file.
 
     Args:
@@ -164,7 +164,7 @@ class PteGraph(RefillableGraph):
         return [self._numbers[key] for each in found[1].outputs if (key := self._key(place, each)) is not None]
 
     def constant(self, tensor: int) -> NDArray[Any] | None:
-        """See `RefillableGraph.constant`."""
+        """See `Graph.constant`."""
         key = self._keys[tensor]
         if key.kind == "integers":
             return None
@@ -221,7 +221,7 @@ class PteGraph(RefillableGraph):
         values: Mapping[int, NDArray[Any]],
         left_out: Collection[int] = (),
     ) -> bytes:
-        """See `RefillableGraph.packed`."""
+        """See `Graph.packed`."""
         program, store = self._program.copied(), NamedDataStore()
         delegates = {place: delegate.copied() for place, delegate in self._delegates.items()}
         for tensor, shape in shapes.items():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.graph import RefillableGraph
+from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.kernels import LEADERS, SCALERS, Groups, owners
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
@@ -35,7 +35,7 @@ _KINDS = {
 }
 
 
-class OnnxGraph(RefillableGraph):
+class OnnxGraph(Graph):
     """One ONNX file; every use of a weight has a name of its own here.
 
     Args:
@@ -87,7 +87,7 @@ class OnnxGraph(RefillableGraph):
         return str(self._names[tensor])
 
     def constant(self, tensor: int) -> NDArray[Any] | None:
-        """See `RefillableGraph.constant`."""
+        """See `Graph.constant`."""
         weight = self._weights.get(self._names[tensor])
         return (
             None
@@ -172,7 +172,7 @@ class OnnxGraph(RefillableGraph):
         values: Mapping[int, NDArray[Any]],
         left_out: Collection[int] = (),
     ) -> bytes:
-        """See `RefillableGraph.packed`."""
+        """See `Graph.packed`."""
         changed = {self._names[tensor]: shape for tensor, shape in shapes.items()}
         stored = {self._names[tensor]: numpy_helper.from_array(value) for tensor, value in values.items()}
         for tensor, numbers in integers.items():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.align import align
-from amc_hw.formats.graph import RefillableGraph
+from amc_hw.formats.graph import Graph
 from amc_hw.latency.operators import MATMUL_KINDS, Operator, Shape
 
 _KINDS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
@@ -30,7 +30,7 @@ _DTYPES: dict[int, Any] = {
 }
 
 
-class TfliteGraph(RefillableGraph):
+class TfliteGraph(Graph):
     """One TFLite file, read into its object form, where every use of a constant has a tensor of its own.
 
     Args:
@@ -117,7 +117,7 @@ class TfliteGraph(RefillableGraph):
         return [int(tensor) for tensor in self.subgraph.operators[index].outputs]
 
     def constant(self, tensor: int) -> NDArray[Any] | None:
-        """See `RefillableGraph.constant`."""
+        """See `Graph.constant`."""
         entry = self.subgraph.tensors[tensor]
         data = self.model.buffers[entry.buffer].data
         if data is None or entry.type not in _DTYPES:
@@ -176,7 +176,7 @@ class TfliteGraph(RefillableGraph):
         values: Mapping[int, NDArray[Any]],
         left_out: Collection[int] = (),
     ) -> bytes:
-        """See `RefillableGraph.packed`."""
+        """See `Graph.packed`."""
         tensors, buffers = self.subgraph.tensors, self.model.buffers
         saved_tensors, saved_data = [copy.copy(tensor) for tensor in tensors], [buffer.data for buffer in buffers]
         saved_operators, saved_outputs = self.subgraph.operators, self.subgraph.outputs
