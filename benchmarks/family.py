@@ -20,7 +20,8 @@ from named_network import named_network, network_parser, run_program
 from amc_hw.devices.registry import open_device
 from amc_hw.pipeline.trained import make_trained_model
 from amc_hw.profiling.profile import profile
-from amc_hw.runs.config import METRICS, RunConfig, make_config, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import METRICS, RunConfig, make_config
 from amc_hw.runs.files import read_json, write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress, Update

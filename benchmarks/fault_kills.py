@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from simulated_cli import TESTS
 
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 
 CLI = [sys.executable, str(Path(__file__).with_name("simulated_cli.py"))]
 TINY = f"{TESTS / 'support' / 'tiny.py'}:tiny"

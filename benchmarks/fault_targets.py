@@ -35,14 +35,14 @@ from amc_hw.errors import AmcHwError
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_model
 from amc_hw.profiling.import_logs import import_logs
 from amc_hw.profiling.logged_files import logged_networks
 from amc_hw.report.html import report_context
 from amc_hw.report.run import read_run
-from amc_hw.runs.config import read_config
+from amc_hw.runs.begun import read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.search.study import read_study
 from amc_hw.training.loop import train

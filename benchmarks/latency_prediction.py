@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amc_hw.devices.computers.host import HostDevice
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.policy import DTYPES, Precision
 from amc_hw.profiling.check import check_table

@@ -19,8 +19,8 @@ from pathlib import Path
 from amc_hw.devices.registry import open_device
 from amc_hw.latency.learned import learn_table
 from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.read_table import load_table
 from amc_hw.latency.share import Totals
-from amc_hw.latency.table import load_table
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.profiling import totals
 from amc_hw.profiling.check import TableCheck, check_table

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amc_hw.devices.registry import open_device
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.profiling import transfer
 from amc_hw.profiling.check import check_table

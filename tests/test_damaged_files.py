@@ -20,8 +20,8 @@ from writers import available
 from amc_hw.errors import RunFolderError, TableError, UnsupportedModelError
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.tflite.graph import TfliteGraph
-from amc_hw.latency.table import load_table
-from amc_hw.runs.config import read_config
+from amc_hw.latency.read_table import load_table
+from amc_hw.runs.begun import read_config
 
 __all__ = ["small_files", "small_model"]
 

@@ -16,7 +16,8 @@ from torch import nn
 import amc_hw as library
 from amc_hw.errors import CheckpointError, DeviceError, RunFolderError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
-from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import ChosenPolicy
 

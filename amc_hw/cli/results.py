@@ -10,7 +10,7 @@ import typer
 from amc_hw.cli.options import DataRoot, Json, Run
 from amc_hw.cli.terminal import answer, of_part, print_json, progress_bar, say_what_stays
 from amc_hw.errors import UsageError
-from amc_hw.runs.config import read_config
+from amc_hw.runs.begun import read_config
 from amc_hw.runs.files import require_room, require_writable
 from amc_hw.runs.names import EXPORTS, listed, require_export_name
 

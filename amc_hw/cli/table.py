@@ -49,8 +49,8 @@ def show(
     json: Json = False,
 ) -> None:
     """Print what a latency table holds; plot a layer's latency against its channels."""
+    from amc_hw.latency.read_table import load_table
     from amc_hw.latency.shipped_tables import find_table
-    from amc_hw.latency.table import load_table
     from amc_hw.latency.trust import of_transfer
     from amc_hw.report.table_plots import check_ending, find_family, plot_layer
     from amc_hw.runs.files import require_writable
@@ -122,7 +122,7 @@ def check(
 ) -> None:
     """Measure random pruned networks on the device and say how far the table's predictions are off."""
     from amc_hw.devices.table_only import require_device
-    from amc_hw.latency.table import load_table
+    from amc_hw.latency.read_table import load_table
     from amc_hw.models.names import require_model_name
     from amc_hw.report.table_plots import check_ending, plot_prediction
     from amc_hw.runs.files import require_writable
@@ -199,8 +199,8 @@ def merge(
     json: Json = False,
 ) -> None:
     """Join tables with the same fingerprint; others are refused."""
+    from amc_hw.latency.read_table import load_table
     from amc_hw.latency.shipped_tables import find_table
-    from amc_hw.latency.table import load_table
 
     places = {str(file): find_table(file) for file in files}
     require_table_or_none(out, places.values())
@@ -222,8 +222,8 @@ def diff(
     json: Json = False,
 ) -> None:
     """Say how much slower or faster operators are by the second table than by the first."""
+    from amc_hw.latency.read_table import load_table
     from amc_hw.latency.shipped_tables import find_table
-    from amc_hw.latency.table import load_table
 
     tables = load_table(find_table(first)), load_table(find_table(second))
     from amc_hw.latency.diff import diff as compare

@@ -94,7 +94,7 @@ def _print_imported(table: LatencyTable, out: Path, logs: int) -> None:
 def require_table_or_none(out: Path, inputs: Iterable[Path]) -> None:
     """Refuse to write a table over something else, over what it is made from, or where nothing can be written."""
     from amc_hw.errors import TableError, UsageError
-    from amc_hw.latency.table import load_table
+    from amc_hw.latency.read_table import load_table
     from amc_hw.runs.files import require_writable
 
     if out.resolve() in [file.resolve() for file in inputs]:

@@ -14,7 +14,7 @@ from amc_hw.cli.options import DEFAULTS, Compute, DataName, DataRoot, Epochs, Im
 from amc_hw.cli.terminal import answer, of_part, print_json, progress_bar, say, say_what_stays
 from amc_hw.errors import UsageError
 from amc_hw.processes import is_first_process
-from amc_hw.runs.config import read_config
+from amc_hw.runs.begun import read_config
 from amc_hw.runs.files import require_room
 from amc_hw.runs.names import require_compute_name
 

@@ -8,8 +8,9 @@ from amc_hw.devices.base import BusyError, Device, Kernel
 from amc_hw.devices.registry import format_of, open_device, precisions_of_format, require_device_name
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
+from amc_hw.latency.read_table import load_table
 from amc_hw.latency.shipped_tables import shipped_table
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.policy import Precision, precision_of
 from amc_hw.runs.files import require_writable
 

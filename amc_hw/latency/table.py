@@ -1,4 +1,4 @@
-"""A latency table: what was measured on one device, its file, and the refusal of everything that is not sound.
+"""A latency table: what was measured on one device, and how that is written.
 
 lookup_tables/README.md documents the format.
 """
@@ -9,21 +9,19 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from amc_hw.errors import TableError, path_of
+from amc_hw.errors import TableError
 from amc_hw.latency.families import is_family
 from amc_hw.latency.fingerprint import Fingerprint
-from amc_hw.latency.outdated import doubt_of, outdated
 from amc_hw.latency.share import Totals
 from amc_hw.latency.transferred import Transfer
 from amc_hw.runs.files import write_text
 from amc_hw.runs.simulated import tell_simulated
 
-_CURE = "move it away; a run measures its own again, else make it with: amc-hw profile, or amc-hw table import"
 _OTHER_TABLE = "name another table=, and the device is measured into that."
 FORMAT: Literal[4] = 4
 """History: 1, the first; 2, measured in files whose every bias has the shape of its own operator; 3, has ``totals``; 4,
@@ -248,71 +246,3 @@ class LatencyTable(BaseModel):
         lines = ",\n  ".join(json.dumps(entry, allow_nan=False) for entry in entries)
         head = json.dumps(document, indent=1, allow_nan=False)
         write_text(path, f'{head[:-2]},\n "entries": [\n  {lines}\n ]\n}}\n')
-
-
-def load_table(path: Path) -> LatencyTable:
-    """Read a table.
-
-    Raises:
-        TableError: the file is missing, cut short, of an unknown version, or has a missing or impossible value;
-            the message names the place.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TableError(f"the latency table {path} does not exist; make it with: amc-hw profile") from error
-    except IsADirectoryError as error:
-        raise TableError(f"the latency table {path} is a folder; name a table's file, or a shipped table.") from error
-    except OSError as error:
-        raise TableError(
-            f"cannot read the latency table {path}: {error.strerror or error}; check its path and its permissions."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path} is no text, so no latency table; make one with: amc-hw profile") from error
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"{path} is cut short or no JSON ({error}); {_CURE}") from error
-    return parse_table(document, str(path))
-
-
-def parse_table(document: Any, place: str) -> LatencyTable:
-    """Check a table that was read as JSON; ``place`` names it in errors.
-
-    Raises:
-        TableError: see `load_table`.
-    """
-    if not isinstance(document, dict) or "format" not in document:
-        raise TableError(f"{place} is no latency table (it has no 'format'); make one with: amc-hw profile")
-    if type(document["format"]) is not int or not 1 <= document["format"] <= FORMAT:
-        raise TableError(
-            f"{place} has format {repr(document['format'])[:40]}; this version of amc-hw reads formats 1 to {FORMAT}: "
-            "update amc-hw."
-        )
-    try:
-        table = LatencyTable.model_validate(document, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = path_of(first["loc"]) or "its root"
-        raise TableError(f"{place} has a bad value at {where}: {first['msg']}; {_CURE}") from error
-    except UnicodeError as error:
-        raise TableError(f"{place} holds text that is no Unicode; {_CURE}") from error
-    carried = table.transfer is not None
-    if table.transfer is not None and table.transfer.structure not in table.errors:
-        raise TableError(f"{place} was transferred and does not say how far off it is; {_CURE}")
-    if carried != (table.format == FORMAT) or any(entry.transferred > carried for entry in table.entries):
-        raise TableError(
-            f"{place} has format {table.format}; what was transferred, and it alone, has {FORMAT}; {_CURE}"
-        )
-    if not carried and (table.totals is not None) != (table.format == LEARNED):
-        raise TableError(f"{place} has format {table.format}, whole networks' totals belong to format 3; {_CURE}")
-    seen: set[tuple[str, int, int]] = set()
-    for entry in table.entries:
-        if entry.key in seen:
-            raise TableError(f"{place} has the entry {entry.key} twice; {_CURE}")
-        seen.add(entry.key)
-    if table.format == 1 and not outdated(table.notes):
-        models = [network.model for network in table.calibration]
-        if doubt := doubt_of(table.method, table.fingerprint.runtime, table.fingerprint.threads, models, place):
-            table.note(doubt)
-        else:
-            table.format = 2
-    return table

@@ -24,7 +24,8 @@ from amc_hw.pipeline.smaller import smaller_networks
 from amc_hw.pipeline.trained import TrainedModel, trained_for
 from amc_hw.policy import MEAN_AP, TOP1
 from amc_hw.processes import is_first_process
-from amc_hw.runs.config import CLASSIFY, RunConfig, open_run, read_config, require_same_search
+from amc_hw.runs.begun import open_run, read_config, require_same_search
+from amc_hw.runs.config import CLASSIFY, RunConfig
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress

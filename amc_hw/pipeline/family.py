@@ -18,7 +18,8 @@ from amc_hw.errors import RunFolderError
 from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Policy, Precision
 from amc_hw.pruning.pruner import Pruner
-from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import write_bytes, write_text
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.shared import Known

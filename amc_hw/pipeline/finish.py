@@ -15,7 +15,7 @@ from amc_hw.formats import program
 from amc_hw.formats.export import export as export_file
 from amc_hw.formats.export import quantize_file
 from amc_hw.formats.registry import FORMATS
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
 from amc_hw.pipeline.load import restore

@@ -28,7 +28,8 @@ from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Precision
 from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.profiling.profile import require_tables
-from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import RunConfig
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress

@@ -14,7 +14,8 @@ from amc_hw.models.names import is_user_file
 from amc_hw.models.zoo import build_from_file, build_model, default_image_size
 from amc_hw.pipeline.plain import made_plain
 from amc_hw.pruning.surgery import first_channels, shrink
-from amc_hw.runs.config import CLASSIFY, RunConfig, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import CLASSIFY, RunConfig
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.files import damaged
 from amc_hw.runs.folder import RunFolder

@@ -20,7 +20,7 @@ from amc_hw.devices.turns import device_in_turn
 from amc_hw.errors import UsageError
 from amc_hw.formats.registry import find_format
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.pipeline.originals import export_originals, with_float_original
 from amc_hw.pipeline.present_speed import at_present_speed, is_in_ms
 from amc_hw.pipeline.settings import other_budgets

@@ -13,7 +13,8 @@ from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.surgery import first_channels, shrink, widened
-from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 

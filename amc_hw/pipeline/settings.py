@@ -12,7 +12,7 @@ from amc_hw.devices.registry import precisions_of
 from amc_hw.devices.table_only import require_device
 from amc_hw.errors import UsageError
 from amc_hw.formats.first_bytes import require_content
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.models.checkpoint_kind import require_checkpoint
 from amc_hw.models.names import TORCHVISION, require_model_name, require_task_name
 from amc_hw.pipeline.agent import agent_file
@@ -20,7 +20,8 @@ from amc_hw.pipeline.several_settings import measured_first, require_several
 from amc_hw.pipeline.smaller_settings import require_smaller
 from amc_hw.policy import Precision, PrecisionSetting, precision_of, require_io
 from amc_hw.profiling.model_files import require_files
-from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config, read_config, require_same_run
+from amc_hw.runs.begun import read_config, require_same_run
+from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config
 from amc_hw.runs.files import require_room
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import require_compute_name

@@ -7,7 +7,8 @@ from amc_hw.devices.registry import open_device, precisions_of
 from amc_hw.devices.table_only import require_device
 from amc_hw.errors import DeviceError, UsageError
 from amc_hw.latency.shipped_tables import shipped_table
-from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
 
 

@@ -19,7 +19,8 @@ from amc_hw.pipeline.rounds import plan_rounds, round_name
 from amc_hw.pipeline.settings import settled
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.pruning.masks import nonzero_weights
-from amc_hw.runs.config import RunConfig, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import RunConfig
 from amc_hw.runs.file_lock import exclusive
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress

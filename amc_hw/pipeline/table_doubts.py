@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import Budget
 from amc_hw.latency.outdated import outdated
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.read_table import load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.latency.trust import of_totals, of_transfer
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.other_devices import OtherDevice, named

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.latency.trust import warnings
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.originals import export_originals

@@ -8,7 +8,7 @@ from amc_hw import __version__
 from amc_hw.devices.base import Device
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import structure_of
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.profiling.profile import default_table
 from amc_hw.profiling.speed import SPEED_CHANGE
 from amc_hw.runs.folder import RunFolder

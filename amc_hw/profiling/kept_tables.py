@@ -7,8 +7,9 @@ from pathlib import Path
 
 from amc_hw.errors import TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
+from amc_hw.latency.read_table import load_table
 from amc_hw.latency.shipped_tables import find_table, shipped_table
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.runs.cache import cache_folder
 
 ALIKE = ("dtype", "batch_size", "simulated")

@@ -17,7 +17,8 @@ from amc_hw.devices.turns import measuring
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import structure_of
-from amc_hw.latency.table import Entry, LatencyTable, load_table
+from amc_hw.latency.read_table import load_table
+from amc_hw.latency.table import Entry, LatencyTable
 from amc_hw.latency.transfer import forget_transferred, require_transferred_for
 from amc_hw.policy import Policy
 from amc_hw.profiling.bench import ProfilingBench

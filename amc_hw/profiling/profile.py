@@ -12,7 +12,8 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor, structure_of
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.read_table import load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.latency.transfer import require_transferred_for
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.kept_tables import DIGEST, find_alike, table_stem

@@ -11,7 +11,8 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.turns import measuring
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.prediction import Predictor, structure_of
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.read_table import load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.profiling.clock import visit_ms
 from amc_hw.profiling.plan import rounds_of_visits
 from amc_hw.runs.files import write_bytes

@@ -24,15 +24,10 @@ from amc_hw.latency.factors import Sample, learn_factors
 from amc_hw.latency.learned import calibration_of
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor, structure_of
+from amc_hw.latency.read_table import load_table
 from amc_hw.latency.share import Totals, WholeNetwork
 from amc_hw.latency.shares import WORTH
-from amc_hw.latency.table import (
-    FORMAT,
-    Entry,
-    LatencyTable,
-    PredictionError,
-    load_table,
-)
+from amc_hw.latency.table import FORMAT, Entry, LatencyTable, PredictionError
 from amc_hw.latency.transfer import METHOD, carried_deviations, carried_entries, carried_shares, require_covered
 from amc_hw.latency.transferred import Transfer
 from amc_hw.policy import Policy

@@ -12,7 +12,8 @@ from amc_hw.errors import AmcHwError
 from amc_hw.pipeline.compress import compress
 from amc_hw.pipeline.family import Family
 from amc_hw.report.compare import compare_report, pareto_front
-from amc_hw.runs.config import RunConfig, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import RunConfig
 from amc_hw.runs.file_names import FRONT
 from amc_hw.runs.files import make_folder
 from amc_hw.runs.folder import RunFolder

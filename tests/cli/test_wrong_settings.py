@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import make_config
 
 LIMIT_S = 3.0
 

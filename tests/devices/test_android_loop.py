@@ -17,7 +17,7 @@ from amc_hw.devices.android.phone import AndroidDevice
 from amc_hw.devices.effort import Effort
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.models.zoo import build_model
 from amc_hw.pipeline import verify
 from amc_hw.profiling.measure import measure_table

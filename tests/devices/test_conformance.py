@@ -23,7 +23,7 @@ from amc_hw.formats.export import export
 from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.transfer import FITTED, HELD_OUT, Known, transfer_table

@@ -12,8 +12,9 @@ from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.merge import merge
 from amc_hw.latency.outdated import outdated
 from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.read_table import load_table
 from amc_hw.latency.shipped_tables import shipped_table
-from amc_hw.latency.table import CalibrationNetwork, Entry, LatencyTable, load_table
+from amc_hw.latency.table import CalibrationNetwork, Entry, LatencyTable
 from amc_hw.latency.trust import warnings
 from amc_hw.profiling.measure import METHOD
 

@@ -10,8 +10,8 @@ from amc_hw.errors import TableError
 from amc_hw.latency.mobilenet_v1 import CHANNELS, mobilenet_v1_operators
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
+from amc_hw.latency.read_table import load_table
 from amc_hw.latency.shipped_tables import find_table, shipped_table, shipped_tables
-from amc_hw.latency.table import load_table
 from amc_hw.latency.trust import warnings
 
 

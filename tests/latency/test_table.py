@@ -15,7 +15,8 @@ from amc_hw.errors import TableError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import Entry, LatencyTable, load_table, parse_table
+from amc_hw.latency.read_table import load_table, parse_table
+from amc_hw.latency.table import Entry, LatencyTable
 from amc_hw.profiling.profile import default_table
 
 CONV = "CONV_2D 1x8x8xC,1x8x8xC k=1x1 s=1 pad=same act=relu"

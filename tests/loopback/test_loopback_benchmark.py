@@ -10,7 +10,7 @@ from commands import amc_hw
 from loopback_phone import benchmark_on
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLog, BenchmarkLogError, parse_log
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 
 FILE = "/data/local/tmp/profile"
 

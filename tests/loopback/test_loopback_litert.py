@@ -11,7 +11,7 @@ from loopback_phone import benchmark_on
 
 from amc_hw.devices.android.benchmark_log import BenchmarkLogError, parse_log
 from amc_hw.devices.android.litert import litert_flags, look_flags
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 
 
 @pytest.fixture

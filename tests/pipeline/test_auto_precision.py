@@ -15,7 +15,8 @@ from amc_hw.devices.base import CpuFallbackError
 from amc_hw.errors import UsageError
 from amc_hw.pipeline.auto_precision import _timings, standard_error
 from amc_hw.pipeline.settings import check_settings, settled
-from amc_hw.runs.config import make_config, open_run, read_config
+from amc_hw.runs.begun import open_run, read_config
+from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 

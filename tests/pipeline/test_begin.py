@@ -15,7 +15,8 @@ from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.begin import begin, open_trained
-from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import make_config
 from amc_hw.runs.files import append_line
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT

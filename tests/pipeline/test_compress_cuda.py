@@ -12,11 +12,12 @@ from pretended_gpu import PretendedGpu
 
 from amc_hw.data.dataset import load_data
 from amc_hw.formats.aten.stored import unpack
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.pipeline.load import load
 from amc_hw.pipeline.settings import settled
 from amc_hw.pruning.folding import fold_batch_norms
-from amc_hw.runs.config import make_config, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 
 

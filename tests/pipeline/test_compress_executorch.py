@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import TINY, amc_hw
 
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.policy import DTYPES, Precision
 
 pytest.importorskip("executorch")

@@ -15,7 +15,7 @@ pytest.importorskip("litert_torch")
 from amc_hw import compress, open_device
 from amc_hw.devices.computers.names import KINDS
 from amc_hw.errors import UsageError
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.policy import DTYPES, Precision
 
 HERE: list[tuple[str, Precision]] = [

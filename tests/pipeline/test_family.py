@@ -11,7 +11,8 @@ from commands import TINY, amc_hw
 
 from amc_hw.pipeline import trained
 from amc_hw.pipeline.family import Family, episodes_left, take_over, take_weights
-from amc_hw.runs.config import RunConfig, make_config, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import RunConfig, make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import ChosenPolicy, Episode
 from amc_hw.runs.shared import ScoredImages

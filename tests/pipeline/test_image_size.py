@@ -17,7 +17,8 @@ from amc_hw.data.dataset import load_data
 from amc_hw.errors import UnsupportedModelError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.begin import begin, load_model_and_data, open_trained
-from amc_hw.runs.config import RunConfig, make_config, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import RunConfig, make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.sweep.sweep import is_finished

@@ -17,7 +17,8 @@ from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.pipeline.begin import begin, open_trained
 from amc_hw.pipeline.load import load
 from amc_hw.pruning.surgery import first_channels, shrink
-from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
 from amc_hw.runs.records import ChosenPolicy

@@ -16,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from amc_hw.data.dataset import load_data
 from amc_hw.formats.registry import FORMATS, load_file
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 
 DEVICES = {"tflite": "host", "onnx": "onnx"}
 """That run int8 files of each format."""

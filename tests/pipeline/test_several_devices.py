@@ -16,7 +16,8 @@ from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
 from amc_hw.pipeline.several_settings import measured_first
 from amc_hw.pipeline.verify import _forget_last_misses
-from amc_hw.runs.config import make_config, open_run, read_config, require_same_run
+from amc_hw.runs.begun import open_run, read_config, require_same_run
+from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import ChosenPolicy, Miss
 
@@ -246,7 +247,7 @@ def test_a_device_known_by_its_table_takes_part_and_nothing_proves_it_there(
 
     run = tmp_path / "first"
     assert amc_hw(*options(checkpoint, run, "--latency", "0.6x")) == 0
-    from amc_hw.latency.table import load_table
+    from amc_hw.latency.read_table import load_table
 
     table = load_table(run / "device-2" / "table.json")
     monkeypatch.setattr(

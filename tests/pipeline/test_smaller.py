@@ -18,7 +18,8 @@ from amc_hw.pipeline.smaller_files import better_one
 from amc_hw.policy import Precision
 from amc_hw.report.compare import compare_report
 from amc_hw.report.html import write_report
-from amc_hw.runs.config import make_config, read_config
+from amc_hw.runs.begun import read_config
+from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.summaries import BudgetFigures, Figures, Summary
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 
 pytest.importorskip("litert_torch")
 from black_box import BlackBox

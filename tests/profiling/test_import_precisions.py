@@ -17,7 +17,7 @@ pytest.importorskip("litert_torch")
 from amc_hw.formats.export import export
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.tflite.graph import TfliteGraph
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.policy import DTYPES, Precision
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import load_table
+from amc_hw.latency.read_table import load_table
 from amc_hw.profiling.benchmark import MOST_REPEATS, benchmark, write_logs
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.measure import measure_table

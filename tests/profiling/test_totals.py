@@ -15,7 +15,8 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.merge import merge
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.read_table import load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.profiling.check import check_table
 from amc_hw.profiling.design import choose, draw_candidates
 from amc_hw.profiling.measure import measure_table

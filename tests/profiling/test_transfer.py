@@ -19,7 +19,8 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.merge import merge
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.prediction import Predictor
-from amc_hw.latency.table import LatencyTable, load_table
+from amc_hw.latency.read_table import load_table
+from amc_hw.latency.table import LatencyTable
 from amc_hw.latency.trust import of_totals, of_transfer, warnings
 from amc_hw.profiling.kept_tables import find_alike
 from amc_hw.profiling.measure import measure_table

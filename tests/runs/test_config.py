@@ -12,7 +12,8 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.models.names import ZOO
 from amc_hw.models.zoo import build_model
 from amc_hw.pruning.importance import RANKINGS
-from amc_hw.runs.config import make_config, open_run, read_config
+from amc_hw.runs.begun import open_run, read_config
+from amc_hw.runs.config import make_config
 from amc_hw.runs.names import AGENT_STRATEGY, EXPORTS, IMPORTANCES, REWARDS, STRATEGIES
 from amc_hw.search.rewards import REWARDS as ALL_REWARDS
 from amc_hw.search.strategies import STRATEGIES as ALL_STRATEGIES

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amc_hw.errors import RunFolderError, UsageError, WrongRunError
-from amc_hw.runs.config import make_config, open_run, read_config
+from amc_hw.runs.begun import open_run, read_config
+from amc_hw.runs.config import make_config
 from amc_hw.runs.file_names import maker
 from amc_hw.runs.files import (
     append_line,

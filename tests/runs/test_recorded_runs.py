@@ -11,7 +11,7 @@ import pytest
 from amc_hw.errors import RunFolderError
 from amc_hw.report.html import write_report
 from amc_hw.report.run import read_run
-from amc_hw.runs.config import open_run, read_config
+from amc_hw.runs.begun import open_run, read_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.record_files import RecordFile
 from amc_hw.runs.records import FileRecord

@@ -10,7 +10,8 @@ import torch
 from commands import amc_hw
 
 from amc_hw.errors import BudgetError, UsageError
-from amc_hw.runs.config import make_config, open_run
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import make_config
 from amc_hw.runs.file_names import FRONT
 from amc_hw.runs.files import write_json
 from amc_hw.runs.progress import SILENT
