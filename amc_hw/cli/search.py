@@ -100,7 +100,7 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
         precision_rows,
         smaller_rows,
     )
-    from amc_hw.report.verdict import verdict
+    from amc_hw.report.verdict import of_budget
     from amc_hw.training.compute import find_compute
 
     place = find_compute(compute)
@@ -127,7 +127,7 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
         if device.unverified:
             say(f"warning: {device.name} is known by its table: its latency is predicted, and nothing proves it there.")
     folder = RunFolder(run)
-    found = verdict(read_run(folder))
+    found = of_budget(read_run(folder))
     if found.state == "missed":
         say(f"warning: the budget is missed, {found.sentence} {found.cure}")
     for sentence in smaller_sentences(summary):

@@ -65,7 +65,7 @@ class Gauge:
 
 def verdict(run: Run) -> Verdict:
     """Judge the run by the value that counts, and by the smaller networks that it was held against."""
-    judged = _judged(run)
+    judged = of_budget(run)
     if run.summary is None or run.summary.take is None:
         return judged
     (advice,) = smaller_sentences(run.summary)
@@ -73,8 +73,8 @@ def verdict(run: Run) -> Verdict:
     return Verdict("beaten", f"Take {run.summary.take} instead", sentence)
 
 
-def _judged(run: Run) -> Verdict:
-    """Judge the run by the value that counts: the measured one where the budget is a latency."""
+def of_budget(run: Run) -> Verdict:
+    """Judge the run by its budget alone: by the measured value where that is of the latency."""
     summary = run.summary
     if summary is None or summary.budget is None:
         return _unfinished(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from amc_hw.training.compute import CPU
 
 LOOKED_AT = 64
 """Training images that tell scores from probabilities."""
+LARGE = 100
+"""Factor on every weight that makes the scores of an untrained network leave 0..1."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,15 +64,28 @@ class MultiLabelClassification(Classification):
 
 def require_scores(model: nn.Module, images: Tensor) -> None:
     """Raise UnsupportedModelError where a network gives probabilities: its losses are of scores before the sigmoid."""
-    try:
-        scores = outputs(model, images)
-    except Exception:  # whatever a forward raises; the trace names it
-        return
-    if isinstance(scores, Tensor) and bool(((scores >= 0) & (scores <= 1)).all()):
+    if _within_0_and_1(model, images) and _within_0_and_1(_with_large_weights(model), images.double()):
         raise UnsupportedModelError(
             "all scores of the network are between 0 and 1, as behind a sigmoid; give the network without its last "
             "sigmoid, which orders images alike."
         )
+
+
+def _within_0_and_1(model: nn.Module, images: Tensor) -> bool:
+    try:
+        scores = outputs(model, images)
+    except Exception:  # whatever a forward raises; the trace names it
+        return False
+    return isinstance(scores, Tensor) and bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def _with_large_weights(model: nn.Module) -> nn.Module:
+    """Return a copy whose small scores are large; behind a sigmoid, they stay between 0 and 1."""
+    large = copy.deepcopy(model).double()
+    with torch.no_grad():
+        for weight in large.parameters():
+            weight.mul_(LARGE)
+    return large
 
 
 def _score_of_file(write: Writes, model: nn.Module, part: Part) -> float:

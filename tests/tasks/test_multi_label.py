@@ -141,6 +141,12 @@ def test_loaders_of_inputs_and_labels_are_a_task(model: nn.Module, data: Data, t
 def test_probabilities_are_refused(model: nn.Module, data: Data) -> None:
     with pytest.raises(UnsupportedModelError, match="without its last sigmoid"):
         classification(data).require_fit(nn.Sequential(model, nn.Sigmoid()))
+    small = copy.deepcopy(model)
+    *_, last = (layer for layer in small.modules() if isinstance(layer, nn.Linear))
+    with torch.no_grad():  # as of a network that has learned nothing
+        last.weight.mul_(1e-4)
+        last.bias.fill_(0.1)
+    classification(data).require_fit(small)
     loader: Any = DataLoader(TensorDataset(*data.train.first(64, 0)), 32)
     behind = nn.Sequential(model, nn.Sigmoid())
     with pytest.raises(UsageError, match="without its last sigmoid"):
