@@ -112,9 +112,13 @@ def _elsewhere(job: Job, other: OtherDevice, timings: Mapping[str, Timing], prog
     chosen, predicted = job.run.policy.read(), predicted_elsewhere(other, trained)
     files = {"original": folder.original(device.format), "compressed": folder.model(device.format)}
     policies = {"original": trained.network.original, "compressed": chosen.channels}
+    predicted_ms = {
+        "original": in_fp32(other, predicted(trained.network.original)),
+        "compressed": predicted(chosen.channels),
+    }
     original, compressed = (
         _figures(trained, policies[name], file, timings.get(name), progress).model_copy(
-            update={"predicted_ms": predicted(policies[name])}
+            update={"predicted_ms": predicted_ms[name]}
         )
         for name, file in files.items()
     )
@@ -128,6 +132,14 @@ def _elsewhere(job: Job, other: OtherDevice, timings: Mapping[str, Timing], prog
         unverified=not timings,
         artifacts={device.format: str(files["compressed"].relative_to(job.run.path))},
     )
+
+
+def in_fp32(other: OtherDevice, shipped_ms: float) -> float | None:
+    """Return what the original is predicted to take in fp32, as the run's own is; None where nobody has timed both."""
+    if other.device.precision == "fp32":
+        return shipped_ms
+    times = other.folder.original_times.find()
+    return None if times is None else shipped_ms * times.float_ms / times.shipped_ms
 
 
 def _before_finetune(job: Job, policy: ChosenPolicy) -> float | None:

@@ -26,8 +26,11 @@ from amc_hw.errors import AmcHwError, DeviceError, UsageError
         ("onnx:provider=", "no value"),
         ("host:batch_size=2", "known: threads "),
         ("cuda:dtype=fp31", "did you mean 'fp32'"),
-        ("cuda:dtype=fp16", "takes fp32 or tf32, in which files of fp32 are computed; leave it out: .* precision=fp16"),
-        ("ssh:board:cuda:dtype=bf16,l2=cold", "what is written with precision=bf16 is computed in that"),
+        (
+            "cuda:dtype=fp16",
+            r"of fp32 \(fp32 or tf32\); leave it out: .* precision=fp16 is computed in fp16",
+        ),
+        ("ssh:board:cuda:dtype=bf16,l2=cold", "a file of precision=bf16 is computed in bf16"),
         ("cuda:threads=2", "known: batch_size, mode, dtype, layout, l2"),
         ("ssh:board", "ssh:user@host:onnx"),
         ("ssh::onnx", "ssh:user@host:onnx"),

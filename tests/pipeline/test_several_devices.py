@@ -10,16 +10,19 @@ import pytest
 from commands import TINY, amc_hw
 from simulated_device import SimulatedDevice, microseconds
 
+from amc_hw.budget.budget import parse_budget
 from amc_hw.devices.base import Device, Kernel, NotConnectedError
 from amc_hw.errors import UsageError, WrongRunError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
+from amc_hw.pipeline.other_devices import OtherDevice
 from amc_hw.pipeline.several_settings import measured_first
+from amc_hw.pipeline.summary import in_fp32
 from amc_hw.pipeline.verify import _forget_last_misses
 from amc_hw.runs.begun import open_run, read_config, require_same_run
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.records import ChosenPolicy, Miss
+from amc_hw.runs.records import ChosenPolicy, Miss, OriginalTimes
 
 
 class ByPositions(SimulatedDevice):
@@ -102,6 +105,16 @@ def test_budgets_hold_on_devices_that_disagree(
     before = (run / "policy.json").read_bytes()
     assert amc_hw(*options(checkpoint, run, "--latency", "host=0.7x,onnx=0.5x")) == 0
     assert (run / "policy.json").read_bytes() == before
+
+
+def test_the_original_is_predicted_in_fp32_on_every_device(tmp_path: Path) -> None:
+    folder, int8, fp32 = RunFolder(tmp_path), ByPositions(), ByPositions()
+    int8.precision = "int8"
+    half = parse_budget("latency_ms", "0.5x")
+    assert in_fp32(OtherDevice(folder, fp32, half), 2.0) == 2.0
+    assert in_fp32(OtherDevice(folder, int8, half), 2.0) is None  # nobody has timed both
+    folder.original_times.write(OriginalTimes(float_ms=6.0, shipped_ms=1.5))
+    assert in_fp32(OtherDevice(folder, int8, half), 2.0) == 8.0
 
 
 def searching(checkpoint: Path, run: Path, *more: object) -> list[object]:

@@ -124,8 +124,8 @@ def _options(name: str, kind: str, text: str, more_words: Words = MappingProxyTy
         if key in words and words[key] and value not in words[key]:
             if value in KINDS[kind].precisions:  # what earlier versions took, whose files were all of fp32
                 raise UsageError(
-                    f"the option {key} of the device '{name}' takes {' or '.join(words[key])}, in which files of fp32 "
-                    f"are computed; leave it out: what is written with precision={value} is computed in that."
+                    f"the option {key} of the device '{name}' is for files of fp32 ({' or '.join(words[key])}); leave "
+                    f"it out: a file of precision={value} is computed in {value}."
                 )
             raise unknown_name(key, value, words[key], "device")
         options[key] = int(value) if key in numbers else value
