@@ -27,8 +27,13 @@ MEAN_AP = "mean average precision"
 Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int16x8"]
 """In what a network is written and computed: ``int8`` has scales from calibration images, ``int8-dynamic`` finds those
 of activations while it runs, ``int16x8`` has activations of 16 bits and weights of 8."""
-TFLITE_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int16x8")
-"""Of TFLite files, and of the devices that run them."""
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "tflite": ("fp32", "fp16", "int8", "int8-dynamic", "int16x8"),
+    "onnx": ("fp32", "int8"),
+    "pte": ("fp32", "int8"),
+    "aten": ("fp32", "fp16", "bf16"),
+}
+"""Of the files of each format, and of the devices that run them."""
 PrecisionSetting: TypeAlias = Literal["auto", Precision]
 """A precision, or the one that keeps most accuracy within the budget."""
 DTYPES: dict[Precision, str] = {

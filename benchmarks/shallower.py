@@ -18,6 +18,7 @@ from torch import nn
 
 from amc_hw.cli.terminal import progress_bar
 from amc_hw.errors import UsageError
+from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.begin import load_model_and_data
 from amc_hw.pipeline.trained import make_trained_model
 from amc_hw.tasks.goal import Finetuning
@@ -60,7 +61,7 @@ def main() -> None:
     with progress_bar() as progress:
         how = Finetuning(options.epochs, options.seed, True, progress, options.out.with_suffix(".state"))
         trained.task.finetune(shallow, trained.model, how)
-    torch.save(shallow.eval().state_dict(), options.out)
+    save_checkpoint(shallow.eval(), options.out)
     print(f"{options.into}: {evaluate(shallow, data.test):.2%} of the test set")
 
 

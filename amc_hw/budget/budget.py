@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amc_hw.errors import BudgetError, UsageError, unknown_name
@@ -57,6 +58,11 @@ class Budget:
                 f"within the budget of {limit:.4g}; give a smaller one."
             )
         return limit
+
+
+def of_latency(budgets: Iterable[Budget]) -> Budget | None:
+    """Return the one that is on the latency, on which the device has the last word, where there is one."""
+    return next((budget for budget in budgets if budget.metric == "latency_ms"), None)
 
 
 def parse_budget(metric: Metric, text: str) -> Budget:

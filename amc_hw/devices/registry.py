@@ -11,7 +11,7 @@ from amc_hw.devices.computers.host import own_cores
 from amc_hw.devices.computers.names import KINDS, SSH, computer, open_computer
 from amc_hw.devices.computers.onnx import installed_providers
 from amc_hw.errors import UsageError, unknown_name
-from amc_hw.policy import TFLITE_PRECISIONS, Precision
+from amc_hw.policy import PRECISIONS, Precision
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def precisions_of(name: str) -> tuple[Precision, ...]:
     """
     if is_phone(name):
         phone_settings(name)
-        return TFLITE_PRECISIONS
+        return PRECISIONS["tflite"]
     kind = name.partition(":")[0]
     if kind not in (*KINDS, SSH):
         raise unknown_name("device", kind, (*KINDS, SSH, KIND, *named_phones()), "device")
@@ -91,11 +91,6 @@ def format_of(name: str) -> str:
     """Return the format of the files that a device runs; nothing is opened. For errors see `precisions_of`."""
     precisions_of(name)
     return "tflite" if is_phone(name) else KINDS[computer(name).kind].format
-
-
-def precisions_of_format(file_format: str) -> tuple[Precision, ...]:
-    """Return the precisions of the files of a format, by the computers that run it."""
-    return next(kind.precisions for kind in KINDS.values() if kind.format == file_format)
 
 
 def clean_device(name: str) -> None:
@@ -165,5 +160,5 @@ def _of_any() -> tuple[tuple[str, ...], tuple[Precision, ...]]:
 def _phone(phone: Phone) -> Found:
     """Describe a phone."""
     settings = phone.settings
-    shown = (phone.name, phone.description, phone.missing, KIND, ("tflite",), TFLITE_PRECISIONS, OPTIONS)
+    shown = (phone.name, phone.description, phone.missing, KIND, ("tflite",), PRECISIONS["tflite"], OPTIONS)
     return Found(*shown, settings.threads, settings.cores)

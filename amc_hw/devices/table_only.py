@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from amc_hw.devices.base import BusyError, Device, Kernel
-from amc_hw.devices.registry import format_of, open_device, precisions_of_format, require_device_name
+from amc_hw.devices.registry import format_of, open_device, require_device_name
 from amc_hw.errors import DeviceError, TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.read_table import load_table
 from amc_hw.latency.shipped_tables import shipped_table
 from amc_hw.latency.table import LatencyTable
-from amc_hw.policy import Precision, precision_of
+from amc_hw.policy import PRECISIONS, Precision, precision_of
 from amc_hw.runs.files import require_writable
 
 
@@ -139,7 +139,7 @@ def _stand_in(name: str, known: Path, precision: Precision, error: Exception) ->
 
 
 def _written(dtype: str, file_format: str, name: str) -> Precision:
-    known = precisions_of_format(file_format)
+    known = PRECISIONS[file_format]
     precision = precision_of(dtype)
     if precision not in known:
         raise TableError(

@@ -27,7 +27,7 @@ from amc_hw.formats.onnx.quantize import left_in_float as onnx_left_in_float
 from amc_hw.formats.onnx.quantize import quantized as onnx_quantized
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
 from amc_hw.formats.tflite.quantize import left_in_float, quantized
-from amc_hw.policy import TFLITE_PRECISIONS, Io, Precision, require_io
+from amc_hw.policy import PRECISIONS, Io, Precision, require_io
 from amc_hw.tracing.inputs import tensors_of
 
 LONGEST_REASON = 1000
@@ -60,7 +60,6 @@ class Format:
         model: the file's bytes to something that runs.
         graph: the file's bytes to its graph.
         quantize: a float32 file, a precision and training inputs, each (N, ...), to the file in that precision.
-        precisions: what it can be written in.
         left_in_float: a file's bytes to the names of its operators that compute in floating point.
         quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
         quantize_network: instead of ``quantize``, where the format's quantizer takes the network: it is given before
@@ -74,11 +73,15 @@ class Format:
     model: Callable[[bytes], FileModel]
     graph: Callable[[bytes], Graph]
     quantize: Callable[[bytes, Precision, Arrays], bytes] | None = None
-    precisions: tuple[Precision, ...] = ("fp32",)
     left_in_float: Callable[[bytes], list[str]] | None = None
     quantize_whole: Callable[[bytes, Precision, Arrays], bytes] | None = None
     quantize_network: Callable[[nn.Module, bytes, Precision, Any], bytes] | None = None
     scoring_batch: int = 1
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What it can be written in."""
+        return PRECISIONS[self.name]
 
     def quantized(self, model: nn.Module, content: bytes, precision: Precision, calibration: Any) -> bytes:
         """Return the file of a network in a precision.
@@ -213,21 +216,19 @@ FORMATS = {
         TfliteModel,
         _tflite_graph,
         quantized,
-        TFLITE_PRECISIONS,
         left_in_float,
         partial(quantized, io="int8"),
     ),
-    "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph, onnx_quantized, ("fp32", "int8"), onnx_left_in_float),
+    "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph, onnx_quantized, onnx_left_in_float),
     "pte": Format(
         "pte",
         to_pte,
         PteModel,
         _pte_graph,
-        precisions=("fp32", "int8"),
         left_in_float=pte_left_in_float,
         quantize_network=pte_quantized,
     ),
-    "aten": Format("aten", to_aten, AtenModel, _aten_graph, rounded, ("fp32", "fp16", "bf16"), scoring_batch=32),
+    "aten": Format("aten", to_aten, AtenModel, _aten_graph, rounded, scoring_batch=32),
 }
 
 

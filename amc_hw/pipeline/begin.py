@@ -95,8 +95,7 @@ def begin(
     require_counts_in_reach(config, trained)
     if own is not None and baseline.exists():
         _require_same(model, baseline)
-    if goal.metric != TOP1:
-        config = config.model_copy(update={"scored": goal.metric})
+    config = _as_scored(config, goal)
     open_run(run.path, config)
     if isinstance(source, Data):
         say_size(source)
@@ -122,10 +121,16 @@ def begin_again(run: RunFolder, config: RunConfig, trained: TrainedModel) -> tup
         config = config.model_copy(update={"image_size": square_side(trained.data)})
     trained = replace(trained, precision=config.known_precision)
     require_counts_in_reach(config, trained)
+    config = _as_scored(config, trained.task)
     open_run(run.path, config)
     if not run.baseline.exists():
         save_checkpoint(trained.model, run.baseline)
     return config, trained
+
+
+def _as_scored(config: RunConfig, goal: Goal) -> RunConfig:
+    """Return the settings with what the scores are called, where that is not top-1."""
+    return config if goal.metric == TOP1 else config.model_copy(update={"scored": goal.metric})
 
 
 def open_trained(run: Path, compute: torch.device = CPU) -> tuple[RunConfig, TrainedModel]:

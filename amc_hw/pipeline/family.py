@@ -30,8 +30,8 @@ from amc_hw.training.state import digest
 
 _LOG = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
-_OWN = {"budget", "command", "precision"}
-"""What runs of a family may differ in; the precision is left open when most of them begin."""
+_OWN = {"budget", "command", "precision", "scored"}
+"""What runs of a family may differ in; the precision, and what scores are called, is not known yet when they begin."""
 LEAST_SHARE = 4
 """One of so many episodes are had at least where others have scored policies already; see docs/strategies.md."""
 

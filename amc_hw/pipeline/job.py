@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from amc_hw.budget.budget import Budget
+from amc_hw.budget.budget import Budget, of_latency
 from amc_hw.data.dataset import Data
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
@@ -70,7 +70,7 @@ class Job:
     @property
     def latency_budget(self) -> Budget | None:
         """The budget of the run's own device's latency, where it has one."""
-        return next((budget for budget in self.budgets if budget.metric == "latency_ms"), None)
+        return of_latency(self.budgets)
 
 
 @contextmanager

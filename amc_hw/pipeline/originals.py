@@ -98,7 +98,7 @@ def with_float_original(
     if device.in_reach:
         times = original_times(run, trained, device, progress)
         latency = costs.latency_ms(trained.network.original)
-        of_float["latency_ms"] = latency * times.float_ms / times.shipped_ms
+        of_float["latency_ms"] = in_fp32(latency, times)
         return replace(costs, of_float=of_float)
     if any(budget.metric == "latency_ms" and budget.ratio is not None for budget in budgets):
         raise UsageError(
@@ -106,6 +106,11 @@ def with_float_original(
             "budget in milliseconds."
         )
     return replace(costs, of_float={**of_float, "latency_ms": math.inf})  # not known, and more than any budget
+
+
+def in_fp32(shipped_ms: float, times: OriginalTimes) -> float:
+    """Return the original's predicted latency in fp32, from that in the precision that ships."""
+    return shipped_ms * times.float_ms / times.shipped_ms
 
 
 def original_times(run: RunFolder, trained: TrainedModel, device: Device, progress: Progress) -> OriginalTimes:

@@ -26,7 +26,7 @@ from amc_hw.pipeline.present_speed import at_present_speed, is_in_ms
 from amc_hw.pipeline.settings import other_budgets
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.profiling.deployed import template_for
-from amc_hw.profiling.doubts import doubts_of_speed, doubts_of_table, measure_anew
+from amc_hw.profiling.doubts import doubts_of_table
 from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.profile import require_tables, run_cost
 from amc_hw.profiling.speed import speed_of
@@ -110,16 +110,9 @@ def other_limits(
         folder, device, budget = other.folder, other.device, other.budget
         folder.path.mkdir(exist_ok=True)
         latency, template, off = run_cost(folder, device, trained, None, seed, progress)
-        speed = speed_of(folder, device, trained, template, progress)
-        latency = at_present_speed(latency, budget, speed)
-        cure = measure_anew(device, folder, run)
-        told = named(
-            device.name,
-            [
-                *doubts_of_table(folder, device, trained, template, cure),
-                *doubts_of_speed(speed, cure, in_ms=is_in_ms(budget)),
-            ],
-        )
+        latency = at_present_speed(latency, budget, speed_of(folder, device, trained, template, progress))
+        doubtful = doubts_of_table(folder, device, trained, template, again=run, in_ms=is_in_ms(budget))
+        told = named(device.name, doubtful)
         for sentence in told:
             _LOG.warning("%s", sentence)
         doubts += told

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from amc_hw.budget.bounds import Limit
-from amc_hw.budget.budget import Budget
+from amc_hw.budget.budget import Budget, of_latency
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.errors import UsageError
@@ -95,7 +95,7 @@ class Search:
     @property
     def latency_budget(self) -> Budget | None:
         """The budget that the device has the last word on."""
-        return next((budget for budget in self.budgets if budget.metric == "latency_ms"), None)
+        return of_latency(self.budgets)
 
 
 def budget_limits(

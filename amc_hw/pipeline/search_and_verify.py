@@ -24,7 +24,7 @@ from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.table_doubts import doubts_elsewhere, doubts_of_tables
 from amc_hw.pipeline.unverified import NOT_VERIFIED, reliance, trust_in_table
 from amc_hw.pipeline.verify import missed_policies, verify
-from amc_hw.profiling.doubts import doubts_of_speed, doubts_of_table, measure_anew
+from amc_hw.profiling.doubts import doubts_of_table
 from amc_hw.profiling.profile import run_cost
 from amc_hw.profiling.speed import speed_of
 from amc_hw.runs.config import RunConfig
@@ -70,9 +70,9 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
     predicted = whole if math.isfinite(whole) else None
     if _is_searched(run, config) and not (device.in_reach and _has_missed(job)):
         return predicted
-    cure = measure_anew(device, run, run if job.others else None)
-    doubtful = doubts_of_table(run, device, trained, template, cure)
-    doubtful = _of_own(job, [*doubtful, *doubts_of_speed(speed, cure, in_ms=is_in_ms(job.latency_budget))])
+    again = run if job.others else None
+    doubtful = doubts_of_table(run, device, trained, template, again=again, in_ms=is_in_ms(job.latency_budget))
+    doubtful = _of_own(job, doubtful)
     for sentence in doubtful:
         _LOG.warning("%s", sentence)
     elsewhere = other_limits(run, job.others, trained, config.seed, progress)

@@ -21,6 +21,8 @@ def require_smaller(config: RunConfig, *, own_model: bool) -> None:
     Raises:
         UsageError: that.
     """
+    if not config.smaller:
+        return
     require_measured(config, in_reach=is_measured(config.device))
     if own_model:
         return

@@ -10,6 +10,7 @@ from amc_hw.budget.budget import Budget
 from amc_hw.pipeline.finish import in_other_precisions, original_of
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.load import restore
+from amc_hw.pipeline.originals import in_fp32
 from amc_hw.pipeline.other_devices import OtherDevice, predicted_elsewhere
 from amc_hw.pipeline.smaller_files import better_one, smaller_figures, smaller_files
 from amc_hw.pipeline.trained import TrainedModel
@@ -113,7 +114,7 @@ def _elsewhere(job: Job, other: OtherDevice, timings: Mapping[str, Timing], prog
     files = {"original": folder.original(device.format), "compressed": folder.model(device.format)}
     policies = {"original": trained.network.original, "compressed": chosen.channels}
     predicted_ms = {
-        "original": in_fp32(other, predicted(trained.network.original)),
+        "original": original_in_fp32(other, predicted(trained.network.original)),
         "compressed": predicted(chosen.channels),
     }
     original, compressed = (
@@ -134,12 +135,12 @@ def _elsewhere(job: Job, other: OtherDevice, timings: Mapping[str, Timing], prog
     )
 
 
-def in_fp32(other: OtherDevice, shipped_ms: float) -> float | None:
+def original_in_fp32(other: OtherDevice, shipped_ms: float) -> float | None:
     """Return what the original is predicted to take in fp32, as the run's own is; None where nobody has timed both."""
     if other.device.precision == "fp32":
         return shipped_ms
     times = other.folder.original_times.find()
-    return None if times is None else shipped_ms * times.float_ms / times.shipped_ms
+    return None if times is None else in_fp32(shipped_ms, times)
 
 
 def _before_finetune(job: Job, policy: ChosenPolicy) -> float | None:

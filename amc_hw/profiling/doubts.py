@@ -17,20 +17,30 @@ from amc_hw.tracing.traced import TracedModel
 
 
 def doubts_of_table(
-    run: RunFolder, device: Device, traced: TracedModel, template: GraphTemplate, cure: str
+    run: RunFolder,
+    device: Device,
+    traced: TracedModel,
+    template: GraphTemplate,
+    *,
+    again: RunFolder | None = None,
+    in_ms: bool = False,
 ) -> list[str]:
-    """Say why a table may be of other files than the run's; nothing where the device is known by its table only.
+    """Say why a table may be of other files than the run's, or of another speed than the device has as it begins.
+
+    Nothing is said where the device is known by its table only.
 
     Args:
         run: the run folder, or that of one of its devices, which has the table.
         device: where the budget must hold.
         traced: the network.
         template: its operators as functions of the channel counts.
-        cure: see `measure_anew`.
+        again: the run folder, where the run is for several devices; one for this device alone takes a table of the
+            user's own.
+        in_ms: the budget is in milliseconds, so that predictions are corrected for the speed.
     """
     if not device.in_reach:
         return []
-    table, doubts = load_table(run.table), []
+    table, doubts, cure = load_table(run.table), [], _measure_anew(device, run, again)
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
         doubts.append(
@@ -39,19 +49,14 @@ def doubts_of_table(
     structure = structure_of(template.operators(traced.network.original))
     if all(network.structure != structure for network in table.calibration):
         doubts.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
+    speed = run.speed.find()
+    if speed is not None and abs(speed.slower - 1) > SPEED_CHANGE:
+        doubts.append(f"{_of_speed(speed, in_ms=in_ms)}; {cure}.")
     return doubts
 
 
-def doubts_of_speed(speed: Speed | None, cure: str, *, in_ms: bool) -> list[str]:
-    """Say that a device's speed is another one than when its table was made, and what is made of that.
-
-    Args:
-        speed: as the search begins; None where nothing was measured.
-        cure: see `measure_anew`.
-        in_ms: the budget is in milliseconds, so that predictions are corrected for it.
-    """
-    if speed is None or abs(speed.slower - 1) <= SPEED_CHANGE:
-        return []
+def _of_speed(speed: Speed, *, in_ms: bool) -> str:
+    """Say that a device's speed is another one than when its table was made, and what is made of that."""
     source = "by the table's prediction" if speed.predicted else "when the table was made"
     changed = f"the original takes {speed.now_ms:.4g} ms now and {speed.table_ms:.4g} ms {source}"
     meant = (
@@ -60,18 +65,11 @@ def doubts_of_speed(speed: Speed | None, cure: str, *, in_ms: bool) -> list[str]
         if in_ms
         else "so the table's predictions are not of the device's present speed"
     )
-    return [f"{changed} ({speed.slower - 1:+.1%}): {meant}; {cure}."]
+    return f"{changed} ({speed.slower - 1:+.1%}): {meant}"
 
 
-def measure_anew(device: Device, run: RunFolder, again: RunFolder | None = None) -> str:
-    """Return how a user gets a new table for a run.
-
-    Args:
-        device: whose table it is.
-        run: the run folder, or that of one of its devices.
-        again: the run folder, where the run is for several devices; one for this device alone takes a table of the
-            user's own.
-    """
+def _measure_anew(device: Device, run: RunFolder, again: RunFolder | None) -> str:
+    """Return how a user gets a new table for a run; see `doubts_of_table`."""
     how = "to measure anew, end this (Ctrl-C)"
     if again is None:
         return (

@@ -114,7 +114,7 @@ def is_finished(run: Path, config: RunConfig) -> bool:
     if not RunFolder(run).summary.exists():
         return False
     left_open = {"image_size"} if config.image_size is None else set()
-    ignored = {"command", "versions"} | left_open | ({"precision"} if config.precision == "auto" else set())
+    ignored = {"command", "versions", "scored"} | left_open | ({"precision"} if config.precision == "auto" else set())
     return read_config(run).model_dump(exclude=ignored) == config.model_dump(exclude=ignored)
 
 

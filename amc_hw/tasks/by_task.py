@@ -25,7 +25,7 @@ from amc_hw.processes import process_count
 from amc_hw.runs.progress import Progress
 from amc_hw.search.scoring import NetworkScore, OwnScore
 from amc_hw.tasks.classification import CALIBRATION_IMAGES
-from amc_hw.tasks.goal import Finetuning, Goal, Writes
+from amc_hw.tasks.goal import Finetuning, Goal, Writes, runnable
 from amc_hw.tasks.inputs import drawn, gathered
 from amc_hw.tasks.multi_label import classification
 from amc_hw.tasks.task import OwnTask, Task
@@ -184,12 +184,8 @@ class ByTask:
             self._learned(learner, teacher, 0, 1)
 
     def _score_of_file(self, write: Writes, model: nn.Module) -> float:
-        try:
-            file = write(model)
-        except UnsupportedModelError as error:
-            _LOG.warning("a policy counts as worth nothing, because it has no file that runs: %s", error)
-            return 0.0
-        return self._asked("score", FileNetwork(file, self.example, self.like))
+        file = runnable(write, model)
+        return 0.0 if file is None else self._asked("score", FileNetwork(file, self.example, self.like))
 
     def _asked(self, name: str, model: nn.Module) -> float:
         """Return what a function of the task says of a network, which must be a fraction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data
+from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.registry import FileModel
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.scoring import NetworkScore
 from amc_hw.training.state import History
 
+_LOG = logging.getLogger(__name__)
+
 Writes = Callable[[nn.Module], FileModel]
 """A network on the CPU to what runs its file."""
+
+
+def runnable(write: Writes, model: nn.Module) -> FileModel | None:
+    """Return what runs a network's file, or None, which is said, where there can be no such file."""
+    try:
+        return write(model)
+    except UnsupportedModelError as error:
+        _LOG.warning("a policy counts as worth nothing, because it has no file that runs: %s", error)
+        return None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from amc_hw.data.labels import is_multi_label, quality
 from amc_hw.errors import UsageError
 from amc_hw.policy import MEAN_AP
+from amc_hw.tasks.probabilities import are_within_0_and_1, gives_probabilities
 from amc_hw.tracing.inputs import called, moved
 from amc_hw.training.recipe import batch_loss
 
@@ -68,7 +69,7 @@ class MultiLabel:
                 group["lr"] = self._lr * 0.5 * (1 + math.cos(math.pi * done))
             with torch.no_grad():
                 wanted = called(teacher, inputs)
-            if bool(((wanted >= 0) & (wanted <= 1)).all()):
+            if are_within_0_and_1(wanted) and gives_probabilities(teacher, inputs):
                 raise UsageError(PROBABILITIES)
             loss = batch_loss(called(model, inputs), wanted, labels)
             optimizer.zero_grad()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import logging
 from dataclasses import dataclass
 
 import torch
@@ -15,16 +13,12 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.policy import MEAN_AP
 from amc_hw.search.scoring import NetworkScore, OwnScore
 from amc_hw.tasks.classification import EVALUATION_BATCH, Classification
-from amc_hw.tasks.goal import Writes
-from amc_hw.tracing.same import outputs
+from amc_hw.tasks.goal import Writes, runnable
+from amc_hw.tasks.probabilities import gives_probabilities
 from amc_hw.training.compute import CPU
 
 LOOKED_AT = 64
 """Training images that tell scores from probabilities."""
-LARGE = 100
-"""Factor on every weight that makes the scores of an untrained network leave 0..1."""
-
-_LOG = logging.getLogger(__name__)
 
 
 def classification(data: Data, compute: torch.device = CPU) -> Classification:
@@ -64,35 +58,16 @@ class MultiLabelClassification(Classification):
 
 def require_scores(model: nn.Module, images: Tensor) -> None:
     """Raise UnsupportedModelError where a network gives probabilities: its losses are of scores before the sigmoid."""
-    if _within_0_and_1(model, images) and _within_0_and_1(_with_large_weights(model), images.double()):
+    if gives_probabilities(model, images):
         raise UnsupportedModelError(
             "all scores of the network are between 0 and 1, as behind a sigmoid; give the network without its last "
             "sigmoid, which orders images alike."
         )
 
 
-def _within_0_and_1(model: nn.Module, images: Tensor) -> bool:
-    try:
-        scores = outputs(model, images)
-    except Exception:  # whatever a forward raises; the trace names it
-        return False
-    return isinstance(scores, Tensor) and bool(((scores >= 0) & (scores <= 1)).all())
-
-
-def _with_large_weights(model: nn.Module) -> nn.Module:
-    """Return a copy whose small scores are large; behind a sigmoid, they stay between 0 and 1."""
-    large = copy.deepcopy(model).double()
-    with torch.no_grad():
-        for weight in large.parameters():
-            weight.mul_(LARGE)
-    return large
-
-
 def _score_of_file(write: Writes, model: nn.Module, part: Part) -> float:
-    try:
-        file = write(model)
-    except UnsupportedModelError as error:
-        _LOG.warning("a policy counts as worth nothing, because it has no file that runs: %s", error)
+    file = runnable(write, model)
+    if file is None:
         return 0.0
     given = [torch.from_numpy(file(images.cpu().numpy())).flatten(1) for images, _ in part.batches(EVALUATION_BATCH)]
     return quality(torch.cat(given), part.labels.cpu())

@@ -12,7 +12,7 @@ from amc_hw.devices.table_only import open_or_predict, require_device
 from amc_hw.errors import TableError, UsageError
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.table import LatencyTable
-from amc_hw.policy import DTYPES, TFLITE_PRECISIONS
+from amc_hw.policy import DTYPES, PRECISIONS
 
 PARTS = {"processor": "p", "system": "s", "runtime_version": "1", "threads": 1, "cores": "0", "delegate": "none"}
 
@@ -27,7 +27,7 @@ def table_of(folder: Path, dtype: str, runtime: str = "tflite") -> Path:
 @pytest.mark.parametrize(
     ("precision", "dtype", "runtime"),
     [
-        *((precision, DTYPES[precision], "tflite") for precision in TFLITE_PRECISIONS),
+        *((precision, DTYPES[precision], "tflite") for precision in PRECISIONS["tflite"]),
         *((precision, DTYPES[precision], "torch (graph)") for precision in KINDS["cuda"].precisions),
         ("fp32", "tfloat32", "torch (graph)"),
     ],

@@ -16,6 +16,8 @@ from amc_hw.runs.config import RunConfig, make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.records import ChosenPolicy, Episode
 from amc_hw.runs.shared import ScoredImages
+from amc_hw.runs.summaries import Summary
+from amc_hw.sweep.sweep import is_finished
 
 
 def settings(budget: str, **given: object) -> RunConfig:
@@ -49,6 +51,18 @@ def test_a_run_takes_over_what_does_not_depend_on_the_budget(tmp_path: Path) -> 
     (known,) = run.known.read()
     assert (known.channels, known.accuracy, known.precision) == ({"a": 8}, 0.5, "fp32")
     assert not run.policy.exists()
+
+
+def test_what_scores_are_called_is_found_when_a_run_begins_and_keeps_no_runs_apart(tmp_path: Path) -> None:
+    asked, scored = settings("0.5x"), {"scored": "mean average precision"}
+    other = begun(tmp_path / "other", settings("0.7x").model_copy(update=scored))
+    run = new(tmp_path / "run")
+    take_over(run, asked, [other.path])
+    assert len(run.known.read()) == 1
+    done = begun(tmp_path / "done", asked.model_copy(update=scored))
+    done.summary.write(Summary())
+    assert is_finished(done.path, asked)
+    assert not is_finished(done.path, settings("0.4x"))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.operators import Operator
 from amc_hw.pipeline.other_devices import OtherDevice
 from amc_hw.pipeline.several_settings import measured_first
-from amc_hw.pipeline.summary import in_fp32
+from amc_hw.pipeline.summary import original_in_fp32
 from amc_hw.pipeline.verify import _forget_last_misses
 from amc_hw.runs.begun import open_run, read_config, require_same_run
 from amc_hw.runs.config import make_config
@@ -111,10 +111,10 @@ def test_the_original_is_predicted_in_fp32_on_every_device(tmp_path: Path) -> No
     folder, int8, fp32 = RunFolder(tmp_path), ByPositions(), ByPositions()
     int8.precision = "int8"
     half = parse_budget("latency_ms", "0.5x")
-    assert in_fp32(OtherDevice(folder, fp32, half), 2.0) == 2.0
-    assert in_fp32(OtherDevice(folder, int8, half), 2.0) is None  # nobody has timed both
+    assert original_in_fp32(OtherDevice(folder, fp32, half), 2.0) == 2.0
+    assert original_in_fp32(OtherDevice(folder, int8, half), 2.0) is None  # nobody has timed both
     folder.original_times.write(OriginalTimes(float_ms=6.0, shipped_ms=1.5))
-    assert in_fp32(OtherDevice(folder, int8, half), 2.0) == 8.0
+    assert original_in_fp32(OtherDevice(folder, int8, half), 2.0) == 8.0
 
 
 def searching(checkpoint: Path, run: Path, *more: object) -> list[object]:

@@ -14,7 +14,7 @@ from amc_hw.devices.computers.host import HostDevice, require_cores
 from amc_hw.devices.computers.machines import SshMachine
 from amc_hw.devices.computers.onnx import OnnxDevice
 from amc_hw.errors import UsageError, unknown_name
-from amc_hw.policy import TFLITE_PRECISIONS, Precision
+from amc_hw.policy import PRECISIONS, Precision
 
 SSH = "ssh"
 Words: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -28,21 +28,24 @@ class Kind:
         build: makes the device; takes the options, ``name`` and ``machine``.
         numbers: its options that are whole numbers from 1.
         words: its options that are words, with all that may be said; nothing listed is anything.
-        precisions: of the files that it runs.
-        format: of these files.
+        format: of the files that it runs.
     """
 
     build: Callable[..., Device]
     numbers: tuple[str, ...]
     words: Words = field(default_factory=dict)
-    precisions: tuple[Precision, ...] = ("fp32",)
     format: str = "tflite"
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Of the files that it runs."""
+        return PRECISIONS[self.format]
 
 
 KINDS = {
-    "host": Kind(HostDevice, ("threads",), precisions=TFLITE_PRECISIONS),
-    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}, ("fp32", "int8"), "onnx"),
-    "executorch": Kind(ExecutorchDevice, ("threads",), {}, ("fp32", "int8"), "pte"),
+    "host": Kind(HostDevice, ("threads",)),
+    "onnx": Kind(OnnxDevice, ("threads", "batch_size"), {"provider": ()}, "onnx"),
+    "executorch": Kind(ExecutorchDevice, ("threads",), {}, "pte"),
     "cuda": Kind(
         CudaDevice,
         ("batch_size",),
@@ -52,7 +55,6 @@ KINDS = {
             "layout": ("channels_last", "contiguous"),
             "l2": ("warm", "cold"),
         },
-        ("fp32", "fp16", "bf16"),
         "aten",
     ),
 }
