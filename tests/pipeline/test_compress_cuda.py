@@ -87,5 +87,5 @@ def test_a_name_of_earlier_versions_is_answered_with_the_cure(
     compress = ("compress", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--run", run)
     for command in (compress, ("profile",), ("table", "check", "--model", TINY), ("benchmark", tmp_path / "x.aten")):
         assert amc_hw(*command, "--device", "cuda:dtype=fp16") == 2
-        assert "leave it out: what is written with --precision fp16 is computed in that." in capsys.readouterr().err
+        assert "leave it out: a file of --precision fp16 is computed in fp16." in capsys.readouterr().err
     assert not run.exists()
