@@ -6,11 +6,17 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from amc_hw.budget.cost import Cost, format_cost
 from amc_hw.errors import BudgetError, UsageError
 from amc_hw.policy import Policy
+
+_REMEMBERED = 50_000  # alternatives of a group beside certain neighbours, some hundred bytes each
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,21 @@ class Limit:
     def share_used(self, policy: Policy) -> float:
         """Return which share of the limit a policy uses; it keeps the limit up to and including 1."""
         return self.cost(policy) / self.most
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """By how much the other choices of a group would change the share of every limit that a policy uses.
+
+    Attributes:
+        present: the position of the group's present choice.
+        changes: shape (limits, choices of the group).
+        least_growth: the least change by a larger choice, shape (limits,); infinite where there is none.
+    """
+
+    present: int
+    changes: NDArray[np.float64]
+    least_growth: NDArray[np.float64]
 
 
 class Bounds:
@@ -60,6 +81,8 @@ class Bounds:
             if not (math.isfinite(limit.most) and limit.most > 0):
                 raise BudgetError(f"a budget of {limit.most} is no limit; give a positive number.")
         self.choices = MappingProxyType(dict(choices))
+        self._together = {group: self._sharing_terms(group) for group in choices}
+        self._alternatives = lru_cache(_REMEMBERED)(self._worked_out)
         self.floor: Policy = MappingProxyType(self._cheapest())
         for limit in self.limits:
             least = limit.cost(self.floor)
@@ -81,6 +104,22 @@ class Bounds:
         """Tell whether a policy is within all limits."""
         return all(limit.cost(policy) <= limit.most for limit in self.limits)
 
+    def alternatives(self, group: str, policy: Policy) -> Alternatives:
+        """Return what the other choices of ``group`` would change; what was asked lately is only looked up."""
+        return self._alternatives(group, tuple([policy[other] for other in self._together[group]]))
+
+    def _worked_out(self, group: str, channels: tuple[int, ...]) -> Alternatives:
+        """Work out the alternatives by the channels of the groups that share terms with ``group``."""
+        policy = dict(zip(self._together[group], channels, strict=True))
+        present = self.choices[group].index(policy[group])
+        shares = np.zeros((len(self.limits), len(self.choices[group])))
+        for number, limit in enumerate(self.limits):
+            for index in limit.cost.touching(group):
+                values = [limit.cost.value(index, {**policy, group: count}) for count in self.choices[group]]
+                shares[number] += np.array(values) / limit.most
+        changes = shares - shares[:, present, None]
+        return Alternatives(present, changes, changes[:, present + 1 :].min(axis=1, initial=math.inf))
+
     def feasible(self, chosen: Policy, group: str) -> tuple[int, ...]:
         """Return the choices of ``group`` with which the limits can still be kept.
 
@@ -98,6 +137,10 @@ class Bounds:
             fits = {choice for choice, cost in pairs if cost <= limit.most}
             fitting = tuple([choice for choice in fitting if choice in fits])
         return fitting
+
+    def _sharing_terms(self, group: str) -> tuple[str, ...]:
+        terms = [limit.cost.terms[index] for limit in self.limits for index in limit.cost.touching(group)]
+        return tuple(dict.fromkeys([group, *[other for term in terms for other in term.groups]]))
 
     def _costs(self, cost: Cost, policy: dict[str, int], group: str) -> list[float]:
         """Return the cost of ``policy`` with each choice of ``group``: only the terms touching it change."""

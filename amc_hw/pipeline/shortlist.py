@@ -85,7 +85,7 @@ def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Li
     Raises:
         BudgetError: no channel counts keep the limits.
     """
-    return moves.fit(policy, choices, _bounds(choices, limits))
+    return moves.fit(policy, _bounds(choices, limits))
 
 
 def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Bounds:

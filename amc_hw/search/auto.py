@@ -87,7 +87,7 @@ class AutoStrategy(Strategy):
             return
         policies = [self._policy(key) for key in list(self.recalled)[: self.nearest]]
         if self.space.bounds is not None:
-            policies = [fit(policy, self.space.choices, self.space.bounds) for policy in policies]
+            policies = [fit(policy, self.space.bounds) for policy in policies]
         keys = list(dict.fromkeys(tuple(policy.values()) for policy in policies))
         mean, _ = self._model().predict(*self._described(keys))
         uniform, best = self.planned[0], [self._policy(keys[index]) for index in np.argsort(mean, kind="stable")]

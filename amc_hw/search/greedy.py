@@ -6,7 +6,7 @@ import numpy as np
 
 from amc_hw.budget.bounds import Bounds
 from amc_hw.policy import Policy
-from amc_hw.search.moves import largest_uniform, shrunk, varied
+from amc_hw.search.moves import best, largest_uniform, shrunk, varied
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
 
@@ -70,11 +70,7 @@ class GreedyStrategy(Strategy):
                     found.append(smaller)
                     break
         if last and not found and self.space.bounds is not None:
-            return [
-                shrunk(
-                    self.policy, self.space.choices, self.space.bounds, lambda group, present, channels, saved: saved
-                )
-            ]
+            return [shrunk(self.policy, self.space.bounds, best(lambda move: move.change))]
         return found
 
     def _least_share(self) -> float:

@@ -10,12 +10,15 @@ import numpy as np
 
 from amc_hw.budget.bounds import Bounds
 from amc_hw.policy import Policy
-from amc_hw.search.moves import Choices, Tally, grown
+from amc_hw.search.moves import Move, Tally, best, grown
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
 
 Importance = Mapping[str, Sequence[float]]
 """For every group the importance of its channels, in the order in which they are kept: the first is kept longest."""
+
+Worths = Mapping[str, Mapping[int, float]]
+"""For every group, in network order, its choices with what each is worth."""
 
 _BISECTIONS = 24
 
@@ -72,7 +75,7 @@ class KnapsackStrategy(Strategy):
         return 1.0 - _worth(policy, self.worths) / self.whole
 
 
-def fill_knapsack(values: Mapping[str, Mapping[int, float]], bounds: Bounds) -> dict[str, int]:
+def fill_knapsack(values: Worths, bounds: Bounds) -> dict[str, int]:
     """Return a policy within the limits whose groups are worth nearly as much together as can be.
 
     HALP's knapsack takes a channel's cost to be its own; here it depends on its neighbours' channels, too. So
@@ -80,79 +83,71 @@ def fill_knapsack(values: Mapping[str, Mapping[int, float]], bounds: Bounds) -> 
     none changes. What is left is filled up, and pairs of groups exchange channels while that is worth more.
 
     Args:
-        values: for every group, in network order, its choices with their worth.
+        values: what every choice is worth.
         bounds: the limits.
     """
-    choices = {group: tuple(worth) for group, worth in values.items()}
-    best, most = dict(bounds.floor), _worth(bounds.floor, values)
+    chosen, most = dict(bounds.floor), _worth(bounds.floor, values)
     low, high = 0.0, 1e3 * max(max(worth.values()) for worth in values.values())
     for _ in range(_BISECTIONS):
         price = (low + high) / 2 if low == 0 else math.sqrt(low * high)
-        policy = _at_price(price, values, choices, bounds)
+        policy = _at_price(price, values, bounds)
         if not bounds.keeps(policy):
             low = price
             continue
         high = price
-        filled = _filled(policy, values, choices, bounds)
+        filled = _filled(policy, values, bounds)
         if _worth(filled, values) > most:
-            best, most = filled, _worth(filled, values)
-    return _exchanged(best, values, choices, bounds)
+            chosen, most = filled, _worth(filled, values)
+    return _exchanged(chosen, values, bounds)
 
 
-def _worth(policy: Policy, values: Mapping[str, Mapping[int, float]]) -> float:
+def _worth(policy: Policy, values: Worths) -> float:
     return math.fsum(worth[policy[group]] for group, worth in values.items())
 
 
-def _at_price(
-    price: float, values: Mapping[str, Mapping[int, float]], choices: Choices, bounds: Bounds
-) -> dict[str, int]:
+def _at_price(price: float, values: Worths, bounds: Bounds) -> dict[str, int]:
     """Let every group take the choice that is worth most after what it costs, until none changes."""
-    tally = Tally(bounds, {group: counts[-1] for group, counts in choices.items()})
-    for _ in range(len(choices) + 1):  # costs that depend on each other could go round in circles
+    tally = Tally(bounds, {group: counts[-1] for group, counts in bounds.choices.items()})
+    worths = {group: np.array([worth[count] for count in bounds.choices[group]]) for group, worth in values.items()}
+    for _ in range(len(values) + 1):  # costs that depend on each other could go round in circles
         before = dict(tally.policy)
-        for group, worth in values.items():
-            profits = {count: worth[count] - price * sum(tally.after(group, count)) for count in choices[group]}
-            tally.change(group, max(profits, key=lambda count: profits[count]))
+        for group, worth in worths.items():
+            profits = worth - price * tally.after(group).sum(axis=0)
+            tally.change(group, bounds.choices[group][int(profits.argmax())])
         if tally.policy == before:
             break
     return tally.policy
 
 
-def _filled(
-    policy: Policy, values: Mapping[str, Mapping[int, float]], choices: Choices, bounds: Bounds
-) -> dict[str, int]:
+def _filled(policy: Policy, values: Worths, bounds: Bounds) -> dict[str, int]:
     """Use the limits up, by worth for each share of them."""
 
-    def gained(group: str, present: int, channels: int, share: float) -> float:
-        return (values[group][channels] - values[group][present]) / max(share, 1e-12)
+    def gained(move: Move) -> float:
+        worth = values[move.group]
+        return (worth[move.channels] - worth[move.present]) / max(move.change, 1e-12)
 
-    return grown(policy, choices, bounds, gained)
+    return grown(policy, bounds, best(gained))
 
 
-def _exchanged(
-    policy: Policy, values: Mapping[str, Mapping[int, float]], choices: Choices, bounds: Bounds
-) -> dict[str, int]:
+def _exchanged(policy: Policy, values: Worths, bounds: Bounds) -> dict[str, int]:
     """Widen one group by a notch at the cost of another as long as that is worth more."""
     tally, improved = Tally(bounds, policy), True
     while improved:
         improved = False
-        for wider, narrower in itertools.permutations(choices, 2):
-            before = tally.policy[wider]
-            position = choices[wider].index(before) + 1
-            if position == len(choices[wider]):
+        for wider, narrower in itertools.permutations(bounds.choices, 2):
+            before, position = tally.policy[wider], tally.position(wider) + 1
+            if position == len(bounds.choices[wider]):
                 continue
-            gain = values[wider][choices[wider][position]] - values[wider][before]
-            has = values[narrower][tally.policy[narrower]]
-            given = [
-                c
-                for c in choices[narrower]
-                if c < tally.policy[narrower] and has - values[narrower][c] < gain * (1 - 1e-9)
-            ]
+            notch = bounds.choices[wider][position]
+            gain = values[wider][notch] - values[wider][before]
+            counts, worth = bounds.choices[narrower], values[narrower]
+            has = worth[tally.policy[narrower]]
+            given = [i for i in range(tally.position(narrower)) if has - worth[counts[i]] < gain * (1 - 1e-9)]
             if given:
-                tally.change(wider, choices[wider][position])
-                fitting = [count for count in given if tally.allows(narrower, count)]
+                tally.change(wider, notch)
+                fitting = list(tally.fitting(narrower, given))
                 if fitting:
-                    tally.change(narrower, fitting[-1])
+                    tally.change(narrower, counts[fitting[-1]])
                     improved = True
                 else:
                     tally.change(wider, before)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amc_hw.budget.bounds import Bounds
 from amc_hw.policy import Policy
@@ -19,100 +21,137 @@ _ROUNDING = 1e-9  # of a limit; totals that are updated change by change are mor
 class Tally:
     """A policy that is changed group by group, with the share of every limit that it uses.
 
-    Only the terms that a change touches are looked at, so a change costs microseconds in a deep network, too.
+    Only the terms that a change touches are looked at, and of them all choices of the group at once, so a change
+    costs microseconds in a deep network, too.
+
+    Attributes:
+        policy: the policy as it is now; change it by `change` only.
+        shares: which share of every limit it uses, shape (limits,).
     """
 
     def __init__(self, bounds: Bounds, policy: Policy) -> None:
-        self.bounds, self.limits = bounds, bounds.limits
+        self.bounds = bounds
         self.policy = dict(policy)
-        self.shares = [limit.share_used(policy) for limit in self.limits]
+        self.shares = np.array([limit.share_used(policy) for limit in bounds.limits])
 
-    def after(self, group: str, channels: int) -> list[float]:
-        """Return the share of every limit with ``channels`` in ``group`` instead."""
-        before, shares = self.policy[group], []
-        for limit, share in zip(self.limits, self.shares, strict=True):
-            touching = limit.cost.touching(group)
-            old = sum([limit.cost.value(index, self.policy) for index in touching])
-            self.policy[group] = channels
-            new = sum([limit.cost.value(index, self.policy) for index in touching])
-            self.policy[group] = before
-            shares.append(share + (new - old) / limit.most)
-        return shares
+    def after(self, group: str) -> NDArray[np.float64]:
+        """Return the share of every limit with each choice of ``group`` instead, shape (limits, choices)."""
+        return self.shares[:, None] + self.bounds.alternatives(group, self.policy).changes
+
+    def position(self, group: str) -> int:
+        """Return which of the choices of ``group`` the policy has."""
+        return self.bounds.choices[group].index(self.policy[group])
 
     def change(self, group: str, channels: int) -> None:
         """Keep ``channels`` in ``group`` from now on."""
-        self.shares = self.after(group, channels)
+        self.shares = self.after(group)[:, self.bounds.choices[group].index(channels)]
         self.policy[group] = channels
 
     @property
     def fits(self) -> bool:
         """Whether the policy is within the limits."""
-        return self._within(self.shares, self.policy)
+        return self._within(float(self.shares.max()), self.policy)
 
-    def allows(self, group: str, channels: int) -> bool:
-        """Tell whether the policy is within the limits with ``channels`` in ``group`` instead."""
-        return self._within(self.after(group, channels), {**self.policy, group: channels})
+    def fitting(self, group: str, positions: Iterable[int]) -> Iterator[int]:
+        """Yield those positions among the choices of ``group`` with which the policy is within the limits."""
+        shares = self.after(group).max(axis=0)
+        for position in positions:
+            if shares[position] <= 1 + _ROUNDING:
+                channels = self.bounds.choices[group][position]
+                if self._within(float(shares[position]), {**self.policy, group: channels}):
+                    yield position
 
-    def _within(self, shares: Sequence[float], policy: Policy) -> bool:
-        if abs(max(shares) - 1) <= _ROUNDING:
-            return self.bounds.keeps(policy)
-        return max(shares) < 1
+    def next_larger(self, group: str) -> int | None:
+        """Return the position of the next larger choice of ``group`` with which the policy is within the limits."""
+        alternatives = self.bounds.alternatives(group, self.policy)
+        if (self.shares + alternatives.least_growth > 1 + _ROUNDING).any():
+            return None
+        return next(self.fitting(group, range(alternatives.present + 1, alternatives.changes.shape[1])), None)
+
+    def _within(self, share: float, policy: Policy) -> bool:
+        return self.bounds.keeps(policy) if abs(share - 1) <= _ROUNDING else share < 1
 
 
-Prefer = Callable[[str, int, int, float], float]
-"""Group, channels it has, channels it would have, and the change of the share, to a number: the change with the highest
-is made."""
+@dataclass(frozen=True)
+class Move:
+    """A group that could go from the channels it has to others, and by how much the share of the limits changes."""
+
+    group: str
+    present: int
+    channels: int
+    change: float
 
 
-def shrunk(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> dict[str, int]:
+Choose = Callable[[Sequence[str], Callable[[str], Move | None]], Move | None]
+"""Chooses among the moves of groups: takes the groups, and what tells the move of a group or that it has none."""
+
+
+def best(worth: Callable[[Move], float]) -> Choose:
+    """Return a choice of the move that is worth most."""
+
+    def choose(groups: Sequence[str], move_of: Callable[[str], Move | None]) -> Move | None:
+        return max(filter(None, map(move_of, groups)), key=worth, default=None)
+
+    return choose
+
+
+def by_chance(random: np.random.Generator) -> Choose:
+    """Return a choice that is left to chance: all moves are equally likely."""
+
+    def choose(groups: Sequence[str], move_of: Callable[[str], Move | None]) -> Move | None:
+        return next(filter(None, (move_of(groups[index]) for index in random.permutation(len(groups)))), None)
+
+    return choose
+
+
+def shrunk(policy: Policy, bounds: Bounds, choose: Choose) -> dict[str, int]:
     """Take channels away, from one group at a time, until the policy is within the limits.
 
     A group goes to its nearest smaller count that is cheaper: on a staircase the next notch often saves nothing. Where
     no count of any group makes the policy cheaper, the floor of the bounds is returned, which always fits.
     """
     tally = Tally(bounds, policy)
+
+    def cheaper(group: str) -> Move | None:
+        position, used = tally.position(group), tally.shares.max()
+        saved = used - tally.after(group).max(axis=0)[:position]
+        saving = np.flatnonzero(saved > 0)
+        if not len(saving):
+            return None
+        nearest = int(saving[-1])
+        return Move(group, tally.policy[group], bounds.choices[group][nearest], float(saved[nearest]))
+
     while not tally.fits:
-        best, most = None, -np.inf
-        for group, counts in choices.items():
-            present = tally.policy[group]
-            for channels in reversed(counts[: counts.index(present)]):
-                saved = max(tally.shares) - max(tally.after(group, channels))
-                if saved > 0:
-                    value = prefer(group, present, channels, saved)
-                    if value > most:
-                        best, most = (group, channels), value
-                    break
-        if best is None:
-            return dict(policy) if bounds.keeps(policy) else {group: bounds.floor[group] for group in choices}
-        tally.change(*best)
+        move = choose(tuple(bounds.choices), cheaper)
+        if move is None:
+            return dict(policy) if bounds.keeps(policy) else dict(bounds.floor)
+        tally.change(move.group, move.channels)
     return tally.policy
 
 
-def grown(policy: Policy, choices: Choices, bounds: Bounds, prefer: Prefer) -> dict[str, int]:
+def grown(policy: Policy, bounds: Bounds, choose: Choose) -> dict[str, int]:
     """Add channels to a policy within the limits, one notch of one group at a time, until nothing more fits.
 
     A notch that a noisy table makes no dearer is taken, too; what the policy has is never taken away, and blocks
     that it leaves out stay out.
     """
     tally = Tally(bounds, policy)
+
+    def larger(group: str) -> Move | None:
+        position = tally.next_larger(group)
+        if position is None:
+            return None
+        change = tally.after(group)[:, position].max() - tally.shares.max()
+        return Move(group, tally.policy[group], bounds.choices[group][position], float(change))
+
     while True:
-        best, most = None, -np.inf
-        for group, counts in choices.items():
-            present = tally.policy[group]
-            if not present:
-                continue
-            for channels in counts[counts.index(present) + 1 :]:
-                if tally.allows(group, channels):
-                    value = prefer(group, present, channels, max(tally.after(group, channels)) - max(tally.shares))
-                    if value > most:
-                        best, most = (group, channels), value
-                    break
-        if best is None:
+        move = choose([group for group in bounds.choices if tally.policy[group]], larger)
+        if move is None:
             return tally.policy
-        tally.change(*best)
+        tally.change(move.group, move.channels)
 
 
-def fit(policy: Policy, choices: Choices, bounds: Bounds) -> dict[str, int]:
+def fit(policy: Policy, bounds: Bounds) -> dict[str, int]:
     """Make a policy keep limits and use them up, one group at a time.
 
     Smaller, it loses the channels that give most for the smallest share of its channels (HAQ, arXiv:1811.08886,
@@ -120,13 +159,13 @@ def fit(policy: Policy, choices: Choices, bounds: Bounds) -> dict[str, int]:
     largest share.
     """
 
-    def lost(group: str, present: int, channels: int, saved: float) -> float:
-        return saved / (1 - channels / present)
+    def lost(move: Move) -> float:
+        return move.change / (1 - move.channels / move.present)
 
-    def gained(group: str, present: int, channels: int, share: float) -> float:
-        return (1 - present / channels) / max(share, 1e-12)
+    def gained(move: Move) -> float:
+        return (1 - move.present / move.channels) / max(move.change, 1e-12)
 
-    return grown(shrunk(policy, choices, bounds, lost), choices, bounds, gained)
+    return grown(shrunk(policy, bounds, best(lost)), bounds, best(gained))
 
 
 def largest_uniform(choices: Choices, bounds: Bounds | None) -> tuple[float, Policy]:
@@ -150,17 +189,11 @@ def largest_uniform(choices: Choices, bounds: Bounds | None) -> tuple[float, Pol
     return ratios[-1], bounds.floor
 
 
-def at_random(random: np.random.Generator) -> Prefer:
-    """Return a preference that lets chance decide."""
-    return lambda group, present, channels, change: float(random.random())
-
-
 def fitted(policy: Policy, space: SearchSpace, random: np.random.Generator) -> dict[str, int]:
     """Make a policy keep the budget and use it up, chance deciding where channels go or come."""
     if space.bounds is None:
         return dict(policy)
-    smaller = shrunk(policy, space.choices, space.bounds, at_random(random))
-    return grown(smaller, space.choices, space.bounds, at_random(random))
+    return grown(shrunk(policy, space.bounds, by_chance(random)), space.bounds, by_chance(random))
 
 
 def varied(
@@ -176,8 +209,6 @@ def varied(
         if not step.choices[0] and random.random() < TOGGLES:
             changed[step.group] = 0 if policy[step.group] else step.choices[-1]
             continue
-        position = step.choices.index(policy[step.group]) + int(random.integers(1, notches + 1)) * random.choice(
-            (-1, 1)
-        )
-        changed[step.group] = step.choices[int(np.clip(position, 0, len(step.choices) - 1))]
+        moved = step.choices.index(policy[step.group]) + random.choice((-1, 1)) * int(random.integers(1, notches + 1))
+        changed[step.group] = step.choices[max(0, min(moved, len(step.choices) - 1))]
     return fitted(changed, space, random)

@@ -49,16 +49,17 @@ def test_it_finds_better_policies_than_every_other_strategy_in_as_many_episodes(
     assert min(found) > max(statistics.mean(rewards) for rewards in others.values()) + 0.001
 
 
-def test_scores_for_another_budget_are_worth_three_quarters_of_its_episodes() -> None:
-    space, reward = network(groups=12, share=0.7)
-    strategy, known = build_strategy("auto", space, seed=0, episodes=24), []
-    for _ in range(24):
-        policy = strategy.ask()
-        known.append((dict(policy), Result(1 + reward(policy), reward(policy), space.cost(policy))))
-        strategy.tell(*known[-1])
-    few = best("auto", 0, 6, known, groups=12)
-    assert few > best("auto", 0, 24, groups=12) - 0.01
-    assert few > best("auto", 0, 6, groups=12) + 0.02
+def test_scores_for_another_budget_are_worth_episodes_of_ones_own() -> None:
+    space, reward = network(groups=10, share=0.7)
+    gains = []
+    for seed in range(4):
+        strategy, known = build_strategy("auto", space, seed=seed, episodes=16), []
+        for _ in range(16):
+            policy = strategy.ask()
+            known.append((dict(policy), Result(1 + reward(policy), reward(policy), space.cost(policy))))
+            strategy.tell(*known[-1])
+        gains.append(best("auto", seed, 6, known, groups=10) - best("auto", seed, 6, groups=10))
+    assert statistics.mean(gains) > 0.01
 
 
 def test_it_begins_with_the_uniform_policy_and_the_knapsacks(problem) -> None:
