@@ -51,21 +51,22 @@ def doubts_of_table(
         doubts.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
     speed = run.speed.find()
     if speed is not None and abs(speed.slower - 1) > SPEED_CHANGE:
-        doubts.append(f"{_of_speed(speed, in_ms=in_ms)}; {cure}.")
+        doubts.append(_of_speed(speed, in_ms=in_ms))
     return doubts
 
 
 def _of_speed(speed: Speed, *, in_ms: bool) -> str:
     """Say that a device's speed is another one than when its table was made, and what is made of that."""
     source = "by the table's prediction" if speed.predicted else "when the table was made"
-    changed = f"the original takes {speed.now_ms:.4g} ms now and {speed.table_ms:.4g} ms {source}"
     meant = (
-        f"the budget is to hold at the device's present speed, so all that the table predicts is taken times "
-        f"{speed.slower:.3g}"
+        f"the budget is to hold at the present speed, so all that the table predicts is taken times {speed.slower:.3g}"
         if in_ms
-        else "so the table's predictions are not of the device's present speed"
+        else "predicted milliseconds are off by as much, shares of the original's latency are not"
     )
-    return f"{changed} ({speed.slower - 1:+.1%}): {meant}"
+    return (
+        f"the original takes {speed.now_ms:.4g} ms now and {speed.table_ms:.4g} ms {source} ({speed.slower - 1:+.1%}): "
+        f"{meant}."
+    )
 
 
 def _measure_anew(device: Device, run: RunFolder, again: RunFolder | None) -> str:

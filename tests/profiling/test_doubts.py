@@ -38,9 +38,8 @@ def test_a_run_says_before_it_starts_that_its_table_is_not_of_this_speed(
     assert told(SimulatedDevice(overhead=1.05 * 1.04)) == []
     (slower,) = told(SimulatedDevice(overhead=1.26))
     assert "(+20.0%)" in slower
-    assert f"run='{run}-again' and table='{run}-again.json'" in slower
-    assert "predictions are not of the device's present speed" in slower
-    assert "all that the table predicts is taken times 1.2;" in told(SimulatedDevice(overhead=1.26), in_ms=True)[0]
+    assert "predicted milliseconds are off by as much, shares of the original's latency are not" in slower
+    assert "all that the table predicts is taken times 1.2." in told(SimulatedDevice(overhead=1.26), in_ms=True)[0]
     assert "-16.7%" in told(SimulatedDevice(overhead=1.05 / 1.2))[0]
     other = replace(traced, name="another name")
     assert "by the table's prediction (+20" in told(SimulatedDevice(overhead=1.26), other)[0]
@@ -68,6 +67,10 @@ def test_a_run_says_before_it_starts_that_its_table_is_of_other_files(
         table.model_copy(update={"version": version}).save(run.table)
         (older,) = told(SimulatedDevice())
         assert f"was made by {maker}" in older
+        assert f"run='{run}-again' and table='{run}-again.json'" in older
+    several = RunFolder(run.path / "several")
+    (older,) = doubts_of_table(run, SimulatedDevice(), traced, template, again=several)
+    assert f"the table of {SimulatedDevice().name}, and do the same with run='{several}-again'" in older
     other = [network.model_copy(update={"structure": "abc"}) for network in table.calibration]
     table.model_copy(update={"calibration": other}).save(run.table)
     assert "measured from other files" in told(SimulatedDevice())[0]
