@@ -37,6 +37,7 @@ ON_GPU = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda"}
 
 KERNEL = "_kernel_time"
 CPU = "CPUExecutionProvider"
+EXACT = "session.x64quantprecision"  # integer products are exact also on x86 processors that have no VNNI
 OPENVINO = "OpenVINOExecutionProvider"
 TELLING = (CPU, "XnnpackExecutionProvider", "DnnlExecutionProvider", "ACLExecutionProvider")
 """Providers that run node by node on the processor, so that the profile has the time of each. Others compile several
@@ -92,6 +93,7 @@ class Timer:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
+        options.add_session_config_entry(EXACT, "1")
         options.enable_profiling = bool(profile)
         if profile:
             options.profile_file_prefix = profile

@@ -96,9 +96,9 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
         DEVICE_COLUMNS,
         before_after_rows,
         device_rows,
-        io_sentence,
         precision_rows,
         smaller_rows,
+        use_sentence,
     )
     from amc_hw.report.verdict import of_budget
     from amc_hw.training.compute import find_compute
@@ -119,7 +119,7 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
             print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), files)
     if devices := device_rows(summary):
         print_table("", DEVICE_COLUMNS, devices)
-    if sentence := io_sentence(summary):
+    if sentence := use_sentence(summary):
         answer(sentence)
     if summary.unverified:
         say("warning: the device is not in reach: latencies are predicted by its table, nothing was verified on it.")

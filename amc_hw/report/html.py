@@ -21,11 +21,11 @@ from amc_hw.report.smaller import before_sentences, smaller_sentences
 from amc_hw.report.table import (
     before_after_rows,
     device_rows,
-    io_sentence,
     precision_rows,
     smaller_rows,
     titled,
     trial_rows,
+    use_sentence,
 )
 from amc_hw.report.verdict import gauges, verdict
 from amc_hw.report.verification import verification_plot, verification_sentence, verified_rows
@@ -99,7 +99,7 @@ def report_context(run: Run) -> Mapping[str, object]:
         "further": further_devices(run),
         "trials": trial_rows(run.precision) if run.precision else [],
         "alone": bool(run.precision and run.precision.alone),
-        "io": io_sentence(run.summary) if run.summary else "",
+        "use": use_sentence(run.summary) if run.summary else "",
         "groups": group_bars(run.policy) if run.policy else [],
         "search": run.summary.search if run.summary else None,
         "search_plots": search_plots(run),

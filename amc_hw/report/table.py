@@ -106,14 +106,20 @@ def device_rows(summary: Summary) -> list[tuple[str, str, str, str, str, str, st
     return rows
 
 
-def io_sentence(summary: Summary) -> str:
-    """Return what whoever feeds the files must know of their numbers; empty where they are floats everywhere."""
-    if summary.io == "float32":
-        return ""
-    return (
-        f"The files of {summary.precision} take and give {summary.io}: real number = (integer - zero point) x scale, "
-        "which stand in the file, of its input and of its output."
-    )
+def use_sentence(summary: Summary) -> str:
+    """Return what whoever runs the files must know of them; empty where there is nothing."""
+    sentences = []
+    if summary.io != "float32":
+        sentences.append(
+            f"The files of {summary.precision} take and give {summary.io}: real number = (integer - zero point) x "
+            "scale, which stand in the file, of its input and of its output."
+        )
+    if summary.precision == "int8" and "onnx" in summary.artifacts:
+        sentences.append(
+            "Run the int8 files with ONNX Runtime's session option session.x64quantprecision at 1, as they were "
+            "measured and tested here: without it x86 processors that have no VNNI cut sums of products off."
+        )
+    return " ".join(sentences)
 
 
 def trial_rows(choice: PrecisionChoice) -> list[tuple[str, str, str, str, str, bool]]:

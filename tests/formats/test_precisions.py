@@ -22,6 +22,7 @@ from amc_hw.devices.registry import open_device
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.formats.check import require_near
 from amc_hw.formats.export import export
+from amc_hw.formats.onnx.convert import OnnxModel
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.formats.template import lower
 from amc_hw.formats.tflite.activations import activation_ranges
@@ -173,6 +174,18 @@ def test_an_onnx_file_has_a_scale_for_every_channel_and_unsigned_activations() -
     assert sorted(by_layer) == sorted([16, 32, 48, 10])
     activations = [stored[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"]
     assert {(zero.dtype, zero.ndim) for zero in activations} == {(np.dtype(np.uint8), 0)}
+
+
+def test_integer_products_of_onnx_files_are_exact_on_every_processor() -> None:
+    """A processor without VNNI would cut the sum of two products of 255 x 127 off at 32767."""
+    pytest.importorskip("onnx")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4, bias=False)).eval()
+    with torch.no_grad():
+        network[1].weight[:] = torch.tensor([1.0, -1.0, 0.9, -0.8])[:, None]
+    bright = torch.ones(16, 1, 8, 8) - 0.01 * torch.rand(16, 1, 8, 8)
+    kind = FORMATS["onnx"].in_precision("int8", bright)
+    found = OnnxModel(kind.convert(network, bright[:1])).outputs([bright[:1].numpy()])[0]
+    assert found == pytest.approx(network(bright[:1]).detach().numpy(), rel=0.02)
 
 
 def test_every_operator_of_an_onnx_file_that_computes_is_timed(tmp_path: Path) -> None:

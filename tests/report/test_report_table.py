@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from amc_hw.report.numbers import count, duration, fixed, milliseconds, points, ratio, size
 from amc_hw.report.run import read_run
-from amc_hw.report.table import before_after_rows, titled
+from amc_hw.report.table import before_after_rows, titled, use_sentence
 from amc_hw.report.verdict import verdict
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.summaries import Figures
+from amc_hw.runs.summaries import Figures, Summary
 
 
 def test_rows_of_a_finished_run(run: Path) -> None:
@@ -98,3 +98,10 @@ def test_counts_keep_their_order_and_three_digits(a: float, b: float) -> None:
 @pytest.mark.parametrize(("metric", "shown"), [("top-1", "Top-1"), ("mAP 50-95", "mAP 50-95"), ("dice", "Dice")])
 def test_metrics_with_capitals_of_their_own_keep_them(metric: str, shown: str) -> None:
     assert titled(metric) == shown
+
+
+def test_whoever_runs_the_files_is_told_what_they_need() -> None:
+    assert use_sentence(Summary(precision="int8", artifacts={"tflite": "model.tflite"})) == ""
+    assert use_sentence(Summary(precision="fp32", artifacts={"onnx": "model.onnx"})) == ""
+    assert "session.x64quantprecision at 1" in use_sentence(Summary(precision="int8", artifacts={"onnx": "model.onnx"}))
+    assert "take and give int8" in use_sentence(Summary(precision="int8", io="int8"))

@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto
 
 from amc_hw.formats.batches import Arrays, whole_batches
 from amc_hw.formats.onnx.graph import OnnxGraph
+from amc_hw.formats.onnx.session import session_options
 from amc_hw.formats.scales import of_one_scale
 from amc_hw.quantize.ranges import Extremes
 
@@ -55,10 +56,8 @@ def _runs(model: ModelProto, inputs: Arrays, batch: int) -> Iterator[tuple[str, 
         for value in model.graph.value_info
         if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in known
     )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(open_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    content, options = open_model.SerializeToString(), session_options(threads=1)
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs() if output.type == "tensor(float)"]
     entries = [entry.name for entry in session.get_inputs()]
     for part in whole_batches(inputs, batch):

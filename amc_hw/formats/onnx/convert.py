@@ -66,11 +66,11 @@ class OnnxModel:
     def __init__(self, content: bytes) -> None:
         try:
             import onnxruntime
+
+            from amc_hw.formats.onnx.session import session_options
         except ImportError as error:
             raise DeviceError(MISSING) from error
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what is wrong is raised, too
-        options.intra_op_num_threads = os.cpu_count() or 1
+        options = session_options(os.cpu_count() or 1)
         try:
             with quiet():  # it prints what it cannot read
                 self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -72,7 +72,7 @@ def _with_scales(model: ModelProto, ranges: dict[str, tuple[float, float]], in_f
 
     Activations are unsigned and weights signed: x86 with VNNI multiplies and adds these in one instruction, and the
     runtime takes longer than with floats there where activations are signed or weights unsigned. All 8 bits of a weight
-    are used, for VNNI does not cut sums of two products off at 16 bits as older processors do.
+    are used; older processors need the option `amc_hw.formats.onnx.session.EXACT` for that.
     """
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
@@ -149,8 +149,9 @@ def left_in_float(content: bytes) -> list[str]:
     import onnx
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    from amc_hw.formats.onnx.session import session_options
+
+    options = session_options(threads=1)
     with tempfile.TemporaryDirectory() as folder, quiet():
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
