@@ -41,11 +41,11 @@ class FileLock:
             import fcntl
         except ImportError:  # Windows has no such locks
             return True
-        folder = cache_folder("locks")
+        folder = self._path.parent
         try:
             if self._file is None:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._file = (folder / re.sub(r"[^A-Za-z0-9.-]", "_", self._name)).open("w")
+                self._file = self._path.open("w")
             fcntl.flock(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             self._note(alone=not shared)
         except BlockingIOError:
@@ -64,12 +64,35 @@ class FileLock:
             self._file = None
         self._note(alone=False)
 
+    @property
+    def held_up(self) -> str:
+        """Which stopped program (Ctrl-Z) has the lock, and how it goes on; empty where none has, or off Linux."""
+        try:
+            held = str(self._path.stat().st_ino)
+            lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        except OSError:
+            return ""
+        holders = [line[4] for line in lines if line[1] == "FLOCK" and line[5].rpartition(":")[2] == held]
+        stopped = [pid for pid in holders if _is_stopped(pid)]
+        return f"process {stopped[0]} has it and is stopped: kill -CONT {stopped[0]}" if stopped else ""
+
+    @property
+    def _path(self) -> Path:
+        return cache_folder("locks") / re.sub(r"[^A-Za-z0-9.-]", "_", self._name)
+
     def _note(self, *, alone: bool) -> None:
         if alone:
             HELD_HERE.add(self._name)
         elif self._is_alone:
             HELD_HERE.discard(self._name)
         self._is_alone = alone
+
+
+def _is_stopped(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -86,7 +109,7 @@ def exclusive(run: Path, progress: Progress) -> Iterator[None]:
     lock = FileLock(f"run {hashlib.sha256(bytes(run.resolve())).hexdigest()[:16]}")
     try:
         while not lock.take():
-            progress(f"waiting for another amc-hw to leave {run}")
+            progress("; ".join(filter(None, (f"waiting for another amc-hw to leave {run}", lock.held_up))))
             time.sleep(POLL_S)
         yield
     finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -27,6 +30,37 @@ def test_locks_are_by_name_and_shared_or_not() -> None:
     assert not one.take()
     other.release()
     assert one.take()
+
+
+HOLDS = """
+import os, signal
+from amc_hw.runs.file_lock import FileLock
+lock = FileLock("bench 3")
+print(lock.take(), flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
+def test_a_stopped_program_that_holds_a_lock_is_named() -> None:
+    lock = FileLock("bench 3")
+    assert lock.held_up == ""
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        deadline = time.monotonic() + 20
+        while not lock.held_up and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not lock.take()
+        assert lock.held_up == f"process {holder.pid} has it and is stopped: kill -CONT {holder.pid}"
+        holder.send_signal(signal.SIGCONT)
+        assert holder.wait(20) == 0
+        assert lock.held_up == ""
+        assert lock.take()
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_a_run_folder_is_worked_in_by_one_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
