@@ -13,6 +13,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
+from amc_hw.formats.onnx.session import session_options
 from amc_hw.formats.operators_once import operators_looked_up_once
 from amc_hw.formats.quiet import quiet
 from amc_hw.pruning.folding import fold_batch_norms
@@ -66,8 +67,6 @@ class OnnxModel:
     def __init__(self, content: bytes) -> None:
         try:
             import onnxruntime
-
-            from amc_hw.formats.onnx.session import session_options
         except ImportError as error:
             raise DeviceError(MISSING) from error
         options = session_options(os.cpu_count() or 1)

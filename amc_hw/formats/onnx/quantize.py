@@ -12,6 +12,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.onnx.convert import MISSING
+from amc_hw.formats.onnx.session import session_options
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.scales import tail_of
 from amc_hw.policy import Precision
@@ -148,8 +149,6 @@ def left_in_float(content: bytes) -> list[str]:
     """Return the names of the operators of a file that ONNX Runtime computes in floating point on this machine."""
     import onnx
     import onnxruntime
-
-    from amc_hw.formats.onnx.session import session_options
 
     options = session_options(threads=1)
     with tempfile.TemporaryDirectory() as folder, quiet():

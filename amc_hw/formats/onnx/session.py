@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import onnxruntime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 EXACT = "session.x64quantprecision"
 """With this option at 1, integer products are exact on every processor.
@@ -14,6 +17,8 @@ Without it x86 processors that have no VNNI add two products of 8 bits in 16, an
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
     """Return options with which what is wrong is raised and not printed, and integers are computed exactly."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
