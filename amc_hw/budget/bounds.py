@@ -112,11 +112,8 @@ class Bounds:
         """Work out the alternatives by the channels of the groups that share terms with ``group``."""
         policy = dict(zip(self._together[group], channels, strict=True))
         present = self.choices[group].index(policy[group])
-        shares = np.zeros((len(self.limits), len(self.choices[group])))
-        for number, limit in enumerate(self.limits):
-            for index in limit.cost.touching(group):
-                values = [limit.cost.value(index, {**policy, group: count}) for count in self.choices[group]]
-                shares[number] += np.array(values) / limit.most
+        costs = [[math.fsum(values) for values in self._touched(limit.cost, policy, group)] for limit in self.limits]
+        shares = np.array(costs) / np.array([[limit.most] for limit in self.limits])
         changes = shares - shares[:, present, None]
         return Alternatives(present, changes, changes[:, present + 1 :].min(axis=1, initial=math.inf))
 
@@ -142,16 +139,21 @@ class Bounds:
         terms = [limit.cost.terms[index] for limit in self.limits for index in limit.cost.touching(group)]
         return tuple(dict.fromkeys([group, *[other for term in terms for other in term.groups]]))
 
-    def _costs(self, cost: Cost, policy: dict[str, int], group: str) -> list[float]:
+    def _costs(self, cost: Cost, policy: Policy, group: str) -> list[float]:
         """Return the cost of ``policy`` with each choice of ``group``: only the terms touching it change."""
         touching = cost.touching(group)
         untouched = [cost.constant]
         untouched += [cost.value(i, policy) for i in range(len(cost.terms)) if i not in touching]
-        costs = []
+        return [math.fsum(untouched + touched) for touched in self._touched(cost, policy, group)]
+
+    def _touched(self, cost: Cost, policy: Policy, group: str) -> list[list[float]]:
+        """Return, with each choice of ``group``, what the terms add that touch it."""
+        chosen, touching = dict(policy), cost.touching(group)
+        found = []
         for choice in self.choices[group]:
-            policy[group] = choice
-            costs.append(math.fsum(untouched + [cost.value(i, policy) for i in touching]))
-        return costs
+            chosen[group] = choice
+            found.append([cost.value(index, chosen) for index in touching])
+        return found
 
     def _cheapest(self) -> dict[str, int]:
         """Return the smallest choices, changed group by group while that lowers the share of the limits used."""
@@ -168,5 +170,5 @@ class Bounds:
 
     def _shares(self, policy: dict[str, int], group: str) -> list[float]:
         """Return the share of the tightest limit that ``policy`` uses with each choice of ``group``."""
-        shares = [[c / limit.most for c in self._costs(limit.cost, dict(policy), group)] for limit in self.limits]
+        shares = [[c / limit.most for c in self._costs(limit.cost, policy, group)] for limit in self.limits]
         return [max(at_choice) for at_choice in zip(*shares, strict=True)]

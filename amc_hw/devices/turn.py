@@ -73,5 +73,5 @@ class Turn:
 
     def _wait(self, lock: FileLock, shared: bool, text: str) -> None:
         while not lock.take(shared=shared):
-            self.tell("; ".join(filter(None, (text, lock.held_up))))
+            self.tell(lock.waiting(text))
             time.sleep(POLL_S)

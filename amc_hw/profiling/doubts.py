@@ -40,15 +40,14 @@ def doubts_of_table(
     """
     if not device.in_reach:
         return []
-    table, doubts, cure = load_table(run.table), [], _measure_anew(device, run, again)
+    table, reasons = load_table(run.table), list[str]()
     if table.version != __version__:
         maker = f"amc-hw {table.version}" if table.version else "an older version of amc-hw"
-        doubts.append(
-            f"the latency table was made by {maker} and may be of files that this one writes otherwise; {cure}."
-        )
+        reasons.append(f"the latency table was made by {maker} and may be of files that this one writes otherwise")
     structure = structure_of(template.operators(traced.network.original))
     if all(network.structure != structure for network in table.calibration):
-        doubts.append(f"the latency table was measured from other files, none with the operators of this one; {cure}.")
+        reasons.append("the latency table was measured from other files, none with the operators of this one")
+    doubts = [f"{reason}; {_measure_anew(device, run, again)}." for reason in reasons]
     speed = run.speed.find()
     if speed is not None and abs(speed.slower - 1) > SPEED_CHANGE:
         doubts.append(_of_speed(speed, in_ms=in_ms))

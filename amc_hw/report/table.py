@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from amc_hw.formats.onnx.session import EXACT
 from amc_hw.policy import TOP1
 from amc_hw.report.numbers import MISSING, count, milliseconds, percent, points, ratio, size
 from amc_hw.runs.records import PrecisionChoice
@@ -114,10 +115,11 @@ def use_sentence(summary: Summary) -> str:
             f"The files of {summary.precision} take and give {summary.io}: real number = (integer - zero point) x "
             "scale, which stand in the file, of its input and of its output."
         )
-    if summary.precision == "int8" and "onnx" in summary.artifacts:
+    formats = {*summary.artifacts, *(name for each in summary.devices for name in each.artifacts)}
+    if summary.precision == "int8" and "onnx" in formats:
         sentences.append(
-            "Run the int8 files with ONNX Runtime's session option session.x64quantprecision at 1, as they were "
-            "measured and tested here: without it x86 processors that have no VNNI cut sums of products off."
+            f"Run the int8 files with ONNX Runtime's session option {EXACT} at 1, as they were measured and tested "
+            "here: without it x86 processors that have no VNNI cut sums of products off."
         )
     return " ".join(sentences)
 

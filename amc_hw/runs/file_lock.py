@@ -64,17 +64,19 @@ class FileLock:
             self._file = None
         self._note(alone=False)
 
-    @property
-    def held_up(self) -> str:
-        """Which stopped program (Ctrl-Z) has the lock, and how it goes on; empty where none has, or off Linux."""
+    def waiting(self, text: str) -> str:
+        """Return what is waited for, with the stopped program (Ctrl-Z) that has the lock, if Linux knows of one."""
+        stopped = next(filter(_is_stopped, self._holders()), None)
+        return f"{text}; process {stopped} has it and is stopped: kill -CONT {stopped}" if stopped else text
+
+    def _holders(self) -> list[str]:
+        """Return the processes that have the lock, by what Linux lists; none elsewhere."""
         try:
             held = str(self._path.stat().st_ino)
             lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
         except OSError:
-            return ""
-        holders = [line[4] for line in lines if line[1] == "FLOCK" and line[5].rpartition(":")[2] == held]
-        stopped = [pid for pid in holders if _is_stopped(pid)]
-        return f"process {stopped[0]} has it and is stopped: kill -CONT {stopped[0]}" if stopped else ""
+            return []
+        return [line[4] for line in lines if line[1] == "FLOCK" and line[5].rpartition(":")[2] == held]
 
     @property
     def _path(self) -> Path:
@@ -109,7 +111,7 @@ def exclusive(run: Path, progress: Progress) -> Iterator[None]:
     lock = FileLock(f"run {hashlib.sha256(bytes(run.resolve())).hexdigest()[:16]}")
     try:
         while not lock.take():
-            progress("; ".join(filter(None, (f"waiting for another amc-hw to leave {run}", lock.held_up))))
+            progress(lock.waiting(f"waiting for another amc-hw to leave {run}"))
             time.sleep(POLL_S)
         yield
     finally:

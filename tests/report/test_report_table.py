@@ -13,7 +13,7 @@ from amc_hw.report.run import read_run
 from amc_hw.report.table import before_after_rows, titled, use_sentence
 from amc_hw.report.verdict import verdict
 from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.summaries import Figures, Summary
+from amc_hw.runs.summaries import BudgetFigures, Figures, OnDevice, Summary
 
 
 def test_rows_of_a_finished_run(run: Path) -> None:
@@ -104,4 +104,8 @@ def test_whoever_runs_the_files_is_told_what_they_need() -> None:
     assert use_sentence(Summary(precision="int8", artifacts={"tflite": "model.tflite"})) == ""
     assert use_sentence(Summary(precision="fp32", artifacts={"onnx": "model.onnx"})) == ""
     assert "session.x64quantprecision at 1" in use_sentence(Summary(precision="int8", artifacts={"onnx": "model.onnx"}))
+    second = OnDevice(
+        name="onnx", budget=BudgetFigures(metric="latency_ms", target=1.0), artifacts={"onnx": "device-2/model.onnx"}
+    )
+    assert "x64quantprecision" in use_sentence(Summary(precision="int8", devices=[second]))
     assert "take and give int8" in use_sentence(Summary(precision="int8", io="int8"))

@@ -44,19 +44,20 @@ os.kill(os.getpid(), signal.SIGSTOP)
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
 def test_a_stopped_program_that_holds_a_lock_is_named() -> None:
     lock = FileLock("bench 3")
-    assert lock.held_up == ""
+    assert lock.waiting("waiting") == "waiting"
     holder = subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
         deadline = time.monotonic() + 20
-        while not lock.held_up and time.monotonic() < deadline:
+        while lock.waiting("") == "" and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not lock.take()
-        assert lock.held_up == f"process {holder.pid} has it and is stopped: kill -CONT {holder.pid}"
+        cure = f"kill -CONT {holder.pid}"
+        assert lock.waiting("waiting") == f"waiting; process {holder.pid} has it and is stopped: {cure}"
         holder.send_signal(signal.SIGCONT)
         assert holder.wait(20) == 0
-        assert lock.held_up == ""
+        assert lock.waiting("waiting") == "waiting"
         assert lock.take()
     finally:
         holder.kill()
