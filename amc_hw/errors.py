@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+BUDGET_MISSED = 3
+"""The exit status of a run that came to its end without keeping its budget: no error, but nothing to ship."""
+
 
 class AmcHwError(Exception):
     """The work failed; the message is one sentence that names the cure."""

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from amc_hw.cli.options import SETTINGS, Compute, Json, Run, all_but, takes_settings, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+from amc_hw.errors import BUDGET_MISSED
 from amc_hw.runs.config import Settings
 
 if TYPE_CHECKING:
     from amc_hw.runs.records import ChosenPolicy
+    from amc_hw.runs.summaries import Summary
 
 
 _SEVERAL: Mapping[str, Mapping[str, Any]] = {
@@ -91,6 +95,26 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     config = checked_config(RunFolder(run), compute, **chosen)
     from amc_hw.pipeline.compress import compress as compress_network
     from amc_hw.report.run import read_run
+    from amc_hw.report.verdict import of_budget
+    from amc_hw.training.compute import find_compute
+
+    place = find_compute(compute)
+    with progress_bar() as report_progress:
+        summary = compress_network(run, config, report_progress, place)
+    folder = RunFolder(run)
+    found = of_budget(read_run(folder))
+    if json:
+        print_json(summary.document())
+    else:
+        _show(summary)
+        answer(f"report: {folder.report}")
+    if found.state == "missed":
+        say(f"warning: the budget is missed, {found.sentence} {found.cure}")
+        raise typer.Exit(BUDGET_MISSED)
+
+
+def _show(summary: Summary) -> None:
+    """Print what a run came to."""
     from amc_hw.report.smaller import smaller_sentences
     from amc_hw.report.table import (
         DEVICE_COLUMNS,
@@ -100,15 +124,7 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
         smaller_rows,
         use_sentence,
     )
-    from amc_hw.report.verdict import of_budget
-    from amc_hw.training.compute import find_compute
 
-    place = find_compute(compute)
-    with progress_bar() as report_progress:
-        summary = compress_network(run, config, report_progress, place)
-    if json:
-        print_json(summary.document())
-        return
     print_table(
         "",
         ("", "original", "compressed", "change"),
@@ -126,10 +142,5 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     for device in summary.devices[1:]:
         if device.unverified:
             say(f"warning: {device.name} is known by its table: its latency is predicted, and nothing proves it there.")
-    folder = RunFolder(run)
-    found = of_budget(read_run(folder))
-    if found.state == "missed":
-        say(f"warning: the budget is missed, {found.sentence} {found.cure}")
     for sentence in smaller_sentences(summary):
         answer(sentence)
-    answer(f"report: {folder.report}")

@@ -9,6 +9,7 @@ import typer
 
 from amc_hw.cli.options import SETTINGS, Compute, Json, all_but, takes_settings, with_options
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
+from amc_hw.errors import BUDGET_MISSED
 from amc_hw.policy import TOP1
 from amc_hw.runs.config import METRICS, Settings
 
@@ -62,6 +63,16 @@ def sweep(
         say(f"error: {row.run}: {with_options(row.error)}")
     if failed:
         raise typer.Exit(1)
+    if any(_is_missed(row.run) for row in rows):
+        raise typer.Exit(BUDGET_MISSED)
+
+
+def _is_missed(run: Path) -> bool:
+    from amc_hw.report.run import read_run
+    from amc_hw.report.verdict import of_budget
+    from amc_hw.runs.folder import RunFolder
+
+    return of_budget(read_run(RunFolder(run))).state == "missed"
 
 
 def _document(row: Swept) -> Facts:

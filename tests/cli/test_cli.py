@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from commands import TINY, amc_hw
 
+from amc_hw.runs.begun import open_run
+from amc_hw.runs.config import RunConfig
+from amc_hw.runs.folder import RunFolder
+from amc_hw.runs.summaries import BudgetFigures, Figures, Summary
+
 COMMANDS = (
     *(
         "devices",
@@ -103,6 +108,28 @@ def test_foreign_checkpoint_says_which_tensors_differ(checkpoint: Path, tmp_path
     status = amc_hw("compress", "--checkpoint", checkpoint, "--run", tmp_path / "run")
     assert status == 2
     assert "conv2.0.weight" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize(("took_ms", "status"), [(0.5, 0), (0.51, 3)])
+def test_a_missed_budget_has_a_status_of_its_own(
+    took_ms: float,
+    status: int,
+    options: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def compress(run: Path, config: RunConfig, *_: object) -> Summary:
+        open_run(run, config)
+        budget = BudgetFigures(metric="latency_ms", target=0.5, ratio=0.5)
+        summary = Summary(budget=budget, original=Figures(latency_ms=1.0), compressed=Figures(latency_ms=took_ms))
+        RunFolder(run).summary.write(summary)
+        return summary
+
+    monkeypatch.setattr("amc_hw.pipeline.compress.compress", compress)
+    assert amc_hw("compress", "--latency", "0.5x", "--run", tmp_path / "run", *options) == status
+    assert ("the budget is missed" in capsys.readouterr().err) == (status == 3)
 
 
 @pytest.mark.parametrize("command", ["finetune", "export", "report"])

@@ -22,7 +22,7 @@ from amc_hw.sweep.sweep import sweep
 
 @pytest.fixture
 def compressed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stand in for the compression: latency follows the budget, and 0.1x cannot be reached."""
+    """Stand in for the compression: latency follows the budget, 0.1x cannot be reached, and 0.2x is missed."""
     runs: list[str] = []
 
     def compress(run: Path, config, progress, compute, family):
@@ -31,7 +31,11 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise BudgetError("a budget of 0.1x cannot be reached.")
         open_run(run, config)
         share = float(config.budget.rstrip("x"))
-        made = {"latency_ms": share, "predicted_ms": share, "accuracy": 0.9 + 0.05 * share - 0.01 * config.seed}
+        made = {
+            "latency_ms": max(share, 0.25),
+            "predicted_ms": share,
+            "accuracy": 0.9 + 0.05 * share - 0.01 * config.seed,
+        }
         summary = {
             "format": 1,
             "model": "m",
@@ -77,6 +81,11 @@ def test_the_table_says_the_share_and_whether_the_budget_is_held(compressed: lis
     assert "held" in told
     assert "0.300x" in told
     assert "0.500x" in told
+
+
+def test_a_missed_budget_has_a_status_of_its_own(compressed: list[str], tmp_path: Path, capsys) -> None:
+    assert amc_hw("sweep", "--latency", "0.2x,0.5x", "--out", tmp_path) == 3
+    assert "no:" in capsys.readouterr().out
 
 
 def test_the_table_says_where_a_smaller_network_is_to_be_taken(compressed: list[str], tmp_path: Path, capsys) -> None:
