@@ -14,7 +14,7 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.devices.base import CpuFallbackError, Device
 from amc_hw.devices.registry import precisions_of
 from amc_hw.errors import BudgetError, UnsupportedModelError
-from amc_hw.pipeline.originals import are_kept, export_original, shares_used
+from amc_hw.pipeline.originals import are_kept, export_original, original_costs, shares_used
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Precision
@@ -121,11 +121,12 @@ def _timed(
             _LOG.warning("%s is left out: %s", precision, error)
     timings = _timings(device, files, progress)
     trials, alone = [], []
-    for precision in (each for each in TRIED if each in files):
-        float_file, file = ((timings[each].latency_ms, files[each].stat().st_size) for each in ("fp32", precision))
-        shares = shares_used(trained.network, budgets, float_file, file)
+    measured = [each for each in TRIED if each in files]
+    costs = {each: original_costs(trained.network, timings[each].latency_ms, files[each]) for each in measured}
+    for precision, here in costs.items():
+        shares, latency, size = shares_used(budgets, here, costs), here["latency_ms"], int(here["size_bytes"])
         used = max(shares.values())
-        trials.append(PrecisionTrial(precision=precision, latency_ms=file[0], size_bytes=file[1], used=used))
+        trials.append(PrecisionTrial(precision=precision, latency_ms=latency, size_bytes=size, used=used))
         if are_kept(shares):
             alone.append(trials[-1])
     return trials, alone

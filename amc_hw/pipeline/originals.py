@@ -22,6 +22,9 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import OriginalTimes
 from amc_hw.tracing.network import Network
 
+Costs = dict[Metric, float]
+"""What a network costs, by the metrics that budgets are on."""
+
 
 def export_original(
     run: RunFolder, trained: TrainedModel, device: Device, precision: Precision, progress: Progress
@@ -47,30 +50,31 @@ def export_originals(run: RunFolder, trained: TrainedModel, device: Device, prog
         export_original(run, trained, device, precision, progress)
 
 
-def shares_used(
-    network: Network,
-    budgets: Sequence[Budget],
-    float_file: tuple[float, int],
-    file: tuple[float, int],
-) -> dict[Metric, float]:
-    """Return the share of every budget that the original uses in a precision.
-
-    Args:
-        network: the trace.
-        budgets: of a run.
-        float_file: latency in ms and bytes of the file in fp32.
-        file: those of the file in the precision.
-    """
-    original = network.original
-    counted = {"macs": network.macs(original), "params": network.params(original)}
-    whole, here = ({**counted, "latency_ms": ms, "size_bytes": size} for ms, size in (float_file, file))
+def original_costs(network: Network, latency_ms: float, file: Path) -> Costs:
+    """Return what the original costs, in the precision of the file."""
+    whole = network.original
     return {
-        budget.metric: here[budget.metric] / budget.allowed((whole if budget.of == "fp32" else here)[budget.metric])
-        for budget in budgets
+        "macs": network.macs(whole),
+        "params": network.params(whole),
+        "latency_ms": latency_ms,
+        "size_bytes": file.stat().st_size,
     }
 
 
-def are_kept(shares: Mapping[Metric, float]) -> bool:
+def shares_used(budgets: Sequence[Budget], here: Costs, originals: Mapping[Precision, Costs]) -> Costs:
+    """Return the share of every budget that a network uses.
+
+    Args:
+        budgets: of a run.
+        here: what the network costs.
+        originals: what the original costs in fp32 and in the precisions that budgets are shares in.
+    """
+    return {
+        budget.metric: here[budget.metric] / budget.allowed(originals[budget.of][budget.metric]) for budget in budgets
+    }
+
+
+def are_kept(shares: Costs) -> bool:
     """Tell whether budgets are kept by the shares used of them; what is measured needs a little headroom."""
     return all(share <= (HEADROOM if metric == "latency_ms" else 1.0) for metric, share in shares.items())
 

@@ -10,7 +10,7 @@ from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.job import Job
-from amc_hw.pipeline.originals import are_kept, original_times, shares_used
+from amc_hw.pipeline.originals import are_kept, original_costs, original_times, shares_used
 from amc_hw.pipeline.verify import missed_policies
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy
@@ -34,9 +34,9 @@ def keeps_budgets(job: Job, progress: Progress) -> bool:
     if tuple(original.items()) in missed_policies(run):
         return False
     times = original_times(run, job.trained, device, progress)
-    sizes = (run.original(device.format, precision).stat().st_size for precision in ("fp32", device.precision))
-    float_file, file = zip((times.float_ms, times.shipped_ms), sizes, strict=True)
-    return are_kept(shares_used(job.trained.network, job.budgets, float_file, file))
+    shipped = original_costs(job.trained.network, times.shipped_ms, run.original(device.format, device.precision))
+    in_fp32 = original_costs(job.trained.network, times.float_ms, run.original(device.format))
+    return are_kept(shares_used(job.budgets, shipped, {"fp32": in_fp32, device.precision: shipped}))
 
 
 def keep_original(job: Job, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.formats.export import export
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_from_file, build_model
-from amc_hw.pipeline.originals import are_kept, export_originals
+from amc_hw.pipeline.originals import Costs, are_kept, export_originals, original_costs, shares_used
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.smaller_files import files_of, timed_as
 from amc_hw.pipeline.trained import TrainedModel
@@ -38,9 +38,6 @@ from amc_hw.tracing.same import outputs
 from amc_hw.training.state import digest
 
 _LOG = logging.getLogger(__name__)
-
-Costs = dict[Metric, float]
-"""What a network costs, by the metrics that budgets are on."""
 
 
 def smaller_networks(
@@ -122,12 +119,16 @@ def hold_against(
         _export(trained, device, name, file)
     beside = {timed_as(name): file for name, file in files.items()}
     timings = benchmark(device, {_in(each): file for each, file in originals.items()} | beside, QUICK, progress)
-    costs = {each: _costs(timings[_in(each)], file, _of_original(trained)) for each, file in originals.items()}
-    networks = []
+    costs = {
+        each: original_costs(trained.network, timings[_in(each)].latency_ms, file) for each, file in originals.items()
+    }
+    networks, budgets = [], parse_budgets(config)
     for name, model in trained.smaller.items():
         progress(f"scoring {name}")
-        here = _costs(timings[timed_as(name)], files[name], _of_network(model, trained))
-        networks.append(_record(name, weights[name], here, _shares(config, costs, here), score_of(files[name])(model)))
+        here = _costs(timings[timed_as(name)], files[name], model, trained)
+        networks.append(
+            _record(name, weights[name], here, shares_used(budgets, here, costs), score_of(files[name])(model))
+        )
     whole = score_of(originals[device.precision])
     record = SmallerNetworks(
         precision=device.precision, budgets=_budgets(config), original_score=whole(trained.model), networks=networks
@@ -182,26 +183,14 @@ def _export(trained: TrainedModel, device: Device, name: str, file: Path) -> Non
         raise UnsupportedModelError(f"{name}: {reason}; leave it out of smaller=.") from error
 
 
-def _costs(timing: Timing, file: Path, counted: Costs) -> Costs:
-    return {**counted, "latency_ms": timing.latency_ms, "size_bytes": file.stat().st_size}
-
-
-def _of_original(trained: TrainedModel) -> Costs:
-    network = trained.network
-    return {"macs": network.macs(network.original), "params": network.params(network.original)}
-
-
-def _of_network(model: nn.Module, trained: TrainedModel) -> Costs:
+def _costs(timing: Timing, file: Path, model: nn.Module, trained: TrainedModel) -> Costs:
     with torch.no_grad(), attention_by_parts(), FlopCounterMode(display=False) as counter:
         model(trained.example)
-    return {"macs": counter.get_total_flops() // 2, "params": sum(each.numel() for each in model.parameters())}
-
-
-def _shares(config: RunConfig, originals: Mapping[Precision, Costs], here: Costs) -> Costs:
-    """Return the share that a network uses of every budget, which is a share of the original in some precision."""
     return {
-        budget.metric: here[budget.metric] / budget.allowed(originals[budget.of][budget.metric])
-        for budget in parse_budgets(config)
+        "macs": counter.get_total_flops() // 2,
+        "params": sum(each.numel() for each in model.parameters()),
+        "latency_ms": timing.latency_ms,
+        "size_bytes": file.stat().st_size,
     }
 
 
