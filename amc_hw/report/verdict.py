@@ -133,15 +133,33 @@ def _value(summary: Summary, metric: str) -> tuple[float | None, Literal["measur
 
 def _headline(summary: Summary) -> str:
     before, after = summary.original, summary.compressed
-    gain = ""
-    if before.latency_ms and after.latency_ms:
-        faster = before.latency_ms / after.latency_ms
-        gain = f"{fixed(faster, 2)}{TIMES} faster" if faster >= 1 else f"{fixed(1 / faster, 2)}{TIMES} slower"
-    elif before.macs and after.macs is not None:
-        gain = f"{ratio(after.macs / before.macs)} of the MACs"
-    if gain and summary.precision != "fp32":
-        gain += f" in {summary.precision}"
-    return ", ".join(part for part in (gain, _accuracy_change(summary)) if part) or "Compressed"
+    if summary.devices:
+        gains = [gain for each in summary.devices if (gain := _gain_on(each))]
+    else:
+        gains = [_gain(before.latency_ms, after.latency_ms)]
+    if not any(gains) and before.macs and after.macs is not None:
+        gains = [f"{ratio(after.macs / before.macs)} of the MACs"]
+    if any(gains) and summary.precision != "fp32":
+        gains[-1] += f" in {summary.precision}"
+    return ", ".join(filter(None, (*gains, _accuracy_change(summary)))) or "Compressed"
+
+
+def _gain(before_ms: float | None, after_ms: float | None) -> str:
+    """Return how much faster a network has become; nothing where one of its latencies is not known."""
+    if not before_ms or not after_ms:
+        return ""
+    faster = before_ms / after_ms
+    return f"{fixed(faster, 2)}{TIMES} faster" if faster >= 1 else f"{fixed(1 / faster, 2)}{TIMES} slower"
+
+
+def _gain_on(device: OnDevice) -> str:
+    """Return the gain on one of several devices, and whether it is a prediction."""
+    before, after = device.original, device.compressed
+    if not device.unverified:
+        gain = _gain(before.latency_ms, after.latency_ms)
+    elif gain := _gain(before.predicted_ms, after.predicted_ms):
+        gain = f"by prediction {gain}"
+    return f"{gain} on {device.name}" if gain else ""
 
 
 def _accuracy_change(summary: Summary) -> str:

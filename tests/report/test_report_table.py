@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,25 @@ def test_figures_of_a_task_are_called_by_its_metric(run: Path, edit: Callable[..
     rows = before_after_rows(finished.summary.original, finished.summary.compressed, finished.metric)
     assert [name for name, *_ in rows[:3]] == ["Mean IoU", "Mean IoU before fine-tuning", "Latency, measured"]
     assert verdict(finished).headline == "2.03× faster, 0.75 points less mean IoU"
+
+
+def test_the_headline_of_several_devices_has_the_gain_on_each(run: Path, edit: Callable[..., None]) -> None:
+    budget = {"metric": "latency_ms", "target": 0.7}
+    phone = {
+        "name": "pixel1",
+        "budget": budget,
+        "original": {"predicted_ms": 60.0},
+        "compressed": {"predicted_ms": 40.0},
+        "unverified": True,
+    }
+
+    def on_two(summary: dict[str, Any]) -> None:
+        host = {"name": "host", "budget": budget, "original": summary["original"], "compressed": summary["compressed"]}
+        summary["devices"] = [host, phone]
+
+    edit(run / "summary.json", on_two)
+    headline = "2.03× faster on host, by prediction 1.50× faster on pixel1, 0.75 points less accurate"
+    assert verdict(read_run(RunFolder(run))).headline == headline
 
 
 def test_file_sizes_have_a_row_where_they_are_known() -> None:
