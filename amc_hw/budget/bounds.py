@@ -46,6 +46,42 @@ class Alternatives:
     least_growth: NDArray[np.float64]
 
 
+class OutOfReachError(BudgetError):
+    """No choice of channels keeps a limit, or not together with the others.
+
+    Attributes:
+        cost: what is limited.
+        most: the limit.
+        least: what the cheapest choices cost.
+        together: whether other limits hold, too.
+    """
+
+    def __init__(self, cost: Cost, most: float, least: float, *, together: bool, whole: float | None = None) -> None:
+        self.cost, self.most, self.least, self.together = cost, most, least, together
+        enough = 1.001 * least  # so that the rounded number is not too small itself
+        where = f" on {cost.device}" if cost.device else ""
+        super().__init__(
+            f"a budget of {_of_whole(cost, most, whole)}{where} cannot be reached"
+            f"{' together with the other limits' if together else ''}; the least that these choices reach is "
+            f"{_of_whole(cost, enough, whole)}, so give at least that."
+        )
+
+    def as_asked(self, whole: float | None, share: float = 1.0) -> OutOfReachError:
+        """Return the same in the words of who asked.
+
+        Args:
+            whole: what the original costs, where a share of it was asked for.
+            share: which the limit is of what was allowed.
+        """
+        return OutOfReachError(self.cost, self.most / share, self.least / share, together=self.together, whole=whole)
+
+
+def _of_whole(cost: Cost, value: float, whole: float | None) -> str:
+    """Return a cost for people; where shares were asked for, as a share, too, which is not rounded down."""
+    written = format_cost(cost.metric, value)
+    return written if whole is None else f"{written} ({math.ceil(1000 * value / whole - 1e-6) / 1000:g}x)"
+
+
 class Bounds:
     """Keeps every policy that is decided group by group, in any order, within one or several limits.
 
@@ -63,7 +99,8 @@ class Bounds:
         others: further limits that hold at the same time.
 
     Raises:
-        BudgetError: a limit is no positive number, or the floor does not fit; the message says what does.
+        OutOfReachError: the floor does not fit; the message says what does.
+        BudgetError: a limit is no positive number.
         UsageError: the choices of a group are missing or do not ascend.
     """
 
@@ -87,14 +124,7 @@ class Bounds:
         for limit in self.limits:
             least = limit.cost(self.floor)
             if not least <= limit.most:
-                metric = limit.cost.metric
-                enough = format_cost(metric, least * 1.001)  # so that the rounded number is not too small itself
-                together = " together with the other limits" if others else ""
-                where = f" on {limit.cost.device}" if limit.cost.device else ""
-                raise BudgetError(
-                    f"a budget of {format_cost(metric, limit.most)}{where} cannot be reached{together}; the least that "
-                    f"these choices reach is {enough}, so give at least that."
-                )
+                raise OutOfReachError(limit.cost, limit.most, least, together=bool(others))
 
     def share_used(self, policy: Policy) -> float:
         """Return which share of its limits a policy uses, of the tightest where there are several."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from scipy.stats import binomtest
 
-from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.bounds import Bounds, OutOfReachError
 from amc_hw.budget.network_costs import macs_cost, params_cost
 from amc_hw.data.dataset import Part
 from amc_hw.pipeline.settings import parse_budgets
@@ -50,7 +50,10 @@ def require_counts_in_reach(config: RunConfig, trained: TrainedModel) -> None:
         if budget.metric in costs and config.granularity == "channels":
             cost = costs[budget.metric](trained.network)
             whole = cost(trained.network.original)
-            Bounds(cost, trained.decisions, min(budget.allowed(whole), whole))
+            try:
+                Bounds(cost, trained.decisions, min(budget.allowed(whole), whole))
+            except OutOfReachError as error:
+                raise error.as_asked(None if budget.ratio is None else whole) from error
 
 
 def doubt_of_accuracy(trained: TrainedModel) -> str:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from amc_hw.budget.bounds import Limit
+from amc_hw.budget.bounds import Limit, OutOfReachError
 from amc_hw.budget.budget import Budget, of_latency
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
@@ -134,7 +134,10 @@ def search(
     main, *others = budget_limits(job.budgets, costs, original, 1 - margin)
     others += [Limit(each.cost, (1 - margin) * each.most) for each in elsewhere]
     reward = _reward(job, main.cost(original))
-    space = SearchSpace(search_steps(trained), main.cost, main.most if reward.needs_budget else None, others)
+    try:
+        space = SearchSpace(search_steps(trained), main.cost, main.most if reward.needs_budget else None, others)
+    except OutOfReachError as error:
+        raise _as_asked(error, job, costs, margin, elsewhere) from error
     holds = reward.needs_budget and all(limit.cost(original) <= limit.most for limit in (main, *others))
     if holds:  # precision alone is enough
         _LOG.info("the original in %s keeps the budget: nothing is pruned", trained.precision)
@@ -172,6 +175,23 @@ def _require_work(job: Job, costs: NetworkCosts, elsewhere: Sequence[Limit]) -> 
     for budget in job.budgets:
         if kept or budget.metric != "latency_ms":
             budget.target(costs.whole(budget.metric, original, budget.of))
+
+
+def _as_asked(
+    error: OutOfReachError, job: Job, costs: NetworkCosts, margin: float, elsewhere: Sequence[Limit]
+) -> OutOfReachError:
+    """Return what cannot be reached in the words of who asked: without the margin, and as a share of the original."""
+    original = job.trained.network.original
+    wholes = {
+        costs.of(budget.metric).name: costs.whole(budget.metric, original, budget.of)
+        for budget in job.budgets
+        if budget.ratio is not None
+    }
+    for other, limit in zip(job.others, elsewhere, strict=True):
+        if other.budget.ratio is not None:
+            wholes[limit.cost.name] = limit.most / other.budget.ratio
+    share = 1 - margin if error.cost.metric == "latency_ms" else 1.0
+    return error.as_asked(wholes.get(error.cost.name), share)
 
 
 def _reward(job: Job, original_cost: float) -> Reward:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amc_hw.budget.bounds import Bounds
+from amc_hw.budget.bounds import Bounds, OutOfReachError
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import BudgetError, UsageError
 
@@ -34,6 +34,18 @@ def staircase(seed: int, groups: int, most_choices: int = 6) -> tuple[Cost, Choi
     terms = [term(i, pair) for i, pair in enumerate(itertools.pairwise(names))]
     terms += [term(len(terms), (names[0], names[-1])), term(-1, tuple(names[:3]))]
     return Cost("latency_ms", terms, draw.uniform(0, 2)), choices
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10**9), groups=st.integers(1, 6), margin=st.floats(0, 0.01))
+def test_the_least_that_is_named_can_be_reached(seed: int, groups: int, margin: float) -> None:
+    cost, choices = staircase(seed, groups)
+    whole = cost({group: counts[-1] for group, counts in choices.items()})
+    with pytest.raises(OutOfReachError) as raised:
+        Bounds(cost, choices, 0.01 * (1 - margin))
+    ms, share = re.findall(r"([\d.e-]+) ms \(([\d.e-]+)x\)", str(raised.value.as_asked(whole, 1 - margin)))[-1]
+    for enough in (float(ms), float(share) * whole):
+        Bounds(cost, choices, enough * (1 - margin))
 
 
 @settings(max_examples=200, deadline=None)

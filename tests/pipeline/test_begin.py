@@ -114,7 +114,7 @@ def test_a_folder_of_the_version_before_is_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "says"), [({"params": "1k"}, "parameters"), ({"macs": "0.01x", "lower": 0.9}, "MACs")]
+    ("budget", "says"), [({"params": "1k"}, "parameters"), ({"macs": "0.01x", "lower": 0.9}, r"MACs \(0.01x\)")]
 )
 def test_a_count_that_is_out_of_reach_is_refused_before_the_demonstration_trains(
     budget: dict[str, object], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
