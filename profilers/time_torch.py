@@ -59,7 +59,7 @@ def no_cuda() -> str:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
-        return str(error).splitlines()[0]
+        return f"PyTorch says '{str(error).splitlines()[0].split('. ')[0]}'"
     return "" if torch.cuda.device_count() else "PyTorch sees no GPU"
 
 
