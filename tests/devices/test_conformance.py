@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.latency.fingerprint import Fingerprint
 from amc_hw.latency.prediction import Predictor
 from amc_hw.latency.read_table import load_table
+from amc_hw.policy import Precision
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.transfer import FITTED, HELD_OUT, Known, transfer_table
@@ -170,14 +172,23 @@ def test_device(device: Any, small_files: dict[str, Path], tmp_path: Path) -> No
     device.close()  # twice does no harm
 
 
-def test_device_in_every_precision(device: Any, tmp_path: Path) -> None:
+def written(precision: Precision, format_name: str, shared: Path) -> Path:
+    """Return a small network's file, which the first device that wants it has written."""
+    file = shared / f"conformance-{precision}.{format_name}"
+    if not file.exists():
+        images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        own = file.with_name(f"{os.getpid()}-{file.name}")
+        export(learned(TinyResidual()), images[:1], own, precision, images)
+        own.replace(file)
+    return file
+
+
+def test_device_in_every_precision(device: Any, shared: Path) -> None:
     """Files of every precision that its format has, where the device has it, and kernels that fit their operators."""
     pytest.importorskip("litert_torch")
-    images = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     dtypes = []
     for precision in PRECISIONS.get(device.name.partition(":")[0], FORMATS[device.format].precisions):
-        file = tmp_path / f"{precision}.{device.format}"
-        export(learned(TinyResidual()), images[:1], file, precision, images)
+        file = written(precision, device.format, shared)
         device.precision = precision
         dtypes.append(device.fingerprint().dtype)
         times = device.time_model(file, warmup=1, runs=5)

@@ -37,18 +37,23 @@ def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("amc_hw.devices.computers.cuda.ThisMachine", PretendedGpu)
 
 
+@pytest.fixture
+def table(device: str, precision: Precision, shared: Path) -> Path:
+    """The device's table in the precision, which the first test that needs it measures."""
+    return shared / f"table-{device}-{precision}.json"
+
+
 @pytest.mark.parametrize(("device", "precision"), HERE)
 def test_compress_evaluate_benchmark_export_and_report(
     device: str,
     precision: Precision,
+    table: Path,
     checkpoint: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = tmp_path / "run"
-    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--device", device)
+    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--device", device, "--table", table)
     assert amc_hw("compress", *task, *SEARCH, "--precision", precision, "--run", run) == 0
     capsys.readouterr()
     summary = json.loads((run / "summary.json").read_text())
@@ -80,9 +85,8 @@ def test_compress_evaluate_benchmark_export_and_report(
     ("device", "precision"), [(name, each) for name in ("host", "cuda") for each in KINDS[name].precisions]
 )
 def test_a_table_is_measured_and_held_against_exported_networks(
-    device: str, precision: Precision, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    device: str, precision: Precision, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = tmp_path / "table.json"
     task = ("--model", TINY, "--image-size", 32, "--classes", 10, "--precision", precision, "--table", table)
     task = (*task, "--device", device)
     assert amc_hw("profile", *task) == 0
