@@ -29,8 +29,8 @@ from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Candidate, Elsewhere, Miss
 
 _LOG = logging.getLogger(__name__)
-_Measured: TypeAlias = tuple[nn.Module, Candidate, list[Mapping[str, Timing]]]
-"""A candidate's network, what is kept of its measurement, and its timing beside the original's on every device."""
+_Measured: TypeAlias = tuple[Candidate, list[Mapping[str, Timing]]]
+"""What is kept of a candidate's measurement, and its timing beside the original's on every device."""
 Misses: TypeAlias = dict[tuple[tuple[str, int], ...], Miss]
 
 _ELSEWHERE = {"measured": "candidate", "original": "original"}
@@ -120,11 +120,11 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
     places = _places(job, search)
     policy, *others = ranked
     candidates: list[Candidate] = []
-    best: tuple[nn.Module, Candidate, _Use] | None = None
+    best: tuple[Candidate, _Use] | None = None
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         try:
-            model, chosen, timings = _measured(job, search, policy, ranked)
+            chosen, timings = _measured(job, search, policy, ranked)
         except UnsupportedModelError as error:
             if best is not None:
                 break
@@ -132,12 +132,12 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
             continue
         candidates.append(chosen)
         if not places:
-            return Verified(model, chosen, candidates)
+            return _verified(search, chosen, candidates)
         uses = [_use(each.budget, policy, time, each.missed) for each, time in zip(places, timings, strict=True)]
         use = max(uses, key=lambda each: each.most)
-        if use.most <= 1 and (best is None or use.share > best[2].share):
-            best = model, chosen, use
-        if best is not None and (best[2].least >= WELL_USED or not search.bounded):
+        if use.most <= 1 and (best is None or use.share > best[1].share):
+            best = chosen, use
+        if best is not None and (best[1].least >= WELL_USED or not search.bounded):
             break
         try:
             policy = fit(policy, job.trained.decisions, _corrected(search, places, uses, policy))
@@ -146,11 +146,16 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
         if best is not None and policy in [candidate.channels for candidate in candidates]:
             break
     if best is not None:
-        return Verified(*best[:2], candidates)
+        return _verified(search, best[0], candidates)
     assert places  # else the first measurement was returned
     _forget_last_misses(job)
     worst = uses.index(use)
     raise _over_the_budget(places[worst], timings[worst], several=len(places) > 1)
+
+
+def _verified(search: Search, chosen: Candidate, candidates: list[Candidate]) -> Verified:
+    """Return the chosen policy with its network, every layer of which is fitted: a measurement needs less."""
+    return Verified(search.pruner.pruned(chosen.channels, thorough=True).cpu(), chosen, candidates)
 
 
 def _forget_last_misses(job: Job) -> None:
@@ -185,7 +190,7 @@ def _places(job: Job, search: Search) -> list[_Place]:
 
 def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]) -> _Measured:
     """Prune to a policy and measure the network; its score is the search's, where that has scored the policy."""
-    model = search.pruner.pruned(policy, thorough=True).cpu()
+    model = search.pruner.pruned(policy).cpu()
     of = search.latency_budget.of if search.latency_budget else "fp32"
     timings = measure(job.run, job.trained, model, job.device, of)
     measured: list[Mapping[str, Timing]] = [timings]
@@ -206,7 +211,7 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
         original_ms=timings["original"].latency_ms,
         repaired=policy not in ranked,
     )
-    return model, candidate.model_copy(update={"elsewhere": elsewhere}) if elsewhere else candidate, measured
+    return candidate.model_copy(update={"elsewhere": elsewhere}) if elsewhere else candidate, measured
 
 
 def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: Misses) -> _Use:

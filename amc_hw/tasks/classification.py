@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -145,13 +146,18 @@ class Classification:
             raise DivergedError(error.happened, cure) from error
 
     def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> float:
-        """Learn some of the images; return the accuracy on the validation split, 0 of a network that does not learn."""
+        """Learn some of the images; return the accuracy on the validation split, 0 of a network that does not learn.
+
+        Where the best weights are kept, a network that has all of the split right has nothing to learn for it.
+        """
         images = tuning_images(macs)
         few = few_images(self.data, images, seed)
         epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
         recipe = recovery_recipe(len(few.train), epochs, len(self.data.train), optimizer=suited_optimizer(learner))
+        enough = math.inf if recipe.keep_last else 1.0
         try:
-            return train(learner, few, recipe, seed=seed, teacher=teacher, device=self.compute).kept_accuracy
+            tuned = train(learner, few, recipe, seed=seed, teacher=teacher, device=self.compute, enough=enough)
+            return tuned.kept_accuracy
         except DivergedError:
             return 0.0
 

@@ -39,6 +39,7 @@ def train(
     progress: Progress = SILENT,
     state_path: Path | None = None,
     listener: Callable[[History], None] | None = None,
+    enough: float = math.inf,
 ) -> History:
     """Train a model in place: SGD with Nesterov momentum or AdamW, cosine learning rate, augmented images.
 
@@ -60,6 +61,7 @@ def train(
         state_path: a file for the state after every epoch; where it exists, training goes on from it to the
             result of an undisturbed run. It is left there at the end.
         listener: is told what happened so far, before the first epoch to come and after every one.
+        enough: accuracy on the validation split at which the training ends, or does not begin.
 
     Raises:
         DivergedError: a loss that is no longer finite.
@@ -79,6 +81,8 @@ def train(
             tell = listener if listener and team.rank == 0 else _silent
             tell(run.history)
             for epoch in range(run.epochs_done, recipe.epochs):
+                if run.history.kept_accuracy >= enough:
+                    break
                 run.epoch(epoch)
                 if state_path is not None and team.rank == 0:
                     save_state(state_path, identity, run.state())

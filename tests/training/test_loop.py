@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from amc_hw.data.dataset import Data, load_data
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.runs.progress import Progress, Update
+from amc_hw.tasks.classification import Classification
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import Recipe, distillation_loss, placed
@@ -73,6 +74,25 @@ def test_it_learns_and_ends_with_the_best_weights(data: Data, trained: tuple[nn.
     assert evaluate(model, data.search) == history.kept_accuracy
     assert evaluate(model, data.test) > 0.75
     assert not model.training
+
+
+def test_it_ends_once_it_is_accurate_enough(data: Data, trained: tuple[nn.Module, History]) -> None:
+    _, whole = trained
+    enough = whole.accuracies[0]
+    model = small_net()
+    first = run(model, data, enough=enough)
+    assert first.accuracies == whole.accuracies[:1]
+    before = weights(model)
+    assert run(model, data, enough=enough).accuracies == []  # it was accurate enough
+    assert same(weights(model), before)
+
+
+def test_a_candidate_that_has_all_of_the_split_right_is_not_fine_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amc_hw.training.loop.accuracy_in_place", lambda *_: 1.0)
+    goal, model = Classification(load_data("digits")), small_net()
+    before = weights(model)
+    assert goal.short_finetune(model, small_net(1), 1e6, 0) == 1.0
+    assert same(weights(model), before)
 
 
 def test_the_same_seed_gives_the_same_network(data: Data, trained: tuple[nn.Module, History]) -> None:
