@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from scipy.stats import binomtest
 
 from amc_hw.budget.bounds import Bounds, OutOfReachError
 from amc_hw.budget.network_costs import macs_cost, params_cost
@@ -13,7 +12,7 @@ from amc_hw.data.dataset import Part
 from amc_hw.pipeline.settings import parse_budgets
 from amc_hw.pipeline.trained import TrainedModel, require_trainable
 from amc_hw.runs.config import RunConfig
-from amc_hw.training.evaluation import evaluate
+from amc_hw.training.evaluation import chance_of, evaluate
 from amc_hw.training.trial import tell
 
 LOOKED_AT = 500
@@ -89,7 +88,7 @@ def is_guessing(right: int, images: int, chance: float) -> bool:
         images: all that it was shown.
         chance: share that a guess gets right.
     """
-    return chance**images <= LEVEL and bool(binomtest(right, images, chance, alternative="greater").pvalue > LEVEL)
+    return chance**images <= LEVEL and chance_of(right, images, chance) > LEVEL
 
 
 def _few(part: Part) -> Part:

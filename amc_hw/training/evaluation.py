@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from scipy.stats import binomtest
+from scipy.special import bdtrc
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Part
@@ -41,4 +41,9 @@ def clearly_more(right: Tensor, before: Tensor) -> bool:
         before: which of the same images were.
     """
     won, lost = int((right & ~before).sum()), int((before & ~right).sum())
-    return won > lost and binomtest(won, won + lost, alternative="greater").pvalue <= 0.05
+    return won > lost and chance_of(won, won + lost, 0.5) <= 0.05
+
+
+def chance_of(right: int, images: int, share: float) -> float:
+    """Return the probability that guesses, each right with a probability of ``share``, get at least so many right."""
+    return float(bdtrc(right - 1, images, share))
