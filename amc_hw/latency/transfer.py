@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from amc_hw.errors import TableError
 from amc_hw.latency.deviations import Deviating, surfaces_of
@@ -68,12 +68,18 @@ def _carried(entry: Entry, family: str, scale: float, constant_us: float) -> Ent
     )
 
 
-def carried_shares(known: LatencyTable, factors: Factors) -> list[Share]:
-    """Return the shares of a table that was learned from totals, scaled; constants belong to the calibration there."""
+def carried_shares(known: LatencyTable, factors: Factors, families: Collection[str]) -> list[Share]:
+    """Return the shares of a table that was learned from totals, scaled; constants belong to the calibration there.
+
+    Args:
+        known: the table.
+        factors: of the families that take time by it; what has no factor takes none here either.
+        families: of the network.
+    """
     return [
-        share.model_copy(update={"us_per": [factors.scale[share.family] * us for us in share.us_per]})
+        share.model_copy(update={"us_per": [factors.scale.get(share.family, 0.0) * us for us in share.us_per]})
         for share in (known.totals.shares if known.totals else [])
-        if share.family in factors.scale
+        if share.family in families
     ]
 
 

@@ -240,11 +240,11 @@ def _carry_over(table: LatencyTable, known: LatencyTable, measured: Measured) ->
     for entries in measured.entries:
         table.add(entries)
     if not measured.entries:
-        families = {measured.whole[0].structure: [operator.family for operator in measured.networks[0]]}
+        families = [operator.family for operator in measured.networks[0]]
         table.totals = Totals(
-            families=families,
+            families={measured.whole[0].structure: families},
             networks=list(measured.whole),
-            shares=carried_shares(known, factors),
+            shares=carried_shares(known, factors, families),
             carried=carried_deviations(known, factors),
         )
 
