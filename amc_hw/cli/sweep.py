@@ -14,6 +14,7 @@ from amc_hw.policy import TOP1
 from amc_hw.runs.config import METRICS, Settings
 
 if TYPE_CHECKING:
+    from amc_hw.report.run import Run as FinishedRun
     from amc_hw.runs.summaries import Summary
     from amc_hw.runs.values import Facts
     from amc_hw.sweep.sweep import Swept
@@ -42,6 +43,8 @@ def sweep(
     plan = plan_sweep(out, *read_budgets(chosen), seeds)
     for run, config in plan.items():
         check_settings(RunFolder(run), config, compute)
+    from amc_hw.report.run import read_run
+    from amc_hw.report.verdict import of_budget
     from amc_hw.runs.file_names import FRONT
     from amc_hw.sweep.ray_cluster import Cluster
     from amc_hw.sweep.sweep import sweep as run_sweep
@@ -50,29 +53,22 @@ def sweep(
     place, cluster = (CPU, Cluster(ray, compute)) if ray else (find_compute(compute), None)
     with progress_bar() as report:
         rows = run_sweep(out, plan, report, place, jobs, cluster)
+    done = [(row, row.summary, read_run(RunFolder(row.run))) for row in rows if row.summary is not None]
     failed = [row for row in rows if row.summary is None]
     if json:
         print_json([_document(row) for row in rows])
-    elif shown := [_cells(row, row.summary) for row in rows if row.summary is not None]:
-        metric = next(row.summary.metric for row in rows if row.summary is not None)
-        scored = "accuracy" if metric == TOP1 else metric
+    elif done:
+        _, summary, _ = done[0]
+        scored = "accuracy" if summary.metric == TOP1 else summary.metric
         columns = ("budget", "seed", "precision", "ms", "share", scored, "held", "on the front")
-        print_table("", columns, shown)
+        print_table("", columns, [_cells(*each) for each in done])
         answer(f"front: {out / FRONT}")
     for row in failed:
         say(f"error: {row.run}: {with_options(row.error)}")
     if failed:
         raise typer.Exit(1)
-    if any(_is_missed(row.run) for row in rows):
+    if any(of_budget(run).state == "missed" for *_, run in done):
         raise typer.Exit(BUDGET_MISSED)
-
-
-def _is_missed(run: Path) -> bool:
-    from amc_hw.report.run import read_run
-    from amc_hw.report.verdict import of_budget
-    from amc_hw.runs.folder import RunFolder
-
-    return of_budget(read_run(RunFolder(run))).state == "missed"
 
 
 def _document(row: Swept) -> Facts:
@@ -81,15 +77,13 @@ def _document(row: Swept) -> Facts:
     return {**settings, "error": with_options(row.error), **compressed}
 
 
-def _cells(row: Swept, summary: Summary) -> tuple[str, ...]:
-    from amc_hw.report.run import read_run
+def _cells(row: Swept, summary: Summary, run: FinishedRun) -> tuple[str, ...]:
     from amc_hw.report.verdict import verdict
-    from amc_hw.runs.folder import RunFolder
 
     made, whole = summary.compressed, summary.original.latency_ms
     latency = f"{made.latency_ms:.4g}" if made.latency_ms else f"{made.predicted_ms:.4g} (predicted)"
     share = f"{made.latency_ms / whole:.3f}x" if made.latency_ms and whole else ""
-    state = verdict(read_run(RunFolder(row.run))).state
+    state = verdict(run).state
     held = {"held": "yes", "missed": "no: run it again", "beaten": f"take {summary.take}"}.get(state, state)
     front = "yes" if row.on_front else ""
     return row.budget, str(row.seed), summary.precision, latency, share, f"{made.accuracy:.2%}", held, front
