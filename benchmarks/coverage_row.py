@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import resource
@@ -51,6 +52,7 @@ class Wrong(Exception):
 
 
 def macs_of(model: nn.Module, example: Tensor) -> int:
+    model = copy.deepcopy(model).requires_grad_(False)  # or the counter refuses parameters as inputs
     with torch.no_grad(), attention_by_parts(), FlopCounterMode(display=False) as counter:
         model(example)
     return counter.get_total_flops() // 2

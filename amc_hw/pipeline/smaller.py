@@ -6,9 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.devices.base import Device
 from amc_hw.errors import UnsupportedModelError, UsageError
@@ -31,7 +29,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.smaller import SmallerNetwork, SmallerNetworks
 from amc_hw.search.scoring import NetworkScore, PartScorer
 from amc_hw.tasks.goal import Goal
-from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.counted import count_macs
 from amc_hw.tracing.inputs import spread, tensors_of
 from amc_hw.tracing.plain import copyable_copy, with_plain_weights
 from amc_hw.tracing.same import outputs
@@ -184,10 +182,8 @@ def _export(trained: TrainedModel, device: Device, name: str, file: Path) -> Non
 
 
 def _costs(timing: Timing, file: Path, model: nn.Module, trained: TrainedModel) -> Costs:
-    with torch.no_grad(), attention_by_parts(), FlopCounterMode(display=False) as counter:
-        model(trained.example)
     return {
-        "macs": counter.get_total_flops() // 2,
+        "macs": count_macs(model, trained.example)[1],
         "params": sum(each.numel() for each in model.parameters()),
         "latency_ms": timing.latency_ms,
         "size_bytes": file.stat().st_size,

@@ -74,6 +74,19 @@ class Assembly:
         """Keep a whole group, if it is not kept already: a layer of two groups keeps both with one of them."""
         self._keep(self._split_by_use(self._owners()).get(name, []), reason)
 
+    def tie(self, ties: Sequence[Sequence[str]]) -> None:
+        """Make one group of each of several sets: a channel of it is as many of each of these, in their order."""
+        owners = self._split_by_use(self._owners())
+        one = np.arange(1 + self._book_roots.max(initial=0))
+        for names in ties:
+            groups = [owners[name] for name in names]
+            parts = math.gcd(*map(len, groups))
+            for channels in groups:
+                one[channels] = np.repeat(groups[0][:: len(groups[0]) // parts], len(channels) // parts)
+        self._book_roots = one[self._book_roots]
+        self._channels = {key: one[channels] for key, channels in self._channels.items()}
+        self._products = [(name, [one[each] for each in shape]) for name, shape in self._products]
+
     def owning(self, labels: Tensor) -> list[str]:
         """Return the groups that some labels belong to."""
         found = np.unique(self._book_roots[labels.numpy()])
@@ -248,7 +261,7 @@ def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
             stride=tuple(module.stride),
             groups=module.groups,
             depthwise=module.groups > 1 and module.groups == module.in_channels,
-            out_h=math.prod(over[:-1]),
+            out_h=math.prod(over[:-1]) * max(1, math.prod(shape[: -len(over) - 1]) // images),
             out_w=over[-1],
             inputs_per_group=module.in_channels // module.groups,
             transposed=isinstance(module, Transposed),

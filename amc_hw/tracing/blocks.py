@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_flatten
 from torch.utils.hooks import RemovableHandle
 
-from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.counted import count_macs
+from amc_hw.tracing.inputs import random_like
 from amc_hw.tracing.network import Block, Network
 from amc_hw.tracing.same import computes_the_same
 
@@ -40,7 +40,7 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
         network: its trace, without blocks.
         images: in ``example_input``.
     """
-    random_input = tree_map(_random, example_input)
+    random_input = random_like(example_input)  # zeros would hide what a block does
     inputs = _inputs(model, random_input)
     shapes, macs = _run(model, example_input)
     found: list[Block] = []
@@ -64,11 +64,6 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
             found.append(Block(name, inside[0], tuple(inside)))
     order = list(network.original)
     return sorted(found, key=lambda block: order.index(block.group))
-
-
-def _random(value: Any) -> Any:
-    """Return an image that is not zero everywhere in place of an example: zeros would hide what a block does."""
-    return torch.rand_like(value) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _inputs(model: nn.Module, example_input: Any) -> dict[str, Tensor]:
@@ -136,7 +131,5 @@ def _shares_weights(model: nn.Module, name: str) -> bool:
 
 def _run(model: nn.Module, example_input: Any) -> tuple[list[torch.Size], int]:
     """Return the shapes of the outputs and the multiply-accumulates."""
-    with torch.no_grad(), attention_by_parts(), FlopCounterMode(display=False) as counter:
-        output = model(example_input)
-    shapes = [leaf.shape for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
-    return shapes, counter.get_total_flops() // 2
+    output, macs = count_macs(model, example_input)
+    return [leaf.shape for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)], macs

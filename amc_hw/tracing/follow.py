@@ -201,7 +201,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
         operator = str(func.overloadpacket.__name__)
-        self._mixing += operator in MIXING
+        self._mixing += operator in MIXING and not self._inside
         if self._functional and sizes_given(operator, args) is not None:
             driven = self._drivers.of_next(self._path[-1][0])
             self._groups |= driven if operator == "convolution" else {}

@@ -14,12 +14,14 @@ from amc_hw.tracing.assemble import Assembly
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.attributes import find_drivers
 from amc_hw.tracing.blocks import find_blocks
+from amc_hw.tracing.counted import miscounted_groups
 from amc_hw.tracing.follow import follow
 from amc_hw.tracing.followed import Followed
 from amc_hw.tracing.heads import with_heads
 from amc_hw.tracing.leaves import is_leaf
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
 from amc_hw.tracing.selection import left_alone, matches
+from amc_hw.tracing.ties import find_ties
 from amc_hw.tracing.unheard import unheard_layers
 from amc_hw.tracing.verify import failing_groups
 
@@ -29,7 +31,7 @@ __all__ = ["Block", "ChannelGroup", "Layer", "Member", "Network", "trace"]
 def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), include: Sequence[str] = ()) -> Network:
     """Find the layers, channel groups and removable blocks of a model; every one is proven on a copy.
 
-    The network's input and its output stay whole. For the proof, half of every group's channels are cut out of a
+    The network's input and its output stay whole. For the proof, some of every group's channels are cut out of a
     copy with random batch-norm statistics, whose output must equal that of the copy with these channels masked, its
     norms taken over the channels that are left.
 
@@ -58,13 +60,16 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
     unheard = unheard_layers(model, layers, example_input)
     for group in _made_by(assembly.groups(), layers, unheard):
         assembly.keep(group, Reason(Why.NETWORK, "nothing that the network gives depends on its channels"))
-    failing = failing_groups(model, assembly.groups(), example_input)
+    failing = _tied(assembly, model, example_input)
     if failing and assembly.forget_sizes(failing):  # numbers that only happened to be as many as their channels
-        again = failing_groups(model, assembly.groups(), example_input)
-        failing = {group: failing.get(group, text) for group, text in again.items()}
+        failing = {group: failing.get(group, text) for group, text in _tied(assembly, model, example_input).items()}
     for group, text in failing.items():
         assembly.keep(group, Reason(Why.NETWORK, text))
     network = assembly.network(model, macs // images, images)
+    if miscounted := miscounted_groups(model, network, example_input, images):
+        for group, text in miscounted.items():
+            assembly.keep(group, Reason(Why.NETWORK, text))
+        network = assembly.network(model, macs // images, images)
     kept_whole = [layer for layer in layers if matches(layer, exclude)]
     blocks = [
         block
@@ -72,6 +77,14 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
         if not any(block.holds(layer) for layer in kept_whole)
     ]
     return assembly.network(model, macs // images, images, blocks) if blocks else network
+
+
+def _tied(assembly: Assembly, model: nn.Module, example_input: Any) -> dict[str, str]:
+    """Make one group of those that can only shrink together; return those that cannot lose channels, and why."""
+    failing = failing_groups(model, assembly.groups(), example_input)
+    ties = find_ties(model, assembly.groups(), failing, example_input)
+    assembly.tie(ties)
+    return failing_groups(model, assembly.groups(), example_input) if ties else failing
 
 
 def _made_by(groups: Sequence[ChannelGroup], layers: Sequence[str], some: Set[str]) -> list[str]:

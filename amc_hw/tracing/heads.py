@@ -43,6 +43,13 @@ def with_heads(model: nn.Module, example_input: Any, followed: Followed, drivers
             if (best := next(found, None)) is not None:
                 chosen[kind] = best
                 break
+    left = [kind for kind in kinds if kind not in chosen]
+    for way in WAYS if len(left) > 1 else ():  # of kinds that share the channels which enter them, none goes alone
+        together = {**chosen, **dict.fromkeys(left, way)}
+        trial = follow(model, example_input, drivers, together)
+        if all(_is_proven(trial, kind, proof) for kind in left):
+            chosen = together
+            break
     return follow(model, example_input, drivers, chosen) if chosen else followed
 
 

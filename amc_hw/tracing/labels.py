@@ -116,8 +116,9 @@ class Labels:
     def reshape(self, labels: Tensor, shape: Sequence[int], where: str, place: int = -1) -> tuple[Tensor, Reshaped]:
         """Return the labels of a reshaped tensor, and what became of its channels.
 
-        Merged dimensions (a flatten) need no care. Where the channels are split (a channel shuffle, heads), they stay
-        channels along one of the new dimensions, and the parts along the others are joined one to one.
+        Merged dimensions (a flatten) need no care, nor do channels that go on along one dimension, several times each.
+        Where the channels are split (a channel shuffle, heads), they stay channels along one of the new dimensions, and
+        the parts along the others are joined one to one.
 
         Args:
             labels: of the tensor.
@@ -132,11 +133,11 @@ class Labels:
                 continue
             if len(old) > 1:
                 changed.merged.extend(new)
-            if len(new) > 1:
-                if len(old) > 1:
-                    self.keep(labels, f"{where} rearranges its channels in a way that is not understood")
-                    break
-                apart = [dim for dim in new if varies(result, dim)]
+            apart = [dim for dim in new if varies(result, dim)]
+            if len(old) > 1 and len(apart) > 1:
+                self.keep(labels, f"{where} rearranges its channels in a way that is not understood")
+                break
+            if len(old) == 1 and len(new) > 1:
                 changed.split.extend(apart)
                 stays = apart[max(place, -len(apart))]
                 for dim in apart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from amc_hw.tracing.labels import compact, first, varies
@@ -27,6 +28,16 @@ def pad(op: Operator) -> list[Tensor]:
     return [compact(labels)]
 
 
+def cat(op: Operator) -> list[Tensor]:
+    """Of what is laid side by side along another dimension than the channels' (class tokens and others), they meet."""
+    parts = [op.labels(tensor) for tensor in op.args[0]]
+    dim = op.args[1] if len(op.args) > 1 else op.kwargs.get("dim", 0)
+    labels = torch.cat(parts, dim)
+    along = [varies(part, dim) for part in parts if part.dim() == labels.dim()]
+    apart = any(varies(part, other) for part in parts for other in range(part.dim()))
+    return [compact(op.book.along(labels, dim) if apart and not any(along) else labels)]
+
+
 def strided(op: Operator) -> list[Tensor] | None:
     """Other strides for the same elements in their order, as pools give them to results of one position."""
     shape, strides = op.args[1], op.args[2]
@@ -37,4 +48,4 @@ def strided(op: Operator) -> list[Tensor] | None:
     return [labels] if in_order and len(op.args) == 3 and list(labels.shape) == list(shape) else None
 
 
-RULES: dict[str, Rule] = {"constant_pad_nd": pad, "as_strided_": strided}
+RULES: dict[str, Rule] = {"cat": cat, "constant_pad_nd": pad, "as_strided_": strided}

@@ -88,7 +88,8 @@ class Layer:
 
     ``out_h`` x ``out_w`` positions for one image at which the weights are applied: of the output, of a transposed
     convolution those of the input; of a linear layer ``out_h`` counts its rows, of a convolution over time it is 1, of
-    one over a volume depth x height. ``block`` is the group whose 0 channels leave the layer out with its block.
+    one over a volume depth x height; times the maps that an image is taken apart into (heads, windows). ``block`` is
+    the group whose 0 channels leave the layer out with its block.
     """
 
     name: str

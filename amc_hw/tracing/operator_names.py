@@ -18,7 +18,7 @@ _POINTWISE = {
     "threshold",
     "_prelu_kernel",
 }
-MOVES = {"permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "cat", "stack", "flip", "repeat", "roll"}
+MOVES = {"permute", "transpose", "t", "expand", "squeeze", "unsqueeze", "stack", "flip", "repeat", "roll"}
 PARTS = {"split", "split_with_sizes", "unbind"}
 CUTS = {"slice", "select"}
 SAME = {"alias", "detach", "lift_fresh"}

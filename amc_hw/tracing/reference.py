@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.leaves import is_leaf
 from amc_hw.tracing.operator import MIXING
 
 
@@ -23,27 +24,46 @@ def mix_only_kept(model: nn.Module, gone: Mapping[int, NDArray[np.intp]]) -> Non
         model: in evaluation mode.
         gone: by the number of an operator of `MIXING`, the positions that it does not see.
     """
-    forward = model.forward
+    forward, inside = model.forward, _Inside()
+    for module in model.modules():
+        if is_leaf(module):
+            module.register_forward_pre_hook(inside.enter)
+            module.register_forward_hook(inside.leave)
 
     def only_kept(*args: Any, **kwargs: Any) -> Any:
-        with attention_by_parts(), _OnlyKept(gone):
+        with attention_by_parts(), _OnlyKept(gone, inside):
             return forward(*args, **kwargs)
 
     model.forward = only_kept  # type: ignore[method-assign]
 
 
+class _Inside:
+    """How many of the modules that a trace follows as a whole are running: their operators have no numbers."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def enter(self, *_: Any) -> None:
+        self.depth += 1
+
+    def leave(self, *_: Any) -> None:
+        self.depth -= 1
+
+
 class _OnlyKept(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, gone: Mapping[int, NDArray[np.intp]]) -> None:
+    def __init__(self, gone: Mapping[int, NDArray[np.intp]], inside: _Inside) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._gone = gone
+        self._inside = inside
         self._number = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator, numbered as in the trace."""
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        self._number += name in MIXING
-        if name not in MIXING or self._number not in self._gone:
+        mixes = name in MIXING and not self._inside.depth
+        self._number += mixes
+        if not mixes or self._number not in self._gone:
             return func(*args, **kwargs)
         gone = torch.as_tensor(self._gone[self._number])
         mixed: Callable[..., Any] = _MIXED.get(name, _reduced)
