@@ -95,6 +95,10 @@ class Dimension:
         """Return the dimension ``factor`` times as large."""
         return Dimension(self.constant * factor, self.groups, tuple(width * factor for width in self.widths))
 
+    def divided(self, parts: int) -> Dimension:
+        """Return one of so many parts that are alike."""
+        return Dimension(self.constant // parts, self.groups, tuple(width // parts for width in self.widths))
+
     def plus(self, constant: int) -> Dimension:
         """Return the dimension with ``constant`` positions more."""
         return Dimension(self.constant + constant, self.groups, self.widths)

@@ -119,6 +119,7 @@ def described(network: Network) -> dict[str, Any]:
         "left_alone": dict(reasons.most_common()),
         "params": network.params(network.original),
         "macs": network.macs(network.original),
+        "least": round(network.macs(dict.fromkeys(network.original, 1)) / network.macs(network.original), 4),
         "blocks": len(network.blocks),
     }
 

@@ -38,8 +38,19 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
         f"{f'; {others}' if others else ''}{f'; not installed: {absent}' if absent else ''}.\n"
         f"MACs left beside Torch-Pruning: fewer {stands['fewer']}, equal {stands['equal']}, more {stands['more']}; "
         f"ours alone runs {stands['ours alone']}, Torch-Pruning's alone {stands['theirs alone']}, "
-        f"neither {stands['neither']}."
+        f"neither {stands['neither']}.{_more(installed)}"
     )
+
+
+def _more(rows: Sequence[dict[str, Any]]) -> str:
+    """Name the networks of which more is left than by Torch-Pruning, and what one channel of every group leaves."""
+    found = [row for row in rows if standing(row) == "more"]
+    each = [f"{row['network']} {row['ours']:.2f}, not {row['theirs']:.2f}{_least(row)}" for row in found]
+    return f"\nMore: {'; '.join(each)}." if each else ""
+
+
+def _least(row: dict[str, Any]) -> str:
+    return f" ({row['least']:.2f} with the fewest channels)" if "least" in row else ""
 
 
 def standing(row: dict[str, Any]) -> str:

@@ -68,6 +68,24 @@ def test_the_keyword_spotter_is_compressed_in_the_precision_that_was_chosen(
     assert f"{summary['precision']} ships" in capsys.readouterr().out
 
 
+def test_the_embedding_of_faces_gets_smaller_and_keeps_its_length(tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch")
+    faces = example("embedding")
+    faces.main(["--quick", "--episodes", "3", "--out", str(tmp_path)])
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["metric"] == "rank-1"
+    assert summary["compressed"]["macs"] < summary["original"]["macs"]
+    assert summary["original"]["accuracy"] > 3 / 12 / 4  # twelve people
+
+
+def test_drawn_faces_are_alike_for_a_person_and_not_for_two() -> None:
+    faces = example("embedding")
+    images = faces.draw(40, 0).images.flatten(2)
+    same = (images[:, 0] - images[:, 1]).square().mean()
+    other = (images[:-1, 0] - images[1:, 1]).square().mean()
+    assert 0 < 1.2 * float(same) < float(other)
+
+
 def test_the_detector_gets_smaller_within_its_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     example("detector").main(["--quick", "--episodes", "3", "--out", str(tmp_path)])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}

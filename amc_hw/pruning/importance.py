@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from amc_hw.errors import unknown_name
 from amc_hw.pruning.contexts import LayerContext
-from amc_hw.pruning.filters import filters, kernel_area
+from amc_hw.pruning.filters import filters, inputs_per_group, kernel_area
 from amc_hw.pruning.least_squares import Reading, elimination_order, factor
 from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.statistics import Gram
-from amc_hw.tracing.kinds import Weighted
+from amc_hw.tracing.kinds import Weighted, in_equal_parts
 from amc_hw.tracing.network import ChannelGroup
 
 
@@ -57,14 +57,18 @@ class Consumer:
 def consumers(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> list[Consumer]:
     """Return the layers that read the group's channels.
 
-    Depthwise and grouped convolutions are not among them: they lose whole filters together with their inputs.
+    Convolutions that lose whole filters together with their inputs, depthwise ones, are not among them.
     """
     found = []
     for member in group.members:
         layer = modules.get(member.module)
-        if member.side == "in" and isinstance(layer, Weighted) and getattr(layer, "groups", 1) == 1:
+        if member.side != "in" or not isinstance(layer, Weighted):
+            continue
+        if getattr(layer, "groups", 1) == 1 or in_equal_parts(layer):
             area = kernel_area(layer)
             positions = torch.as_tensor(member.positions)
+            if in_equal_parts(layer):
+                positions = positions[positions < inputs_per_group(layer)].view(len(positions), -1)
             columns = (positions[:, :, None] * area + torch.arange(area)).flatten(1)
             found.append(Consumer(member.module, layer, columns))
     return found
@@ -86,7 +90,9 @@ def reconstruction(group: ChannelGroup, evidence: Evidence) -> Tensor:
     reader that has no Gram matrix is ranked by magnitude.
     """
     readers = consumers(group, evidence.modules)
-    if not readers or any(reader.name not in evidence.grams for reader in readers):
+    if not readers or any(
+        reader.name not in evidence.grams or len(evidence.grams[reader.name].matrix) > 1 for reader in readers
+    ):
         return magnitude(group, evidence)
     return elimination_order(group.channels, [_reading(reader, evidence) for reader in readers])
 

@@ -21,7 +21,7 @@ from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targe
 from amc_hw.pruning.surgery import shrink
 from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.tracing.inputs import parts, size_of, taken, tensors_of
-from amc_hw.tracing.kinds import Weighted
+from amc_hw.tracing.kinds import Weighted, in_equal_parts
 from amc_hw.tracing.network import Network
 from amc_hw.tracing.slicing import kept_positions
 
@@ -156,7 +156,7 @@ class Pruner:
         lossy = [name for name in fitted if remains[name].inputs is not None]
         for name in lossy:
             layer, new = self._layers[name], modules[name]
-            if len(self._grams[name].matrix) == 1:
+            if self._mixes_what_it_lost(name, remains[name]):
                 weights, bias = fit_to_original(layer, self._grams[name], remains[name])
                 if self._reconstruction == "original":
                     write(new, self._contexts[name].norm_of(modules), weights, bias)
@@ -187,8 +187,9 @@ class Pruner:
         return self._partners_without[out]
 
     def _mixes_what_it_lost(self, name: str, remains: Remains) -> bool:
-        """Whether a layer lost inputs that all its outputs were made from: not where whole filters went with them."""
-        return remains.inputs is not None and getattr(self._modules[name], "groups", 1) == 1
+        """Whether a layer lost inputs that its outputs were made from: not where whole filters went with them."""
+        layer = self._modules[name]
+        return remains.inputs is not None and (getattr(layer, "groups", 1) == 1 or in_equal_parts(layer))
 
     def _is_quick(self, name: str, remains: Remains) -> bool:
         """Whether a layer is fitted where there is little time: it lost inputs, or has few rows."""

@@ -23,6 +23,7 @@ from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
 from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
 from amc_hw.pruning.positions import Fitted, PositionSampler
 from amc_hw.pruning.statistics import Gram, Targets, holds_bias
+from amc_hw.tracing.kinds import in_equal_parts
 
 
 @dataclass
@@ -36,15 +37,16 @@ class Remains:
         """Return the Gram matrix (groups, inputs, inputs) of the inputs that remain, for a layer of the original."""
         if self.inputs is None:
             return gram.matrix
-        if len(gram.matrix) > 1:
+        if len(gram.matrix) > 1 and not in_equal_parts(layer):
             return gram.matrix[self.inputs[:: inputs_per_group(layer)] // inputs_per_group(layer)]
         columns = self.columns(layer)
         return gram.matrix[:, columns][:, :, columns]
 
     def columns(self, layer: Fitted) -> Tensor:
-        """Return which columns of the weights, seen as a matrix, remain in a layer with one group."""
-        area = kernel_area(layer)
-        inputs = torch.arange(inputs_per_group(layer)) if self.inputs is None else self.inputs
+        """Return which columns of the weights, seen as a matrix, remain: of one group, or of all of them alike."""
+        area, inputs = kernel_area(layer), torch.arange(inputs_per_group(layer))
+        if self.inputs is not None:
+            inputs = self.inputs[self.inputs < len(inputs)] if in_equal_parts(layer) else self.inputs
         return (inputs[:, None] * area + torch.arange(area)).flatten()
 
 
@@ -52,7 +54,7 @@ def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor
     """Fit a layer to the inputs of the original: X'Y = G W^T, so that its Gram matrix is all that is needed.
 
     Args:
-        layer: of the original, with one group.
+        layer: of the original, with one group or with groups that lose channels alike.
         gram: of its inputs.
         remains: which inputs and outputs remain.
 
@@ -64,8 +66,10 @@ def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor
     bias = torch.zeros_like(weights[:, 0]) if layer.bias is None else layer.bias.detach().double()
     if remains.outputs is not None:
         weights, bias = weights[remains.outputs], bias[remains.outputs]
-    fitted = solve(remains.gram(layer, gram), gram.matrix[:, columns] @ weights.T)[0]
-    return fitted, bias + weights @ gram.mean[0] - fitted @ gram.mean[0, columns]
+    weights = weights.reshape(len(gram.matrix), -1, weights.shape[1])
+    fitted = solve(remains.gram(layer, gram), gram.matrix[:, columns] @ weights.mT)
+    changed = weights @ gram.mean[:, :, None] - fitted @ gram.mean[:, columns, None]
+    return fitted.flatten(0, 1), bias + changed.flatten()
 
 
 def write(layer: Fitted, norm: Any, weights: Tensor, bias: Tensor) -> None:

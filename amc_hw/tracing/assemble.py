@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from amc_hw.policy import Dimension
 from amc_hw.tracing.attributes import Attribute
 from amc_hw.tracing.followed import Call, Followed
-from amc_hw.tracing.kinds import Convolution, Transposed, Weighted
+from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, in_equal_parts
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Product, Reason, Side, Why
 from amc_hw.tracing.slicing import sliced
 
@@ -252,6 +252,7 @@ def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
     module, shape = call.module, call.shape
     if isinstance(module, Convolution):
         over = shape[-len(module.kernel_size) :]
+        whole = module.groups > 1 and not in_equal_parts(module)
         return Layer(
             name=call.name,
             kind="conv",
@@ -263,11 +264,11 @@ def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
             depthwise=module.groups > 1 and module.groups == module.in_channels,
             out_h=math.prod(over[:-1]) * max(1, math.prod(shape[: -len(over) - 1]) // images),
             out_w=over[-1],
-            inputs_per_group=module.in_channels // module.groups,
+            inputs_per_group=module.in_channels // module.groups if whole else None,
             transposed=isinstance(module, Transposed),
         )
     rows = math.prod(shape[:-1]) // images
-    return Layer(call.name, "linear", c_in, c_out, (1, 1), (1, 1), 1, False, rows, 1, shape[-1])
+    return Layer(call.name, "linear", c_in, c_out, (1, 1), (1, 1), 1, False, rows, 1, None)
 
 
 def _block_of(name: str, blocks: Sequence[Block]) -> str | None:
@@ -286,6 +287,8 @@ def _shapes(
         places = [(name, axis)]
         if name in modules and side in ("out", "in"):
             places = [(f"{name}.{tensor}", along) for tensor, along in sliced(modules[name], side)]
+            if side == "in" and in_equal_parts(modules[name]):
+                size = size.divided(getattr(modules[name], "groups"))  # noqa: B009
         for tensor, along in places:
             if size.groups and tensor in parameters:
                 shapes.setdefault(tensor, _constant(parameters[tensor]))[along] = size

@@ -12,9 +12,8 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.hooks import RemovableHandle
 
 from amc_hw.tracing.counted import count_macs
-from amc_hw.tracing.inputs import random_like
 from amc_hw.tracing.network import Block, Network
-from amc_hw.tracing.same import computes_the_same
+from amc_hw.tracing.same import computes_the_same, random_like
 
 
 def leave_out(model: nn.Module, names: Iterable[str]) -> None:

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.faulty import find_faulty
-from amc_hw.tracing.inputs import random_like
 from amc_hw.tracing.network import ChannelGroup, Network
+from amc_hw.tracing.same import random_like
 from amc_hw.tracing.slicing import cut
 from amc_hw.tracing.verify import some_channels
 

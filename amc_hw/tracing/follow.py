@@ -22,7 +22,7 @@ from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.attributes import Attribute, Drivers, sizes_given
 from amc_hw.tracing.followed import Call, Followed
 from amc_hw.tracing.functional import FunctionalLayers
-from amc_hw.tracing.kinds import Transposed, Weighted, map_dimensions
+from amc_hw.tracing.kinds import Transposed, Weighted, in_equal_parts, map_dimensions
 from amc_hw.tracing.labels import compact, first, fixed, varies
 from amc_hw.tracing.leaves import channel_dim, is_leaf, tensors_in
 from amc_hw.tracing.linear_calls import LinearCalls, linear_layers
@@ -148,7 +148,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if leaving is None:
                 leaving = self._note(name, "out", book.fresh(output.shape[dim]))
             groups = getattr(module, "groups", 1)
-            if groups > 1:  # a group of the convolution is removed as a whole
+            if in_equal_parts(module):
+                for labels in (entering, leaving):
+                    book.along(labels.view(groups, -1), 0)
+            elif groups > 1:  # a group of the convolution is removed as a whole
                 blocks = torch.cat([entering.view(groups, -1), leaving.view(groups, -1)], 1)
                 book.along(blocks, 1)
         elif isinstance(module, nn.PReLU) and module.num_parameters == 1:

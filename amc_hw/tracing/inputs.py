@@ -28,11 +28,6 @@ def is_float(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def random_like(inputs: Any) -> Any:
-    """Return inputs of the same shapes with random numbers from 0 to 1; what is not floating-point stays."""
-    return tree_map(lambda value: torch.rand_like(value) if is_float(value) else value, inputs)
-
-
 def is_several(inputs: Any) -> bool:
     """Tell whether inputs are more than one tensor."""
     return not isinstance(inputs, Tensor)

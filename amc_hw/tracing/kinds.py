@@ -25,6 +25,13 @@ def input_axis(layer: Weighted) -> int:
     return 0 if isinstance(layer, Transposed) else 1
 
 
+def in_equal_parts(layer: nn.Module) -> bool:
+    """Tell whether a grouped convolution loses as much of each group, and not whole groups: of what it has more."""
+    if not isinstance(layer, Convolution) or isinstance(layer, Transposed):
+        return False
+    return 1 < layer.groups < layer.in_channels // layer.groups
+
+
 def map_dimensions(operator: str) -> int:
     """Return over how many last dimensions an ATen operator pools, resamples or pads a map; 0 of any other."""
     match = _OVER_THE_MAP.fullmatch(operator)

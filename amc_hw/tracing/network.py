@@ -38,7 +38,8 @@ class Member:
 class ChannelGroup:
     """Channels of one layer with all that has to be removed with them.
 
-    A depthwise or grouped convolution is a member with both sides; of the latter a channel is a whole group.
+    A depthwise or grouped convolution is a member with both sides. Of the latter a channel is a whole group, or as much
+    of every group where the groups are wide and few (`amc_hw.tracing.kinds.in_equal_parts`).
     """
 
     name: str  # dotted name of the first layer that produces them
@@ -102,7 +103,7 @@ class Layer:
     depthwise: bool
     out_h: int
     out_w: int
-    inputs_per_group: int  # of a grouped convolution; no policy changes them
+    inputs_per_group: int | None  # of a convolution that loses whole groups; no policy changes them
     block: str | None = None
     transposed: bool = False
 
@@ -124,7 +125,7 @@ class Layer:
         """Return the weights, biases not counted."""
         if _is_out(self.block, policy):
             return 0
-        inputs = self.c_in.at(policy) if self.groups == 1 else self.inputs_per_group
+        inputs = self.inputs_per_group or self.c_in.at(policy) // self.groups
         return self.c_out.at(policy) * inputs * math.prod(self.kernel)
 
     def biases(self, policy: Policy) -> int:

@@ -18,11 +18,11 @@ from torch.utils._pytree import tree_map
 
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.faulty import find_faulty
-from amc_hw.tracing.kinds import Weighted, input_axis
+from amc_hw.tracing.kinds import Weighted, in_equal_parts, input_axis
 from amc_hw.tracing.leaves import is_leaf, tensors_in
 from amc_hw.tracing.network import ChannelGroup
 from amc_hw.tracing.reference import mix_only_kept
-from amc_hw.tracing.slicing import cut
+from amc_hw.tracing.slicing import cut, in_one_group
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the effect that the masking has
 
@@ -72,8 +72,11 @@ def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, 
                 _mask(model.get_parameter(member.module), member.axis, member.positions[gone].ravel())
             if member.side != "in" or not isinstance(module, Weighted):
                 continue
-            if getattr(module, "groups", 1) == 1:
-                _mask(module.weight, input_axis(module), member.positions[gone].ravel())
+            positions = member.positions[gone].ravel()
+            if in_equal_parts(module):
+                _mask(module.weight, 1, in_one_group(module, positions))
+            elif getattr(module, "groups", 1) == 1:
+                _mask(module.weight, input_axis(module), positions)
     if gone_from:
         mix_only_kept(model, {number: np.concatenate(positions) for number, positions in gone_from.items()})
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes
+from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes, WideGroups
 from torch import nn
 from writers import available
 
@@ -28,7 +28,7 @@ def converted(trained: TracedModel, policy: Policy, kind: Format) -> bytes:
 
 
 @pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte", "aten"])
-@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes])
+@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, WideGroups])
 def test_a_written_file_has_the_sizes_of_the_converted_one_and_runs(network: type[nn.Module], file_format: str) -> None:
     kind = available(file_format)
     torch.manual_seed(0)

@@ -79,6 +79,26 @@ def test_a_channel_that_repeats_another_is_made_up_for(first: Any, reader: Any, 
     assert lost < 1e-5
 
 
+@pytest.mark.parametrize("reconstruction", ["original", "residual"])
+@pytest.mark.parametrize("importance", ["reconstruction", "magnitude"])
+def test_a_channel_that_repeats_another_in_every_group_is_made_up_for(reconstruction: Any, importance: Any) -> None:
+    torch.manual_seed(0)
+    maker, reader = nn.Conv2d(2, 6, 3), nn.Conv2d(6, 8, 3, groups=2)
+    for tensor in (maker.weight, maker.bias):
+        assert tensor is not None
+        tensor.data[[2, 5]] = 2 * tensor.data[[1, 4]]
+    reader.weight.data[:, 2] *= 0.1  # the weakest by its weights
+    model = nn.Sequential(maker, nn.ReLU(), reader).eval()
+    images = torch.randn(64, 2, 7, 7)
+    network = trace(model, images[:1])
+    pruner = Pruner(model, network, images, reconstruction=reconstruction, importance=importance, points=100)
+    assert network.original == {"0": 3}
+    assert pruner.kept({"0": 2})["0"] == [0, 1]
+    with torch.no_grad():
+        lost = (model(images) - pruner.pruned({"0": 2})(images)).square().mean() / model(images).var()
+    assert lost < 1e-5
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_batch_norms_are_folded_into_transposed_convolutions(groups: int) -> None:
     torch.manual_seed(0)

@@ -137,6 +137,18 @@ class NarrowSqueezes(nn.Module):
         return self.classifier(x.mean((2, 3)))
 
 
+class WideGroups(nn.Module):
+    """A convolution with two groups of eight inputs each: it loses as much of either."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        super().__init__()
+        self.stem, self.grouped = convolution(in_channels, 16, stride=2), convolution(16, 24, groups=2)
+        self.classifier = nn.Linear(24, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.grouped(self.stem(x)).mean((2, 3)))
+
+
 class CalledTwice(nn.Module):
     """One convolution that is called twice."""
 

@@ -65,6 +65,16 @@ def test_transposed_convolutions_lose_whole_groups(groups: int, outputs: int) ->
     assert network.original["0.0"] == (8 if groups == 1 else groups)
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_convolutions_of_few_wide_groups_lose_as_much_of_each(dims: int) -> None:
+    grouped = CONVOLUTIONS[dims](16, 24, 3, groups=2)
+    model = nn.Sequential(block(dims, 2, 16), grouped, nn.ReLU(), CONVOLUTIONS[dims](24, 3, 1))
+    network = check_cuts(model, torch.randn(2, 2, *(5,) * dims), {"0.0": 8, "1": 12})
+    small = cut(model, network.groups, {"0.0": [1, 6], "1": [0, 4, 5]})
+    assert (small[1].groups, small[1].in_channels, small[1].out_channels) == (2, 4, 6)
+    torch.testing.assert_close(small[1].weight, grouped.weight[[0, 4, 5, 12, 16, 17]][:, [1, 6]])
+
+
 @pytest.mark.parametrize(
     ("dims", "modes"), [(1, ("nearest", "linear")), (2, ("nearest", "bilinear")), (3, ("nearest", "trilinear"))]
 )
