@@ -43,9 +43,11 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
     if not groups or (not mixes and Proof(model, example_input, torch.float32).failure(groups) is None):
         return {}
     proof = Proof(model, example_input, torch.float64)
+    if proof.failure(groups) is None:
+        return {}
     failing = find_faulty(groups, proof.failure)
     good = [group for group in groups if group.name not in failing]
-    if failing and good and proof.failure(good) is not None:
+    if good and proof.failure(good) is not None:
         raise UnsupportedModelError(
             f"the channels of '{good[0].name}' and later layers cannot be pruned together; leave it out with "
             f"exclude={good[0].name.partition('#')[0]}."

@@ -434,3 +434,13 @@ def test_modules_may_take_a_parameter_as_their_input() -> None:
     model = Token()
     assert trace(model, torch.rand(1, 3, 8, 8)).original == {"conv": 4}
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_groups_that_are_right_alone_and_wrong_together_are_refused() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        smaller = net.one.out_channels < 8 and net.two.out_channels < 8
+        return net.head(net.two(net.one(x))) * (2 if smaller else 1)
+
+    model = Net(forward, one=nn.Conv2d(3, 8, 1), two=nn.Conv2d(8, 8, 1), head=nn.Conv2d(8, 2, 1))
+    with pytest.raises(UnsupportedModelError, match=r"'one' and later layers cannot be pruned together; .*exclude=one"):
+        trace(model, torch.zeros(1, 3, 4, 4))
