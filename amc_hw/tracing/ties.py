@@ -31,18 +31,18 @@ def find_ties(
     """
     if not failing:
         return []
-    proof = Proof(model, example_input, torch.float64)
+    quick, proof = (Proof(model, example_input, dtype) for dtype in (torch.float32, torch.float64))
     alone = [group for group in groups if group.name in failing]
     found: list[list[str]] = []
     while alone:
-        together = _together(proof, alone)
+        together = _together(quick, proof, alone)
         if len(together) > 1:
             found.append([group.name for group in together])
         alone = [group for group in alone if group not in together]
     return found
 
 
-def _together(proof: Proof, groups: list[ChannelGroup]) -> list[ChannelGroup]:
+def _together(quick: Proof, proof: Proof, groups: list[ChannelGroup]) -> list[ChannelGroup]:
     """Return the first group with those that it can shrink with, or alone where there are none."""
     some = groups[:1]
     while True:
@@ -55,7 +55,7 @@ def _together(proof: Proof, groups: list[ChannelGroup]) -> list[ChannelGroup]:
             for group in some
             for size in [group.channels // parts]
         }
-        stops = proof.stops_in(some, kept)
+        stops = quick.stops_in(some, kept)
         if not stops:
             return some if proof.difference(some, kept) is None else groups[:1]
         held = ([group for group in groups if group not in some and _is_in(name, group)] for name in stops)
