@@ -25,6 +25,7 @@ from amc_hw.errors import AmcHwError, first_line
 from amc_hw.policy import Policy
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.groups import Network, trace
+from amc_hw.tracing.plain import with_plain_weights
 from amc_hw.tracing.slicing import cut
 from amc_hw.tracing.verify import masked
 
@@ -119,7 +120,6 @@ def described(network: Network) -> dict[str, Any]:
         "left_alone": dict(reasons.most_common()),
         "params": network.params(network.original),
         "macs": network.macs(network.original),
-        "least": round(network.macs(dict.fromkeys(network.original, 1)) / network.macs(network.original), 4),
         "blocks": len(network.blocks),
     }
 
@@ -133,7 +133,7 @@ def proven(row: Row, model: nn.Module, network: Network, example: Tensor) -> Non
         row.tell(outcome="wrong", why=str(error))
         return
     counts: Policy = {name: len(channels) for name, channels in policies[-1].items()}
-    share = network.macs(counts) / network.macs(network.original)
+    share = network.macs(counts) / row.known["original_macs"]
     row.tell(outcome="proven", why="", difference=worst, ours=round(share, 4))
 
 
@@ -169,19 +169,22 @@ def examine(name: str, row: Row, *, with_files: bool) -> None:
         row.tell(outcome="not installed", why=f"{error.name or error} is missing")
         return
     row.tell(input=list(example.shape[1:]), outcome="crash", why="")
+    original, network = model, None
     started = time.perf_counter()
-    network = None
     try:
+        model, done = with_plain_weights(original, example)
+        row.tell(plain=done, original_macs=macs_of(original, example))
         network = trace(model, example)
     except AmcHwError as error:
         row.tell(outcome="refused", why=str(error))
     row.tell(trace_s=round(time.perf_counter() - started, 1))
     if network is not None:
-        row.tell(**described(network), outcome="refused", why="no layer can lose channels")
+        least = network.macs(dict.fromkeys(network.original, 1)) / row.known["original_macs"]
+        row.tell(**described(network), least=round(least, 4), outcome="refused", why="no layer can lose channels")
     if network is not None and network.groups:
         row.tell(outcome="crash", why="while it was proven")
         proven(row, model, network, example)
-    row.tell(**left_by_torch_pruning(model, network, example, macs_of))
+    row.tell(**left_by_torch_pruning(original, network, example, macs_of))
     if with_files and row.known["outcome"] == "proven":
         files(row, model, network, example)
 
