@@ -6,6 +6,7 @@ A message writes an argument as ``name=value`` or ``name=``, as Python does; the
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 BUDGET_MISSED = 3
@@ -71,8 +72,8 @@ class DeviceError(AmcHwError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what a library's error says, or its class where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of what a library's error says, without colours, or its class where it says nothing."""
+    return re.sub(r"\x1b\[[\d;]*m", "", str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def path_of(steps: Iterable[str | int]) -> str:

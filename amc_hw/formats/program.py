@@ -13,11 +13,12 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from amc_hw.errors import UnsupportedModelError, first_line
+from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import require_same
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.operators_once import operators_looked_up_once
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.refused import reason
 from amc_hw.runs.files import write_bytes
 from amc_hw.tracing.inputs import called, tensors_of, written_form
 
@@ -42,7 +43,7 @@ def traced_program(model: nn.Module, example_input: Any) -> ExportedProgram:
         try:
             return torch.export.export(model, by_place, by_name)
         except Exception as error:
-            raise UnsupportedModelError(f"torch.export cannot trace this network: {first_line(error)}") from error
+            raise UnsupportedModelError(f"torch.export cannot trace this network: {reason(error)}") from error
 
 
 def export_program(model: nn.Module, example_input: Any, path: Path) -> None:

@@ -48,6 +48,8 @@ def gathered(inputs: Any, model: nn.Module, most: int | None = None) -> Any:
             break
     if count < LEAST:
         raise UsageError(f"there are {count} inputs; give some hundreds of training inputs, as the network takes them.")
+    if any(not tensor.isfinite().all() for batch in batches for tensor in tensors_of(batch)):
+        raise UsageError("some inputs are not finite (NaN or infinite); leave those out, or mend what makes them.")
     return taken(joined(batches), slice(most))
 
 

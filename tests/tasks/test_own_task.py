@@ -134,6 +134,7 @@ def test_wrong_inputs_are_told(tmp_path: Path) -> None:
     for inputs, says in (
         (images[:1], "there are 1 inputs; give some hundreds"),
         (3, "the inputs are a int"),
+        (images * float("nan"), "some inputs are not finite"),
         ({"images": images, "masks": masks[:3]}, "with the batch first, all of one size"),
         (None, "the task has no inputs"),
     ):

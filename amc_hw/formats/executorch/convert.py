@@ -18,6 +18,7 @@ from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.operators_once import operators_looked_up_once
 from amc_hw.formats.program import traced_program
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.refused import reason
 from amc_hw.pruning.folding import fold_batch_norms
 
 MISSING = "ExecuTorch needs an extra of amc-hw: pip install 'amc-hw[executorch]'"
@@ -71,7 +72,7 @@ def lowered(program: ExportedProgram) -> bytes:
                 edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
                 return bytes(edge.to_executorch().buffer)
         except Exception as error:
-            raise UnsupportedModelError(f"ExecuTorch cannot convert this network: {first_line(error)}") from error
+            raise UnsupportedModelError(f"ExecuTorch cannot convert this network: {reason(error)}") from error
 
 
 class PteModel:

@@ -16,6 +16,7 @@ from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.onnx.session import session_options
 from amc_hw.formats.operators_once import operators_looked_up_once
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.refused import reason
 from amc_hw.pruning.folding import fold_batch_norms
 
 KINDS = ("tensor(float)", "tensor(int64)", "tensor(int32)")
@@ -45,7 +46,7 @@ def to_onnx(model: nn.Module, example_input: Any) -> bytes:
             program = torch.onnx.export(flat, inputs, dynamo=True, verbose=False)
         except Exception as error:
             raise UnsupportedModelError(
-                f"PyTorch's ONNX exporter cannot convert this network: {first_line(error)}"
+                f"PyTorch's ONNX exporter cannot convert this network: {reason(error)}"
             ) from error
     if program is None:
         raise UnsupportedModelError("PyTorch's ONNX exporter returned nothing; update torch.")

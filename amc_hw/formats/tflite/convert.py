@@ -20,6 +20,7 @@ from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.operators_once import operators_looked_up_once
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.refused import reason
 from amc_hw.pruning.folding import fold_batch_norms
 
 
@@ -55,9 +56,7 @@ def to_tflite(model: nn.Module, example_input: Any) -> bytes:
                 converted.export(str(file))
                 return file.read_bytes()
         except Exception as error:
-            raise UnsupportedModelError(
-                f"LiteRT's converter cannot convert this network: {first_line(error)}"
-            ) from error
+            raise UnsupportedModelError(f"LiteRT's converter cannot convert this network: {reason(error)}") from error
 
 
 class TfliteModel:
