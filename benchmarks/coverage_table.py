@@ -50,7 +50,7 @@ def _more(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _least(row: dict[str, Any]) -> str:
-    return f" ({row['least']:.2f} with the fewest channels)" if "least" in row else ""
+    return f" ({row['least']:.1%} with the fewest channels)" if "least" in row else ""
 
 
 def standing(row: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def load_object(name: str, kinds: Callable[[object], bool], **arguments: Any) ->
         with imported(path) as module:
             found = getattr(module, object_name, None)
             if found is None:
-                _function(path, module, object_name)
+                raise _unknown(path, module, object_name, kinds)
             if callable(found) and (isinstance(found, type) or not kinds(found)):
                 found = found(**_taken(name, found, arguments))
     except UsageError:
@@ -69,11 +69,27 @@ def load_object(name: str, kinds: Callable[[object], bool], **arguments: Any) ->
 def _function(path: Path, module: ModuleType, function_name: str) -> Callable[..., Any]:
     function = getattr(module, function_name, None)
     if not callable(function):
-        names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        if names:
-            raise unknown_name(f"function in {path}:", function_name, names)
-        raise UsageError(f"{path} has no function '{function_name}'.")
+        raise _unknown(path, module, function_name, callable)
     return function  # type: ignore[no-any-return]
+
+
+def _unknown(path: Path, module: ModuleType, wanted: str, kinds: Callable[[object], bool]) -> UsageError:
+    """Return the error that names what a file has of some kinds, and its functions; what it imports is not its own."""
+    names = [
+        key
+        for key, value in vars(module).items()
+        if key[0] != "_" and (kinds(value) or callable(value)) and _is_own(value, module)
+    ]
+    return (
+        unknown_name(f"function in {path}:", wanted, names)
+        if names
+        else UsageError(f"{path} has no function '{wanted}'.")
+    )
+
+
+def _is_own(value: object, module: ModuleType) -> bool:
+    """Whether a module made a value: an object, or a function or class that is defined there."""
+    return not hasattr(value, "__qualname__") or getattr(value, "__module__", None) == module.__name__
 
 
 def _taken(name: str, function: Callable[..., Any], arguments: Mapping[str, T]) -> dict[str, T]:

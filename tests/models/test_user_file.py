@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from amc_hw import OwnTask
 from amc_hw.errors import UsageError
+from amc_hw.models.user_file import load_object
 from amc_hw.models.zoo import build_model, default_image_size
 
 GOOD = """
@@ -250,3 +252,13 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     written(tmp_path, {"net.py": BLOCKS})
     with pytest.raises(UsageError, match="needs n, and is given"):
         build_model("~/net.py:block", 5)
+
+
+def test_what_a_file_is_said_to_have_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.py"
+    path.write_text(
+        "from pathlib import Path\nfrom amc_hw import OwnTask, compress\n\n\ndef helper():\n    pass\n\n\n"
+        "mine = OwnTask(metric='rank', score=len, train=len, test=len)\n"
+    )
+    with pytest.raises(UsageError, match=r"known: helper, mine\."):
+        load_object(f"{path}:zzzzz", lambda value: isinstance(value, OwnTask))
