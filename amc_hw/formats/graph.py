@@ -30,6 +30,9 @@ class AmbiguousSizeError(UnsupportedModelError):
 class Graph(ABC):
     """One exported file of any format: operators in the order of execution, and tensors known by their numbers."""
 
+    MAY_FUSE = False
+    """Whether the runtime may do an operator's work within the kernels of others, and report none for it."""
+
     @property
     @abstractmethod
     def kinds(self) -> Sequence[str]:

@@ -173,13 +173,19 @@ def steady_kernels(device: Device, file: Path, effort: Effort) -> tuple[list[Ker
 
 
 def entries_of(template: GraphTemplate, policy: Policy, kernels: Sequence[Kernel], stable: bool = True) -> list[Entry]:
-    """Turn the kernels of one network into entries; an operator's kernels are added up run by run."""
+    """Turn the kernels of one network into entries; an operator's kernels are added up run by run.
+
+    What a runtime does within the kernels of others takes no time of its own.
+    """
     operators = template.operators(policy)
     samples: dict[int, np.ndarray] = {}
     for kernel, owner in zip(kernels, template.graph.owners([kernel.name for kernel in kernels]), strict=True):
         if owner is not None:
             own = np.asarray(kernel.samples_us, float)
             samples[owner] = samples[owner] + own if owner in samples else own
+    if template.graph.MAY_FUSE and samples:
+        none = np.zeros_like(next(iter(samples.values())))
+        samples = {index: samples.get(index, none) for index in range(len(operators))}
     table: dict[tuple[str, int, int], Entry] = {}
     for index, values in samples.items():
         operator = operators[index]

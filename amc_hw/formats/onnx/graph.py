@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from amc_hw.errors import UnsupportedModelError
+from amc_hw.formats.axes import Step, channels_second
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.kernels import LEADERS, SCALERS, Groups, owners
 from amc_hw.latency.operators import Operator, Shape, channels_last
@@ -45,6 +46,8 @@ class OnnxGraph(Graph):
         UnsupportedModelError: this is no ONNX file, or shapes in it are not fixed.
     """
 
+    MAY_FUSE = True
+
     def __init__(self, content: bytes) -> None:
         try:
             model = onnx.load_model_from_string(content)
@@ -71,6 +74,7 @@ class OnnxGraph(Graph):
         used = dict.fromkeys(name for group in self._groups for node in group for name in (*node.input, *node.output))
         self._names = [name for name in used if name in self._shapes]
         self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._second = channels_second((value.name for value in model.graph.input), map(self._step, nodes))
         self._kinds = ["+".join(node.op_type for node in group) for group in self._groups]
 
     @property
@@ -134,10 +138,21 @@ class OnnxGraph(Graph):
         return Operator(
             kind,
             (*_attributes(node, weight), *map(self._fused, followers)),
-            tuple(channels_last(shapes[self._numbers[name]]) for name in inputs),
-            tuple(channels_last(shapes[self._numbers[name]]) for name in node.output if name in self._numbers),
+            tuple(self._channels_last(name, shapes) for name in inputs),
+            tuple(self._channels_last(name, shapes) for name in node.output if name in self._numbers),
             _fan_in(node, weight),
         )
+
+    def _channels_last(self, name: str, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Shape:
+        shape = shapes[self._numbers[name]]
+        return channels_last(shape) if name in self._second else shape
+
+    def _step(self, node: NodeProto) -> Step:
+        reads = [
+            name for name in node.input if name and name not in self._constants and len(self._shapes.get(name, ())) > 2
+        ]
+        order = _integers(node, "perm") if node.op_type == "Transpose" else None
+        return Step(reads, list(node.output), order, node.op_type in ("MatMul", "Gemm"))
 
     def _kind(self, node: NodeProto) -> str:
         """The operator's name in latency tables."""

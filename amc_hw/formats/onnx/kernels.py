@@ -19,7 +19,7 @@ SCALERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 """What stands around the nodes of an integer file: the runtime runs a node with those before and behind it as one."""
 _ACTIVATIONS = frozenset({"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid"})
 
-_ADDED = re.compile(r"^fused |_nchwc$|_nhwc$|_transformed$|_token_\d+$")
+_ADDED = re.compile(r"^fused |_nchwc$|_nhwc$|_transformed$|_token_\d+$|/\w+Fusion/?$|_new_reshape$")
 """What the runtime's optimizers put around the name of a node or tensor."""
 
 
