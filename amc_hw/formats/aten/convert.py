@@ -28,8 +28,9 @@ from amc_hw.shipped import shipped
 
 FORMAT = 2
 """History: 1, the first; 2, ``dtype`` says in what a file computes."""
-_SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default)
-"""Calls with several results, of which each is a range of one axis."""
+_UNBIND = torch.ops.aten.unbind.int
+_SPLITS = (torch.ops.aten.chunk.default, torch.ops.aten.split.Tensor, torch.ops.aten.split_with_sizes.default, _UNBIND)
+"""Calls with several results, of which each is a range of one axis, or a place of it."""
 _PRODUCTS = frozenset(
     {"linear", "matmul", "mm", "bmm", "addmm", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))}
 )
@@ -90,10 +91,13 @@ def _call(node: fx.Node) -> CallRecord:
 
 
 def _part(node: fx.Node, split: Any) -> CallRecord:
-    """Describe one part of a split as what it is, too: a range of one axis of the tensor."""
+    """Describe one part of a split as what it is, too: a range of one axis of the tensor, or a place of it."""
     number: Any = node.args[1]
     declared = [argument.name for argument in split.target._schema.arguments]
     axis = dict(zip(declared, split.args, strict=False)).get("dim", split.kwargs.get("dim", 0))
+    if split.target is _UNBIND:
+        arguments = [_argument(split.args[0], node), axis, number]
+        return {"name": node.name, "op": "aten.select.int", "args": arguments}
     lengths = [int(part.shape[axis]) for part in split.meta["val"]]
     arguments = [_argument(split.args[0], node), axis, sum(lengths[:number]), lengths[number]]
     return {"name": node.name, "op": "aten.narrow.default", "args": arguments}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
 from amc_hw.formats.aten.stored import CallRecord, GraphRecord, pack, unpack
+from amc_hw.formats.axes import Step, channels_second
 from amc_hw.formats.graph import Graph
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
@@ -30,6 +31,7 @@ _KINDS = {
     "add_": "ADD",
     "mul_": "MUL",
 }
+_PRODUCTS = frozenset({"linear", "bmm", "baddbmm", "matmul", "mm", "addmm", "scaled_dot_product_attention"})
 _STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
 """Places of a convolution's arguments: (input, weight, bias, stride, padding, dilation, groups)."""
 
@@ -55,6 +57,7 @@ class AtenGraph(Graph):
             raise UnsupportedModelError(f"this is not a file of ATen calls: {error}") from error
         self._names: list[str] = [*self._sizes, *(f"arguments of {call['name']}" for call in self._calls)]
         self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._second = channels_second([self._graph["input"]], map(self._step, self._calls))
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -102,10 +105,23 @@ class AtenGraph(Graph):
         return Operator(
             kind,
             _attributes(packet, call["args"], weight),
-            tuple(channels_last(shapes[self._numbers[name]]) for name in tensors if name not in self._weights),
-            (channels_last(shapes[self._numbers[call["name"]]]),),
+            tuple(self._channels_last(name, shapes) for name in tensors if name not in self._weights),
+            (self._channels_last(call["name"], shapes),),
             math.prod(weight[1:]) if weight else 0,
         )
+
+    def _channels_last(self, name: str, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Shape:
+        shape = shapes[self._numbers[name]]
+        return channels_last(shape) if name in self._second else shape
+
+    def _step(self, call: CallRecord) -> Step:
+        packet = call["op"].split(".")[1]
+        tensors = _tensors(call["args"])
+        reads = [name for name in tensors if name not in self._weights and len(self._sizes.get(name, ())) > 2]
+        order = None
+        if packet in ("permute", "transpose"):
+            order = _order(packet, _integers(call["args"]), len(self._sizes[tensors[0]]))
+        return Step(reads, [call["name"]], order, packet in _PRODUCTS)
 
     def _kind(self, call: CallRecord) -> str:
         """The operator's name in latency tables."""
@@ -161,6 +177,16 @@ class AtenGraph(Graph):
             within = [stands_for[name] for name in read if name in stands_for]
             stands_for[self._calls[index]["name"]] = (outside or within)[0]
         return stands_for
+
+
+def _order(packet: str, numbers: Sequence[int], axes: int) -> list[int]:
+    """Return the order of axes that a permutation gives, or the exchange of two of them."""
+    if packet == "permute":
+        return [number % axes for number in numbers]
+    order = list(range(axes))
+    one, other = (number % axes for number in numbers)
+    order[one], order[other] = other, one
+    return order
 
 
 def _tensors(argument: Any) -> list[str]:
