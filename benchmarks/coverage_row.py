@@ -19,11 +19,10 @@ from coverage_networks import build, noise
 from coverage_others import left_by_torch_pruning
 from support_table import draw, outputs
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.errors import AmcHwError, first_line
 from amc_hw.policy import Policy
-from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.counted import count_macs
 from amc_hw.tracing.groups import Network, trace
 from amc_hw.tracing.plain import with_plain_weights
 from amc_hw.tracing.slicing import cut
@@ -53,10 +52,8 @@ class Wrong(Exception):
 
 
 def macs_of(model: nn.Module, example: Tensor) -> int:
-    model = copy.deepcopy(model).requires_grad_(False)  # or the counter refuses parameters as inputs
-    with torch.no_grad(), attention_by_parts(), FlopCounterMode(display=False) as counter:
-        model(example)
-    return counter.get_total_flops() // 2
+    _, macs = count_macs(copy.deepcopy(model).requires_grad_(False), example)
+    return macs
 
 
 def difference(have: list[Tensor], want: list[Tensor], original: list[Tensor]) -> float:

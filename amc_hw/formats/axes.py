@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from amc_hw.latency.operators import Shape, channels_last
 
 
 class Step(NamedTuple):
@@ -13,6 +15,11 @@ class Step(NamedTuple):
     writes: Sequence[str]
     order: Sequence[int] | None = None
     multiplies: bool = False  # matrices, of which the last axis are the channels
+
+
+def laid_last(tensor: int, second: Collection[int], shapes: Mapping[int, Shape] | Sequence[Shape]) -> Shape:
+    """Return the shape of a tensor with its channels last; ``second`` are those whose channels are the second axis."""
+    return channels_last(shapes[tensor]) if tensor in second else shapes[tensor]
 
 
 def channels_second(inputs: Iterable[str], steps: Iterable[Step]) -> set[str]:

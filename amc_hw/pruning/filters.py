@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from amc_hw.tracing.kinds import Transposed, Weighted
+from amc_hw.tracing.kinds import Transposed, Weighted, inputs_per_group
 
 
 def filters(layer: Weighted) -> Tensor:
@@ -25,11 +25,6 @@ def set_filters(layer: Weighted, values: Tensor) -> None:
     if isinstance(layer, Transposed):
         values = values.reshape(layer.groups, layer.weight.shape[1], inputs_per_group(layer), -1).transpose(1, 2)
     layer.weight.data.copy_(values.reshape(layer.weight.shape))
-
-
-def inputs_per_group(layer: Weighted) -> int:
-    """Return how many inputs one output is made from."""
-    return layer.weight.shape[0] // layer.groups if isinstance(layer, Transposed) else layer.weight.shape[1]
 
 
 def kernel_area(layer: Weighted) -> int:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from amc_hw.errors import unknown_name
 from amc_hw.pruning.contexts import LayerContext
-from amc_hw.pruning.filters import filters, inputs_per_group, kernel_area
+from amc_hw.pruning.filters import filters, kernel_area
 from amc_hw.pruning.least_squares import Reading, elimination_order, factor
 from amc_hw.pruning.positions import Fitted
 from amc_hw.pruning.statistics import Gram
-from amc_hw.tracing.kinds import Weighted, in_equal_parts
+from amc_hw.tracing.kinds import Weighted, in_one_group, loses_inputs
 from amc_hw.tracing.network import ChannelGroup
 
 
@@ -62,13 +62,9 @@ def consumers(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> list[Con
     found = []
     for member in group.members:
         layer = modules.get(member.module)
-        if member.side != "in" or not isinstance(layer, Weighted):
-            continue
-        if getattr(layer, "groups", 1) == 1 or in_equal_parts(layer):
+        if member.side == "in" and isinstance(layer, Weighted) and loses_inputs(layer):
             area = kernel_area(layer)
-            positions = torch.as_tensor(member.positions)
-            if in_equal_parts(layer):
-                positions = positions[positions < inputs_per_group(layer)].view(len(positions), -1)
+            positions = in_one_group(layer, torch.as_tensor(member.positions)).view(group.channels, -1)
             columns = (positions[:, :, None] * area + torch.arange(area)).flatten(1)
             found.append(Consumer(member.module, layer, columns))
     return found

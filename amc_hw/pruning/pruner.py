@@ -21,7 +21,7 @@ from amc_hw.pruning.statistics import estimate_norms, gather_grams, gather_targe
 from amc_hw.pruning.surgery import shrink
 from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.tracing.inputs import parts, size_of, taken, tensors_of
-from amc_hw.tracing.kinds import Weighted, in_equal_parts
+from amc_hw.tracing.kinds import Weighted, loses_inputs
 from amc_hw.tracing.network import Network
 from amc_hw.tracing.slicing import kept_positions
 
@@ -188,8 +188,7 @@ class Pruner:
 
     def _mixes_what_it_lost(self, name: str, remains: Remains) -> bool:
         """Whether a layer lost inputs that its outputs were made from: not where whole filters went with them."""
-        layer = self._modules[name]
-        return remains.inputs is not None and (getattr(layer, "groups", 1) == 1 or in_equal_parts(layer))
+        return remains.inputs is not None and loses_inputs(self._modules[name])
 
     def _is_quick(self, name: str, remains: Remains) -> bool:
         """Whether a layer is fitted where there is little time: it lost inputs, or has few rows."""

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from amc_hw.pruning.activation import Activation
 from amc_hw.pruning.contexts import LayerContext, OperatorCounter, stopped
-from amc_hw.pruning.filters import filters, inputs_per_group, kernel_area, set_filters
+from amc_hw.pruning.filters import filters, kernel_area, set_filters
 from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
 from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
 from amc_hw.pruning.positions import Fitted, PositionSampler
 from amc_hw.pruning.statistics import Gram, Targets, holds_bias
-from amc_hw.tracing.kinds import in_equal_parts
+from amc_hw.tracing.kinds import in_one_group, inputs_per_group, loses_inputs
 
 
 @dataclass
@@ -37,16 +37,15 @@ class Remains:
         """Return the Gram matrix (groups, inputs, inputs) of the inputs that remain, for a layer of the original."""
         if self.inputs is None:
             return gram.matrix
-        if len(gram.matrix) > 1 and not in_equal_parts(layer):
+        if not loses_inputs(layer):
             return gram.matrix[self.inputs[:: inputs_per_group(layer)] // inputs_per_group(layer)]
         columns = self.columns(layer)
         return gram.matrix[:, columns][:, :, columns]
 
     def columns(self, layer: Fitted) -> Tensor:
         """Return which columns of the weights, seen as a matrix, remain: of one group, or of all of them alike."""
-        area, inputs = kernel_area(layer), torch.arange(inputs_per_group(layer))
-        if self.inputs is not None:
-            inputs = self.inputs[self.inputs < len(inputs)] if in_equal_parts(layer) else self.inputs
+        area = kernel_area(layer)
+        inputs = torch.arange(inputs_per_group(layer)) if self.inputs is None else in_one_group(layer, self.inputs)
         return (inputs[:, None] * area + torch.arange(area)).flatten()
 
 

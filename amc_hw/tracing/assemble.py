@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from amc_hw.policy import Dimension
 from amc_hw.tracing.attributes import Attribute
 from amc_hw.tracing.followed import Call, Followed
-from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, in_equal_parts
+from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, loses_inputs
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Product, Reason, Side, Why
 from amc_hw.tracing.slicing import sliced
 
@@ -252,7 +252,6 @@ def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
     module, shape = call.module, call.shape
     if isinstance(module, Convolution):
         over = shape[-len(module.kernel_size) :]
-        whole = module.groups > 1 and not in_equal_parts(module)
         return Layer(
             name=call.name,
             kind="conv",
@@ -264,7 +263,7 @@ def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:
             depthwise=module.groups > 1 and module.groups == module.in_channels,
             out_h=math.prod(over[:-1]) * max(1, math.prod(shape[: -len(over) - 1]) // images),
             out_w=over[-1],
-            inputs_per_group=module.in_channels // module.groups if whole else None,
+            inputs_per_group=None if loses_inputs(module) else module.in_channels // module.groups,
             transposed=isinstance(module, Transposed),
         )
     rows = math.prod(shape[:-1]) // images
@@ -287,8 +286,8 @@ def _shapes(
         places = [(name, axis)]
         if name in modules and side in ("out", "in"):
             places = [(f"{name}.{tensor}", along) for tensor, along in sliced(modules[name], side)]
-            if side == "in" and in_equal_parts(modules[name]):
-                size = size.divided(getattr(modules[name], "groups"))  # noqa: B009
+            if side == "in" and loses_inputs(modules[name]):
+                size = size.divided(getattr(modules[name], "groups", 1))
         for tensor, along in places:
             if size.groups and tensor in parameters:
                 shapes.setdefault(tensor, _constant(parameters[tensor]))[along] = size

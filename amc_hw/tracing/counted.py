@@ -38,6 +38,9 @@ def miscounted_groups(model: nn.Module, network: Network, example_input: Any, im
         example_input: what it takes.
         images: in ``example_input``.
 
+    Raises:
+        UnsupportedModelError: groups that are counted right alone are not together.
+
     A model that does more or less for other inputs (a detector, for what it finds) is not asked.
     """
     if count_macs(model, random_like(example_input))[1] // images != network.macs(network.original):

@@ -82,9 +82,11 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
 def _tied(assembly: Assembly, model: nn.Module, example_input: Any) -> dict[str, str]:
     """Make one group of those that can only shrink together; return those that cannot lose channels, and why."""
     failing = failing_groups(model, assembly.groups(), example_input)
-    ties = find_ties(model, assembly.groups(), failing, example_input)
+    ties = find_ties(model, assembly.groups(), failing, example_input) if failing else []
+    if not ties:
+        return failing
     assembly.tie(ties)
-    return failing_groups(model, assembly.groups(), example_input) if ties else failing
+    return failing_groups(model, assembly.groups(), example_input)
 
 
 def _made_by(groups: Sequence[ChannelGroup], layers: Sequence[str], some: Set[str]) -> list[str]:

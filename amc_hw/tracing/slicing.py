@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from amc_hw.tracing.attributes import Attribute, is_attribute, set_value, value_of
-from amc_hw.tracing.kinds import Convolution, Weighted, in_equal_parts, input_axis
+from amc_hw.tracing.kinds import Convolution, Weighted, in_one_group, input_axis, loses_inputs
 from amc_hw.tracing.network import ChannelGroup, Member, Side
 
 _Key = tuple[str, Side, int]  # module, parameter or attribute, side, axis
@@ -25,7 +25,7 @@ def sliced(module: nn.Module, side: str) -> list[tuple[str, int]]:
         inputs = input_axis(module)
         grouped = getattr(module, "groups", 1) > 1  # the first axis is then all there is to cut where groups go whole
         if side == "in":
-            return [] if grouped and inputs and not in_equal_parts(module) else [("weight", inputs)]
+            return [] if inputs and not loses_inputs(module) else [("weight", inputs)]
         weight = [] if grouped and not inputs else [("weight", 1 - inputs)]
         return weight + ([("bias", 0)] if module.bias is not None else [])
     if isinstance(module, nn.PReLU | nn.Embedding):
@@ -91,7 +91,7 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
             _slice(modules[parent], tensor, axis, positions)
             continue
         module = modules[name]
-        alike = side == "in" and in_equal_parts(module)
+        alike = side == "in" and loses_inputs(module)
         for tensor, tensor_axis in sliced(module, side):
             _slice(module, tensor, tensor_axis, in_one_group(module, positions) if alike else positions)
         if isinstance(module, Convolution):
@@ -99,7 +99,7 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
                 module.out_channels = len(positions)
             else:
                 if not alike:
-                    module.groups = max(1, module.groups * len(positions) // module.in_channels)
+                    module.groups = module.groups * len(positions) // module.in_channels
                 module.in_channels = len(positions)
         elif isinstance(module, nn.Linear):
             setattr(module, "out_features" if side == "out" else "in_features", len(positions))
@@ -110,12 +110,6 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
         else:
             setattr(module, "num_features", len(positions))  # noqa: B010 - a batch norm
     return model
-
-
-def in_one_group(layer: nn.Module, positions: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return which inputs of a group stay, where those that stay of all inputs are alike in every group."""
-    inputs: int = getattr(layer, "in_channels") // getattr(layer, "groups")  # noqa: B009
-    return positions[positions < inputs]
 
 
 def _width(modules: Mapping[str, nn.Module], member: Member) -> int:

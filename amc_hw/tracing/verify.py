@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from amc_hw.errors import UnsupportedModelError
 from amc_hw.tracing.faulty import find_faulty
-from amc_hw.tracing.kinds import Weighted, in_equal_parts, input_axis
+from amc_hw.tracing.kinds import in_one_group, input_axis, loses_inputs
 from amc_hw.tracing.leaves import is_leaf, tensors_in
 from amc_hw.tracing.network import ChannelGroup
 from amc_hw.tracing.reference import mix_only_kept
-from amc_hw.tracing.slicing import cut, in_one_group
+from amc_hw.tracing.slicing import cut
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the effect that the masking has
 
@@ -38,21 +37,14 @@ def failing_groups(model: nn.Module, groups: Sequence[ChannelGroup], example_inp
         model: a copy in evaluation mode; it is not changed.
         groups: what is to be proven.
         example_input: the shape of the random input that is used.
+
+    Raises:
+        UnsupportedModelError: groups that are right alone are wrong together.
     """
     mixes = any(member.side == "mixed" for group in groups for member in group.members)
     if not groups or (not mixes and Proof(model, example_input, torch.float32).failure(groups) is None):
         return {}
-    proof = Proof(model, example_input, torch.float64)
-    if proof.failure(groups) is None:
-        return {}
-    failing = find_faulty(groups, proof.failure)
-    good = [group for group in groups if group.name not in failing]
-    if good and proof.failure(good) is not None:
-        raise UnsupportedModelError(
-            f"the channels of '{good[0].name}' and later layers cannot be pruned together; leave it out with "
-            f"exclude={good[0].name.partition('#')[0]}."
-        )
-    return failing
+    return find_faulty(groups, Proof(model, example_input, torch.float64).failure)
 
 
 def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Sequence[int]]) -> nn.Module:
@@ -72,13 +64,8 @@ def masked(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, 
                 gone_from.setdefault(member.axis, []).append(member.positions[gone].ravel())
             if member.side == "in" and module is None:
                 _mask(model.get_parameter(member.module), member.axis, member.positions[gone].ravel())
-            if member.side != "in" or not isinstance(module, Weighted):
-                continue
-            positions = member.positions[gone].ravel()
-            if in_equal_parts(module):
-                _mask(module.weight, 1, in_one_group(module, positions))
-            elif getattr(module, "groups", 1) == 1:
-                _mask(module.weight, input_axis(module), positions)
+            if member.side == "in" and module is not None and loses_inputs(module):
+                _mask(module.weight, input_axis(module), in_one_group(module, member.positions[gone].ravel()))
     if gone_from:
         mix_only_kept(model, {number: np.concatenate(positions) for number, positions in gone_from.items()})
     return model

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.groups import Network, trace
-from amc_hw.tracing.kinds import in_equal_parts
+from amc_hw.tracing.kinds import loses_inputs
 from amc_hw.tracing.slicing import cut, width
 
 
@@ -43,11 +43,7 @@ def masked_output(model: nn.Module, network: Network, kept: dict[str, list[int]]
         gone = [channel for channel in range(group.channels) if channel not in kept[group.name]]
         for member in group.members:
             module = modules.get(member.module)
-            if (
-                module is not None
-                and member.side == "in"
-                and (getattr(module, "groups", 1) == 1 or in_equal_parts(module))
-            ):
+            if module is not None and member.side == "in" and loses_inputs(module):
                 mask = masks.setdefault(member.module, torch.ones(width(module, "in")))
                 mask[member.positions[gone].ravel().tolist()] = 0
     handles = []

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from amc_hw.errors import DeviceError, UnsupportedModelError
 from amc_hw.formats.aten.stored import CallRecord, GraphRecord, pack, unpack
-from amc_hw.formats.axes import Step, channels_second
+from amc_hw.formats.axes import Step, channels_second, laid_last
 from amc_hw.formats.graph import Graph
-from amc_hw.latency.operators import Operator, Shape, channels_last
+from amc_hw.latency.operators import Operator, Shape
 
 _KINDS = {
     "linear": "FULLY_CONNECTED",
@@ -31,7 +31,7 @@ _KINDS = {
     "add_": "ADD",
     "mul_": "MUL",
 }
-_PRODUCTS = frozenset({"linear", "bmm", "baddbmm", "matmul", "mm", "addmm", "scaled_dot_product_attention"})
+_MATRIX_PRODUCTS = frozenset({"linear", "bmm", "baddbmm", "matmul", "mm", "addmm", "scaled_dot_product_attention"})
 _STRIDE, _PADDING, _DILATION, _GROUPS = 3, 4, 5, 6
 """Places of a convolution's arguments: (input, weight, bias, stride, padding, dilation, groups)."""
 
@@ -57,7 +57,8 @@ class AtenGraph(Graph):
             raise UnsupportedModelError(f"this is not a file of ATen calls: {error}") from error
         self._names: list[str] = [*self._sizes, *(f"arguments of {call['name']}" for call in self._calls)]
         self._numbers = {name: number for number, name in enumerate(self._names)}
-        self._second = channels_second([self._graph["input"]], map(self._step, self._calls))
+        second = channels_second([self._graph["input"]], map(self._step, self._calls))
+        self._second = {self._numbers[name] for name in second}
 
     @property
     def kinds(self) -> Sequence[str]:
@@ -100,19 +101,16 @@ class AtenGraph(Graph):
         call = self._calls[index]
         tensors = _tensors(call["args"])
         filters = [shapes[self._numbers[name]] for name in tensors if name in self._weights]
+        inputs = [self._numbers[name] for name in tensors if name not in self._weights]
         kind, packet = self._kind(call), call["op"].split(".")[1]
         weight = filters[0] if filters and packet in ("conv2d", "linear") else ()
         return Operator(
             kind,
             _attributes(packet, call["args"], weight),
-            tuple(self._channels_last(name, shapes) for name in tensors if name not in self._weights),
-            (self._channels_last(call["name"], shapes),),
+            tuple(laid_last(number, self._second, shapes) for number in inputs),
+            (laid_last(self._numbers[call["name"]], self._second, shapes),),
             math.prod(weight[1:]) if weight else 0,
         )
-
-    def _channels_last(self, name: str, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Shape:
-        shape = shapes[self._numbers[name]]
-        return channels_last(shape) if name in self._second else shape
 
     def _step(self, call: CallRecord) -> Step:
         packet = call["op"].split(".")[1]
@@ -121,7 +119,7 @@ class AtenGraph(Graph):
         order = None
         if packet in ("permute", "transpose"):
             order = _order(packet, _integers(call["args"]), len(self._sizes[tensors[0]]))
-        return Step(reads, [call["name"]], order, packet in _PRODUCTS)
+        return Step(reads, [call["name"]], order, packet in _MATRIX_PRODUCTS)
 
     def _kind(self, call: CallRecord) -> str:
         """The operator's name in latency tables."""

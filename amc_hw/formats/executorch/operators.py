@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from amc_hw.formats.axes import laid_last
 from amc_hw.formats.executorch.delegate import Delegate, Node
 from amc_hw.latency.operators import Operator, Shape, channels_last
 
@@ -76,8 +77,8 @@ def node_operator(delegate: Delegate, node: Node, first: set[int], shapes: Mappi
     return Operator(
         node_kind(delegate, node),
         tuple(_attributes(node, weight)),
-        tuple(_channels_last(each, first, shapes) for each in inputs),
-        tuple(_channels_last(each, first, shapes) for each in node.outputs),
+        tuple(laid_last(each, first, shapes) for each in inputs),
+        tuple(laid_last(each, first, shapes) for each in node.outputs),
         _fan_in(node, weight),
     )
 
@@ -105,10 +106,6 @@ def call_operator(name: str, inputs: Sequence[Shape], outputs: Sequence[Shape], 
 def call_kind(name: str) -> str:
     """Return the name in latency tables of one of ExecuTorch's own kernels (``aten::mean.out``)."""
     return name.partition("::")[2].partition(".")[0].strip("_").upper()
-
-
-def _channels_last(value: int, first: set[int], shapes: Mapping[int, Shape]) -> Shape:
-    return channels_last(shapes[value]) if value in first else shapes[value]
 
 
 def _fan_in(node: Node, weight: Shape) -> int:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.axes import Step, channels_second
+from amc_hw.formats.axes import Step, channels_second, laid_last
 from amc_hw.formats.graph import Graph
 from amc_hw.formats.onnx.kernels import LEADERS, SCALERS, Groups, owners
-from amc_hw.latency.operators import Operator, Shape, channels_last
+from amc_hw.latency.operators import Operator, Shape
 
 _KINDS = {
     "Gemm": "FULLY_CONNECTED",
@@ -74,7 +74,8 @@ class OnnxGraph(Graph):
         used = dict.fromkeys(name for group in self._groups for node in group for name in (*node.input, *node.output))
         self._names = [name for name in used if name in self._shapes]
         self._numbers = {name: number for number, name in enumerate(self._names)}
-        self._second = channels_second((value.name for value in model.graph.input), map(self._step, nodes))
+        second = channels_second((value.name for value in model.graph.input), map(self._step, nodes))
+        self._second = {self._numbers[name] for name in second if name in self._numbers}
         self._kinds = ["+".join(node.op_type for node in group) for group in self._groups]
 
     @property
@@ -138,14 +139,12 @@ class OnnxGraph(Graph):
         return Operator(
             kind,
             (*_attributes(node, weight), *map(self._fused, followers)),
-            tuple(self._channels_last(name, shapes) for name in inputs),
-            tuple(self._channels_last(name, shapes) for name in node.output if name in self._numbers),
+            tuple(laid_last(self._numbers[name], self._second, shapes) for name in inputs),
+            tuple(
+                laid_last(self._numbers[name], self._second, shapes) for name in node.output if name in self._numbers
+            ),
             _fan_in(node, weight),
         )
-
-    def _channels_last(self, name: str, shapes: Mapping[int, Shape] | Sequence[Shape]) -> Shape:
-        shape = shapes[self._numbers[name]]
-        return channels_last(shape) if name in self._second else shape
 
     def _step(self, node: NodeProto) -> Step:
         reads = [
