@@ -6,8 +6,9 @@
     python benchmarks/league.py ... --out league-r56 --only auto --budgets 0.5x          # one row of it again
 
 Those who do not prune: the original, the same in int8, and smaller networks. Torch-Pruning (`tp-...`): magnitude, group
-norm and Taylor, in every group or over all, by the ratio that is fast enough. NetAdapt's way (`greedy`), HALP's
-(`knapsack`), `uniform` and `random`, pruned and refitted as ours are. AMC's way with the faults of its code (`amc`): by
+norm and Taylor, in every group or over all, by the ratio that is fast enough. One keep ratio for every group, and
+nothing searched (`one-ratio`); the best of policies around it (`uniform`), `random`, NetAdapt's way (`greedy`) and
+HALP's (`knapsack`): these are refitted as ours are. AMC's way with the faults of its code (`amc`): by
 MACs, with whatever latency, and tightened until the latency holds. Ours: `ddpg` and `auto`. With another `--precision`
 than fp32 ours are runs in it, and all others prune in float32 and are quantized then, `auto-in-float` among them.
 

@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from named_network import named_network
 from torch import nn
@@ -80,7 +81,7 @@ class Bench:
             return 1.0
         return Tried(self.out / f"alone-{self.precision}.json", lambda _: self.used(self.trained.model, 1.0))(1.0)
 
-    def run(self, folder: Path, budget: str, epochs: int, seed: int, **settings: str) -> Path:
+    def run(self, folder: Path, budget: str, epochs: int, seed: int, **settings: Any) -> Path:
         """Compress as the tool does, or go on; return the file."""
         one = self.arguments
         config = make_config(
@@ -89,10 +90,9 @@ class Bench:
             data=one.data,
             data_root=one.data_root,
             latency=budget,
-            episodes=one.episodes,
             epochs=epochs,
             seed=seed,
-            **settings,
+            **{"episodes": one.episodes, **settings},
         )
         with progress_bar() as progress:
             compress(folder, config, progress)
@@ -177,7 +177,7 @@ def bisected(used: Callable[[float], float]) -> float:
     return ratio
 
 
-def searched_in_float(bench: Bench, budget: float, stem: Path, seed: int, strategy: str = "auto") -> nn.Module:
+def searched_in_float(bench: Bench, budget: float, stem: Path, seed: int, **settings: Any) -> nn.Module:
     """Search in float32 with a budget that is moved until the quantized file is fast enough; return the fine-tuned.
 
     Args:
@@ -185,12 +185,12 @@ def searched_in_float(bench: Bench, budget: float, stem: Path, seed: int, strate
         budget: of the quantized file, a share of what the float32 original takes.
         stem: what run folders are called, before the budgets that they were searched with.
         seed: of the runs.
-        strategy: of the searches.
+        settings: of the runs, for example ``strategy``.
     """
 
     def run(wanted: float, epochs: int) -> nn.Module:
         folder = stem.with_name(f"{stem.name}-by-{wanted:.4f}x")
-        bench.run(folder, f"{wanted:.4f}x", epochs, seed, precision="fp32", strategy=strategy)
+        bench.run(folder, f"{wanted:.4f}x", epochs, seed, precision="fp32", **settings)
         return load(folder)
 
     tried = Tried(stem.with_name(f"{stem.name}-tried.json"), lambda wanted: bench.used(run(wanted, 0), budget))
