@@ -21,6 +21,7 @@ from amc_hw.cli.options import (
     PrecisionName,
     Seed,
     TableFile,
+    TaskName,
     with_options,
 )
 from amc_hw.cli.terminal import answer, print_json, print_table, progress_bar, say
@@ -114,6 +115,7 @@ def profile(
     image_size: OwnImageSize = None,
     classes: Classes = 1000,
     in_channels: InChannels = 3,
+    task: TaskName = DEFAULTS["task"],
     precision: PrecisionName = "fp32",
     seed: Seed = DEFAULTS["seed"],
     json: Json = False,
@@ -121,16 +123,16 @@ def profile(
     """Build or extend the latency table of a device for a network; only what it lacks or a busy machine spoiled."""
     from amc_hw.devices.table_only import require_device
     from amc_hw.latency.trust import of_transfer
-    from amc_hw.models.names import require_model_name
+    from amc_hw.pipeline.settings import require_network
     from amc_hw.profiling.kept_tables import alike_tables
 
-    require_model_name(model)
+    require_network(model, task, image_size)
     require_device(device, table, as_precision(precision))
     if like is not None:
         alike_tables(like)
     from amc_hw.pipeline.tables import AskedTable, profile_model
 
-    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision), like, in_channels)
+    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision), like, in_channels, task)
     with progress_bar() as report:
         measured, path = profile_model(asked, seed, report)
     errors = {k: e.model_dump() for k, e in measured.errors.items()}

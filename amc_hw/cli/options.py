@@ -58,6 +58,7 @@ def dashed(name: str) -> str:
 
 
 Model = Annotated[str, option("model")]
+TaskName = Annotated[str, option("task", help="whose inputs the network takes: your own path/to/file.py:object")]
 DataName = Annotated[str, option("data")]
 DataRoot = Annotated[Path | None, option("data_root")]
 ImageSize = Annotated[int | None, option("image_size")]

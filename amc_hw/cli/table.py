@@ -21,6 +21,7 @@ from amc_hw.cli.options import (
     PrecisionName,
     Seed,
     TableFile,
+    TaskName,
     example,
 )
 from amc_hw.cli.table_import import Out, import_, left_out, require_table_or_none
@@ -112,6 +113,7 @@ def check(
     image_size: OwnImageSize = None,
     classes: Classes = 1000,
     in_channels: InChannels = 3,
+    task: TaskName = DEFAULTS["task"],
     export_all: Annotated[
         bool, typer.Option("--export-all", help="export every network; by default the first, the others are written")
     ] = False,
@@ -123,11 +125,11 @@ def check(
     """Measure random pruned networks on the device and say how far the table's predictions are off."""
     from amc_hw.devices.table_only import require_device
     from amc_hw.latency.read_table import load_table
-    from amc_hw.models.names import require_model_name
+    from amc_hw.pipeline.settings import require_network
     from amc_hw.report.table_plots import check_ending, plot_prediction
     from amc_hw.runs.files import require_writable
 
-    require_model_name(model)
+    require_network(model, task, image_size)
     require_device(device, table, as_precision(precision))
     if table is not None:
         load_table(table)
@@ -137,7 +139,7 @@ def check(
     from amc_hw.pipeline.tables import AskedTable, check_predictions
 
     asked_table = AskedTable(
-        model, device, table, image_size, classes, as_precision(precision), in_channels=in_channels
+        model, device, table, image_size, classes, as_precision(precision), in_channels=in_channels, task=task
     )
     with progress_bar() as report:
         found = check_predictions(asked_table, networks, seed, report, export_all=export_all)

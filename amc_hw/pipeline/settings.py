@@ -73,14 +73,21 @@ def check_settings(run: RunFolder, config: RunConfig, compute: str | None = None
     if config.granularity == "channels":
         require_device(config.device, table_of(config), config.known_precision)
     if not own_model:
-        require_model_name(config.model)
+        require_network(config.model, config.task)
         if config.task == CLASSIFY:
             require_data(config.data, Path(config.data_root) if config.data_root else None)
-        else:
-            require_task_name(config.task, config.model)
         _require_weights(config)
     require_smaller(config, own_model=own_model)
     require_same_run(run.path, config)
+
+
+def require_network(model: str, task: str, image_size: int | None = None) -> None:
+    """Raise UsageError where there is no such network or task, as far as their names tell, or a size beside a task."""
+    require_model_name(model)
+    if task != CLASSIFY:
+        require_task_name(task, model)
+        if image_size is not None:
+            raise UsageError("a task brings its own inputs; leave image_size= out.")
 
 
 def check_evaluation(file: Path | None, run: Path | None, data: str | None, data_root: Path | None) -> None:

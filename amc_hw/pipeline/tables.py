@@ -6,19 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import device_in_turn
 from amc_hw.latency.table import LatencyTable
-from amc_hw.models.zoo import build_model, default_image_size
+from amc_hw.models.zoo import build_from_file, build_model, default_image_size
 from amc_hw.policy import Precision
 from amc_hw.profiling.check import TableCheck, check_table
 from amc_hw.profiling.profile import profile, profile_like, require_alike, require_tables
+from amc_hw.runs.config import CLASSIFY
 from amc_hw.runs.progress import Progress
+from amc_hw.tasks.by_task import goal_of
+from amc_hw.tasks.user_file import load_task
 from amc_hw.tracing.plain import with_plain_weights
-from amc_hw.tracing.traced import TracedModel, trace_model
+from amc_hw.tracing.traced import TracedModel, trace_example
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class AskedTable:
         precision: of the files that are measured.
         like: a device that this one resembles, or its table's file: a new table begins with that one.
         in_channels: channels of the images.
+        task: the user's own task, whose inputs the network takes; the size, classes and channels are not asked then.
     """
 
     model: str
@@ -44,19 +50,28 @@ class AskedTable:
     precision: Precision = "fp32"
     like: str | None = None
     in_channels: int = 3
+    task: str = CLASSIFY
 
 
 @contextmanager
 def _opened(asked: AskedTable, progress: Progress) -> Iterator[tuple[Device, TracedModel, Progress]]:
     """Open the device and trace the network; see `device_in_turn`."""
-    size, channels = asked.image_size or default_image_size(asked.model), asked.in_channels
-    network = build_model(asked.model, asked.classes, channels)
+    network, example = _network(asked)
     with device_in_turn(asked.device, progress, precision=asked.precision) as (device, progress):
         require_tables(device, asked.table)
         if asked.like is not None:
             require_alike(device, asked.like, asked.table)
-        network, _ = with_plain_weights(network, torch.zeros(1, channels, size, size))  # as a run compresses it
-        yield device, replace(trace_model(network, (channels, size, size)), name=asked.model), progress
+        network, _ = with_plain_weights(network, example)  # as a run compresses it
+        yield device, replace(trace_example(network, example), name=asked.model), progress
+
+
+def _network(asked: AskedTable) -> tuple[nn.Module, Any]:
+    """Return the network, with any weights, and one of its inputs."""
+    if asked.task != CLASSIFY:
+        network = build_from_file(asked.model)
+        return network, goal_of(load_task(asked.task, network), network).example
+    size = asked.image_size or default_image_size(asked.model)
+    return build_model(asked.model, asked.classes, asked.in_channels), torch.zeros(1, asked.in_channels, size, size)
 
 
 def profile_model(asked: AskedTable, seed: int, progress: Progress) -> tuple[LatencyTable, Path]:

@@ -34,6 +34,7 @@ from amc_hw.tracing.same import SEVERAL, outputs
 from amc_hw.training.compute import CPU
 from amc_hw.training.epochs import Epochs, train_by_epochs
 from amc_hw.training.state import History
+from amc_hw.training.trial import tell
 
 MOST_INPUTS = 4096
 """Inputs that are gathered for statistics and for ranges."""
@@ -86,7 +87,11 @@ def require_task(task: object) -> None:
 
 def with_inputs(task: Task, inputs: Any) -> Task:
     """Return a task with these inputs, where it has none of its own."""
-    return task if task.inputs is not None else OwnTask(task.score, task.train, task.test, task.metric, inputs)
+    if task.inputs is None:
+        return OwnTask(task.score, task.train, task.test, task.metric, inputs)
+    if inputs is not None:
+        tell("the task has inputs of its own, so those given beside it are left out")
+    return task
 
 
 @dataclass(frozen=True)
@@ -155,8 +160,9 @@ class ByTask:
         return self._asked("test", FileNetwork(load_file(file), self.example, self.like))
 
     def try_training(self, learner: nn.Module, teacher: nn.Module) -> str:
-        """Ask for a score, and let the task train a copy until its first gradients are there."""
+        """Ask for a score and a test, and let the task train a copy until its first gradients are there."""
         self._asked("score", learner)
+        self._asked("test", learner)
         trial = copy.deepcopy(learner).requires_grad_(True)
         for parameter in trial.parameters():
             parameter.register_post_accumulate_grad_hook(_stop)  # type: ignore[no-untyped-call]

@@ -40,12 +40,14 @@ def gathered(inputs: Any, model: nn.Module, most: int | None = None) -> Any:
         raise UsageError(f"the inputs are a {type(inputs).__name__}; give a tensor, a list of batches or a DataLoader.")
     batches, count, bytes_ = list[Any](), 0, 0
     needed = _needed(model)
-    for batch in inputs:
-        batches.append(_of_network(batch, needed, quiet=bool(batches)))
-        count += size_of(batches[-1])
-        bytes_ += sum(tensor.nbytes for tensor in tensors_of(batches[-1]))
-        if (most is not None and count >= most) or bytes_ >= MOST_BYTES:
-            break
+    with torch.random.fork_rng([]):  # a loader that shuffles gives the same inputs to a run that goes on
+        torch.manual_seed(0)
+        for batch in inputs:
+            batches.append(_of_network(batch, needed, quiet=bool(batches)))
+            count += size_of(batches[-1])
+            bytes_ += sum(tensor.nbytes for tensor in tensors_of(batches[-1]))
+            if (most is not None and count >= most) or bytes_ >= MOST_BYTES:
+                break
     if count < LEAST:
         raise UsageError(f"there are {count} inputs; give some hundreds of training inputs, as the network takes them.")
     if any(not tensor.isfinite().all() for batch in batches for tensor in tensors_of(batch)):

@@ -46,7 +46,8 @@ class Task(Protocol):
         """
 
     def test(self, model: nn.Module) -> float:
-        """Return how good a network is on the test set; it is asked at the end."""
+        """Return how good a network is on the test set; it is asked of the finished file; before a
+        search it is tried, and what it gives is not looked at."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,15 @@ import torch
 from commands import amc_hw as command
 from segments import TinyUNet, discs, learn, mean_iou, task, trained
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import amc_hw
 from amc_hw import OwnTask
 from amc_hw.errors import UsageError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.runs.folder import RunFolder
+from amc_hw.tasks.by_task import with_inputs
+from amc_hw.tasks.inputs import gathered
 from amc_hw.training.epochs import Epochs, train_by_epochs
 
 pytestmark = pytest.mark.usefixtures("simulated")
@@ -119,6 +122,7 @@ def own(**changed: Any) -> OwnTask:
         ({"train": lambda *_: 1 / 0}, "the task's train fails: ZeroDivisionError.*test_own_task.py, line"),
         ({"train": lambda model: None}, "the task's train is called with .model, teacher, epoch, epochs."),
         ({"test": 3}, "the task has no test; write a class with"),
+        ({"test": lambda model: 1 / 0}, "the task's test fails: ZeroDivisionError.*test_own_task.py, line"),
         ({"metric": 3}, "the task needs a metric"),
     ],
 )
@@ -144,6 +148,33 @@ def test_wrong_inputs_are_told(tmp_path: Path) -> None:
         amc_hw.compress(TinyUNet(), images, task=own(), data="digits", run=tmp_path / "run")
     with pytest.raises(UsageError, match="leave evaluate= out"):
         amc_hw.compress(TinyUNet(), images, task=own(), evaluate=lambda _: 0.5, run=tmp_path / "run")
+
+
+def test_a_loader_that_shuffles_gives_a_run_that_goes_on_the_same_inputs() -> None:
+    images, _ = discs(64, 0)
+    loader = DataLoader(TensorDataset(images), batch_size=8, shuffle=True)
+    torch.manual_seed(5)
+    number = torch.rand(1)
+    torch.manual_seed(5)
+    first = gathered(loader, TinyUNet(), 32)
+    assert torch.equal(number, torch.rand(1))  # the user's random numbers go on
+    assert torch.equal(first, gathered(loader, TinyUNet(), 32))
+
+
+def test_inputs_beside_a_task_that_has_some_are_left_out_which_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    own, (images, _) = task(), discs(32, 0)
+    assert with_inputs(own, images) is own
+    assert "the task has inputs of its own" in caplog.text
+
+
+def test_a_table_is_made_for_the_inputs_of_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("litert_torch")
+    file = Path(__file__).parent.parent / "support" / "segments.py"
+    named = ("--model", f"{file}:network", "--task", f"{file}:task", "--table", tmp_path / "table.json")
+    assert command("profile", *named) == 0
+    assert (tmp_path / "table.json").exists()
+    assert command("profile", *named, "--image-size", 32) == 2
+    assert "a task brings its own inputs; leave --image-size out" in capsys.readouterr().err
 
 
 def test_the_command_line_has_the_same(
