@@ -12,7 +12,7 @@ from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError
 from amc_hw.policy import Io, channel_choices
 from amc_hw.tracing.groups import Network, trace
 from amc_hw.tracing.inputs import noise_like, spread
-from amc_hw.tracing.network import Why
+from amc_hw.tracing.network import Reason, Why
 
 CALIBRATION_NOISE = 8
 """Random images that stand in for training images, where only the operators of a quantized file count."""
@@ -109,12 +109,26 @@ def trace_example(model: nn.Module, example: Any, allowed: PruningChoices | None
     name = type(model).__name__
     model = spread(model.eval(), example)
     network = trace(model, example, exclude=allowed.exclude, include=allowed.include)
-    if not network.groups:
-        raise _nothing_to_prune(network, by_patterns=bool(allowed.exclude or allowed.include))
     if allowed.keep_blocks:
         network = replace(network, blocks=())
     choices = {group.name: channel_choices(group.channels, allowed.multiple, allowed.lower) for group in network.groups}
+    network = replace(network, reasons={**network.reasons, **_without_choice(choices)})
+    if not network.blocks and all(len(counts) == 1 for counts in choices.values()):
+        raise _nothing_to_prune(network, by_patterns=bool(allowed.exclude or allowed.include))
     return TracedModel(model, example, network, choices, name)
+
+
+def _without_choice(choices: dict[str, tuple[int, ...]]) -> dict[str, Reason]:
+    """Return why groups keep all their channels of which a search has nothing to choose."""
+    return {
+        group: Reason(
+            Why.NETWORK,
+            f"what can go of it are {counts[-1]} units (channels, or heads or groups of them), and at least "
+            f"{counts[0]} stay",
+        )
+        for group, counts in choices.items()
+        if len(counts) == 1
+    }
 
 
 def _nothing_to_prune(network: Network, *, by_patterns: bool) -> AmcHwError:

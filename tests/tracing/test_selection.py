@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from amc_hw.errors import UsageError
+from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.models.zoo import build_model
 from amc_hw.tracing.groups import trace
 from amc_hw.tracing.network import Why
@@ -74,3 +74,12 @@ def test_what_the_user_left_out_is_no_reason_of_the_network(resnet: nn.Module) -
     network = trace_model(resnet, (3, 32, 32), PruningChoices(exclude=("layer1.*",))).network
     who = {layer: reason.why for layer, reason in network.reasons.items()}
     assert (who["layer1.2.conv1"], who["linear"]) == (Why.USER, Why.NETWORK)
+
+
+def test_a_group_with_nothing_to_choose_is_named() -> None:
+    narrow, last = nn.Conv2d(3, 2, 1), nn.Conv2d(16, 3, 1)
+    traced = trace_model(nn.Sequential(narrow, nn.Conv2d(2, 16, 1), last), (3, 8, 8))
+    said = "what can go of it are 2 units (channels, or heads or groups of them), and at least 2 stay"
+    assert traced.network.unprunable == {"2": "it is the network's output", "0": said}
+    with pytest.raises(UnsupportedModelError, match=r"no layer of this network can be pruned .*can go of it are 2"):
+        trace_model(nn.Sequential(narrow, nn.Conv2d(2, 3, 1)), (3, 8, 8))
