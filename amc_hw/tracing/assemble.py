@@ -16,6 +16,7 @@ from amc_hw.tracing.attributes import Attribute
 from amc_hw.tracing.followed import Call, Followed
 from amc_hw.tracing.kinds import Convolution, Transposed, Weighted, loses_inputs
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Parameter, Product, Reason, Side, Why
+from amc_hw.tracing.places import Places
 from amc_hw.tracing.slicing import sliced
 
 _Key = tuple[str, Side, int]  # module, parameter or attribute, side, axis
@@ -111,8 +112,9 @@ class Assembly:
                 if len(channels) < 2:
                     self._cannot(channels, "all its channels hang together, and none can be removed alone")
             members: dict[str, list[Member]] = {name: [] for name in owners}
+            places = Places(owners)
             for (module, side, axis), dimension in self._channels.items():
-                for name, positions in _positions(dimension, owners).items():
+                for name, positions in places.of(dimension).items():
                     members[name].append(Member(module, side, positions, axis))
             if len(self._reasons) == kept:
                 return [ChannelGroup(name, len(owners[name]), tuple(found)) for name, found in members.items()]
@@ -170,7 +172,8 @@ class Assembly:
             blocks: that can be left out.
         """
         groups = self.groups()
-        sizes = {key: _dimension(key, len(channels), groups) for key, channels in self._channels.items()}
+        places = Places(self._split_by_use(self._owners()))
+        sizes = {key: _dimension(channels, places) for key, channels in self._channels.items()}
         layers = tuple(
             replace(
                 _layer(call, _inputs(call.name, sizes), sizes[call.name, "out", 0], images),
@@ -178,9 +181,8 @@ class Assembly:
             )
             for call in self._calls
         )
-        owners = self._split_by_use(self._owners())
         products = tuple(
-            Product(name, tuple(_size(each, owners) for each in shape), images, _block_of(name, blocks))
+            Product(name, tuple(_dimension(each, places) for each in shape), images, _block_of(name, blocks))
             for name, shape in self._products
         )
         parameters = dict(model.named_parameters())
@@ -213,26 +215,9 @@ class Assembly:
         return kept
 
 
-def _positions(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> dict[str, NDArray[np.intp]]:
-    """Return for every group in a dimension the positions (channels, k) of its channels."""
-    found: dict[str, NDArray[np.intp]] = {}
-    for name, members in owners.items():
-        where = np.flatnonzero(np.isin(channels, members))
-        if len(where):
-            order = np.argsort(members)
-            rank = order[np.searchsorted(members, channels[where], sorter=order)]
-            found[name] = where[np.argsort(rank, kind="stable")].reshape(len(members), -1)
-    return found
-
-
-def _dimension(key: _Key, length: int, groups: list[ChannelGroup]) -> Dimension:
-    found = {
-        group.name: member.positions.shape
-        for group in groups
-        for member in group.members
-        if (member.module, member.side, member.axis) == key
-    }
-    constant = length - sum(channels * width for channels, width in found.values())
+def _dimension(channels: NDArray[np.int64], places: Places) -> Dimension:
+    found = {name: positions.shape for name, positions in places.of(channels).items()}
+    constant = len(channels) - sum(count * width for count, width in found.values())
     return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
 
 
@@ -240,12 +225,6 @@ def _inputs(name: str, sizes: Mapping[_Key, Dimension]) -> Dimension:
     """Return the inputs of a layer; of a bare weight of a depthwise convolution, they are its outputs."""
     keys: list[_Key] = [(name, "in", 0), (name, "in", 1), (name, "out", 0)]
     return next(sizes[key] for key in keys if key in sizes)
-
-
-def _size(channels: NDArray[np.int64], owners: Mapping[str, list[int]]) -> Dimension:
-    found = {name: positions.shape for name, positions in _positions(channels, owners).items()}
-    constant = len(channels) - sum(count * width for count, width in found.values())
-    return Dimension(constant, tuple(found), tuple(width for _, width in found.values()))
 
 
 def _layer(call: Call, c_in: Dimension, c_out: Dimension, images: int) -> Layer:

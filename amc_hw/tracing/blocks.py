@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -30,8 +30,8 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
     it: in ``x + f(x)`` nothing is left of f. It must hold a channel group whole, because a policy leaves it out with
     that group, and no weights that are used elsewhere; the network must run without it, with outputs of the same
     shapes, and without the multiply-accumulates of its layers and products, which are all that it does.
-    All together, they are held against their parameters being zero: what is changed in place behind a block is the
-    block's own result, and without it what came in.
+    They are held against their parameters being zero: what is changed in place behind a block is the block's own
+    result, and without it what came in. All are tried at once, and one after the other only where that fails.
 
     Args:
         model: a copy in evaluation mode; it is not changed.
@@ -42,27 +42,38 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
     random_input = random_like(example_input)  # zeros would hide what a block does
     inputs = _inputs(model, random_input)
     shapes, macs = _run(model, example_input)
-    found: list[Block] = []
+
+    def can_go(blocks: Sequence[Block]) -> bool:
+        names = [block.name for block in blocks]
+        smaller = copy.deepcopy(model)
+        leave_out(smaller, names)
+        try:
+            same, left = _run(smaller, example_input)
+        except Exception:  # whatever a forward raises that looks into a block
+            return False
+        parts = [part for part in network.parts if any(block.holds(part.name) for block in blocks)]
+        own = images * sum(part.macs(network.original) for part in parts)
+        return same == shapes and macs - left == own and _are_left_out_alike(model, smaller, names, random_input)
+
+    possible: list[Block] = []
     for name in sorted(inputs, key=lambda name: -name.count(".")):
         block = Block(name, "", ())
         inside = [group.name for group in network.groups if all(block.holds(member.module) for member in group.members)]
-        if not inside or any(block.holds(other.name) for other in found):
-            continue
-        if _shares_weights(model, name) or not _only_adds(model.get_submodule(name), inputs[name]):
-            continue
-        smaller = copy.deepcopy(model)
-        leave_out(smaller, [name])
-        try:
-            same, left = _run(smaller, example_input)
-        except Exception:  # whatever a forward raises that looks into the block
-            continue
-        parts = [part for part in network.parts if block.holds(part.name)]
-        own = images * sum(part.macs(network.original) for part in parts)
-        together = [*(block.name for block in found), name]
-        if same == shapes and macs - left == own and _are_left_out_alike(model, together, random_input):
-            found.append(Block(name, inside[0], tuple(inside)))
+        if inside and not _shares_weights(model, name) and _only_adds(model.get_submodule(name), inputs[name]):
+            possible.append(Block(name, inside[0], tuple(inside)))
+    found = _innermost(possible)
+    if found and not can_go(found):
+        found = []
+        for block in possible:
+            if not any(block.holds(other.name) for other in found) and can_go([*found, block]):
+                found.append(block)
     order = list(network.original)
     return sorted(found, key=lambda block: order.index(block.group))
+
+
+def _innermost(blocks: Sequence[Block]) -> list[Block]:
+    """Return the blocks that hold no other."""
+    return [each for each in blocks if not any(each.holds(other.name) for other in blocks if other is not each)]
 
 
 def _inputs(model: nn.Module, example_input: Any) -> dict[str, Tensor]:
@@ -105,12 +116,11 @@ def _only_adds(block: nn.Module, x: Tensor) -> bool:
         return bool(x.any()) and torch.equal(empty(x.clone()), x)
 
 
-def _are_left_out_alike(model: nn.Module, names: list[str], example_input: Any) -> bool:
+def _are_left_out_alike(model: nn.Module, smaller: nn.Module, names: Iterable[str], example_input: Any) -> bool:
     """Tell whether a network without blocks computes what it does where all their parameters are zero."""
-    empty, smaller = copy.deepcopy(model), copy.deepcopy(model)
+    empty = copy.deepcopy(model)
     for name in names:
         _empty(empty.get_submodule(name))
-    leave_out(smaller, names)
     return computes_the_same(empty, smaller, example_input)
 
 
