@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -33,12 +34,17 @@ def with_heads(model: nn.Module, example_input: Any, followed: Followed, drivers
     if not kinds:
         return followed
     proof = Proof(model, example_input, torch.float64)
+
+    @functools.lru_cache(maxsize=1)  # what is tried last is often asked for again
+    def tried(*ways: tuple[str, Heads]) -> Followed:
+        return follow(model, example_input, drivers, dict(ways))
+
     chosen: dict[str, Heads] = {}
     for kind in kinds:
         for way in WAYS:
-            trial = follow(model, example_input, drivers, {**chosen, kind: way})
+            trial = tried(*chosen.items(), (kind, way))
             tries = [way, *(replace(way, ignored=frozenset({name})) for name in _numbers(model, trial, kind))]
-            trials = ((each, follow(model, example_input, drivers, {**chosen, kind: each})) for each in tries)
+            trials = ((each, tried(*chosen.items(), (kind, each))) for each in tries)
             found = (each for each, trial in trials if _is_proven(trial, kind, proof))
             if (best := next(found, None)) is not None:
                 chosen[kind] = best
@@ -46,11 +52,11 @@ def with_heads(model: nn.Module, example_input: Any, followed: Followed, drivers
     left = [kind for kind in kinds if kind not in chosen]
     for way in WAYS if len(left) > 1 else ():  # of kinds that share the channels which enter them, none goes alone
         together = {**chosen, **dict.fromkeys(left, way)}
-        trial = follow(model, example_input, drivers, together)
+        trial = tried(*together.items())
         if all(_is_proven(trial, kind, proof) for kind in left):
             chosen = together
             break
-    return follow(model, example_input, drivers, chosen) if chosen else followed
+    return tried(*chosen.items()) if chosen else followed
 
 
 def _numbers(model: nn.Module, followed: Followed, kind: str) -> list[str]:
