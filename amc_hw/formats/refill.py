@@ -6,10 +6,8 @@ against its network before it is believed.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,22 +18,11 @@ from torch import Tensor, nn
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import TOLERANCE, output_difference
 from amc_hw.formats.graph import Graph, GraphTemplate
+from amc_hw.formats.place import Place, folded_place, orders
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import fold_batch_norms
+from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.same import random_like
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a constant of the file comes from: a tensor of the network, by its name, with its axes in another order."""
-
-    name: str
-    axes: tuple[int, ...]
-
-    @property
-    def layer(self) -> str:
-        """The module that has the tensor."""
-        return self.name.rpartition(".")[0]
 
 
 class Refill:
@@ -85,7 +72,7 @@ class Refill:
             if not isinstance(place, Place):
                 values[tensor] = np.full(shape, place, np.float32)
             elif place.name in state:
-                values[tensor] = _shaped(state[place.name].transpose(place.axes), shape)
+                values[tensor] = _shaped(place.value(state), shape)
         content = self._graph.packed(shapes, self._template.changed_integers(policy), values, left_out)
         difference = output_difference(smaller, self._load(content), self._example)
         if not difference <= TOLERANCE:
@@ -106,6 +93,10 @@ def _state(model: nn.Module) -> dict[str, NDArray[Any]]:
     for name, norm in model.named_modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_var is not None:
             tensors |= {f"{name}.{part}": tensor for part, tensor in _parts_of_norm(norm).items()}
+    for name, layer in model.named_modules():
+        if isinstance(layer, Weighted) and layer.bias is None:
+            outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+            tensors[f"{name}.bias"] = torch.zeros(outputs)
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
@@ -128,9 +119,12 @@ def _places(graph: Graph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place 
             value = graph.constant(tensor) if tensor >= 0 else None
             if value is None or value.dtype.kind != "f":
                 continue
-            place = _place(value.reshape(shapes[tensor]), state, layer)
+            value = value.reshape(shapes[tensor])
+            place = _place(value, state, layer)
             if place is None and value.size == 1:
                 continue  # a number of the network's forward
+            if place is None:
+                place = folded_place(value, state, layer)
             if place is None:
                 raise UnsupportedModelError(f"the weight '{graph.name(tensor)}' is in the file only.")
             found[tensor] = place
@@ -145,7 +139,7 @@ def _place(value: NDArray[Any], state: Mapping[str, NDArray[Any]], layer: str) -
         Place(name, axes)
         for name, tensor in state.items()
         if tensor.size == value.size and tensor.dtype.kind == "f"
-        for axes in _orders(tensor, value.shape)
+        for axes in orders(tensor, value.shape)
         if np.allclose(tensor.transpose(axes).reshape(value.shape), value, rtol=1e-5, atol=1e-8)
     ]
     own = [place for place in places if place.layer == layer]
@@ -154,11 +148,3 @@ def _place(value: NDArray[Any], state: Mapping[str, NDArray[Any]], layer: str) -
     if value.min() == value.max() and not own:
         return float(value.flat[0])
     return next(iter(own or places), None)
-
-
-def _orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield the orders of a tensor's axes that can be a shape, sizes of 1 left away."""
-    wanted = [size for size in shape if size > 1]
-    for axes in itertools.permutations(range(tensor.ndim)):
-        if [tensor.shape[axis] for axis in axes if tensor.shape[axis] > 1] == wanted:
-            yield axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes, learned
+from small_nets import CalledTwice, ChunksAndNeck, NarrowSqueezes, ScaledTokens, learned
 from torch import Tensor, nn
 from writers import available
 
@@ -38,7 +38,7 @@ def refill_of(traced: TracedModel, kind: Format) -> Refill:
 
 
 @every_format
-@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice])
+@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice, ScaledTokens])
 def test_a_refilled_file_computes_what_its_network_does(network: type[nn.Module], kind: Format) -> None:
     torch.manual_seed(0)
     traced = trace_model(learned(network()), (3, 32, 32))
@@ -72,7 +72,7 @@ def test_blocks_are_left_out_of_a_refilled_file(name: str, kind: Format) -> None
     assert len(kind.read(content).kinds) < len(kind.read(kind.convert(traced.model, traced.example)).kinds)
 
 
-@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice])
+@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice, ScaledTokens])
 def test_a_policy_is_known_from_the_network_that_it_made(network: type[nn.Module]) -> None:
     traced = trace_model(network().eval(), (3, 32, 32))
     for seed in range(3):

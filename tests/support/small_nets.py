@@ -178,3 +178,25 @@ class CalledTwice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).relu()
         return self.classifier(self.again(self.again(x).relu()).relu().mean((2, 3)))
+
+
+class ScaledTokens(nn.Module):
+    """Tokens that are normalised before linear layers, and whose residuals are scaled: converters fold both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.norms = nn.ModuleList([nn.LayerNorm(16), nn.LayerNorm(16)])
+        self.wide = nn.ModuleList([nn.Linear(16, 32), nn.Linear(16, 48, bias=False)])
+        self.narrow = nn.ModuleList([nn.Linear(32, 16), nn.Linear(48, 16)])
+        self.scale = nn.Parameter(torch.rand(16) + 0.5)
+        self.classifier = nn.Linear(16, 10)
+        for norm in self.norms:
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        for norm, wide, narrow in zip(self.norms, self.wide, self.narrow, strict=True):
+            x = x + narrow(functional.relu(wide(norm(x)))) * self.scale
+        return self.classifier(x.mean(1))

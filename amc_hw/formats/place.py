@@ -1,0 +1,108 @@
+"""Where the constants of a file come from: tensors of the network, some of them folded into others by the converter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_State = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a constant of the file comes from.
+
+    Attributes:
+        name: of a tensor of the network.
+        axes: the order that its axes have in the file.
+        factor: a vector of the network that it is multiplied by: the gain of a normalisation before the layer, or the
+            scale of what the layer gives; empty where there is none.
+        along: the axis of the tensor that the factor lies along.
+        shift: a vector of the network that, through the layer's weight, adds to its bias; empty where there is none.
+    """
+
+    name: str
+    axes: tuple[int, ...]
+    factor: str = ""
+    along: int = 0
+    shift: str = ""
+
+    @property
+    def layer(self) -> str:
+        """The module that has the tensor."""
+        return self.name.rpartition(".")[0]
+
+    def value(self, state: _State) -> NDArray[Any]:
+        """Return what stands in the file of a network with these tensors."""
+        tensor = state[self.name]
+        if self.shift:
+            tensor = tensor + _through(state[f"{self.layer}.weight"], state[self.shift])
+        if self.factor:
+            tensor = tensor * _along(state[self.factor], self.along, tensor.ndim)
+        return tensor.transpose(self.axes)
+
+
+def orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the orders of a tensor's axes that can be a shape, sizes of 1 left away."""
+    wanted = [size for size in shape if size > 1]
+    for axes in itertools.permutations(range(tensor.ndim)):
+        if [tensor.shape[axis] for axis in axes if tensor.shape[axis] > 1] == wanted:
+            yield axes
+
+
+def folded_place(value: NDArray[Any], state: _State, layer: str) -> Place | None:
+    """Return what a constant is that the converter has made of several tensors of the network, or None.
+
+    Args:
+        value: of the constant.
+        state: the network's tensors by their names.
+        layer: that of the filter before it, whose bias it may be.
+    """
+    found = _biases(value, state, layer) if value.ndim == 1 else _filters(value, state)
+    return next((place for place in found if _near(place.value(state).reshape(value.shape), value)), None)
+
+
+def _filters(value: NDArray[Any], state: _State) -> Iterator[Place]:
+    """Yield what a filter may be: a weight, every row or column of it times another number."""
+    for name, tensor in state.items():
+        if tensor.ndim < 2 or tensor.size != value.size:
+            continue
+        for axes in orders(tensor, value.shape):
+            ordered = value.reshape([tensor.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+            for along in (0, 1):
+                row = tuple(slice(None) if axis == along else 0 for axis in range(tensor.ndim))
+                for factor in _vectors(state, tensor.shape[along]):
+                    if _near(tensor[row] * state[factor], ordered[row]):
+                        yield Place(name, axes, factor, along)
+
+
+def _biases(value: NDArray[Any], state: _State, layer: str) -> Iterator[Place]:
+    """Yield what a bias may be: that of the layer, scaled, or with what its weight makes of a shift before it."""
+    name, weight = f"{layer}.bias", state.get(f"{layer}.weight")
+    if weight is None or state.get(name, value[:0]).shape != value.shape:
+        return
+    yield from (Place(name, (0,), factor) for factor in _vectors(state, len(value)))
+    if weight[0].size == weight.shape[1]:
+        yield from (Place(name, (0,), shift=shift) for shift in _vectors(state, weight.shape[1]))
+
+
+def _vectors(state: _State, size: int) -> list[str]:
+    return [name for name, tensor in state.items() if tensor.shape == (size,) and tensor.dtype.kind == "f"]
+
+
+def _through(weight: NDArray[Any], shift: NDArray[Any]) -> NDArray[Any]:
+    added: NDArray[Any] = weight.reshape(len(weight), -1) @ shift
+    return added
+
+
+def _along(vector: NDArray[Any], axis: int, dimensions: int) -> NDArray[Any]:
+    return vector.reshape([-1 if each == axis else 1 for each in range(dimensions)])
+
+
+def _near(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return bool(np.allclose(one, other, rtol=1e-5, atol=1e-6 * float(np.abs(other).max(initial=0))))
