@@ -39,7 +39,7 @@ class Place:
 
     def value(self, state: _State) -> NDArray[Any]:
         """Return what stands in the file of a network with these tensors."""
-        tensor = state[self.name]
+        tensor: NDArray[Any] = state[self.name]
         if self.shift:
             tensor = tensor + _through(state[f"{self.layer}.weight"], state[self.shift])
         if self.factor:
