@@ -44,7 +44,7 @@ class Place:
             tensor = tensor + _through(state[f"{self.layer}.weight"], state[self.shift])
         if self.factor:
             tensor = tensor * _along(state[self.factor], self.along, tensor.ndim)
-        return tensor.transpose(self.axes)
+        return np.transpose(tensor, self.axes)
 
 
 def orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
