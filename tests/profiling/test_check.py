@@ -72,7 +72,7 @@ def test_a_table_of_something_else_is_refused_before_any_work(
     table, run = tmp_path / "table.json", tmp_path / "run"
     measure_table(SimulatedDevice(), traced, template, table, 0, SILENT)
     monkeypatch.setattr(turns, "open_or_predict", lambda *named: Pinned())
-    for room, work in ((job, "begin"), (tables, "trace_model")):
+    for room, work in ((job, "begin"), (tables, "trace_example")):
         monkeypatch.setattr(room, work, working)
     config = make_config(model=TINY, data="digits", table=str(table))
     for step in (search_and_verify.search_on_device, compress.compress):
