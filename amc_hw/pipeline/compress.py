@@ -73,7 +73,7 @@ def compress_job(job: Job, progress: Progress) -> Summary:
     """Compress what is opened already; see `compress`."""
     job = after_rounds(job, progress)
     proved = _proved_weights(job)
-    predicted = search_and_verify(job, progress, trains=job.config.epochs > 0)
+    predicted = search_and_verify(job, progress)
     for proof in range(1, PROOFS + 1):
         finish.finetune(job.run, job.trained, _epochs(job), job.config.seed, progress)
         is_repeated = proved is not None and proved == job.run.finetuned.read_bytes()
@@ -154,7 +154,7 @@ def _is_made_smaller(job: Job, missed: list[Proof], progress: Progress) -> bool:
         found = share_found(proof.budget, policy, name)
         proof.folder.misses.append(Miss(channels=policy.channels, found=found, used=used))
     try:
-        search_and_verify(job, progress, trains=job.config.epochs > 0)
+        search_and_verify(job, progress)
     except BudgetError as error:  # what there is stays, and the report says that it misses
         _LOG.warning("%s", error)
         return False

@@ -48,7 +48,7 @@ def after_rounds(job: Job, progress: Progress) -> Job:
     for number, (folder, settings) in enumerate(earlier, start=1):
         part = progress.within(round_name(number, len(earlier) + 1))
         open_run(folder.path, settings)
-        search_and_verify(replace(job, run=folder, config=settings), part, trains=settings.epochs > 0)
+        search_and_verify(replace(job, run=folder, config=settings), part)
         trained = job.trained
         model = finish.finetune(folder, trained, settings.epochs, settings.seed, part, learn_search=False)
         job = replace(job, trained=_pruned_once_more(trained, folder.policy.read().channels, model))

@@ -44,16 +44,11 @@ def search_on_device(run: Path, config: RunConfig, progress: Progress, compute: 
     return job.run.policy.read()
 
 
-def search_and_verify(job: Job, progress: Progress, *, trains: bool = True) -> float | None:
+def search_and_verify(job: Job, progress: Progress) -> float | None:
     """Search a policy and verify it on the device; the run folder then has policy.json and pruned.pt.
 
     Where the device is known by its table only, nothing is verified, and policy.json says so. Where the original keeps
     the budgets by its precision, there is no search.
-
-    Args:
-        job: what is compressed, and where.
-        progress: is told how far the work is.
-        trains: whether the network will be fine-tuned: the best policies are then compared after a short fine-tune.
 
     Returns:
         What shares of a latency are of, as far as it is predicted, in milliseconds.
@@ -82,7 +77,7 @@ def search_and_verify(job: Job, progress: Progress, *, trains: bool = True) -> f
         _LOG.warning("%s", sentence)
     elsewhere = other_limits(run, job.others, trained, config.seed, progress)
     found = search(job, costs, max(error, elsewhere.error), progress, elsewhere.limits)
-    ranked = shortlist(job, found, progress, trains=trains)
+    ranked = shortlist(job, found, progress)
     if not device.in_reach:
         verified = trust_in_table(job, found, ranked, progress)
         relied_on = _of_own(job, reliance(trained, run, template))

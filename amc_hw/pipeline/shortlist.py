@@ -18,7 +18,7 @@ from amc_hw.search import moves
 from amc_hw.search.scoring import PartScorer
 
 
-def shortlist(job: Job, search: Search, progress: Progress, *, trains: bool) -> list[Policy]:
+def shortlist(job: Job, search: Search, progress: Progress) -> list[Policy]:
     """Return the search's best policies, the one that is best after a short fine-tune first.
 
     The uniform policy competes, too: it is often better after fine-tuning than policies that were better before. Where
@@ -30,11 +30,10 @@ def shortlist(job: Job, search: Search, progress: Progress, *, trains: bool) -> 
         job: what is compressed; its seed decides which images are learned, in which order.
         search: the finished search.
         progress: is told how far the work is.
-        trains: whether the network will be fine-tuned; else the policies stay as the search has ranked them.
     """
     winner = nearest_winner(job.run, job.trained, search.limits(1 - search.margin)) if search.bounded else None
     policies = best_policies(search, job.trained.decisions, winner)
-    if len(policies) == 1 or not trains:
+    if len(policies) == 1:
         return policies
     known = {tuple(contender.channels.items()): contender for contender in job.run.shortlist.read()}
     contenders: list[Contender] = []

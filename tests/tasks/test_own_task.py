@@ -68,16 +68,6 @@ def test_a_finished_run_is_not_repeated_and_is_loaded_again(run: Path, model: Ti
     assert torch.equal(again(images)["masks"], result.model(images)["masks"])
 
 
-def test_without_epochs_nothing_is_trained(tmp_path: Path) -> None:
-    pytest.importorskip("litert_torch")
-    calls: list[int] = []
-    own = task()
-    counted = OwnTask(own.score, lambda *given: calls.append(1), own.test, own.metric, own.inputs)
-    amc_hw.compress(trained(), None, task=counted, run=tmp_path / "run", epochs=0, precision="fp32", **FEW)
-    assert calls == [1]  # its first step is tried
-    assert not RunFolder(tmp_path / "run").shortlist.exists()
-
-
 def test_training_by_epochs_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     images, masks = discs(32, 0)
 
