@@ -47,7 +47,36 @@ class Place:
         return np.transpose(tensor, self.axes)
 
 
-def orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+def find_place(value: NDArray[Any], state: _State, layer: str) -> Place | float | None:
+    """Return where a constant comes from, or its one value; None where it is in the file only.
+
+    Args:
+        value: of the constant.
+        state: the network's tensors by their names, with a bias of every layer.
+        layer: that of the filter that stands before it, or empty; of equal tensors, its own is meant.
+    """
+    places = [
+        Place(name, axes)
+        for name, tensor in state.items()
+        if tensor.size == value.size and tensor.dtype.kind == "f"
+        for axes in _orders(tensor, value.shape)
+        if np.allclose(tensor.transpose(axes).reshape(value.shape), value, rtol=1e-5, atol=1e-8)
+    ]
+    own = [place for place in places if place.layer == layer]
+    if value.size == 1:
+        return next(iter(own), None)
+    if value.min() == value.max() and not own:
+        return float(value.flat[0])
+    return next(iter(own or places), None) or _folded(value, state, layer)
+
+
+def _folded(value: NDArray[Any], state: _State, layer: str) -> Place | None:
+    """Return what a constant is that the converter has made of several tensors of the network, or None."""
+    found = _biases(value, state, layer) if value.ndim == 1 else _filters(value, state)
+    return next((place for place in found if _near(place.value(state).reshape(value.shape), value)), None)
+
+
+def _orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Yield the orders of a tensor's axes that can be a shape, sizes of 1 left away."""
     wanted = [size for size in shape if size > 1]
     for axes in itertools.permutations(range(tensor.ndim)):
@@ -55,24 +84,12 @@ def orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int, 
             yield axes
 
 
-def folded_place(value: NDArray[Any], state: _State, layer: str) -> Place | None:
-    """Return what a constant is that the converter has made of several tensors of the network, or None.
-
-    Args:
-        value: of the constant.
-        state: the network's tensors by their names.
-        layer: that of the filter before it, whose bias it may be.
-    """
-    found = _biases(value, state, layer) if value.ndim == 1 else _filters(value, state)
-    return next((place for place in found if _near(place.value(state).reshape(value.shape), value)), None)
-
-
 def _filters(value: NDArray[Any], state: _State) -> Iterator[Place]:
     """Yield what a filter may be: a weight, every row or column of it times another number."""
     for name, tensor in state.items():
         if tensor.ndim < 2 or tensor.size != value.size:
             continue
-        for axes in orders(tensor, value.shape):
+        for axes in _orders(tensor, value.shape):
             ordered = value.reshape([tensor.shape[axis] for axis in axes]).transpose(np.argsort(axes))
             for along in (0, 1):
                 row = tuple(slice(None) if axis == along else 0 for axis in range(tensor.ndim))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import TOLERANCE, output_difference
 from amc_hw.formats.graph import Graph, GraphTemplate
-from amc_hw.formats.place import Place, folded_place, orders
+from amc_hw.formats.place import Place, find_place
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import fold_batch_norms
 from amc_hw.tracing.kinds import Weighted
@@ -120,31 +120,12 @@ def _places(graph: Graph, state: Mapping[str, NDArray[Any]]) -> dict[int, Place 
             if value is None or value.dtype.kind != "f":
                 continue
             value = value.reshape(shapes[tensor])
-            place = _place(value, state, layer)
+            place = find_place(value, state, layer)
             if place is None and value.size == 1:
                 continue  # a number of the network's forward
-            if place is None:
-                place = folded_place(value, state, layer)
             if place is None:
                 raise UnsupportedModelError(f"the weight '{graph.name(tensor)}' is in the file only.")
             found[tensor] = place
             if isinstance(place, Place):
                 layer = place.layer
     return found
-
-
-def _place(value: NDArray[Any], state: Mapping[str, NDArray[Any]], layer: str) -> Place | float | None:
-    """Return what a value is of; of equal tensors, that of the layer whose filter stands before it."""
-    places: list[Place] = [
-        Place(name, axes)
-        for name, tensor in state.items()
-        if tensor.size == value.size and tensor.dtype.kind == "f"
-        for axes in orders(tensor, value.shape)
-        if np.allclose(tensor.transpose(axes).reshape(value.shape), value, rtol=1e-5, atol=1e-8)
-    ]
-    own = [place for place in places if place.layer == layer]
-    if value.size == 1:
-        return next(iter(own), None)
-    if value.min() == value.max() and not own:
-        return float(value.flat[0])
-    return next(iter(own or places), None)

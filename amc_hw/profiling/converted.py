@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
-from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.registry import Format
-from amc_hw.formats.template import MOST_VARIANTS
-from amc_hw.pruning.surgery import policy_of
 from amc_hw.tracing.inputs import tensors_of
-from amc_hw.tracing.traced import TracedModel
+from amc_hw.tracing.same import outputs, random_like
 from amc_hw.training.state import digest
 
-MOST_KEPT = MOST_VARIANTS + 1
-_Key = tuple[object, ...]
-_KNOWN: WeakKeyDictionary[nn.Module, dict[_Key, bytes]] = WeakKeyDictionary()
+MOST_BYTES = 2**30
+"""Of files that are kept; the oldest ones go."""
+_KNOWN: dict[tuple[object, ...], bytes] = {}
 
 
-def converted_once(kind: Format, traced: TracedModel) -> Format:
-    """Return a format of float32 files that converts each version of a network once in this process.
+def converted_once(kind: Format) -> Format:
+    """Return a format of float32 files that converts each network once in this process, whoever asks.
 
-    A version is known by its channels, its weights and the shapes of its inputs; what it does besides is the network's.
+    Runs that follow each other make the same networks anew. A network is known by its layers, its weights, its inputs'
+    shapes and what it computes of random ones, to the last bit.
     """
-    return replace(kind, convert=_remembering(kind, traced))
+    return replace(kind, convert=_remembering(kind))
 
 
-def _remembering(kind: Format, traced: TracedModel) -> Callable[[nn.Module, Any], bytes]:
-    known = _KNOWN.setdefault(traced.model, {})
-
+def _remembering(kind: Format) -> Callable[[nn.Module, Any], bytes]:
     def convert(version: nn.Module, example: Any) -> bytes:
         try:
-            policy = policy_of(traced.model, traced.network, version)
-        except UnsupportedModelError:
+            key = (kind.name, repr(version), digest(version), *_computed(version, example))
+        except Exception:  # whatever a forward raises: the converter says it
             return kind.convert(version, example)
-        shapes = tuple(tuple(each.shape) for each in tensors_of(example))
-        key = (kind.name, shapes, tuple(policy.items()), digest(version))
-        if key not in known:
+        if key not in _KNOWN:
             content = kind.convert(version, example)
-            while len(known) >= MOST_KEPT:
-                del known[next(iter(known))]
-            known[key] = content
-        return known[key]
+            while _KNOWN and sum(map(len, _KNOWN.values())) + len(content) > MOST_BYTES:
+                del _KNOWN[next(iter(_KNOWN))]
+            _KNOWN[key] = content
+        return _KNOWN[key]
 
     return convert
+
+
+def _computed(version: nn.Module, example: Any) -> tuple[object, ...]:
+    """Return shapes of inputs, and a digest of the outputs for random ones."""
+    found = hashlib.sha256()
+    for each in tensors_of(outputs(version, random_like(example))):
+        found.update(f"{each.dtype} {tuple(each.shape)}".encode())
+        found.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return (*(tuple(each.shape) for each in tensors_of(example)), found.digest())

@@ -50,7 +50,7 @@ def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Pat
 
 def export_float(device: Device, trained: TracedModel, path: Path) -> None:
     """Write the trained network in fp32; see `export`."""
-    kind = converted_once(find_format(device.format), trained)
+    kind = converted_once(find_format(device.format))
     write_bytes(path, float_content(kind, trained.model, example_for(device, trained), path))
 
 
@@ -67,7 +67,7 @@ def example_for(device: Device, trained: TracedModel) -> Any:
 
 
 def _format(device: Device, trained: TracedModel, precision: Precision) -> Format:
-    kind = converted_once(find_format(device.format), trained)
+    kind = converted_once(find_format(device.format))
     return kind.in_precision(precision, trained.calibration, trained.io)
 
 
@@ -129,7 +129,7 @@ def _refill_of(kind: Format, trained: TracedModel, example: Any) -> Refill | Non
     key = (kind.name, digest(trained.model), *(tuple(each.shape) for each in tensors_of(example)))
     if key not in known:
         try:
-            template = lower(trained.model, trained.network, example, converted_once(kind, trained))
+            template = lower(trained.model, trained.network, example, converted_once(kind))
             known[key] = Refill(template, trained.model, example, kind.load)
         except UnsupportedModelError as error:
             _LOG.warning("every policy is converted, which takes some seconds for each: %s", error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,8 +37,6 @@ from amc_hw.training.trial import tell
 
 MOST_INPUTS = 4096
 """Inputs that are gathered for statistics and for ranges."""
-
-_LOG = logging.getLogger(__name__)
 
 
 def goal_of(source: Data | Task, model: nn.Module, compute: torch.device = CPU) -> Goal:

@@ -105,6 +105,10 @@ class Assembly:
 
     def groups(self) -> list[ChannelGroup]:
         """Return the channel groups; what cannot be a group of equal channels is kept whole."""
+        return self._grouped()[0]
+
+    def _grouped(self) -> tuple[list[ChannelGroup], Places]:
+        """Return the channel groups, and where their channels are."""
         while True:
             kept = len(self._reasons)
             owners = self._split_by_use(self._owners())
@@ -117,7 +121,8 @@ class Assembly:
                 for name, positions in places.of(dimension).items():
                     members[name].append(Member(module, side, positions, axis))
             if len(self._reasons) == kept:
-                return [ChannelGroup(name, len(owners[name]), tuple(found)) for name, found in members.items()]
+                groups = [ChannelGroup(name, len(owners[name]), tuple(found)) for name, found in members.items()]
+                return groups, places
 
     def _owners(self) -> dict[str, list[int]]:
         """Return the removable channels by the layer that produces them first; a layer that must keep one keeps all."""
@@ -171,8 +176,7 @@ class Assembly:
             images: in the batch that was followed.
             blocks: that can be left out.
         """
-        groups = self.groups()
-        places = Places(self._split_by_use(self._owners()))
+        groups, places = self._grouped()
         sizes = {key: _dimension(channels, places) for key, channels in self._channels.items()}
         layers = tuple(
             replace(

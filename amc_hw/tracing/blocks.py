@@ -31,7 +31,8 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
     that group, and no weights that are used elsewhere; the network must run without it, with outputs of the same
     shapes, and without the multiply-accumulates of its layers and products, which are all that it does.
     They are held against their parameters being zero: what is changed in place behind a block is the block's own
-    result, and without it what came in. All are tried at once, and one after the other only where that fails.
+    result, and without it what came in. All are tried at once, then every other one and those between, because a policy
+    leaves out some; only where that fails each is tried alone and with those before it.
 
     Args:
         model: a copy in evaluation mode; it is not changed.
@@ -62,10 +63,11 @@ def find_blocks(model: nn.Module, example_input: Any, network: Network, images: 
         if inside and not _shares_weights(model, name) and _only_adds(model.get_submodule(name), inputs[name]):
             possible.append(Block(name, inside[0], tuple(inside)))
     found = _innermost(possible)
-    if found and not can_go(found):
+    if not all(can_go(some) for some in (found, found[::2], found[1::2]) if some):
         found = []
         for block in possible:
-            if not any(block.holds(other.name) for other in found) and can_go([*found, block]):
+            inner = any(block.holds(other.name) for other in found)
+            if not inner and can_go([block]) and can_go([*found, block]):
                 found.append(block)
     order = list(network.original)
     return sorted(found, key=lambda block: order.index(block.group))
