@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 from ways import Bench, Tried, searched_in_float, smaller
 from ways_amc import by_amc
+from ways_one_ratio import by_one_ratio
 from ways_torch_pruning import IMPORTANCES, by_torch_pruning
 
 from amc_hw.errors import RunFolderError, UsageError, unknown_name
@@ -24,10 +24,7 @@ from amc_hw.runs.progress import SILENT
 from amc_hw.tasks.classification import evaluate_file
 
 ORIGINAL = "original"
-SEARCHED: dict[str, dict[str, Any]] = {
-    "one-ratio": {"strategy": "uniform", "episodes": 1},
-    **{name: {"strategy": name} for name in ("uniform", "random", "knapsack", "greedy")},
-}
+SEARCHED = ("uniform", "random", "knapsack", "greedy")
 OURS = ("ddpg", "auto")
 Prunes = Callable[[Bench, float, Path, int], nn.Module]
 """Makes a network, pruned and fine-tuned, for a budget; what it keeps on the way has names that begin with a stem."""
@@ -142,14 +139,15 @@ def contestants(precision: Precision) -> dict[str, Callable[[float, int], Part]]
         for suffix, everywhere in (("", False), ("-global", True)):
             prunes: Prunes = partial(by_torch_pruning, importance=importance, everywhere=everywhere)
             ways[f"tp-{importance}{suffix}"] = partial(proved, prunes)
-    for name, settings in SEARCHED.items():
-        in_float = partial(proved, partial(searched_in_float, **settings))
-        ways[name] = partial(compressed, settings) if is_float else in_float
+    ways["one-ratio"] = partial(proved, by_one_ratio)
+    for name in SEARCHED:
+        in_float = partial(proved, partial(searched_in_float, strategy=name))
+        ways[name] = partial(compressed, name) if is_float else in_float
     ways["amc"] = partial(written, partial(by_amc, tightened=False))
     ways["amc-tightened"] = partial(proved, partial(by_amc, tightened=True))
     if not is_float:
         ways["auto-in-float"] = partial(proved, searched_in_float)
-    ways |= {name: partial(compressed, {"strategy": name}) for name in OURS}
+    ways |= {name: partial(compressed, name) for name in OURS}
     return {name: partial(_part, name, precision, way) for name, way in ways.items()}
 
 
@@ -189,7 +187,6 @@ def proved(prunes: Prunes, bench: Bench, budget: float, folder: Path, seed: int)
     return file
 
 
-def compressed(settings: Mapping[str, Any], bench: Bench, budget: float, folder: Path, seed: int) -> Path:
-    return bench.run(
-        folder / "run", f"{budget:g}x", bench.arguments.epochs, seed, precision=bench.precision, **settings
-    )
+def compressed(strategy: str, bench: Bench, budget: float, folder: Path, seed: int) -> Path:
+    settings = {"precision": bench.precision, "strategy": strategy}
+    return bench.run(folder / "run", f"{budget:g}x", bench.arguments.epochs, seed, **settings)

@@ -24,6 +24,7 @@ from amc_hw.pipeline.compress import compress
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 from amc_hw.policy import Precision
 from amc_hw.profiling.benchmark import benchmark
+from amc_hw.profiling.deployed import DeployedFiles
 from amc_hw.profiling.protocol import HEADROOM, QUICK, Protocol
 from amc_hw.runs.config import make_config
 from amc_hw.runs.files import write_json
@@ -57,6 +58,7 @@ class Bench:
         self.out = Path(arguments.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.original = self.out / "original.tflite"
+        self._files = DeployedFiles(device, self.trained, precision)
         if not self.original.exists():
             self.write(self.trained.model, self.original, "fp32")
 
@@ -71,8 +73,10 @@ class Bench:
         return timings["other"].latency_ms / timings["original"].latency_ms
 
     def used(self, model: nn.Module, budget: float) -> float:
-        """Return which share of a budget a network's file uses."""
-        return self.share(self.write(model, self.out / "tried.tflite")) / budget
+        """Return which share of a budget the file of the network, or of a pruned version, uses."""
+        file = self.out / "tried.tflite"
+        file.write_bytes(self._files(model))
+        return self.share(file) / budget
 
     @property
     def alone(self) -> float:

@@ -101,6 +101,14 @@ def test_a_ratio_that_is_never_fast_enough_is_an_error(benchmark: Any) -> None:
         benchmark("ways").bisected(lambda ratio: 1.2)
 
 
+def test_one_ratio_is_that_of_every_group_and_leaves_no_block_out(benchmark: Any) -> None:
+    choices = {"wide": (8, 16, 24, 32), "block": (0, 4, 8), "heads": (2, 3)}
+    at_one_ratio = benchmark("ways_one_ratio").at_one_ratio
+    assert at_one_ratio(choices, 0.0) == {"wide": 32, "block": 8, "heads": 3}
+    assert at_one_ratio(choices, 0.4) == {"wide": 16, "block": 4, "heads": 2}
+    assert at_one_ratio(choices, 0.9) == {"wide": 8, "block": 4, "heads": 2}
+
+
 def test_a_budget_is_moved_until_the_file_is_fast_enough(benchmark: Any) -> None:
     asked: list[float] = []
     moved = benchmark("ways").moved(0.5, lambda wanted: asked.append(wanted) or 1.1 * wanted / 0.5)

@@ -21,7 +21,7 @@ from amc_hw.pipeline.smaller_settings import require_smaller
 from amc_hw.policy import Precision, PrecisionSetting, precision_of, require_io
 from amc_hw.profiling.model_files import require_files
 from amc_hw.runs.begun import read_config, require_same_run
-from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config
+from amc_hw.runs.config import CLASSIFY, DEMO_DATA, DEMO_MODEL, RunConfig, make_config, require_task_inputs
 from amc_hw.runs.files import require_room
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.names import require_compute_name
@@ -86,8 +86,7 @@ def require_network(model: str, task: str, image_size: int | None = None) -> Non
     require_model_name(model)
     if task != CLASSIFY:
         require_task_name(task, model)
-        if image_size is not None:
-            raise UsageError("a task brings its own inputs; leave image_size= out.")
+        require_task_inputs(image_size=image_size)
 
 
 def check_evaluation(file: Path | None, run: Path | None, data: str | None, data_root: Path | None) -> None:

@@ -231,8 +231,8 @@ def make_config(**given: Any) -> RunConfig:
         metric, *others = budgets
         given |= {"metric": metric, "budget": budgets[metric], "limits": {name: budgets[name] for name in others}}
     if given.get("task", CLASSIFY) != CLASSIFY:
-        if given.get("data") not in (None, "", DEMO_DATA):
-            raise UsageError("a task brings its own inputs; leave data= out.")
+        data = given.get("data")
+        require_task_inputs(data=None if data in ("", DEMO_DATA) else data, image_size=given.get("image_size"))
         given["data"] = ""
     try:
         return RunConfig(**{**given, "versions": library_versions()})
@@ -242,3 +242,10 @@ def make_config(**given: Any) -> RunConfig:
         if first["type"] == "value_error":  # a sentence of a validator's
             raise UsageError(f"{name}: {first['msg'].removeprefix('Value error, ')}.") from error
         raise UsageError(f"{name}: {wanted(RunConfig.model_fields[name])}, not {given[name]!r}.") from error
+
+
+def require_task_inputs(**given: object) -> None:
+    """Raise UsageError where a setting that says what inputs are stands beside a task; None is not given."""
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"a task brings its own inputs; leave {name}= out.")

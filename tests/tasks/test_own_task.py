@@ -173,8 +173,9 @@ def test_a_table_is_made_for_the_inputs_of_a_task(tmp_path: Path, capsys: pytest
     named = ("--model", f"{file}:network", "--task", f"{file}:task", "--table", tmp_path / "table.json")
     assert command("profile", *named) == 0
     assert (tmp_path / "table.json").exists()
-    assert command("profile", *named, "--image-size", 32) == 2
-    assert "a task brings its own inputs; leave --image-size out" in capsys.readouterr().err
+    for name in ("profile", "compress"):
+        assert command(name, *named[:4], "--image-size", 32) == 2
+        assert "a task brings its own inputs; leave --image-size out" in capsys.readouterr().err
 
 
 def test_the_command_line_has_the_same(
