@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,26 @@ def _float_tail(graph: Graph) -> set[Node]:
     return {nodes[number] for number in tail}
 
 
+@contextmanager
+def _not_trained_on_the_grid() -> Iterator[None]:
+    """Keep torchao, in the block, from looking for what quantization-aware training makes of batch norms.
+
+    It exports a hundred patterns for that, most of a conversion's time, wherever a batch norm is left that no layer has
+    taken in. A version of torchao without that search converts as it does.
+    """
+    from torchao.quantization.pt2e import quantize_pt2e as steps
+
+    search = getattr(steps, "_fold_conv_bn_qat", None)
+    if search is None:
+        yield
+        return
+    steps._fold_conv_bn_qat = lambda program: program
+    try:
+        yield
+    finally:
+        steps._fold_conv_bn_qat = search
+
+
 @interrupts_deferred()
 def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple[Tensor, ...]]) -> nn.Module:
     """Return a program's graph with the scales of int8 around its operators."""
@@ -98,7 +119,8 @@ def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple
             observed = prepare_pt2e(graph, AllButTheTail().set_global(settings))
             for part in batches:
                 observed(*part)
-            scaled: nn.Module = convert_pt2e(observed)
+            with _not_trained_on_the_grid():
+                scaled: nn.Module = convert_pt2e(observed)
             return scaled
         except Exception as error:
             raise UnsupportedModelError(
