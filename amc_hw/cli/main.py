@@ -40,7 +40,7 @@ _COMMANDS: dict[Callable[..., Any], str] = {
 """The commands in the order of their list, each with an example."""
 
 app = typer.Typer(
-    help="Compress a CNN to a latency budget measured on the device it will run on.",
+    help="Compress a network to a latency budget measured on the device it will run on.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -22,7 +22,8 @@ class Place:
         axes: the order that its axes have in the file.
         factor: a vector of the network that it is multiplied by: the gain of a normalisation before the layer, or the
             scale of what the layer gives; empty where there is none.
-        along: the axis of the tensor that the factor lies along.
+        along: the axis of the tensor that the factor, or the bias, lies along.
+        bias: of the layer before it, a vector that is added: to a table of positions; empty where there is none.
         shift: a vector of the network that, through the layer's weight, adds to its bias; empty where there is none.
     """
 
@@ -31,6 +32,7 @@ class Place:
     factor: str = ""
     along: int = 0
     shift: str = ""
+    bias: str = ""
 
     @property
     def layer(self) -> str:
@@ -44,6 +46,8 @@ class Place:
             tensor = tensor + _through(state[f"{self.layer}.weight"], state[self.shift])
         if self.factor:
             tensor = tensor * _along(state[self.factor], self.along, tensor.ndim)
+        if self.bias:
+            tensor = tensor + _along(state[self.bias], self.along, tensor.ndim)
         return np.transpose(tensor, self.axes)
 
 
@@ -72,7 +76,8 @@ def find_place(value: NDArray[Any], state: _State, layer: str) -> Place | float 
 
 def _folded(value: NDArray[Any], state: _State, layer: str) -> Place | None:
     """Return what a constant is that the converter has made of several tensors of the network, or None."""
-    found = _biases(value, state, layer) if value.ndim == 1 else _filters(value, state)
+    several = itertools.chain(_filters(value, state), _tables(value, state))
+    found = _biases(value, state, layer) if value.ndim == 1 else several
     return next((place for place in found if _near(place.value(state).reshape(value.shape), value)), None)
 
 
@@ -96,6 +101,20 @@ def _filters(value: NDArray[Any], state: _State) -> Iterator[Place]:
                 for factor in _vectors(state, tensor.shape[along]):
                     if _near(tensor[row] * state[factor], ordered[row]):
                         yield Place(name, axes, factor, along)
+
+
+def _tables(value: NDArray[Any], state: _State) -> Iterator[Place]:
+    """Yield what a table that is added may be: one of the network, with the bias of the layer before it."""
+    for name, tensor in state.items():
+        if tensor.ndim < 2 or tensor.size != value.size:
+            continue
+        for axes in _orders(tensor, value.shape):
+            ordered = value.reshape([tensor.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+            for along in range(tensor.ndim):
+                row = tuple(slice(None) if axis == along else 0 for axis in range(tensor.ndim))
+                for bias in _vectors(state, tensor.shape[along]):
+                    if _near(tensor[row] + state[bias], ordered[row]):
+                        yield Place(name, axes, along=along, bias=bias)
 
 
 def _biases(value: NDArray[Any], state: _State, layer: str) -> Iterator[Place]:

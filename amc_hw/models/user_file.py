@@ -106,7 +106,7 @@ def _taken(name: str, function: Callable[..., Any], arguments: Mapping[str, T]) 
     if needed:
         raise UsageError(
             f"'{name}' needs {', '.join(needed)}, and is given {', '.join(arguments)} only; write a function without "
-            "parameters, or with defaults, that returns the network."
+            "other parameters, or with defaults for them."
         )
     return given
 

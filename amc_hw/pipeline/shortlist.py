@@ -96,6 +96,8 @@ def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -
 def _tuned_score(job: Job, search: Search, policy: Policy) -> float:
     model = search.pruner.pruned(policy, thorough=True)
     learned = short_finetune(model, job.trained, job.config.seed)
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        return 0.0  # it has diverged
     return learned if learned is not None and isinstance(job.score, PartScorer) else job.score(model)
 
 

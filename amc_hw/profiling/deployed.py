@@ -132,6 +132,6 @@ def _refill_of(kind: Format, trained: TracedModel, example: Any) -> Refill | Non
             template = lower(trained.model, trained.network, example, converted_once(kind))
             known[key] = Refill(template, trained.model, example, kind.load)
         except UnsupportedModelError as error:
-            _LOG.warning("every policy is converted, which takes some seconds for each: %s", error)
+            _LOG.warning("the converter writes every pruned file, in some seconds each, to the same effect: %s", error)
             known[key] = None
     return known[key]

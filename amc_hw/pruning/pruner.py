@@ -119,9 +119,11 @@ class Pruner:
 
     @cached_property
     def _taylor(self) -> dict[str, Tensor]:
-        """The Taylor importance; who asks for it by name has class scores, or is told that it needs them."""
-        groups, by_name = self._network.groups, self._importance == "taylor"
-        return taylor_importance(self._model, groups, self._images, self._labels, self._seed, of_outputs=not by_name)
+        """The Taylor importance; where no classes are known, of whatever the network gives."""
+        of_outputs = self._labels is None or self._importance != "taylor"
+        return taylor_importance(
+            self._model, self._network.groups, self._images, self._labels, self._seed, of_outputs=of_outputs
+        )
 
     def channel_importance(self) -> dict[str, list[float]]:
         """Return the Taylor importance of every group's channels, in the order in which they are kept.

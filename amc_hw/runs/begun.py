@@ -12,10 +12,10 @@ from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import damaged, make_folder, read_json, require_folder, write_json
 from amc_hw.runs.folder import RunFolder
 
-_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format", "smaller", "scored"})
+_MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "format", "smaller"})
 """What may differ when a run goes on: the length of a search (see `require_same_search`), another fine-tuning, and what
 the result is held against."""
-_MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds"})
+_MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds", "scored"})
 """What may also differ where no episode was scored yet: a budget that was out of reach."""
 _BUILT_ON = frozenset({"epochs", "episodes"})
 """What may not where rounds build on each other, or weights are what is pruned."""
@@ -47,6 +47,8 @@ def require_same_run(run: Path, config: RunConfig) -> None:
     before = read_config(run).model_dump()
     if None in (before["image_size"], config.image_size):  # an earlier version's, or left to the data
         config = config.model_copy(update={"image_size": before["image_size"]})
+    if "" in (before["scored"], config.scored):  # an earlier version's, or not known yet
+        config = config.model_copy(update={"scored": before["scored"]})
     fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
     is_open = not folder.has_episodes() and not folder.policy.exists()
     open_still = _MAY_CHANGE_UNSEARCHED if is_open else frozenset()
@@ -59,6 +61,8 @@ def require_same_run(run: Path, config: RunConfig) -> None:
             begun, asked = f"{key} {before[key]!r}", repr(now)
             if key == "others":
                 begun, asked = f"the further devices {_as_budgets(before[key])}", _as_budgets(now)
+            if key == "scored":
+                begun = f"scores of {before[key]!r}"
             raise WrongRunError(f"{run} is a run with {begun}, not {asked}; choose another run= folder.")
 
 

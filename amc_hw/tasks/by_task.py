@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.search.scoring import NetworkScore, OwnScore
 from amc_hw.tasks.classification import CALIBRATION_IMAGES
 from amc_hw.tasks.goal import Finetuning, Goal, Writes, runnable
-from amc_hw.tasks.inputs import drawn, gathered
+from amc_hw.tasks.inputs import drawn, gathered, running
 from amc_hw.tasks.multi_label import classification
 from amc_hw.tasks.task import OwnTask, Task
 from amc_hw.tracing.inputs import moved, spread, taken, tensors_of, written_form
@@ -43,8 +44,8 @@ def goal_of(source: Data | Task, model: nn.Module, compute: torch.device = CPU) 
     """Return what a network is for, of a data set whose classes it tells apart or of a task.
 
     Raises:
-        UsageError: a task without inputs, or with some that are none.
-        UnsupportedModelError: the network does not take a task's inputs.
+        UsageError: a task without inputs, with some that are none, or with some that the network does not take.
+        UnsupportedModelError: what the network gives for them is no tensors with the batch first.
     """
     if isinstance(source, Data):
         return classification(source.on(compute), compute)
@@ -60,12 +61,16 @@ def require_task(task: object) -> None:
     Raises:
         UsageError: a member is missing, or cannot be called as it will be.
     """
+    if isinstance(task, str):
+        raise UsageError(f"task={task!r} is a text; give the task itself, which --task loads from a file.")
     for name, arguments in (("score", (1,)), ("train", (1, 2, 3, 4)), ("test", (1,))):
         function = getattr(task, name, None)
         if not callable(function):
+            is_none = " is None, and" if task is None else ""  # what a function forgot to return
+            found = "" if function is None else f" that can be called (it is a {type(function).__name__})"
             raise UsageError(
-                f"the task has no {name}; write a class with metric, inputs, score(model), test(model) and "
-                "train(model, teacher, epoch, epochs), or give these functions to amc_hw.OwnTask."
+                f"the task{is_none} has no {name}{found}; write a class with metric, inputs, score(model), test(model) "
+                "and train(model, teacher, epoch, epochs), or give these functions to amc_hw.OwnTask."
             )
         try:
             inspect.signature(function).bind(*arguments)
@@ -157,9 +162,14 @@ class ByTask:
         return self._asked("test", FileNetwork(load_file(file), self.example, self.like))
 
     def try_training(self, learner: nn.Module, teacher: nn.Module) -> str:
-        """Ask for a score and a test, and let the task train a copy until its first gradients are there."""
+        """Ask for scores and a test, and let the task train a copy until its first gradients are there.
+
+        Of the original, both must be figures: what they say of a smaller one that has lost too much is not held
+        against the task.
+        """
+        for name in ("score", "test"):
+            self._figure(name, teacher)
         self._asked("score", learner)
-        self._asked("test", learner)
         trial = copy.deepcopy(learner).requires_grad_(True)
         for parameter in trial.parameters():
             parameter.register_post_accumulate_grad_hook(_stop)  # type: ignore[no-untyped-call]
@@ -191,7 +201,23 @@ class ByTask:
         return 0.0 if file is None else self._asked("score", FileNetwork(file, self.example, self.like))
 
     def _asked(self, name: str, model: nn.Module) -> float:
-        """Return what a function of the task says of a network, which must be a fraction."""
+        """Return what a function of the task says of a network: 0 where that is less, or NaN."""
+        number = self._number(name, model)
+        if number >= 0:
+            return number
+        _say_worthless(name)
+        return 0.0
+
+    def _figure(self, name: str, model: nn.Module) -> float:
+        """Return what a function of the task says of a network of which it must be a fraction."""
+        if not (number := self._number(name, model)) >= 0:
+            raise UsageError(
+                f"the task's {name} gives {number:g} for the original; return a number from 0 to 1 that is larger for "
+                "better networks."
+            )
+        return number
+
+    def _number(self, name: str, model: nn.Module) -> float:
         with torch.no_grad(), _handed(model, self.compute) as network:
             value = _called(name, getattr(self.task, name), network)
         try:
@@ -200,7 +226,7 @@ class ByTask:
             raise UsageError(
                 f"the task's {name} gives a {type(value).__name__}; return a number from 0 to 1."
             ) from error
-        if not 0 <= number <= 1:
+        if number > 1:
             raise UsageError(
                 f"the task's {name} gives {number:g}; return a number from 0 to 1 that is larger for better networks."
             )
@@ -217,6 +243,11 @@ class ByTask:
             raise UsageError(
                 f"the task's train gives a {type(loss).__name__}; return the mean loss or None."
             ) from error
+
+
+@functools.cache  # once is enough
+def _say_worthless(name: str) -> None:
+    tell(f"the task's {name} gives less than 0, or NaN, for a network that has lost too much; that counts as 0")
 
 
 class _TriedError(BaseException):
@@ -260,15 +291,11 @@ def _outputs(model: nn.Module, inputs: Any) -> Any:
     """Return what a network gives for one input, once it is known to take several.
 
     Raises:
-        UnsupportedModelError: it does not, or what it gives is no tensors with the batch first.
+        UsageError: it does not.
+        UnsupportedModelError: what it gives is no tensors with the batch first.
     """
-    try:
+    with running("the task's inputs"):
         several, one = (outputs(spread(model, inputs), taken(inputs, slice(count))) for count in (SEVERAL, 1))
-    except Exception as error:  # whatever a forward raises
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UnsupportedModelError(
-            f"the network does not run on the task's inputs ({what}); give them in the way that its forward takes them."
-        ) from error
     given = tensors_of(several)
     if not given or any(not tensor.dim() or len(tensor) != SEVERAL for tensor in given):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given) or type(several).__name__

@@ -179,12 +179,17 @@ def require_classes(model: nn.Module, data: Data) -> None:
 
     Raises:
         UnsupportedModelError: that, or the network takes images of another size only.
+        UsageError: the network does not run on images.
     """
     try:
         output = _output(model, data.image_size)
-    except Exception:
+    except Exception as error:  # whatever a forward raises
         _require_size(model, data)
-        return  # another fault, which the trace names
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UsageError(
+            f"the network does not run on the images of {data.name} ({what}); give the data (data=) or the task "
+            "(task=) that it is for."
+        ) from error
     if not isinstance(output, Tensor):
         raise UnsupportedModelError(
             f"the network gives a {type(output).__name__} where one tensor of class scores is needed; wrap it."

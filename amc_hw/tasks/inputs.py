@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import UsageError
+from amc_hw.errors import AmcHwError, UsageError
 from amc_hw.tracing.inputs import joined, size_of, taken, tensors_of
 
 MOST_BYTES = 2**30
@@ -87,3 +88,21 @@ def _of_network(batch: Any, needed: int | None, *, quiet: bool) -> Any:
 def drawn(inputs: Any, count: int, seed: int) -> Any:
     """Return so many inputs of a batch (all, where there are fewer), drawn without replacement."""
     return taken(inputs, torch.randperm(size_of(inputs), generator=torch.Generator().manual_seed(seed))[:count])
+
+
+@contextmanager
+def running(inputs: str) -> Iterator[None]:
+    """Have whatever a forward raises in the block told in a sentence about the inputs.
+
+    Raises:
+        UsageError: the network does not run on them.
+    """
+    try:
+        yield
+    except AmcHwError:
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UsageError(
+            f"the network does not run on {inputs} ({what}); give them in the way that its forward takes them."
+        ) from error

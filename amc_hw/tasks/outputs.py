@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.errors import UsageError
-from amc_hw.tasks.inputs import drawn, gathered
+from amc_hw.tasks.inputs import drawn, gathered, running
 from amc_hw.tracing.inputs import called, is_float, moved, parts, size_of, taken, tensors_of, written_form
 
 Measure = Literal["error", "agreement"]
@@ -39,7 +39,8 @@ class OriginalOutputs:
         batch_size: inputs a step.
 
     Raises:
-        UsageError: inputs that are none, or an unknown layer or measure.
+        UsageError: inputs that are none or that the network does not take, an unknown layer or measure, or one that the
+            outputs do not have.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class OriginalOutputs:
         held = min(MOST_HELD_OUT, max(1, int(HELD_OUT * size_of(everything))))
         self._validation, self._test = (taken(everything, slice(i * held, (i + 1) * held)) for i in range(2))
         self.inputs = taken(everything, slice(2 * held, None))
-        with written_form(model), torch.no_grad():
+        with written_form(model), torch.no_grad(), running("the inputs"):
             model.eval()
             self._targets = [_given(model, each, batch_size) for each in (self._validation, self._test)]
+        if measure == "agreement" and not _has_channels(self._targets[0]):
+            raise UsageError("the first output has no channels that could agree; take measure=error.")
 
     def score(self, model: nn.Module) -> float:
         """Return how near a network's outputs are to the original's on inputs that it does not learn."""
@@ -107,8 +110,6 @@ class OriginalOutputs:
             given = _given(model, inputs, self._batch)
         self._require_alike(given, targets)
         if self._measure == "agreement":
-            if targets[0].dim() < 2:
-                raise UsageError("the first output has no channels to agree on; take measure=error.")
             return float((given[0].argmax(1) == targets[0].argmax(1)).double().mean())
         errors = [float(_relative(mine, theirs).sqrt()) for mine, theirs in zip(given, targets, strict=True)]
         return max(0.0, 1 - sum(errors) / len(errors))
@@ -121,6 +122,11 @@ class OriginalOutputs:
             if mine.shape != theirs.shape:
                 name = self._layers[number] if number < len(self._layers) else "the output"
                 raise UsageError(f"{name} has another shape than in the original; keep it whole with exclude={name}.")
+
+
+def _has_channels(outputs: list[Tensor]) -> bool:
+    """Tell whether the first of several outputs has more than one channel."""
+    return bool(outputs) and outputs[0].dim() > 1 and outputs[0].size(1) > 1
 
 
 def _relative(given: Tensor, wanted: Tensor) -> Tensor:

@@ -98,6 +98,8 @@ def test_any_outputs_are_weighed_by_how_far_they_move() -> None:
     weighed = taylor_importance(maps, network.groups, IMAGES, of_outputs=True)["0"]
     assert sorted(weighed.tolist()) == pytest.approx(sorted(found.tolist()))
     assert weighed[:3].min() > 100 * weighed[3:].max()
+    by_name = Pruner(maps, network, IMAGES, importance="taylor").channel_importance()["0"]
+    assert sorted(by_name) == pytest.approx(sorted(weighed.tolist()))
 
 
 def test_wrong_use_is_refused(net: TinyNet) -> None:
@@ -106,6 +108,6 @@ def test_wrong_use_is_refused(net: TinyNet) -> None:
         Pruner(net, network, IMAGES, labels=LABELS[:3])
     maps = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 3))
     with pytest.raises(UsageError, match="one score for each class"):
-        Pruner(maps, trace(maps, IMAGES[:1]), IMAGES, importance="taylor")
+        Pruner(maps, trace(maps, IMAGES[:1]), IMAGES, labels=LABELS, importance="taylor")
     with pytest.raises(UsageError, match="did you mean 'taylor'"):
         find_ranking("tailor")

@@ -181,11 +181,15 @@ class CalledTwice(nn.Module):
 
 
 class ScaledTokens(nn.Module):
-    """Tokens that are normalised before linear layers, and whose residuals are scaled: converters fold both."""
+    """Tokens with a table of positions, that are normalised before linear layers and whose residuals are scaled.
+
+    Converters fold all of these into the layers.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, 16, 8, 8)
+        self.patches, self.embed = nn.Conv2d(3, 24, 8, 8), nn.Linear(24, 16)
+        self.table = nn.Parameter(torch.randn(1, 16, 16))
         self.norms = nn.ModuleList([nn.LayerNorm(16), nn.LayerNorm(16)])
         self.wide = nn.ModuleList([nn.Linear(16, 32), nn.Linear(16, 48, bias=False)])
         self.narrow = nn.ModuleList([nn.Linear(32, 16), nn.Linear(48, 16)])
@@ -196,7 +200,7 @@ class ScaledTokens(nn.Module):
             nn.init.normal_(norm.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = self.embed(self.patches(x).flatten(2).transpose(1, 2)) + self.table
         for norm, wide, narrow in zip(self.norms, self.wide, self.narrow, strict=True):
             x = x + narrow(functional.relu(wide(norm(x)))) * self.scale
         return self.classifier(x.mean(1))

@@ -44,6 +44,15 @@ def test_loaders_with_labels_and_lists_of_batches_give_the_same_inputs(kind: Any
     assert torch.equal(inputs, OriginalOutputs(trained(), images).inputs)
 
 
+def test_what_cannot_be_held_against_an_original_is_told() -> None:
+    images, _ = discs(64, 5)
+    with pytest.raises(UsageError, match="the network does not run on the inputs"):
+        OriginalOutputs(trained(), images[:, :, :3, :3])
+    one = nn.Sequential(nn.Flatten(), nn.Linear(16 * 24, 1))
+    with pytest.raises(UsageError, match="no channels that could agree; take measure=error"):
+        OriginalOutputs(one, images, measure="agreement")
+
+
 def test_layers_are_learned_where_they_keep_their_channels() -> None:
     model = TinyNet()
     images = torch.randn(64, 1, 32, 32)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import amc_hw
 from amc_hw import OwnTask
-from amc_hw.errors import UsageError
+from amc_hw.errors import DivergedError, UsageError, WrongRunError
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.runs.folder import RunFolder
 from amc_hw.tasks.by_task import with_inputs
@@ -117,11 +117,13 @@ def own(**changed: Any) -> OwnTask:
     [
         ({"score": lambda model: 42.0}, "the task's score gives 42; return a number from 0 to 1"),
         ({"score": lambda model: None}, "the task's score gives a NoneType"),
+        ({"score": lambda model: -0.1}, "the task's score gives -0.1 for the original; return a number from 0 to 1"),
+        ({"test": lambda model: float("nan")}, "the task's test gives nan for the original"),
         ({"score": lambda model: 1 / 0}, "the task's score fails: ZeroDivisionError.*test_own_task.py, line"),
         ({"score": lambda: 0.5}, "the task's score is called with .model., which it does not take"),
         ({"train": lambda *_: 1 / 0}, "the task's train fails: ZeroDivisionError.*test_own_task.py, line"),
         ({"train": lambda model: None}, "the task's train is called with .model, teacher, epoch, epochs."),
-        ({"test": 3}, "the task has no test; write a class with"),
+        ({"test": 3}, r"the task has no test that can be called \(it is a int\); write a class with"),
         ({"test": lambda model: 1 / 0}, "the task's test fails: ZeroDivisionError.*test_own_task.py, line"),
         ({"metric": 3}, "the task needs a metric"),
     ],
@@ -133,6 +135,29 @@ def test_a_wrong_task_is_told_before_the_work(changed: dict[str, Any], says: str
     assert not (tmp_path / "run" / "episodes.jsonl").exists()
 
 
+def test_less_than_nothing_is_nothing_for_a_network_that_has_lost_too_much(model: TinyUNet, tmp_path: Path) -> None:
+    known, whole = task(), sum(weight.numel() for weight in model.parameters())
+
+    def score(network: nn.Module) -> float:  # as the coefficient of determination is: of any bad network below 0
+        lost = sum(weight.numel() for weight in network.parameters()) < whole
+        return float("nan") if lost else 0.9
+
+    def spoil(network: nn.Module, teacher: nn.Module, epoch: int, epochs: int) -> None:
+        learn(network, *discs(16, 0), 1e-2)
+        with torch.no_grad():
+            next(network.parameters()).fill_(float("nan"))
+
+    given = {"task": own(score=score, train=spoil), "run": tmp_path / "run", "precision": "fp32", **FEW}
+    with pytest.raises(DivergedError, match="choose a lower learning rate"):  # the short fine-tunes went on
+        amc_hw.compress(model, known.inputs, epochs=1, **given)
+    assert {episode.accuracy for episode in RunFolder(tmp_path / "run").episodes.read()[1:]} == {0.0}
+
+
+def test_a_run_is_not_gone_on_with_by_another_metric(model: TinyUNet, run: Path) -> None:
+    with pytest.raises(WrongRunError, match="a run with scores of 'mean IoU', not 'Dice'"):
+        amc_hw.compress(model, task().inputs, task=own(metric="Dice"), run=run, epochs=2, precision="fp32", **FEW)
+
+
 def test_wrong_inputs_are_told(tmp_path: Path) -> None:
     images, masks = discs(32, 0)
     for inputs, says in (
@@ -141,6 +166,7 @@ def test_wrong_inputs_are_told(tmp_path: Path) -> None:
         (images * float("nan"), "some inputs are not finite"),
         ({"images": images, "masks": masks[:3]}, "with the batch first, all of one size"),
         (None, "the task has no inputs"),
+        (images[:, :, :3, :3], "the network does not run on the task's inputs"),
     ):
         with pytest.raises(UsageError, match=says):
             amc_hw.compress(TinyUNet(), inputs, task=own(), run=tmp_path / "run", **FEW)
