@@ -92,7 +92,8 @@ def of_budget(run: Run) -> Verdict:
     reached = f"{written(value)}{f' {how}' if how else ''}"
     if how == "measured" and device:
         reached += f" on {summary.devices[0].name}, {device}" if summary.devices else f" on {device}"
-    headline, sentence = _headline(summary), f"{reached}; {allowed}"
+    unstable = run.benchmark is not None and any(each.unstable for each in run.benchmark.models)
+    headline, sentence = _headline(summary, unstable=unstable), f"{reached}; {allowed}"
     missed, kept = list[str](), list[str]()
     is_latency = budget.metric == "latency_ms" or value <= budget.target
     if value > budget.target:
@@ -131,12 +132,12 @@ def _value(summary: Summary, metric: str) -> tuple[float | None, Literal["measur
     return compressed.latency_ms, "measured"
 
 
-def _headline(summary: Summary) -> str:
+def _headline(summary: Summary, *, unstable: bool) -> str:
     before, after = summary.original, summary.compressed
     if summary.devices:
         gains = [gain for each in summary.devices if (gain := _gain_on(each))]
     else:
-        gains = [_gain(before.latency_ms, after.latency_ms)]
+        gains = [_gain(before.latency_ms, after.latency_ms, unstable=unstable)]
     if not any(gains) and before.macs and after.macs is not None:
         gains = [f"{ratio(after.macs / before.macs)} of the MACs"]
     if any(gains) and summary.precision != "fp32":
@@ -144,12 +145,16 @@ def _headline(summary: Summary) -> str:
     return ", ".join(filter(None, (*gains, _accuracy_change(summary)))) or "Compressed"
 
 
-def _gain(before_ms: float | None, after_ms: float | None) -> str:
-    """Return how much faster a network has become; nothing where one of its latencies is not known."""
+def _gain(before_ms: float | None, after_ms: float | None, *, unstable: bool = False) -> str:
+    """Return how much faster a network has become; nothing where one of its latencies is not known.
+
+    Of an unstable measurement it is said with fewer digits.
+    """
     if not before_ms or not after_ms:
         return ""
-    faster = before_ms / after_ms
-    return f"{fixed(faster, 2)}{TIMES} faster" if faster >= 1 else f"{fixed(1 / faster, 2)}{TIMES} slower"
+    faster, digits, about = before_ms / after_ms, 1 if unstable else 2, "about " if unstable else ""
+    more, word = (faster, "faster") if faster >= 1 else (1 / faster, "slower")
+    return f"{about}{fixed(more, digits)}{TIMES} {word}"
 
 
 def _gain_on(device: OnDevice) -> str:

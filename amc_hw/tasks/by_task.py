@@ -62,7 +62,7 @@ def require_task(task: object) -> None:
         UsageError: a member is missing, or cannot be called as it will be.
     """
     if isinstance(task, str):
-        raise UsageError(f"task={task!r} is a text; give the task itself, which --task loads from a file.")
+        raise UsageError(f"task={task!r} is a text; give the task itself, as amc_hw.OwnTask(...).")
     for name, arguments in (("score", (1,)), ("train", (1, 2, 3, 4)), ("test", (1,))):
         function = getattr(task, name, None)
         if not callable(function):

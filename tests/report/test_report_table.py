@@ -38,6 +38,11 @@ def test_figures_of_a_task_are_called_by_its_metric(run: Path, edit: Callable[..
     assert verdict(finished).headline == "2.03× faster, 0.75 points less mean IoU"
 
 
+def test_the_headline_of_an_unstable_measurement_is_about(run: Path, edit: Callable[..., None]) -> None:
+    edit(run / "benchmark.json", lambda benchmark: benchmark["models"][0].update(unstable=True))
+    assert verdict(read_run(RunFolder(run))).headline == "about 2.0× faster, 0.75 points less accurate"
+
+
 def test_the_headline_of_several_devices_has_the_gain_on_each(run: Path, edit: Callable[..., None]) -> None:
     budget = {"metric": "latency_ms", "target": 0.7}
     phone = {
