@@ -2,7 +2,7 @@
 
     amc-hw train --model benchmarks/small_timm.py:vit_tiny --data npz:DIR --epochs 20 --batch-size 64 --out vit_tiny.pt
     python benchmarks/league.py --model benchmarks/small_timm.py:vit_tiny --checkpoint vit_tiny.pt --data npz:DIR \\
-        --budgets 0.6x --only original,one-ratio,uniform,auto --out league-vit_tiny
+        --budgets 0.6x --only one-ratio,auto --episodes 12 --epochs 0 --out league-vit_tiny
 
 They are timm's own but for their first strides, which are for larger images.
 """
