@@ -125,7 +125,7 @@ def test_a_run_with_int8_in_and_out(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "run"
-    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--latency", "0.9x", "--run", folder)
+    task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.6x", "--run", folder)
     task = (*task, "--precision", "int8", "--io", "int8", "--episodes", 3, "--epochs", 0, "--strategy", "random")
     assert amc_hw("compress", *task) == 0
     assert "take and give int8" in capsys.readouterr().out
