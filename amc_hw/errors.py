@@ -76,6 +76,11 @@ def first_line(error: BaseException) -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def in_one_line(error: BaseException, most: int | None = 200) -> str:
+    """Return an error's class and what it says in one line, of so many characters at most."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+
+
 def path_of(steps: Iterable[str | int]) -> str:
     """Return where a value stands in a file, field by field (``entries.3.mean_us``), in one line.
 

@@ -75,7 +75,7 @@ class Bench:
     def used(self, model: nn.Module, budget: float) -> float:
         """Return which share of a budget the file of the network, or of a pruned version, uses."""
         file = self.out / "tried.tflite"
-        file.write_bytes(self._files(model))
+        file.write_bytes(self._files.checked(model, file))
         return self.share(file) / budget
 
     @property

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch._export.utils as export_utils
 
+from amc_hw.formats.stand_in import standing_in
+
 _LOOK_UP = getattr(export_utils, "_materialize_cpp_cia_ops", None)
 
 
@@ -22,8 +24,5 @@ def operators_looked_up_once() -> Iterator[None]:
         yield
         return
     _LOOK_UP()
-    export_utils._materialize_cpp_cia_ops = lambda: None
-    try:
+    with standing_in(export_utils, "_materialize_cpp_cia_ops", lambda: None):
         yield
-    finally:
-        export_utils._materialize_cpp_cia_ops = _LOOK_UP

@@ -91,20 +91,21 @@ def _orders(tensor: NDArray[Any], shape: tuple[int, ...]) -> Iterator[tuple[int,
 
 def _filters(value: NDArray[Any], state: _State) -> Iterator[Place]:
     """Yield what a filter may be: a weight, every row or column of it times another number."""
-    for name, tensor in state.items():
-        if tensor.ndim < 2 or tensor.size != value.size:
-            continue
-        for axes in _orders(tensor, value.shape):
-            ordered = value.reshape([tensor.shape[axis] for axis in axes]).transpose(np.argsort(axes))
-            for along in (0, 1):
-                row = tuple(slice(None) if axis == along else 0 for axis in range(tensor.ndim))
-                for factor in _vectors(state, tensor.shape[along]):
-                    if _near(tensor[row] * state[factor], ordered[row]):
-                        yield Place(name, axes, factor, along)
+    for name, axes, along, factor in _with_vectors(value, state, np.multiply):
+        if along < 2:
+            yield Place(name, axes, factor, along)
 
 
 def _tables(value: NDArray[Any], state: _State) -> Iterator[Place]:
     """Yield what a table that is added may be: one of the network, with the bias of the layer before it."""
+    for name, axes, along, bias in _with_vectors(value, state, np.add):
+        yield Place(name, axes, along=along, bias=bias)
+
+
+def _with_vectors(
+    value: NDArray[Any], state: _State, combine: np.ufunc
+) -> Iterator[tuple[str, tuple[int, ...], int, str]]:
+    """Yield tensors, orders of their axes, one of these, and vectors along it that give a value's first row with it."""
     for name, tensor in state.items():
         if tensor.ndim < 2 or tensor.size != value.size:
             continue
@@ -112,9 +113,9 @@ def _tables(value: NDArray[Any], state: _State) -> Iterator[Place]:
             ordered = value.reshape([tensor.shape[axis] for axis in axes]).transpose(np.argsort(axes))
             for along in range(tensor.ndim):
                 row = tuple(slice(None) if axis == along else 0 for axis in range(tensor.ndim))
-                for bias in _vectors(state, tensor.shape[along]):
-                    if _near(tensor[row] + state[bias], ordered[row]):
-                        yield Place(name, axes, along=along, bias=bias)
+                for vector in _vectors(state, tensor.shape[along]):
+                    if _near(combine(tensor[row], state[vector]), ordered[row]):
+                        yield name, axes, along, vector
 
 
 def _biases(value: NDArray[Any], state: _State, layer: str) -> Iterator[Place]:

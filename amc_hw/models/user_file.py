@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from amc_hw.errors import UsageError, unknown_name
+from amc_hw.errors import UsageError, in_one_line, unknown_name
 from amc_hw.models.names import user_function
 from amc_hw.models.user_modules import imported, project_of
 
@@ -118,7 +118,7 @@ def _fault(error: BaseException, path: Path) -> str:
     project = project_of(path)
     frames = traceback.extract_tb(error.__traceback__)
     own = [f"{each.filename}, line {each.lineno}: " for each in frames if Path(each.filename).is_relative_to(project)]
-    what = " ".join(f"{type(error).__name__}: {error}".split())
+    what = in_one_line(error, None)
     cure = "correct the file."
     if isinstance(error, ModuleNotFoundError):
         cure = "install it, or run this in the folder where the import works."

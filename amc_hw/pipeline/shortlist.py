@@ -16,6 +16,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Contender
 from amc_hw.search import moves
 from amc_hw.search.scoring import PartScorer
+from amc_hw.training.epochs import is_finite
 
 
 def shortlist(job: Job, search: Search, progress: Progress) -> list[Policy]:
@@ -96,7 +97,7 @@ def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -
 def _tuned_score(job: Job, search: Search, policy: Policy) -> float:
     model = search.pruner.pruned(policy, thorough=True)
     learned = short_finetune(model, job.trained, job.config.seed)
-    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+    if not is_finite(model):
         return 0.0  # it has diverged
     return learned if learned is not None and isinstance(job.score, PartScorer) else job.score(model)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from amc_hw.devices.base import Device
-from amc_hw.errors import UnsupportedModelError, UsageError
+from amc_hw.errors import UnsupportedModelError, UsageError, in_one_line
 from amc_hw.formats.export import export
 from amc_hw.models.checkpoint import load_checkpoint
 from amc_hw.models.zoo import build_from_file, build_model
@@ -64,10 +64,9 @@ def smaller_networks(
         try:
             given = _shapes(model, example)
         except Exception as error:  # whatever a forward raises
-            what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise UsageError(
-                f"{name} does not take the inputs of {config.model} ({what}); as a smaller network, name one for the "
-                "same data."
+                f"{name} does not take the inputs of {config.model} ({in_one_line(error)}); as a smaller network, "
+                "name one for the same data."
             ) from error
         if given != wanted:
             raise UsageError(

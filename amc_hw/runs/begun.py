@@ -17,6 +17,8 @@ _MAY_CHANGE = frozenset({"command", "versions", "epochs", "episodes", "table", "
 the result is held against."""
 _MAY_CHANGE_UNSEARCHED = frozenset({"metric", "budget", "limits", "rounds", "scored"})
 """What may also differ where no episode was scored yet: a budget that was out of reach."""
+_NOT_KNOWN: Mapping[str, object] = {"image_size": None, "scored": "", "precision": "auto"}
+"""Of settings that a run finds out: what they are before, or where an earlier version wrote none."""
 _BUILT_ON = frozenset({"epochs", "episodes"})
 """What may not where rounds build on each other, or weights are what is pruned."""
 
@@ -45,17 +47,14 @@ def require_same_run(run: Path, config: RunConfig) -> None:
     if not folder.config.exists():
         return
     before = read_config(run).model_dump()
-    if None in (before["image_size"], config.image_size):  # an earlier version's, or left to the data
-        config = config.model_copy(update={"image_size": before["image_size"]})
-    if "" in (before["scored"], config.scored):  # an earlier version's, or not known yet
-        config = config.model_copy(update={"scored": before["scored"]})
+    for key, unknown in _NOT_KNOWN.items():
+        if unknown in (before[key], getattr(config, key)):
+            config = config.model_copy(update={key: before[key]})
     fixed = _BUILT_ON if config.rounds or config.granularity == "weights" else frozenset()
     is_open = not folder.has_episodes() and not folder.policy.exists()
     open_still = _MAY_CHANGE_UNSEARCHED if is_open else frozenset()
     if is_open and [*before["others"]] == [*config.others]:  # their budgets may change as the first one's may
         before["others"] = config.others
-    if "auto" in (before["precision"], config.precision):  # not chosen yet, or left to the run
-        config = config.model_copy(update={"precision": before["precision"]})
     for key, now in config.model_dump().items():
         if key not in (_MAY_CHANGE - fixed) | open_still and before[key] != now:
             begun, asked = f"{key} {before[key]!r}", repr(now)

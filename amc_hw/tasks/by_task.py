@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data
-from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError
+from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, in_one_line
 from amc_hw.formats.file_network import FileNetwork
 from amc_hw.formats.registry import load_file
 from amc_hw.processes import process_count
@@ -280,7 +280,7 @@ def _called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     except AmcHwError:
         raise
     except Exception as error:  # the user's code may raise anything
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        what = in_one_line(error, 300)
         frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is this function's
         own = [each for each in frames if "site-packages" not in each.filename] or frames
         where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

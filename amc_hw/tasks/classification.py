@@ -21,6 +21,7 @@ from amc_hw.runs.progress import Progress
 from amc_hw.search.file_scoring import FileScorer
 from amc_hw.search.scoring import NetworkScore, PartScorer
 from amc_hw.tasks.goal import Finetuning, Writes
+from amc_hw.tasks.inputs import not_running
 from amc_hw.training.compute import CPU
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
@@ -185,11 +186,8 @@ def require_classes(model: nn.Module, data: Data) -> None:
         output = _output(model, data.image_size)
     except Exception as error:  # whatever a forward raises
         _require_size(model, data)
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UsageError(
-            f"the network does not run on the images of {data.name} ({what}); give the data (data=) or the task "
-            "(task=) that it is for."
-        ) from error
+        cure = "give the data (data=) or the task (task=) that it is for"
+        raise not_running(f"the images of {data.name}", error, cure) from error
     if not isinstance(output, Tensor):
         raise UnsupportedModelError(
             f"the network gives a {type(output).__name__} where one tensor of class scores is needed; wrap it."

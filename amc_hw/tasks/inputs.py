@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from amc_hw.errors import AmcHwError, UsageError
+from amc_hw.errors import AmcHwError, UsageError, in_one_line
 from amc_hw.tracing.inputs import joined, size_of, taken, tensors_of
 
 MOST_BYTES = 2**30
@@ -102,7 +102,9 @@ def running(inputs: str) -> Iterator[None]:
     except AmcHwError:
         raise
     except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UsageError(
-            f"the network does not run on {inputs} ({what}); give them in the way that its forward takes them."
-        ) from error
+        raise not_running(inputs, error, "give them in the way that its forward takes them") from error
+
+
+def not_running(inputs: str, error: Exception, cure: str) -> UsageError:
+    """Return the error of a network that does not run on inputs, with what its forward raises."""
+    return UsageError(f"the network does not run on {inputs} ({in_one_line(error)}); {cure}.")

@@ -100,8 +100,7 @@ class _Run:
         with torch.random.fork_rng([]):
             torch.manual_seed(self.epochs.seed * 1_000_003 + epoch)
             loss = self.epochs.learn(epoch)
-        finite = all(bool(each.isfinite().all()) for each in self.model.parameters())
-        if not finite or (loss is not None and not math.isfinite(loss)):
+        if not is_finite(self.model) or (loss is not None and not math.isfinite(loss)):
             raise DivergedError(
                 f"training diverged in epoch {epoch + 1}: a weight or the loss is no longer finite",
                 "choose a lower learning rate in the task's train",
@@ -120,3 +119,8 @@ class _Run:
         self.history = History(**state["history"])
         self.model.load_state_dict(state["model"])
         self.kept = state["kept"]
+
+
+def is_finite(model: nn.Module) -> bool:
+    """Tell whether all weights of a network are finite: after a training that has diverged they are not."""
+    return all(bool(each.isfinite().all()) for each in model.parameters())

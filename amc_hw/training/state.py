@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from amc_hw.errors import RunFolderError
 from amc_hw.models.checkpoint_file import load_plain
@@ -72,8 +72,13 @@ def load_state(path: Path, identity: Mapping[str, object], device: torch.device)
 
 def digest(model: nn.Module) -> str:
     """Return the SHA-256 of the weights, by which a state knows the training that it belongs to."""
+    return digest_of(model.state_dict().items())
+
+
+def digest_of(named: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256 of tensors with their names and shapes, in order."""
     digest = hashlib.sha256()
-    for key, tensor in model.state_dict().items():
-        digest.update(f"{key} {tuple(tensor.shape)}".encode())
+    for name, tensor in named:
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from amc_hw.formats.executorch.rewrites import with_own_parameters
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.program import traced_program
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.stand_in import standing_in
 from amc_hw.policy import Precision
 from amc_hw.quantize.tail import float_tail
 
@@ -77,33 +77,13 @@ def _float_tail(graph: Graph) -> set[Node]:
     return {nodes[number] for number in tail}
 
 
-@contextmanager
-def _not_trained_on_the_grid() -> Iterator[None]:
-    """Keep torchao, in the block, from looking for what quantization-aware training makes of batch norms.
-
-    It exports a hundred patterns for that, most of a conversion's time, wherever a batch norm is left that no layer has
-    taken in. A version of torchao without that search converts as it does.
-    """
-    from torchao.quantization.pt2e import quantize_pt2e as steps
-
-    search = getattr(steps, "_fold_conv_bn_qat", None)
-    if search is None:
-        yield
-        return
-    steps._fold_conv_bn_qat = lambda program: program
-    try:
-        yield
-    finally:
-        steps._fold_conv_bn_qat = search
-
-
 @interrupts_deferred()
 def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple[Tensor, ...]]) -> nn.Module:
     """Return a program's graph with the scales of int8 around its operators."""
     with quiet(), torch.no_grad():
         try:
             from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
-            from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+            from torchao.quantization.pt2e import quantize_pt2e as steps
         except ImportError as error:
             raise DeviceError(MISSING) from error
 
@@ -116,11 +96,12 @@ def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple
 
         try:
             settings = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
-            observed = prepare_pt2e(graph, AllButTheTail().set_global(settings))
+            observed = steps.prepare_pt2e(graph, AllButTheTail().set_global(settings))
             for part in batches:
                 observed(*part)
-            with _not_trained_on_the_grid():
-                scaled: nn.Module = convert_pt2e(observed)
+            # Most of a conversion's time is a search for what only training on the grid makes of batch norms.
+            with standing_in(steps, "_fold_conv_bn_qat", lambda program: program):
+                scaled: nn.Module = steps.convert_pt2e(observed)
             return scaled
         except Exception as error:
             raise UnsupportedModelError(
