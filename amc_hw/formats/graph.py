@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,14 @@ class Graph(ABC):
         ]
 
 
+@dataclass(frozen=True)
+class Inside:
+    """What is known of a residual block: the channel groups inside, and its layers' multiply-accumulates."""
+
+    groups: frozenset[str]
+    macs: int
+
+
 class GraphTemplate:
     """A graph as a function of the policy.
 
@@ -128,7 +137,7 @@ class GraphTemplate:
         variants: exported pruned networks with their policies; together they must tell every two sizes that
             can change apart.
         dimensions: every size that is expected to change (channels of groups, of concatenations).
-        blocks: that a policy can leave out, by the group that decides it: the groups inside.
+        blocks: that a policy can leave out, by the group that decides it.
 
     Raises:
         UnsupportedModelError: the graphs do not have the same operators, or a size changed in a way that is
@@ -141,7 +150,7 @@ class GraphTemplate:
         original_policy: Policy,
         variants: Sequence[tuple[Graph, Policy]],
         dimensions: Sequence[Dimension],
-        blocks: Mapping[str, Sequence[str]] | None = None,
+        blocks: Mapping[str, Inside] | None = None,
     ) -> None:
         self.graph = original
         others = [graph for graph, _ in variants]
@@ -168,16 +177,21 @@ class GraphTemplate:
         self._constants = {tensor: changed for tensor, changed in self._constants.items() if changed}
         self._blocks = self._find_blocks(blocks or {})
 
-    def _find_blocks(self, blocks: Mapping[str, Sequence[str]]) -> dict[int, str]:
+    def _find_blocks(self, blocks: Mapping[str, Inside]) -> dict[int, str]:
         """Return for every operator that goes with a block the group that decides it."""
+        macs = [operator.macs for operator in self.graph.operators()]
         flow = Flow(self.graph)
         channels = [set(self._groups_at(flow.activations(index))) for index in range(len(self.graph.kinds))]
         made = [set(self._groups_at(self.graph.outputs_of(index))) for index in range(len(self.graph.kinds))]
         found: dict[int, str] = {}
         for decider, inside in blocks.items():
-            core = {index for index, groups in enumerate(channels) if groups & set(inside)}
-            last = [index for index in sorted(core) if not made[index] & set(inside)]
-            found.update(dict.fromkeys(flow.block(core, last), decider))
+
+            def is_whole(operators: set[int], macs_inside: int = inside.macs) -> bool:
+                return sum(macs[index] for index in operators) == macs_inside
+
+            core = {index for index, groups in enumerate(channels) if groups & inside.groups}
+            last = [index for index in sorted(core) if not made[index] & inside.groups]
+            found.update(dict.fromkeys(flow.block(core, last, is_whole), decider))
         return found
 
     def _groups_at(self, tensors: Sequence[int]) -> list[str]:

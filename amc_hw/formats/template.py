@@ -8,11 +8,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from amc_hw.errors import UnsupportedModelError
-from amc_hw.formats.graph import AmbiguousSizeError, Graph, GraphTemplate
+from amc_hw.formats.graph import AmbiguousSizeError, Graph, GraphTemplate, Inside
 from amc_hw.formats.registry import Format
 from amc_hw.policy import LEAST_CHANNELS, Dimension, Policy
 from amc_hw.pruning.surgery import first_channels, shrink
-from amc_hw.tracing.groups import Network
+from amc_hw.tracing.inputs import size_of
+from amc_hw.tracing.network import Block, Network
 
 ATTEMPTS = 200
 MOST_VARIANTS = 8
@@ -40,7 +41,8 @@ def lower(model: nn.Module, network: Network, example_input: Tensor, file_format
 
     dimensions, random = _sizes(network), np.random.default_rng(0)
     variants = [variant(policy) for policy in telling_policies(network.original, dimensions, random)]
-    original, blocks = graph(model), {block.group: block.inside for block in network.blocks}
+    blocks = {block.group: _inside(block, network, size_of(example_input)) for block in network.blocks}
+    original = graph(model)
     while True:
         try:
             return GraphTemplate(original, network.original, variants, dimensions, blocks)
@@ -48,6 +50,12 @@ def lower(model: nn.Module, network: Network, example_input: Tensor, file_format
             if len(variants) >= MOST_VARIANTS:
                 raise
             variants.append(variant(_draw(network.original, len(variants), random)[0]))
+
+
+def _inside(block: Block, network: Network, images: int) -> Inside:
+    """Return what is known of a block; its products are no operators of weights."""
+    layers = [layer for layer in network.layers if block.holds(layer.name)]
+    return Inside(frozenset(block.inside), images * sum(layer.macs(network.original) for layer in layers))
 
 
 def _sizes(network: Network) -> list[Dimension]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
 from writers import available
 
@@ -44,6 +44,67 @@ class OneMillisecond(Predictor):
 
     def calibration(self, structure: str) -> Calibration:
         return Calibration()
+
+
+class TwoSums(nn.Module):
+    """A block of two sums; only behind the second are channels that can be removed."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.expand = nn.Conv2d(width, 24, 1)
+        self.project = nn.Conv2d(24, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x + self.first(x))
+        return torch.relu(x + self.project(torch.relu(self.expand(x))))
+
+
+class Transformer(nn.Module):
+    """Attention and an MLP in one block; the heads' width is written in the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(16), nn.LayerNorm(16)
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.expand, self.project = nn.Linear(16, 40), nn.Linear(40, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).view(len(x), -1, 3, 2, 8).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        x = x + self.out(attended)
+        return x + self.project(nn.functional.gelu(self.expand(self.norm2(x))))
+
+
+@pytest.fixture(scope="module")
+def with_two_sums() -> TracedModel:
+    """Two blocks of two sums each, of maps, and two of tokens."""
+    torch.manual_seed(0)
+    maps = nn.Sequential(nn.Conv2d(3, 12, 3, 2, 1), nn.ReLU(), TwoSums(12), TwoSums(12), nn.Conv2d(12, 16, 1))
+    tokens = nn.Sequential(Transformer(), Transformer())
+    return trace_model(
+        nn.Sequential(maps, nn.Flatten(2), Transposed(), tokens, nn.Flatten(), nn.Linear(1024, 5)), (3, 16, 16)
+    )
+
+
+class Transposed(nn.Module):
+    """Channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte", "aten"])
+def test_a_block_of_two_sums_goes_whole(with_two_sums: TracedModel, file_format: str) -> None:
+    kind = available(file_format)
+    traced = with_two_sums
+    template = lower(traced.model, traced.network, traced.example, kind)
+    blocks = traced.network.blocks
+    assert [len(block.inside) for block in blocks] == [1, 1, 1, 1]
+    for out in (blocks[:1], blocks[1::2]):
+        policy = dict(traced.network.original) | {block.group: 0 for block in out}
+        small = shrink(traced.model, traced.network, first_channels(policy))
+        assert template.operators(policy) == kind.read(kind.convert(small, traced.example)).operators()
 
 
 @pytest.mark.parametrize("file_format", ["tflite", "onnx", "pte", "aten"])
