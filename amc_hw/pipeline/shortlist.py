@@ -74,7 +74,7 @@ def best_policies(search: Search, choices: Mapping[str, tuple[int, ...]], winner
     if not found:
         return [fit(search.study.best.channels, choices, limits)]
     if search.bounded:
-        _, uniform = moves.largest_uniform(choices, _bounds(choices, limits))
+        _, uniform = moves.largest_uniform(choices, bounds_of(choices, limits))
         if (other := fit(winner or uniform, choices, limits)) not in found:
             found.append(other)
     return found
@@ -86,10 +86,11 @@ def fit(policy: Policy, choices: Mapping[str, tuple[int, ...]], limits: tuple[Li
     Raises:
         BudgetError: no channel counts keep the limits.
     """
-    return moves.fit(policy, _bounds(choices, limits))
+    return moves.fit(policy, bounds_of(choices, limits))
 
 
-def _bounds(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Bounds:
+def bounds_of(choices: Mapping[str, tuple[int, ...]], limits: tuple[Limit, ...]) -> Bounds:
+    """Return limits as bounds of policies; raise BudgetError where no channel counts keep them."""
     first, *others = limits
     return Bounds(first.cost, choices, first.most, others)
 

@@ -15,9 +15,9 @@ from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.nearby import Nearby
 from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
-from amc_hw.pipeline.shortlist import fit
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy, Precision
 from amc_hw.profiling.benchmark import benchmark
@@ -99,12 +99,12 @@ class _Place:
 def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -> Verified:
     """Make the best policy keep its latency budget on the device, and use it up.
 
-    Each measurement tells how far the table is off for this network. A policy over the budget is made smaller
-    by that much, one well under it larger, until it is within the budget and uses 95 % of it, or the channel
-    grid has nothing in between. What the repeats leave in doubt counts against a policy, on either side. After a last
-    benchmark that missed the budget (see `Miss`), every policy is taken to be as much slower there as that one
-    was. A policy that has no file, because rounding leaves nothing of it or the runtime refuses it, gives way to the
-    next best one. Without a latency budget one measurement is enough.
+    Each measurement tells how far the table is off for this network. A policy over the budget is made smaller by
+    that much, one well under it larger (the best of several ways, see `Nearby`), until it is within the budget and
+    uses 95 % of it, or the channel grid has nothing in between. What the repeats leave in doubt counts against a
+    policy, on either side. After a last benchmark that missed the budget (see `Miss`), every policy is taken to be
+    as much slower there as that one was. A policy that has no file, because rounding leaves nothing of it or the
+    runtime refuses it, gives way to the next best one. Without a latency budget one measurement is enough.
 
     Args:
         job: what is compressed, where to measure; the original's exported file is kept in its run folder.
@@ -119,12 +119,13 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
     export_originals(job.run, job.trained, job.device, progress)
     places = _places(job, search)
     policy, *others = ranked
+    nearby = Nearby(job, search)
     candidates: list[Candidate] = []
     best: tuple[Candidate, _Use] | None = None
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         try:
-            chosen, timings = _measured(job, search, policy, ranked)
+            chosen, timings = _measured(job, search, policy, ranked, nearby)
         except UnsupportedModelError as error:
             if best is not None:
                 break
@@ -140,10 +141,11 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
         if best is not None and (best[1].least >= WELL_USED or not search.bounded):
             break
         try:
-            policy = fit(policy, job.trained.decisions, _corrected(search, places, uses, policy))
+            tried = [candidate.channels for candidate in candidates]
+            policy = nearby(policy, _corrected(search, places, uses, policy), tried)
         except BudgetError:
             break
-        if best is not None and policy in [candidate.channels for candidate in candidates]:
+        if best is not None and policy in tried:
             break
     if best is not None:
         return _verified(search, best[0], candidates)
@@ -188,8 +190,8 @@ def _places(job: Job, search: Search) -> list[_Place]:
     return places
 
 
-def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]) -> _Measured:
-    """Prune to a policy and measure the network; its score is the search's, where that has scored the policy."""
+def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy], nearby: Nearby) -> _Measured:
+    """Prune to a policy and measure the network."""
     model = search.pruner.pruned(policy).cpu()
     of = search.latency_budget.of if search.latency_budget else "fp32"
     timings = measure(job.run, job.trained, model, job.device, of)
@@ -201,11 +203,9 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
             measured.append(there := measure(other.folder, job.trained, model, other.device, other.budget.of))
             times = {f"{name}_ms": there[file].latency_ms for name, file in _ELSEWHERE.items()}
         elsewhere[limit.cost.device] = Elsewhere(predicted_ms=limit.cost(policy), **times)
-    known = {tuple(episode.channels.items()): episode.accuracy for episode in search.study.episodes}
-    accuracy = known.get(tuple(policy.items()))
     candidate = Candidate(
         channels=dict(policy),
-        score=job.score(model) if accuracy is None else accuracy,
+        score=nearby.score(policy),
         predicted_ms=search.costs.latency_ms(policy),
         measured_ms=timings["candidate"].latency_ms,
         original_ms=timings["original"].latency_ms,

@@ -54,7 +54,7 @@ class AutoStrategy(Strategy):
         openers = [uniform, KnapsackStrategy(space, seed).ask()]
         openers += [self.knapsack.ask() for _ in range(1 + drawn // 2)]
         self.planned = [dict(uniform)]
-        for policy in (fitted(opener, space, self.random) for opener in openers):
+        for policy in (fitted(opener, space.bounds, self.random) for opener in openers):
             if policy not in self.planned:
                 self.planned.append(policy)
         self.planned += [self._around(uniform) for _ in range(drawn - drawn // 2)]
@@ -107,7 +107,7 @@ class AutoStrategy(Strategy):
                 continue
             wanted = policy[step.group] + step.choices[-1] * self.random.normal(shift, self.spread)
             drawn[step.group] = step.choices[int(np.abs(np.array(step.choices) - wanted).argmin())]
-        return fitted(drawn, self.space, self.random)
+        return fitted(drawn, self.space.bounds, self.random)
 
     def _promising(self, curiosity: float) -> Policy:
         """Search locally for the lowest confidence bound, from the best policies known."""

@@ -189,11 +189,11 @@ def largest_uniform(choices: Choices, bounds: Bounds | None) -> tuple[float, Pol
     return ratios[-1], bounds.floor
 
 
-def fitted(policy: Policy, space: SearchSpace, random: np.random.Generator) -> dict[str, int]:
-    """Make a policy keep the budget and use it up, chance deciding where channels go or come."""
-    if space.bounds is None:
+def fitted(policy: Policy, bounds: Bounds | None, random: np.random.Generator) -> dict[str, int]:
+    """Make a policy keep limits, if there are any, and use them up, chance deciding where channels go or come."""
+    if bounds is None:
         return dict(policy)
-    return grown(shrunk(policy, space.bounds, by_chance(random)), space.bounds, by_chance(random))
+    return grown(shrunk(policy, bounds, by_chance(random)), bounds, by_chance(random))
 
 
 def varied(
@@ -211,4 +211,4 @@ def varied(
             continue
         moved = step.choices.index(policy[step.group]) + random.choice((-1, 1)) * int(random.integers(1, notches + 1))
         changed[step.group] = step.choices[max(0, min(moved, len(step.choices) - 1))]
-    return fitted(changed, space, random)
+    return fitted(changed, space.bounds, random)

@@ -21,6 +21,7 @@ from amc_hw.formats.graph import GraphTemplate
 from amc_hw.pipeline import verify as verification
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
+from amc_hw.pipeline.nearby import Nearby
 from amc_hw.pipeline.search import Search, under_floor
 from amc_hw.pipeline.shortlist import best_policies, fit
 from amc_hw.pipeline.table_doubts import doubts
@@ -254,6 +255,26 @@ def test_what_is_over_budget_is_repaired(
     assert verified.candidates[0].measured_ms > 0.6 * verified.candidates[0].original_ms
     assert chosen.measured_ms <= 0.6 * chosen.original_ms
     assert chosen.measured_ms >= 0.95 * 0.6 * chosen.original_ms
+
+
+def test_the_best_of_several_policies_nearby_comes_next(
+    traced: TracedModel, template: GraphTemplate, tmp_path: Path
+) -> None:
+    search = finished_search(traced, exact_cost(traced, template), "0.6x")
+    policy, limits = search.study.best.channels, search.limits(0.85)
+    cheapest = fit(policy, traced.choices, limits)
+    loses_most = min(cheapest, key=lambda group: cheapest[group] / policy[group])
+    layer = next(each.name for each in traced.network.layers if each.c_out.groups == (loses_most,))
+
+    def score(model) -> float:
+        return model.get_submodule(layer).weight.shape[0] / traced.network.original[loses_most]
+
+    job = Job(RunFolder(tmp_path), make_config(budget="0.6x"), traced, SimulatedDevice(), OwnScore(score))
+    nearby = Nearby(job, search)
+    found = nearby(policy, limits, [])
+    assert found[loses_most] > cheapest[loses_most]
+    assert 0.8 * limits[0].most <= limits[0].cost(found) <= limits[0].most
+    assert nearby(policy, limits, [found]) != found
 
 
 def test_policies_are_taken_to_be_as_much_slower_at_last_as_one_that_missed_was(

@@ -54,7 +54,7 @@ def test_shrinking_only_takes_away_and_growing_only_adds_until_nothing_fits(prob
 def test_variations_fit_and_differ(problem) -> None:
     made = problem(1, groups=5)
     space, draw = made.space(), np.random.default_rng(0)
-    start = fitted(space.original, space, draw)
+    start = fitted(space.original, space.bounds, draw)
     found = [varied(start, space, draw, groups=2, notches=2) for _ in range(50)]
     assert all(made.cost(policy) <= made.budget for policy in found)
     assert len({tuple(policy.values()) for policy in found}) > 5
