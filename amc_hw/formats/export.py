@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def export(
 
     ``.pt2`` is a program of torch.export, which runs where amc-hw is not installed (`torch.export.load`).
 
-    A file in another precision than fp32 is made of the float file, which is checked, and checked again itself.
+    A file in another precision than fp32 is made of the float file, which is checked, or of the network where the
+    format's quantizer takes that, and checked itself.
 
     Args:
         model: any network; it is not changed.
@@ -61,11 +63,15 @@ def export(
     kind = kind.with_io(precision, io)
     if precision in INTEGER and calibration is None:
         raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
-    content = float_content(kind, model, example_input, path)
-    if precision != "fp32":
-        images = example_input if calibration is None else calibration
-        content = _quantized(kind, content, model, path, precision, images)
-    write_bytes(path, content)
+    images = example_input if calibration is None else calibration
+
+    def float_file() -> bytes:
+        return float_content(kind, model, example_input, path)
+
+    if precision == "fp32":
+        write_bytes(path, float_file())
+    else:
+        write_bytes(path, _quantized(kind, model, example_input, float_file, path, precision, images))
 
 
 def file_content(
@@ -84,17 +90,28 @@ def file_content(
     Raises:
         UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
     """
-    return kind.quantized(model, float_content(kind, model, example_input, path), precision, calibration)
+
+    def float_file() -> bytes:
+        return float_content(kind, model, example_input, path)
+
+    return kind.quantized(model, example_input, float_file, precision, calibration)
 
 
 def quantize_file(
-    file: Path, model: nn.Module, path: Path, precision: Precision, calibration: Any, io: Io = "float32"
+    file: Path,
+    model: nn.Module,
+    example_input: Any,
+    path: Path,
+    precision: Precision,
+    calibration: Any,
+    io: Io = "float32",
 ) -> None:
     """Write a float32 file that `export` made in another precision, and check what it computes.
 
     Args:
         file: the float32 file; it stays.
         model: its network.
+        example_input: (N, C, H, W), or other inputs; N is the file's batch size.
         path: the file to write, of the same format.
         precision: of the new file.
         calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations.
@@ -108,7 +125,7 @@ def quantize_file(
     kind = find_format(path.suffix.removeprefix("."))
     kind.require_precision(precision)
     kind = kind.with_io(precision, io)
-    write_bytes(path, _quantized(kind, file.read_bytes(), model, path, precision, calibration))
+    write_bytes(path, _quantized(kind, model, example_input, file.read_bytes, path, precision, calibration))
 
 
 def float_content(kind: Format, model: nn.Module, example_input: Any, path: Path) -> bytes:
@@ -118,9 +135,17 @@ def float_content(kind: Format, model: nn.Module, example_input: Any, path: Path
     return content
 
 
-def _quantized(kind: Format, content: bytes, model: nn.Module, path: Path, precision: Precision, images: Any) -> bytes:
-    """Return a float32 file's content in another precision, held against the network."""
-    content = kind.quantized(model, content, precision, images)
+def _quantized(
+    kind: Format,
+    model: nn.Module,
+    example_input: Any,
+    float_file: Callable[[], bytes],
+    path: Path,
+    precision: Precision,
+    images: Any,
+) -> bytes:
+    """Return a network's file in another precision, held against the network."""
+    content = kind.quantized(model, example_input, float_file, precision, images)
     require_near(model, kind.load_quantized(content, precision), images, path)
     if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
         _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))

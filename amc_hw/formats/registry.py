@@ -62,8 +62,8 @@ class Format:
         quantize: a float32 file, a precision and training inputs, each (N, ...), to the file in that precision.
         left_in_float: a file's bytes to the names of its operators that compute in floating point.
         quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
-        quantize_network: instead of ``quantize``, where the format's quantizer takes the network: it is given before
-            the other arguments, and the training inputs as the network takes them.
+        quantize_network: instead of ``quantize``, where the format's quantizer takes the network: a network, example
+            inputs, a precision and training inputs, both as the network takes them, to the file.
         scoring_batch: images for each run of a file that is written to be scored only: several, where every call of an
             operator has a price however little it computes.
     """
@@ -75,7 +75,7 @@ class Format:
     quantize: Callable[[bytes, Precision, Arrays], bytes] | None = None
     left_in_float: Callable[[bytes], list[str]] | None = None
     quantize_whole: Callable[[bytes, Precision, Arrays], bytes] | None = None
-    quantize_network: Callable[[nn.Module, bytes, Precision, Any], bytes] | None = None
+    quantize_network: Callable[[nn.Module, Any, Precision, Any], bytes] | None = None
     scoring_batch: int = 1
 
     @property
@@ -83,25 +83,33 @@ class Format:
         """What it can be written in."""
         return PRECISIONS[self.name]
 
-    def quantized(self, model: nn.Module, content: bytes, precision: Precision, calibration: Any) -> bytes:
+    def quantized(
+        self,
+        model: nn.Module,
+        example_input: Any,
+        float_file: Callable[[], bytes],
+        precision: Precision,
+        calibration: Any,
+    ) -> bytes:
         """Return the file of a network in a precision.
 
         Args:
             model: the network.
-            content: its float32 file.
-            precision: one of ``precisions``; in ``fp32`` the file stays what it is.
+            example_input: (N, C, H, W), or other inputs; N becomes the file's batch size.
+            float_file: writes its float32 file, which is asked for where it is needed.
+            precision: one of ``precisions``; in ``fp32`` it is the float32 file.
             calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations; in
                 ``fp32`` any inputs.
 
         Raises:
             UnsupportedModelError: the quantizer refused it.
         """
-        if precision == "fp32":
-            return content
-        if self.quantize_network is not None:
-            return self.quantize_network(model, content, precision, calibration)
+        if precision != "fp32" and self.quantize_network is not None:
+            return self.quantize_network(model, example_input, precision, calibration)
+        if precision == "fp32" or self.quantize is None:
+            return float_file()
         inputs = [each.detach().cpu().numpy() for each in tensors_of(calibration)]
-        return content if self.quantize is None else self.quantize(content, precision, inputs)
+        return self.quantize(float_file(), precision, inputs)
 
     def with_io(self, precision: Precision, io: Io) -> Format:
         """Return the format whose files, quantized to a precision, take and give numbers of a type.
@@ -133,7 +141,9 @@ class Format:
             return self
 
         def convert(model: nn.Module, example_input: Any) -> bytes:
-            return kind.quantized(model, self.convert(model, example_input), precision, calibration)
+            return kind.quantized(
+                model, example_input, lambda: self.convert(model, example_input), precision, calibration
+            )
 
         return replace(kind, convert=convert)
 

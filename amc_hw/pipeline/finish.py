@@ -136,7 +136,7 @@ def export(
             export_file(model, example, path)
         else:
             export_file(model, example, float_path := into.float_model(format_name))
-            quantize_file(float_path, model, path, precision, trained.calibration, io)
+            quantize_file(float_path, model, example, path, precision, trained.calibration, io)
         return path
     if format_name in (program.ENDING, "torch"):
         path = into.model(program.ENDING)

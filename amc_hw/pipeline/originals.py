@@ -15,7 +15,7 @@ from amc_hw.formats.export import quantize_file
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Metric, Precision
 from amc_hw.profiling.benchmark import benchmark
-from amc_hw.profiling.deployed import export_float
+from amc_hw.profiling.deployed import example_for, export_float
 from amc_hw.profiling.protocol import HEADROOM, QUICK
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
@@ -40,7 +40,8 @@ def export_original(
         export_float(device, trained, float_file)
     if not file.exists():
         progress(f"exporting the original in {precision}")
-        quantize_file(float_file, trained.model, file, precision, trained.calibration, trained.io)
+        example = example_for(device, trained)
+        quantize_file(float_file, trained.model, example, file, precision, trained.calibration, trained.io)
     return file
 
 

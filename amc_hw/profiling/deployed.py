@@ -95,16 +95,17 @@ class DeployedFiles:
         Raises:
             UnsupportedModelError: the network cannot be converted.
         """
+        return self._format.quantized(
+            model, self._example, lambda: self._float_file(model), self._precision, self._trained.calibration
+        )
+
+    def _float_file(self, model: nn.Module) -> bytes:
         if self._refill is not None:
             try:
-                policy = policy_of(self._trained.model, self._trained.network, model)
-                content = self._refill(model, policy)
+                return self._refill(model, policy_of(self._trained.model, self._trained.network, model))
             except UnsupportedModelError as error:
                 _LOG.warning("%s It is converted, which takes some seconds.", error)
-            else:
-                return self._format.quantized(model, content, self._precision, self._trained.calibration)
-        path, calibration = Path(f"the {self._format.name} file"), self._trained.calibration
-        return file_content(self._format, model, self._example, path, self._precision, calibration)
+        return float_content(self._format, model, self._example, Path(f"the {self._format.name} file"))
 
     def checked(self, model: nn.Module, path: Path) -> bytes:
         """Return the content of a file that rounding has left something of; ``path`` is for the message.

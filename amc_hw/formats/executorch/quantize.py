@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import whole_batches
-from amc_hw.formats.executorch.convert import MISSING, PteModel, lowered, rewritten
+from amc_hw.formats.executorch.convert import MISSING, lowered, rewritten
 from amc_hw.formats.executorch.rewrites import with_own_parameters
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.program import traced_program
@@ -21,6 +21,7 @@ from amc_hw.formats.quiet import quiet
 from amc_hw.formats.stand_in import standing_in
 from amc_hw.policy import Precision
 from amc_hw.quantize.tail import float_tail
+from amc_hw.tracing.inputs import size_of
 
 JOINED = frozenset({"cat", "stack", "concat"})
 LAYERS = frozenset(
@@ -33,14 +34,14 @@ FUSED = frozenset({"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "batch_nor
 """What XNNPACK computes with the layer before it, or what is folded into that."""
 
 
-def quantized(model: nn.Module, content: bytes, precision: Precision, calibration: Any) -> bytes:
+def quantized(model: nn.Module, example_input: Any, precision: Precision, calibration: Any) -> bytes:
     """Return a network's ExecuTorch file in int8; its inputs and its outputs stay what they are.
 
     Weights have a scale for each output channel, activations one for each tensor.
 
     Args:
         model: the network; it is not changed.
-        content: its float32 file, whose batch size the new one has.
+        example_input: (N, C, H, W), or other inputs; N becomes the file's batch size.
         precision: ``int8``.
         calibration: training images (N, C, H, W), or other inputs, that tell the ranges of activations.
 
@@ -48,9 +49,8 @@ def quantized(model: nn.Module, content: bytes, precision: Precision, calibratio
         UnsupportedModelError: the quantizer refused the network.
         DeviceError: the extra ``executorch`` is not installed.
     """
-    batch = PteModel(content).batch
     given, built = tree_flatten(calibration)
-    parts = whole_batches([each.detach().cpu().numpy() for each in given], batch)
+    parts = whole_batches([each.detach().cpu().numpy() for each in given], size_of(example_input))
     batches = [tuple(torch.from_numpy(np.ascontiguousarray(each)) for each in part) for part in parts]
     graph, _ = rewritten(model, tree_unflatten(batches[0], built))
     return lowered(traced_program(_with_scales(with_own_parameters(graph), precision, batches), batches[0]))
@@ -88,6 +88,9 @@ def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple
             raise DeviceError(MISSING) from error
 
         class AllButTheTail(xnnpack.XNNPACKQuantizer):  # type: ignore[misc]
+            # The others look for batch norms in training; each of them is exported every time.
+            SUPPORTED_PATTERNS = [each for each in xnnpack.XNNPACKQuantizer.SUPPORTED_PATTERNS if not each.is_qat]
+
             def annotate(self, model: GraphModule) -> GraphModule:
                 model = super().annotate(model)
                 for node in _float_tail(model.graph):
