@@ -85,7 +85,7 @@ class Files:
     def __init__(self, trained: TrainedModel, count: int) -> None:
         kind = find_format("tflite")
         template = lower(trained.model, trained.network, trained.example, kind)
-        self._refill = Refill(template, trained.model, trained.example, kind.load)
+        self._refill = Refill(template, trained, trained.example, kind.load)
         self._calibration = [trained.calibration.numpy()]
         self._fitting = trained.data.train.first(FITTING_IMAGES, seed=1)[0]
         self._images, self._labels = next(iter(trained.data.search.batches(count)))

@@ -21,8 +21,10 @@ from amc_hw.formats.graph import Graph, GraphTemplate
 from amc_hw.formats.place import Place, find_place
 from amc_hw.policy import Policy
 from amc_hw.pruning.folding import fold_batch_norms
+from amc_hw.pruning.surgery import with_whole_scores
 from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.same import random_like
+from amc_hw.tracing.traced import TracedModel
 
 
 class Refill:
@@ -30,7 +32,7 @@ class Refill:
 
     Args:
         template: the network's operators as functions of the policy, lowered to a format of float32 files.
-        model: that network.
+        traced: that network.
         example_input: (N, C, H, W); only its shape counts.
         load: a file of the format to what runs it.
 
@@ -41,16 +43,17 @@ class Refill:
     def __init__(
         self,
         template: GraphTemplate,
-        model: nn.Module,
+        traced: TracedModel,
         example_input: Tensor,
         load: Callable[[bytes], Callable[[NDArray[Any]], NDArray[Any]]],
     ) -> None:
         self._template = template
         self._graph = template.graph
         self._load = load
+        self._traced = traced
         self._example = random_like(example_input)
         self._shapes = self._graph.shapes()
-        self._places = _places(self._graph, _state(fold_batch_norms(model, self._example)))
+        self._places = _places(self._graph, _state(fold_batch_norms(traced.model, self._example)))
 
     def __call__(self, small: nn.Module, policy: Policy) -> bytes:
         """Return a file.
@@ -63,7 +66,20 @@ class Refill:
             UnsupportedModelError: the file would compute something else than the network.
         """
         smaller = fold_batch_norms(small, self._example)
-        state, shapes = _state(smaller), self._template.changed_shapes(policy)
+        whole_scores = with_whole_scores(smaller, self._traced.model, self._traced.network, policy)
+        # The original's width, by whose root scores are divided, is a constant of some files, and others read it.
+        for version in dict.fromkeys((whole_scores, smaller)):
+            content = self._filled(_state(version), policy)
+            difference = output_difference(smaller, self._load(content), self._example)
+            if difference <= TOLERANCE:
+                return content
+        raise UnsupportedModelError(
+            f"the pruned network's file cannot be written without the converter (difference {difference:.1e})."
+        )
+
+    def _filled(self, state: Mapping[str, NDArray[Any]], policy: Policy) -> bytes:
+        """Return the template's file under a policy, with a network's weights."""
+        shapes = self._template.changed_shapes(policy)
         shapes = {tensor: shape for tensor, shape in shapes.items() if 0 not in shape}  # of blocks that are left out
         left_out = self._template.left_out(policy)
         values: dict[int, NDArray[Any]] = {}
@@ -73,13 +89,7 @@ class Refill:
                 values[tensor] = np.full(shape, place, np.float32)
             elif place.name in state:
                 values[tensor] = _shaped(place.value(state), shape)
-        content = self._graph.packed(shapes, self._template.changed_integers(policy), values, left_out)
-        difference = output_difference(smaller, self._load(content), self._example)
-        if not difference <= TOLERANCE:
-            raise UnsupportedModelError(
-                f"the pruned network's file cannot be written without the converter (difference {difference:.1e})."
-            )
-        return content
+        return self._graph.packed(shapes, self._template.changed_integers(policy), values, left_out)
 
 
 def _shaped(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -131,7 +131,7 @@ def _refill_of(kind: Format, trained: TracedModel, example: Any) -> Refill | Non
     if key not in known:
         try:
             template = lower(trained.model, trained.network, example, converted_once(kind))
-            known[key] = Refill(template, trained.model, example, kind.load)
+            known[key] = Refill(template, trained, example, kind.load)
         except UnsupportedModelError as error:
             _LOG.warning("the converter writes every pruned file, in some seconds each, to the same effect: %s", error)
             known[key] = None

@@ -23,7 +23,7 @@ from amc_hw.pruning.taylor import taylor_importance
 from amc_hw.tracing.inputs import parts, size_of, taken, tensors_of
 from amc_hw.tracing.kinds import Weighted, loses_inputs
 from amc_hw.tracing.network import Network
-from amc_hw.tracing.slicing import kept_positions
+from amc_hw.tracing.slicing import factors, kept_positions
 
 Reconstruction = Literal["none", "original", "sequential", "residual"]
 
@@ -201,6 +201,10 @@ class Pruner:
         for (name, side, _), positions in kept_positions(self._model, self._network.groups, kept).items():
             if name in remains:
                 setattr(remains[name], "inputs" if side == "in" else "outputs", torch.as_tensor(positions))
+        policy = {name: len(channels) for name, channels in kept.items()}
+        for (name, _), along in factors(self._model, self._network.groups, policy).items():
+            if name in remains:
+                remains[name].factors = torch.as_tensor(along[remains[name].outputs])
         return remains
 
     def _refit(self, how: Literal["quick", "thorough"]) -> Refit:

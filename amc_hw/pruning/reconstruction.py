@@ -28,10 +28,16 @@ from amc_hw.tracing.kinds import in_one_group, inputs_per_group, loses_inputs
 
 @dataclass
 class Remains:
-    """What remains of one layer: positions of inputs and of outputs, None where nothing is lost."""
+    """What remains of one layer.
+
+    Attributes:
+        inputs, outputs: positions, None where nothing is lost.
+        factors: what the outputs that remain are to be multiplied by, None where by nothing.
+    """
 
     inputs: Tensor | None = None
     outputs: Tensor | None = None
+    factors: Tensor | None = None
 
     def gram(self, layer: Fitted, gram: Gram) -> Tensor:
         """Return the Gram matrix (groups, inputs, inputs) of the inputs that remain, for a layer of the original."""
@@ -65,6 +71,8 @@ def fit_to_original(layer: Fitted, gram: Gram, remains: Remains) -> tuple[Tensor
     bias = torch.zeros_like(weights[:, 0]) if layer.bias is None else layer.bias.detach().double()
     if remains.outputs is not None:
         weights, bias = weights[remains.outputs], bias[remains.outputs]
+    if remains.factors is not None:
+        weights, bias = weights * remains.factors[:, None], bias * remains.factors
     weights = weights.reshape(len(gram.matrix), -1, weights.shape[1])
     fitted = solve(remains.gram(layer, gram), gram.matrix[:, columns] @ weights.mT)
     changed = weights @ gram.mean[:, :, None] - fitted @ gram.mean[:, columns, None]
@@ -160,6 +168,8 @@ class Refit:
         targets = self._targets[name]
         outputs = slice(None) if remains.outputs is None else remains.outputs
         target = targets.output[:, outputs]
+        if remains.factors is not None:
+            target = target * remains.factors.to(target)
         if beside is None or targets.partner is None:
             return target
         missing = targets.partner[:, outputs] - beside

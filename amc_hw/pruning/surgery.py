@@ -17,11 +17,13 @@ from amc_hw.policy import Policy
 from amc_hw.tracing.blocks import leave_out
 from amc_hw.tracing.network import Network, Side
 from amc_hw.tracing.same import computes_the_same, random_like
-from amc_hw.tracing.slicing import cut, width
+from amc_hw.tracing.slicing import cut, factors, kept_positions, scale, width
 
 
-def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]) -> nn.Module:
+def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]], *, scaled: bool = True) -> nn.Module:
     """Return a copy of the model in which only the kept channels exist; the weights are sliced, nothing else changes.
+
+    But queries of attention make up for the width of heads where that is divided by (`amc_hw.tracing.queries`).
 
     A block whose group keeps none is left out: see `amc_hw.tracing.network.Block`.
 
@@ -29,6 +31,7 @@ def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]
         model: the model that ``network`` was traced from; it is not changed.
         network: its trace.
         kept: group name -> indices of the channels that stay, in any order; groups that are not named stay whole.
+        scaled: whether queries do so.
 
     Raises:
         UsageError: an unknown group, no channel left, or an index outside of the group.
@@ -42,7 +45,7 @@ def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]
             continue
         if not channels or min(channels) < 0 or max(channels) >= original[name]:
             raise UsageError(f"group '{name}' has channels 0 to {original[name] - 1}, of which at least one must stay.")
-    small = cut(model, network.groups, {name: channels for name, channels in kept.items() if channels})
+    small = cut(model, network.groups, {name: channels for name, channels in kept.items() if channels}, scaled=scaled)
     leave_out(small, [block.name for block in out])
     return small
 
@@ -50,6 +53,29 @@ def shrink(model: nn.Module, network: Network, kept: Mapping[str, Sequence[int]]
 def first_channels(policy: Policy) -> dict[str, range]:
     """Return the channels that `shrink` keeps where only their number counts: the first ones of every group."""
     return {group: range(channels) for group, channels in policy.items()}
+
+
+def with_whole_scores(small: nn.Module, model: nn.Module, network: Network, policy: Policy) -> nn.Module:
+    """Return a pruned network for scores of attention that are divided by the root of the original's width.
+
+    Its queries no longer make up for the width of their heads (`shrink`); a network without such queries is returned as
+    it is. Which of the channels stayed is not asked: a layer's queries lie alike, whichever they are.
+
+    Args:
+        small: a network that was pruned to ``policy``.
+        model: the model that ``network`` was traced from.
+        network: its trace.
+        policy: channels of every group.
+    """
+    made_up = factors(model, network.groups, policy)
+    if not made_up:
+        return small
+    stay = kept_positions(model, network.groups, {name: kept for name, kept in first_channels(policy).items() if kept})
+    small = copy.deepcopy(small)
+    there = {name for name, _ in (*small.named_modules(), *small.named_parameters())}
+    back = {(name, axis): 1 / each[stay[name, "out", axis]] for (name, axis), each in made_up.items() if name in there}
+    scale(small, back)
+    return small
 
 
 def policy_of(model: nn.Module, network: Network, small: nn.Module) -> dict[str, int]:
@@ -115,12 +141,14 @@ def widened(
     wide, places = copy.deepcopy(model), copy.deepcopy(model).double()  # a float counts too few weights exactly
     for tensor in places.state_dict().values():
         tensor.copy_(torch.arange(tensor.numel(), device=tensor.device).view(tensor.shape))
-    chosen, weights = shrink(places, network, kept).state_dict(), small.state_dict()
+    chosen, weights = shrink(places, network, kept, scaled=False).state_dict(), small.state_dict()
     for key, tensor in wide.state_dict().items():
         flat = torch.zeros_like(tensor).flatten()
         if key in chosen:
             flat[chosen[key].long().flatten()] = weights[key].flatten()
         tensor.copy_(flat.view(tensor.shape))
+    policy = {name: len(channels) for name, channels in kept.items()}
+    scale(wide, {place: 1 / each for place, each in factors(model, network.groups, policy).items()})
     if not computes_the_same(small, wide, tree_map(random_like, example_input)):
         raise UnsupportedModelError(
             "with zeros in place of its pruned channels, the network computes something else than without them; "

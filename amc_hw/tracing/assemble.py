@@ -51,6 +51,7 @@ class Assembly:
                 self._channels[name, "size", index] = roots[labels.numpy()]
         for number, mixed in noted.mixed.items():
             self._channels[mixed.path, "mixed", number] = roots[mixed.labels.numpy()]
+        self._queries = [(labels.numpy(), rows) for labels, rows in noted.queries]
         self._products = [(each.path, [roots[labels.numpy()] for labels in each.labels]) for each in noted.products]
 
     def _add_bare(self, name: str, channels: NDArray[np.int64]) -> None:
@@ -120,9 +121,25 @@ class Assembly:
             for (module, side, axis), dimension in self._channels.items():
                 for name, positions in places.of(dimension).items():
                     members[name].append(Member(module, side, positions, axis))
+            for name, scaled in self._scaled(members, owners):
+                members[name].append(scaled)
             if len(self._reasons) == kept:
                 groups = [ChannelGroup(name, len(owners[name]), tuple(found)) for name, found in members.items()]
                 return groups, places
+
+    def _scaled(self, members: Mapping[str, list[Member]], owners: Mapping[str, list[int]]) -> list[tuple[str, Member]]:
+        """Return what is scaled with the share of a group that stays: the queries of attention over its channels."""
+        found: dict[tuple[str, str, int], Member] = {}
+        for labels, rows in self._queries:
+            along = self._book_roots[labels]
+            for name in [name for name, channels in owners.items() if np.isin(along, channels).any()]:
+                for member in members[name]:
+                    if member.side == "out" and member.module in rows:
+                        columns = rows[member.module][member.positions].all(0)
+                        if columns.any():
+                            scaled = Member(member.module, "scaled", member.positions[:, columns], member.axis)
+                            found[name, member.module, member.axis] = scaled
+        return [(name, member) for (name, *_), member in found.items()]
 
     def _owners(self) -> dict[str, list[int]]:
         """Return the removable channels by the layer that produces them first; a layer that must keep one keeps all."""

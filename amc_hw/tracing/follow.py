@@ -7,7 +7,7 @@ touches: what is not understood is left alone, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,9 +27,10 @@ from amc_hw.tracing.labels import compact, first, fixed, varies
 from amc_hw.tracing.leaves import channel_dim, is_leaf, tensors_in
 from amc_hw.tracing.linear_calls import LinearCalls, linear_layers
 from amc_hw.tracing.network import Side
-from amc_hw.tracing.operator import MIXING, Heads, Operator, Place, along_all_but
+from amc_hw.tracing.operator import MIXING, Heads, Operator, Place, along_all_but, kind_of
 from amc_hw.tracing.operator_names import CUTS, MOVES, NEW, PARTS, SAME, is_pointwise
 from amc_hw.tracing.parts import Parts
+from amc_hw.tracing.queries import FirstOperands, Rows
 from amc_hw.tracing.rearranged import rearranged
 from amc_hw.tracing.slicing import width
 
@@ -37,7 +38,7 @@ _RULES = {**norms.RULES, **attention.RULES, **moves.RULES}
 
 
 class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, model: nn.Module, drivers: Drivers, heads: Mapping[str, Heads]) -> None:
+    def __init__(self, model: nn.Module, drivers: Drivers, heads: Mapping[str, Heads], queries: Sequence[Rows]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found = Followed()
         self._drivers = drivers
@@ -48,6 +49,7 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._groups: dict[int, Attribute] = {}  # what the groups of the last such convolution come from
         self._path: list[tuple[str, nn.Module, Any]] = []
         self._heads = heads
+        self._queries = iter(queries)
         self._mixing = 0  # operators of `MIXING` that have run
         self._hooks: list[RemovableHandle] = []
         self._state: dict[int, str] = {}
@@ -198,6 +200,15 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for each in (known, labels):
                 self.found.book.keep(each, f"'{attribute.name}' counts other channels each time")
 
+    def multiplied(self, queries: Tensor) -> None:
+        """Note what queries come of that are to be scaled."""
+        rows = next(self._queries, {})
+        scaled = any(self._heads.get(kind_of(module), Heads()).scaled for _, module, _ in self._path)
+        self._inside += 1  # labels are tensors, too
+        if rows and scaled and varies(labels := self.labels(queries), -1):
+            self.found.noted.queries.append((first(labels, range(labels.dim() - 1)).flatten(), rows))
+        self._inside -= 1
+
     # Operators
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -281,7 +292,11 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def follow(
-    model: nn.Module, example_input: Any, drivers: Drivers | None = None, heads: Mapping[str, Heads] | None = None
+    model: nn.Module,
+    example_input: Any,
+    drivers: Drivers | None = None,
+    heads: Mapping[str, Heads] | None = None,
+    queries: Sequence[Rows] = (),
 ) -> Followed:
     """Run ``model(example_input)`` once and return what it tells about the channels; the output's channels are kept.
 
@@ -290,11 +305,13 @@ def follow(
         example_input: what the model takes, a batch of at least one image.
         drivers: the attributes that sizes of its operators come from.
         heads: by kind of module, how its heads are removed; without, widths are.
+        queries: the weights that the first operand of every product comes of; see `find_queries`.
     """
-    follower = _Follower(model, drivers or Drivers(), heads or {})
+    follower = _Follower(model, drivers or Drivers(), heads or {}, queries)
     try:
         calls = LinearCalls(linear_layers(model, is_leaf), follower.called)
-        with torch.no_grad(), attention_by_parts(), follower, FunctionalLayers(follower.functional), calls:
+        functional, products = FunctionalLayers(follower.functional), FirstOperands(follower.multiplied)
+        with torch.no_grad(), attention_by_parts(), follower, functional, calls, products:
             output = model(example_input)
     finally:
         follower.remove_hooks()

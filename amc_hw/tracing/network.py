@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from amc_hw.policy import Dimension, Policy
 
-Side = Literal["out", "in", "size", "mixed"]
+Side = Literal["out", "in", "size", "mixed", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Member:
     of its dimensions; or of a parameter that stands outside of these, whose ``axis`` says which; or of an integer
     attribute (``axis`` is its place, if it is a tuple or list) that counts channels, whose ``side`` is "size" where it
     was found by its value alone. With the side "mixed" it is a module with the operator that ``axis`` numbers, whose
-    results come of these channels together.
+    results come of these channels together; with the side "scaled" a layer or a parameter whose weights of these
+    channels are multiplied by the root of the share of channels that stays (`amc_hw.tracing.queries`).
     ``positions`` (channels, k): the positions of that dimension that belong to every channel.
     """
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.tracing.labels import NEUTRAL, Labels, fixed, varies
+from amc_hw.tracing.queries import Rows
 
 MIXING = {
     *("native_layer_norm", "native_group_norm", "_fused_rms_norm"),
@@ -55,11 +56,13 @@ class Heads:
             equal for all, -2 whole heads.
         tied: whether the module's input loses channels together with its heads, for modules that take the number of
             their heads' channels from their input.
+        scaled: whether queries take the root of the share that stays, for modules that divide by the root of the width.
         ignored: numbers of the modules that do not follow, although they are as many as some channels.
     """
 
     place: int = -1
     tied: bool = False
+    scaled: bool = False
     ignored: frozenset[str] = frozenset()
 
 
@@ -72,12 +75,14 @@ class Noted:
         mixed: by number.
         products: in the order of their calls.
         splits: in the order of their calls.
+        queries: labels along the width of queries that are to be scaled, each with the weights that they come of.
     """
 
     sizes: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     mixed: dict[int, Mixed] = field(default_factory=dict)
     products: list[Multiplied] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
+    queries: list[tuple[Tensor, Rows]] = field(default_factory=list)
 
 
 @dataclass

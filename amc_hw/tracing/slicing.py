@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from amc_hw.policy import Policy
 from amc_hw.tracing.attributes import Attribute, is_attribute, set_value, value_of
 from amc_hw.tracing.kinds import Convolution, Weighted, in_one_group, input_axis, loses_inputs
 from amc_hw.tracing.network import ChannelGroup, Member, Side
@@ -64,7 +67,7 @@ def kept_positions(
         gone = np.ones(group.channels, np.bool_)
         gone[np.asarray(kept[group.name], np.intp)] = False
         for member in group.members:
-            if member.side == "mixed":  # what else becomes smaller there is cut elsewhere
+            if member.side in ("mixed", "scaled"):  # what becomes smaller there is cut elsewhere
                 continue
             key: _Key = (member.module, member.side, member.axis)
             mask = masks.setdefault(key, np.ones(_width(modules, member), np.bool_))
@@ -72,15 +75,20 @@ def kept_positions(
     return {key: np.flatnonzero(mask) for key, mask in masks.items()}
 
 
-def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Sequence[int]]) -> nn.Module:
+def cut(
+    model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Sequence[int]], *, scaled: bool = True
+) -> nn.Module:
     """Return a copy of the model in which only the kept channels of every group exist.
 
     Args:
         model: the traced model; it is not changed.
         groups: its channel groups.
         kept: group name -> the channels that stay; a group that is not named stays whole.
+        scaled: whether queries of attention make up for the width of heads; without, weights are the model's.
     """
     model = copy.deepcopy(model)
+    if scaled:
+        scale(model, factors(model, groups, {name: len(channels) for name, channels in kept.items()}))
     modules = dict(model.named_modules())
     for (name, side, axis), positions in kept_positions(model, groups, kept).items():
         if is_attribute(modules, name):
@@ -110,6 +118,44 @@ def cut(model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Seq
         else:
             setattr(module, "num_features", len(positions))  # noqa: B010 - a batch norm
     return model
+
+
+def factors(
+    model: nn.Module, groups: Iterable[ChannelGroup], policy: Policy
+) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Return what weights are multiplied by under a policy: queries of attention that make up for the width of heads.
+
+    Args:
+        model: the traced model.
+        groups: its channel groups.
+        policy: how many channels stay; groups that it does not name are whole.
+
+    Returns:
+        For layers (axis 0) and bare parameters, each with an axis, a factor for every position along it.
+    """
+    modules = dict(model.named_modules())
+    found: dict[tuple[str, int], NDArray[np.float64]] = {}
+    for group in groups:
+        share = policy.get(group.name, group.channels) / group.channels
+        for member in group.members:
+            if member.side == "scaled" and 0 < share < 1:
+                whole = np.ones(_width(modules, replace(member, side="out")))
+                found.setdefault((member.module, member.axis), whole)[member.positions.ravel()] *= math.sqrt(share)
+    return found
+
+
+@torch.no_grad()
+def scale(model: nn.Module, by: Mapping[tuple[str, int], NDArray[np.float64]]) -> None:
+    """Multiply weights in place; see `factors`."""
+    modules = dict(model.named_modules())
+    for (name, axis), along in by.items():
+        of_layer = (
+            [(f"{name}.{tensor}", each) for tensor, each in sliced(modules[name], "out")] if name in modules else []
+        )
+        for tensor_name, tensor_axis in of_layer or [(name, axis)]:
+            tensor = model.get_parameter(tensor_name)
+            shape = [-1 if dim == tensor_axis else 1 for dim in range(tensor.dim())]
+            tensor.mul_(torch.as_tensor(along, dtype=tensor.dtype, device=tensor.device).view(shape))
 
 
 def _width(modules: Mapping[str, nn.Module], member: Member) -> int:

@@ -34,7 +34,7 @@ def kind(request: pytest.FixtureRequest) -> Format:
 
 def refill_of(traced: TracedModel, kind: Format) -> Refill:
     template = lower(traced.model, traced.network, traced.example, kind)
-    return Refill(template, traced.model, traced.example, kind.load)
+    return Refill(template, traced, traced.example, kind.load)
 
 
 @every_format

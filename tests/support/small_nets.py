@@ -183,7 +183,7 @@ class CalledTwice(nn.Module):
 class ScaledTokens(nn.Module):
     """Tokens with a table of positions, that are normalised before linear layers and whose residuals are scaled.
 
-    Converters fold all of these into the layers.
+    Converters fold all of these into the layers. Two heads are eight wide, and scores are divided by its root.
     """
 
     def __init__(self) -> None:
@@ -194,6 +194,7 @@ class ScaledTokens(nn.Module):
         self.wide = nn.ModuleList([nn.Linear(16, 32), nn.Linear(16, 48, bias=False)])
         self.narrow = nn.ModuleList([nn.Linear(32, 16), nn.Linear(48, 16)])
         self.scale = nn.Parameter(torch.rand(16) + 0.5)
+        self.num_heads, self.qkv, self.attended = 2, nn.Linear(16, 48), nn.Linear(16, 16)
         self.classifier = nn.Linear(16, 10)
         for norm in self.norms:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -201,6 +202,8 @@ class ScaledTokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.embed(self.patches(x).flatten(2).transpose(1, 2)) + self.table
+        q, k, v = self.qkv(x).reshape(len(x), 16, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        x = x + self.attended(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         for norm, wide, narrow in zip(self.norms, self.wide, self.narrow, strict=True):
             x = x + narrow(functional.relu(wide(norm(x)))) * self.scale
         return self.classifier(x.mean(1))

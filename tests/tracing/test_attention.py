@@ -73,8 +73,8 @@ class Biased(Attention):
 class Normalised(Attention):
     """Norms of queries and keys over the width of a head."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, heads: int = 4) -> None:
+        super().__init__(heads)
         self.q_norm, self.k_norm = nn.LayerNorm(6), nn.LayerNorm(6)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -165,26 +165,73 @@ def test_heads_lose_width_where_they_cannot_be_removed() -> None:
     assert (small.attention.num_heads, small.attention.key_dim) == (4, 3)
 
 
-def test_a_width_that_scales_the_scores_is_left_alone() -> None:
-    class OneHead(Attention):
-        def __init__(self) -> None:
-            super().__init__(1, 12)
+class ByItsWidth(Attention):
+    """Divides by the root of a width that it reads from a shape."""
 
-    network = trace(Model(OneHead()).eval(), EXAMPLE)
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+class NormalisedShared(Normalised):
+    """One norm for queries and keys."""
+
+    def __init__(self, heads: int = 4) -> None:
+        super().__init__(heads)
+        self.k_norm = nn.LayerNorm(6, bias=False)
+
+
+class WithBias(Attention):
+    """A bias for the queries beside their layer."""
+
+    def __init__(self, heads: int = 4) -> None:
+        super().__init__(heads)
+        self.q_bias = nn.Parameter(torch.randn(6))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q + self.q_bias, k, v)
+
+
+class Interleaved(Attention):
+    """Queries, keys and values of each head beside each other."""
+
+    def heads(self, x: Tensor) -> Any:
+        split = self.qkv(x).reshape(x.shape[0], x.shape[1], self.num_heads, 3, self.head_dim)
+        return split.permute(3, 0, 2, 1, 4).unbind(0)
+
+
+class Bent(Attention):
+    """Its queries are proportional to nothing that could make up for their width."""
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(F.softplus(q), k, v)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("kind", [Attention, ByItsWidth, Normalised, NormalisedShared, WithBias, Interleaved])
+def test_queries_make_up_for_the_width_that_the_scores_are_divided_by(kind: Any, heads: int) -> None:
+    torch.manual_seed(0)
+    model = Model(kind(heads)).eval()
+    network = trace(model, EXAMPLE)
+    assert network.original == {"patches": 16, "attention.qkv": 6}
+    for seed in range(3):
+        assert_cut_as_masked(model, network, torch.randn(2, 3, 8, 8), seed)
+    small: Any = cut(model, network.groups, {"attention.qkv": [1, 3, 5]})
+    assert (small.attention.num_heads, small.attention.head_dim) == (heads, 3)
+
+
+def test_a_width_that_scales_the_scores_is_left_alone_where_nothing_makes_up_for_it() -> None:
+    network = trace(Model(Bent(1)).eval(), EXAMPLE)
     assert network.original == {"patches": 16}
     assert "computes something else" in network.unprunable["attention.qkv"]
 
 
 def test_a_width_that_scales_the_scores_is_told_where_its_effect_is_faint_among_others() -> None:
-    class Faint(Attention):
-        def __init__(self) -> None:
-            super().__init__(1, 12)
-
+    class Faint(Bent):
         def forward(self, x: Tensor) -> Tensor:
             return 1e-4 * super().forward(x)
 
     torch.manual_seed(0)
-    assert trace(Model(Faint()).eval(), EXAMPLE).original == {"patches": 16}
+    assert trace(Model(Faint(1)).eval(), EXAMPLE).original == {"patches": 16}
 
 
 def test_layers_whose_weights_are_used_without_calling_them_are_followed() -> None:
