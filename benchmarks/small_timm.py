@@ -1,4 +1,4 @@
-"""Networks of timm for images of 32 x 32: a ViT, a ConvNeXt and an EfficientViT, with ten classes and random weights.
+"""Networks of timm for images of 32 x 32: a ViT, two ConvNeXts and an EfficientViT, with ten classes and random weights.
 
     amc-hw train --model benchmarks/small_timm.py:vit_tiny --data npz:DIR --epochs 20 --batch-size 64 --out vit_tiny.pt
     python benchmarks/league.py --model benchmarks/small_timm.py:vit_tiny --checkpoint vit_tiny.pt --data npz:DIR \\
@@ -21,6 +21,12 @@ def vit_tiny(num_classes: int = 10) -> nn.Module:
 def convnext_atto(num_classes: int = 10) -> nn.Module:
     """Four stages of maps of 16 x 16 to 2 x 2."""
     return timm.create_model("convnext_atto", patch_size=2, num_classes=num_classes)
+
+
+def convnext_narrow(num_classes: int = 10) -> nn.Module:
+    """The same with fewer channels and blocks, so that hardly any is left over."""
+    shape = {"depths": (2, 2, 4, 2), "dims": (24, 48, 96, 192)}
+    return timm.create_model("convnext_atto", patch_size=2, num_classes=num_classes, **shape)
 
 
 def efficientvit_b0(num_classes: int = 10) -> nn.Module:
