@@ -1,4 +1,4 @@
-"""Networks of timm for images of 32 x 32: a ViT, two ConvNeXts and an EfficientViT, with ten classes and random weights.
+"""Networks of timm for images of 32 x 32, with ten classes and random weights: a ViT, ConvNeXts, an EfficientViT.
 
     amc-hw train --model benchmarks/small_timm.py:vit_tiny --data npz:DIR --epochs 20 --batch-size 64 --out vit_tiny.pt
     python benchmarks/league.py --model benchmarks/small_timm.py:vit_tiny --checkpoint vit_tiny.pt --data npz:DIR \\

@@ -27,10 +27,10 @@ from amc_hw.tracing.labels import compact, first, fixed, varies
 from amc_hw.tracing.leaves import channel_dim, is_leaf, tensors_in
 from amc_hw.tracing.linear_calls import LinearCalls, linear_layers
 from amc_hw.tracing.network import Side
-from amc_hw.tracing.operator import MIXING, Heads, Operator, Place, along_all_but, kind_of
+from amc_hw.tracing.operator import MIXING, Heads, Operator, Place, Rows, along_all_but, kind_of
 from amc_hw.tracing.operator_names import CUTS, MOVES, NEW, PARTS, SAME, is_pointwise
 from amc_hw.tracing.parts import Parts
-from amc_hw.tracing.queries import FirstOperands, Rows
+from amc_hw.tracing.queries import FirstOperands
 from amc_hw.tracing.rearranged import rearranged
 from amc_hw.tracing.slicing import width
 

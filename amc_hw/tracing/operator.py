@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from amc_hw.tracing.labels import NEUTRAL, Labels, fixed, varies
-from amc_hw.tracing.queries import Rows
 
 MIXING = {
     *("native_layer_norm", "native_group_norm", "_fused_rms_norm"),
@@ -21,6 +22,10 @@ MIXING = {
 
 Networks that are held against each other (a network, and itself with channels masked) number them alike.
 """
+
+
+Rows: TypeAlias = Mapping[str, NDArray[np.bool_]]
+"""Names of layers and of bare parameters, each with which of its outputs, or of its elements, are meant."""
 
 
 @dataclass

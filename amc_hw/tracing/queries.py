@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +18,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from amc_hw.tracing.attention import attention_by_parts
 from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.leaves import channel_dim, is_leaf
-
-Rows: TypeAlias = Mapping[str, NDArray[np.bool_]]
-"""Names of layers and of bare parameters, each with which of its outputs, or of its elements, are meant."""
+from amc_hw.tracing.operator import Rows
 
 _PRODUCTS = (
     *(F.scaled_dot_product_attention, torch.matmul, torch.bmm, torch.einsum),
@@ -83,7 +82,7 @@ def find_queries(model: nn.Module, example_input: Any) -> list[Rows]:
     for name, module in leaves:
         if isinstance(module, Weighted):
             module.register_forward_hook(begin(name))
-    with torch.enable_grad(), FirstOperands(see):
+    with torch.enable_grad(), attention_by_parts(), FirstOperands(see):  # as it is followed
         try:
             model(inputs)
         except Exception:  # whatever a forward raises of which derivatives are asked

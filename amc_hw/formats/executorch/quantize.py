@@ -89,7 +89,7 @@ def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple
 
         class AllButTheTail(xnnpack.XNNPACKQuantizer):  # type: ignore[misc]
             # The others look for batch norms in training; each of them is exported every time.
-            SUPPORTED_PATTERNS = [each for each in xnnpack.XNNPACKQuantizer.SUPPORTED_PATTERNS if not each.is_qat]
+            SUPPORTED_PATTERNS = tuple(p for p in xnnpack.XNNPACKQuantizer.SUPPORTED_PATTERNS if not p.is_qat)
 
             def annotate(self, model: GraphModule) -> GraphModule:
                 model = super().annotate(model)
