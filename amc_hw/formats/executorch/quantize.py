@@ -87,9 +87,11 @@ def _with_scales(graph: nn.Module, precision: Precision, batches: Sequence[tuple
         except ImportError as error:
             raise DeviceError(MISSING) from error
 
-        class AllButTheTail(xnnpack.XNNPACKQuantizer):  # type: ignore[misc]
+        quantizer = xnnpack.XNNPACKQuantizer
+
+        class AllButTheTail(quantizer):  # type: ignore[misc, valid-type]
             # The others look for batch norms in training; each of them is exported every time.
-            SUPPORTED_PATTERNS = tuple(p for p in xnnpack.XNNPACKQuantizer.SUPPORTED_PATTERNS if not p.is_qat)
+            SUPPORTED_PATTERNS = tuple(each for each in getattr(quantizer, "SUPPORTED_PATTERNS", ()) if not each.is_qat)
 
             def annotate(self, model: GraphModule) -> GraphModule:
                 model = super().annotate(model)
