@@ -93,7 +93,8 @@ def find_queries(model: nn.Module, example_input: Any) -> list[Rows]:
 def _proportional(
     queries: Tensor, given: Sequence[tuple[str, nn.Module, Tensor]], bare: Mapping[str, Tensor]
 ) -> dict[str, NDArray[np.bool_]]:
-    some = (queries * torch.rand_like(queries)).sum()
+    """Return what a tensor is proportional to: of results of layers and of parameters; nothing where it is to none."""
+    some = (queries * _random(queries)).sum()
     tensors = [*(output for *_, output in given), *bare.values()]
     slopes = torch.autograd.grad(some, tensors, retain_graph=True, allow_unused=True)
     of_layers = [
