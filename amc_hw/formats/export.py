@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,7 @@ def export(
     if precision in INTEGER and calibration is None:
         raise UsageError(f"{precision} needs training images that tell the ranges of activations; give calibration=.")
     images = example_input if calibration is None else calibration
-
-    def float_file() -> bytes:
-        return float_content(kind, model, example_input, path)
-
+    float_file = partial(float_content, kind, model, example_input, path)
     if precision == "fp32":
         write_bytes(path, float_file())
     else:
@@ -77,7 +75,7 @@ def export(
 def file_content(
     kind: Format, model: nn.Module, example_input: Any, path: Path, precision: Precision, calibration: Any
 ) -> bytes:
-    """Return the content of a network's file; the float32 file that it is made of is held against the network.
+    """Return the content of a network's file; a float32 file that it is made of is held against the network.
 
     Args:
         kind: a format that is written in the precision.
@@ -90,10 +88,7 @@ def file_content(
     Raises:
         UnsupportedModelError: the network cannot be converted, or the float32 file computes something else.
     """
-
-    def float_file() -> bytes:
-        return float_content(kind, model, example_input, path)
-
+    float_file = partial(float_content, kind, model, example_input, path)
     return kind.quantized(model, example_input, float_file, precision, calibration)
 
 

@@ -141,9 +141,8 @@ class Format:
             return self
 
         def convert(model: nn.Module, example_input: Any) -> bytes:
-            return kind.quantized(
-                model, example_input, lambda: self.convert(model, example_input), precision, calibration
-            )
+            float_file = partial(self.convert, model, example_input)
+            return kind.quantized(model, example_input, float_file, precision, calibration)
 
         return replace(kind, convert=convert)
 

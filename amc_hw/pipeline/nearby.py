@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
+from torch import nn
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.pipeline.job import Job
@@ -27,14 +28,16 @@ class Nearby:
 
     def __init__(self, job: Job, search: Search) -> None:
         self._job, self._search = job, search
-        self._scores = {_key(episode.channels): episode.accuracy for episode in search.study.episodes}
+        self._scores = {tuple(episode.channels.items()): episode.accuracy for episode in search.study.episodes}
         self._random = np.random.default_rng(job.config.seed)
 
-    def score(self, policy: Policy) -> float:
-        """Return a policy's score, 0..1, before fine-tuning."""
-        if _key(policy) not in self._scores:
-            self._scores[_key(policy)] = self._job.score(self._search.pruner.pruned(policy).cpu())
-        return self._scores[_key(policy)]
+    def score(self, policy: Policy, model: nn.Module | None = None) -> float:
+        """Return a policy's score, 0..1, before fine-tuning; ``model`` is its network, where that is at hand."""
+        key = tuple(policy.items())
+        if key not in self._scores:
+            network = self._search.pruner.pruned(policy).cpu() if model is None else model
+            self._scores[key] = self._job.score(network)
+        return self._scores[key]
 
     def __call__(self, policy: Policy, limits: tuple[Limit, ...], tried: Collection[Policy]) -> Policy:
         """Return the best policy of some that are made of one by taking channels away or adding them.
@@ -49,11 +52,7 @@ class Nearby:
         """
         bounds = bounds_of(self._job.trained.decisions, limits)
         found = [fit(policy, bounds), *(fitted(policy, bounds, self._random) for _ in range(BY_CHANCE))]
-        new = {_key(each): each for each in found if each not in tried}
+        new = [each for number, each in enumerate(found) if each not in tried and each not in found[:number]]
         if len(new) < 2:
-            return next(iter(new.values()), found[0])
-        return max(new.values(), key=self.score)
-
-
-def _key(policy: Policy) -> tuple[tuple[str, int], ...]:
-    return tuple(policy.items())
+            return [*new, found[0]][0]
+        return max(new, key=self.score)

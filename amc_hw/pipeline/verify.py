@@ -205,7 +205,7 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
         elsewhere[limit.cost.device] = Elsewhere(predicted_ms=limit.cost(policy), **times)
     candidate = Candidate(
         channels=dict(policy),
-        score=nearby.score(policy),
+        score=nearby.score(policy, model),
         predicted_ms=search.costs.latency_ms(policy),
         measured_ms=timings["candidate"].latency_ms,
         original_ms=timings["original"].latency_ms,

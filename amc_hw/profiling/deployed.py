@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -95,9 +95,8 @@ class DeployedFiles:
         Raises:
             UnsupportedModelError: the network cannot be converted.
         """
-        return self._format.quantized(
-            model, self._example, lambda: self._float_file(model), self._precision, self._trained.calibration
-        )
+        float_file, calibration = partial(self._float_file, model), self._trained.calibration
+        return self._format.quantized(model, self._example, float_file, self._precision, calibration)
 
     def _float_file(self, model: nn.Module) -> bytes:
         if self._refill is not None:

@@ -201,8 +201,7 @@ class Pruner:
         for (name, side, _), positions in kept_positions(self._model, self._network.groups, kept).items():
             if name in remains:
                 setattr(remains[name], "inputs" if side == "in" else "outputs", torch.as_tensor(positions))
-        policy = {name: len(channels) for name, channels in kept.items()}
-        for (name, _), along in factors(self._model, self._network.groups, policy).items():
+        for (name, _), along in factors(self._model, self._network.groups, kept).items():
             if name in remains:
                 remains[name].factors = torch.as_tensor(along[remains[name].outputs])
         return remains

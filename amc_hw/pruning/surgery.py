@@ -67,10 +67,11 @@ def with_whole_scores(small: nn.Module, model: nn.Module, network: Network, poli
         network: its trace.
         policy: channels of every group.
     """
-    made_up = factors(model, network.groups, policy)
+    kept = {name: channels for name, channels in first_channels(policy).items() if channels}
+    made_up = factors(model, network.groups, kept)
     if not made_up:
         return small
-    stay = kept_positions(model, network.groups, {name: kept for name, kept in first_channels(policy).items() if kept})
+    stay = kept_positions(model, network.groups, kept)
     small = copy.deepcopy(small)
     there = {name for name, _ in (*small.named_modules(), *small.named_parameters())}
     back = {(name, axis): 1 / each[stay[name, "out", axis]] for (name, axis), each in made_up.items() if name in there}
@@ -147,8 +148,7 @@ def widened(
         if key in chosen:
             flat[chosen[key].long().flatten()] = weights[key].flatten()
         tensor.copy_(flat.view(tensor.shape))
-    policy = {name: len(channels) for name, channels in kept.items()}
-    scale(wide, {place: 1 / each for place, each in factors(model, network.groups, policy).items()})
+    scale(wide, {place: 1 / each for place, each in factors(model, network.groups, kept).items()})
     if not computes_the_same(small, wide, tree_map(random_like, example_input)):
         raise UnsupportedModelError(
             "with zeros in place of its pruned channels, the network computes something else than without them; "

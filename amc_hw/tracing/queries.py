@@ -19,9 +19,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from amc_hw.tracing.attention import attention_by_parts
+from amc_hw.tracing.inputs import is_float
 from amc_hw.tracing.kinds import Weighted
 from amc_hw.tracing.leaves import channel_dim, is_leaf
 from amc_hw.tracing.operator import Rows
+from amc_hw.tracing.same import random_like
 
 _PRODUCTS = (
     *(F.scaled_dot_product_attention, torch.matmul, torch.bmm, torch.einsum),
@@ -62,7 +64,7 @@ def find_queries(model: nn.Module, example_input: Any) -> list[Rows]:
         example_input: what it takes.
     """
     model = copy.deepcopy(model).double().requires_grad_(False)
-    inputs = tree_map(_random, example_input)
+    inputs = tree_map(_in_double, random_like(example_input))
     leaves = [(name, module) for name, module in model.named_modules() if is_leaf(module)]
     inside = {id(parameter) for _, module in leaves for parameter in module.parameters()}
     bare = {name: p.requires_grad_() for name, p in model.named_parameters() if id(p) not in inside}
@@ -94,7 +96,7 @@ def _proportional(
     queries: Tensor, given: Sequence[tuple[str, nn.Module, Tensor]], bare: Mapping[str, Tensor]
 ) -> dict[str, NDArray[np.bool_]]:
     """Return what a tensor is proportional to: of results of layers and of parameters; nothing where it is to none."""
-    some = (queries * _random(queries)).sum()
+    some = (queries * random_like(queries)).sum()
     tensors = [*(output for *_, output in given), *bare.values()]
     slopes = torch.autograd.grad(some, tensors, retain_graph=True, allow_unused=True)
     of_layers = [
@@ -116,10 +118,8 @@ def _proportional(
 
 def _used(slope: Tensor, dim: int) -> NDArray[np.bool_]:
     """Return where along a dimension anything counts."""
-    return np.asarray((slope != 0).movedim(dim, 0).flatten(1).any(1) if slope.dim() > 1 else slope != 0)
+    return ((slope != 0).movedim(dim, 0).flatten(1).any(1) if slope.dim() > 1 else slope != 0).cpu().numpy()
 
 
-def _random(value: Any) -> Any:
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        return value
-    return torch.rand(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def _in_double(value: Any) -> Any:
+    return value.double() if is_float(value) else value

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from amc_hw.policy import Policy
 from amc_hw.tracing.attributes import Attribute, is_attribute, set_value, value_of
 from amc_hw.tracing.kinds import Convolution, Weighted, in_one_group, input_axis, loses_inputs
 from amc_hw.tracing.network import ChannelGroup, Member, Side
@@ -88,7 +87,7 @@ def cut(
     """
     model = copy.deepcopy(model)
     if scaled:
-        scale(model, factors(model, groups, {name: len(channels) for name, channels in kept.items()}))
+        scale(model, factors(model, groups, kept))
     modules = dict(model.named_modules())
     for (name, side, axis), positions in kept_positions(model, groups, kept).items():
         if is_attribute(modules, name):
@@ -121,14 +120,14 @@ def cut(
 
 
 def factors(
-    model: nn.Module, groups: Iterable[ChannelGroup], policy: Policy
+    model: nn.Module, groups: Iterable[ChannelGroup], kept: Mapping[str, Sequence[int]]
 ) -> dict[tuple[str, int], NDArray[np.float64]]:
-    """Return what weights are multiplied by under a policy: queries of attention that make up for the width of heads.
+    """Return what weights are multiplied by where channels go: queries that make up for the width of their heads.
 
     Args:
         model: the traced model.
         groups: its channel groups.
-        policy: how many channels stay; groups that it does not name are whole.
+        kept: the channels that stay, for the groups that lose some.
 
     Returns:
         For layers (axis 0) and bare parameters, each with an axis, a factor for every position along it.
@@ -136,7 +135,7 @@ def factors(
     modules = dict(model.named_modules())
     found: dict[tuple[str, int], NDArray[np.float64]] = {}
     for group in groups:
-        share = policy.get(group.name, group.channels) / group.channels
+        share = len(kept.get(group.name, range(group.channels))) / group.channels
         for member in group.members:
             if member.side == "scaled" and 0 < share < 1:
                 whole = np.ones(_width(modules, replace(member, side="out")))
