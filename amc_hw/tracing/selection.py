@@ -61,7 +61,9 @@ def _with_blocks(layer: str) -> list[str]:
 
 def _nearest(pattern: str, layers: Iterable[str]) -> str:
     names = list(dict.fromkeys(name for layer in layers for name in _with_blocks(layer)))
-    near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.5)
+    inner = {part: f"'*.{part}'" for name in names for part in name.split(".")[1:] if not part.isdigit()}
+    known = inner | {name: name for name in names}
+    near = [known[each] for each in difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)]
     if near:
         return f"the nearest names are {', '.join(near)}"
     return f"the network consists of {', '.join(name for name in names if '.' not in name)}"

@@ -58,6 +58,8 @@ def test_a_pattern_without_a_layer_names_the_nearest(resnet: nn.Module) -> None:
         groups_of(resnet, exclude=["layr1"])
     with pytest.raises(UsageError, match=r"include=layer3.0.bn1 matches no layer; .*layer3.0.conv1"):
         groups_of(resnet, include=["layer3.0.bn1"])
+    with pytest.raises(UsageError, match=r"exclude=conf2 matches no layer; the nearest names are '\*\.conv2', "):
+        groups_of(resnet, exclude=["conf2"])
     with pytest.raises(UsageError, match=r"exclude=\? matches no layer; the network consists of conv1, layer1,"):
         groups_of(resnet, exclude=["?"])
 
