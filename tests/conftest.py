@@ -14,11 +14,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors gain nothing from
 import pytest
 import torch
 from commands import TINY, amc_hw
-from converted_once import ConvertsOnce
+from converted_once import ConvertsOnce, LowersOnce
 from less import do_less
 from strict_skips import pytest_make_collect_report, pytest_runtest_makereport
 from tiny import TinyNet
 
+from amc_hw.formats.executorch import convert as to_executorch
+from amc_hw.formats.executorch import quantize as to_integer_executorch
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
@@ -79,10 +81,13 @@ def impatient() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def converts_once(shared: Path) -> Iterator[None]:
-    """Where the tests have loaded LiteRT's converter, it converts a network once."""
+    """Let converters convert a network once: ExecuTorch's, and LiteRT's where the tests have loaded that."""
     folder = shared / "converted"
     folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
+        lowers_once = LowersOnce(to_executorch.lowered, folder)
+        for module in (to_executorch, to_integer_executorch):
+            patch.setattr(module, "lowered", lowers_once)
         if converter := sys.modules.get("litert_torch"):
             patch.setattr(converter, "convert", ConvertsOnce(converter.convert, folder))
         yield

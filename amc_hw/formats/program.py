@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.check import require_same
 from amc_hw.formats.interrupts import interrupts_deferred
-from amc_hw.formats.operators_once import operators_looked_up_once
+from amc_hw.formats.passes import short_passes
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
 from amc_hw.runs.files import write_bytes
@@ -39,7 +39,7 @@ def traced_program(model: nn.Module, example_input: Any) -> ExportedProgram:
     inputs = tree_map(lambda each: each.detach().cpu().contiguous(), example_input)
     by_name = inputs if isinstance(inputs, dict) else {}
     by_place = () if by_name else inputs if isinstance(inputs, tuple) else (inputs,)
-    with quiet(), torch.no_grad(), written_form(model), operators_looked_up_once():
+    with quiet(), torch.no_grad(), written_form(model), short_passes():
         try:
             return torch.export.export(model, by_place, by_name)
         except Exception as error:

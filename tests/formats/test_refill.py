@@ -42,13 +42,15 @@ def refill_of(traced: TracedModel, kind: Format) -> Refill:
 def test_a_refilled_file_computes_what_its_network_does(network: type[nn.Module], kind: Format) -> None:
     torch.manual_seed(0)
     traced = trace_model(learned(network()), (3, 32, 32))
-    refill, random = refill_of(traced, kind), np.random.default_rng(0)
+    template, random = lower(traced.model, traced.network, traced.example, kind), np.random.default_rng(0)
+    refill = Refill(template, traced, traced.example, kind.load)
     for _ in range(3):
         policy = draw_policy(traced.choices, random)
         small = learned(shrink(traced.model, traced.network, first_channels(policy)))
         content = refill(small, policy)
         assert output_difference(small, kind.load(content), torch.randn(2, 3, 32, 32)) <= TOLERANCE
-        assert kind.read(content).operators() == kind.read(kind.convert(small, traced.example)).operators()
+        assert kind.read(content).operators() == template.operators(policy)
+    assert kind.read(content).operators() == kind.read(kind.convert(small, traced.example)).operators()
 
 
 SHORT = {

@@ -1,4 +1,4 @@
-"""What LiteRT's converter has converted is not converted again in the same tests: they use few networks, often."""
+"""What a converter has converted is not converted again in the same tests: they use few networks, often."""
 
 from __future__ import annotations
 
@@ -41,13 +41,36 @@ class ConvertsOnce:
             seen = digest(torch.export.export(model, inputs))
         except Exception:
             return self._convert(model, inputs)  # which says what is wrong with it
-        kept = self._folder / f"{seen}.tflite"
-        if not kept.exists():
-            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                file = Path(folder) / "model.tflite"
-                self._convert(model, inputs).export(str(file))
-                file.replace(kept)
-        return Converted(kept.read_bytes())
+
+        def convert(file: Path) -> None:
+            self._convert(model, inputs).export(str(file))
+
+        return Converted(made_once(self._folder / f"{seen}.tflite", convert))
+
+
+class LowersOnce:
+    """Stands for `amc_hw.formats.executorch.convert.lowered`; its files are kept by their programs.
+
+    Args:
+        lowered: what it stands for.
+        folder: has the files, for all processes of the tests.
+    """
+
+    def __init__(self, lowered: Callable[[ExportedProgram], bytes], folder: Path) -> None:
+        self._lowered = lowered
+        self._folder = folder
+
+    def __call__(self, program: ExportedProgram) -> bytes:
+        return made_once(self._folder / f"{digest(program)}.pte", lambda file: file.write_bytes(self._lowered(program)))
+
+
+def made_once(kept: Path, make: Callable[[Path], object]) -> bytes:
+    """Return what is in a file, which is made where it is missing; nobody sees a part of it."""
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            make(file := Path(folder) / kept.name)
+            file.replace(kept)
+    return kept.read_bytes()
 
 
 def digest(program: ExportedProgram) -> str:

@@ -15,7 +15,7 @@ from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.executorch.rewrites import with_pools_for_means
 from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
-from amc_hw.formats.operators_once import operators_looked_up_once
+from amc_hw.formats.passes import short_passes
 from amc_hw.formats.program import traced_program
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
@@ -68,7 +68,7 @@ def lowered(program: ExportedProgram) -> bytes:
         except ImportError as error:
             raise DeviceError(MISSING) from error
         try:
-            with operators_looked_up_once():
+            with short_passes():
                 edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
                 return bytes(edge.to_executorch().buffer)
         except Exception as error:

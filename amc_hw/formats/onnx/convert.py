@@ -14,7 +14,7 @@ from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.onnx.session import session_options
-from amc_hw.formats.operators_once import operators_looked_up_once
+from amc_hw.formats.passes import short_passes
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
 from amc_hw.pruning.folding import fold_batch_norms
@@ -40,7 +40,7 @@ def to_onnx(model: nn.Module, example_input: Any) -> bytes:
         import onnxscript  # noqa: F401 - the exporter needs it
     except ImportError as error:
         raise DeviceError(MISSING) from error
-    with quiet(), torch.no_grad(), operators_looked_up_once():
+    with quiet(), torch.no_grad(), short_passes():
         try:
             flat, inputs = flattened(fold_batch_norms(model, example_input).cpu(), example_input)
             program = torch.onnx.export(flat, inputs, dynamo=True, verbose=False)

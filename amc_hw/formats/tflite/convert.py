@@ -18,7 +18,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays, channels_last, in_batches
 from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
-from amc_hw.formats.operators_once import operators_looked_up_once
+from amc_hw.formats.passes import short_passes
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
 from amc_hw.pruning.folding import fold_batch_norms
@@ -49,7 +49,7 @@ def to_tflite(model: nn.Module, example_input: Any) -> bytes:
         maps = [place for place, each in enumerate(inputs) if each.dim() == 4]
         placed = tuple(each.permute(0, 2, 3, 1).contiguous() if each.dim() == 4 else each for each in inputs)
         try:
-            with torch.no_grad(), operators_looked_up_once():
+            with torch.no_grad(), short_passes():
                 converted = litert_torch.convert(litert_torch.to_channel_last_io(flat, args=maps), placed)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
