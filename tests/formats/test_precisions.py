@@ -79,7 +79,7 @@ def test_written_files_have_the_sizes_of_quantized_ones_and_run(
     network: type[nn.Module], file_format: str, precision: Precision
 ) -> None:
     trained = trace_model(learned(network()), (3, 32, 32))
-    kind = available(file_format).in_precision(precision, trained.calibration)
+    kind = available(file_format).in_precision(precision, images(64))
     template = lower(trained.model, trained.network, trained.example, kind)
     policy = draw_policy(trained.choices, np.random.default_rng(3))
     content = template.file(policy, np.random.default_rng(0))

@@ -9,8 +9,10 @@ import pytest
 import torch
 from cut_check import Net
 from torch import Tensor, nn
+from writers import available
 
 from amc_hw.formats.check import TOLERANCE, output_difference
+from amc_hw.formats.refill import Refill
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.profiling.plan import draw_policy
@@ -46,6 +48,27 @@ def test_a_file_for_any_channels_is_that_of_a_real_conversion(name: str) -> None
     small = shrink(traced.model, traced.network, first_channels(policy))
     written, real = template.file(policy, np.random.default_rng(0)), kind.convert(small, traced.example)
     assert kind.read(written).uses() == kind.read(real).uses()
+
+
+@pytest.mark.parametrize("name", ["onnx", "pte", "aten"])  # LiteRT's converter refuses it
+def test_groups_of_a_transposed_convolution_go_from_its_file(name: str) -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.last(net.up(net.one(x).relu()).relu())
+
+    kind = available(name)
+    parts = {"one": nn.Conv2d(3, 24, 3, 2, 1), "up": nn.ConvTranspose2d(24, 32, 2, 2, groups=4)}
+    traced = trace_model(Net(forward, **parts, last=nn.Conv2d(32, 2, 1)).eval(), (3, 16, 16))
+    template = lower(traced.model, traced.network, traced.example, kind)
+    policy = {group: 2 for group in traced.network.original}
+    assert traced.network.original == {"one": 4}
+    small = shrink(traced.model, traced.network, first_channels(policy))
+    written, real = template.file(policy, np.random.default_rng(0)), kind.convert(small, traced.example)
+    assert kind.read(written).operators() == kind.read(real).operators() == template.operators(policy)
+    assert kind.load(written)(np.ones((1, 3, 16, 16), np.float32)).shape == (1, 2, 16, 16)
+    if name == "pte":  # whose filters XNNPACK has in another layout
+        return
+    content = Refill(template, traced, traced.example, kind.load)(small, policy)
+    assert output_difference(small, kind.load(content), torch.randn(2, 3, 16, 16)) <= TOLERANCE
 
 
 class TwoInputs(nn.Module):

@@ -135,16 +135,12 @@ class OnnxGraph(Graph):
         if node.op_type in LEADERS and node.input[1] in self._constants:
             weight = shapes[self._numbers[node.input[1]]]
         inputs = [name for name in node.input if name in self._numbers and name not in self._constants]
-        kind = self._kind(node)
-        return Operator(
-            kind,
-            (*_attributes(node, weight), *map(self._fused, followers)),
-            tuple(laid_last(self._numbers[name], self._second, shapes) for name in inputs),
-            tuple(
-                laid_last(self._numbers[name], self._second, shapes) for name in node.output if name in self._numbers
-            ),
-            _fan_in(node, weight),
+        read, made = (
+            tuple(laid_last(self._numbers[name], self._second, shapes) for name in names if name in self._numbers)
+            for names in (inputs, node.output)
         )
+        attributes = (*_attributes(node, weight), *map(self._fused, followers))
+        return Operator(self._kind(node), attributes, read, made, _fan_in(node, weight, made))
 
     def _step(self, node: NodeProto) -> Step:
         reads = [
@@ -233,12 +229,15 @@ class OnnxGraph(Graph):
         return len(one) > 1 and one == other
 
     def _regroup(self, node: NodeProto, changed: Mapping[str, Shape]) -> None:
-        """Set a grouped convolution's number of groups: its input's channels over those of one filter."""
-        channels = changed.get(node.input[0], self._shapes[node.input[0]])[1]
-        filters = changed.get(node.input[1], self._shapes[node.input[1]])
+        """Set a grouped convolution's number of groups: the channels of the side that its filters have a part of.
+
+        Filters are (out, in / groups, h, w), and of a transposed convolution (in, out / groups, h, w).
+        """
+        side = node.output[0] if node.op_type == "ConvTranspose" else node.input[0]
+        channels, filters = (changed.get(name, self._shapes[name])[1] for name in (side, node.input[1]))
         for attribute in node.attribute:
-            if attribute.name == "group" and node.op_type == "Conv":
-                attribute.i = channels // filters[1]
+            if attribute.name == "group":
+                attribute.i = channels // filters
 
 
 def _give_every_use_its_own_weight(graph: GraphProto) -> dict[str, str]:
@@ -275,12 +274,12 @@ def _integers(node: NodeProto, name: str) -> tuple[int, ...]:
     return next((tuple(map(int, attribute.ints)) for attribute in node.attribute if attribute.name == name), ())
 
 
-def _fan_in(node: NodeProto, weight: Shape) -> int:
-    """Filter values behind one output value; filters are (out, in, h, w), (in, out, h, w) where transposed."""
+def _fan_in(node: NodeProto, weight: Shape, made: Sequence[Shape]) -> int:
+    """Filter values behind one output value; filters are (out, in / groups, h, w), or (in, out / groups, h, w)."""
     if not weight:
         return 0
     if node.op_type == "ConvTranspose":
-        return weight[0] * math.prod(weight[2:])
+        return math.prod(weight) // made[0][-1]
     if node.op_type == "Conv" or _integer(node, "transB", 0):
         return math.prod(weight[1:])
     return weight[-2]
