@@ -201,12 +201,13 @@ class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
     def context(self, name: str) -> LayerContext:
         """Return a layer's context, after the forward pass."""
         layer = self._layers[name]
+        is_formula = layer.is_formula and len(layer.formulas) < 2  # else a function computes with its weights, too
         if layer.norm is not None and self._norm_calls[layer.norm] > 1:
-            return LayerContext(is_formula=layer.is_formula)
+            return LayerContext(is_formula=is_formula)
         if layer.normed is not None and layer.normed.reads != 1:
-            return LayerContext(None, layer.partner, is_formula=layer.is_formula)
+            return LayerContext(None, layer.partner, is_formula=is_formula)
         alone = layer.activated is not None and layer.activated.reads == 1
-        return LayerContext(layer.norm, layer.partner, layer.linear_range if alone else None, layer.is_formula)
+        return LayerContext(layer.norm, layer.partner, layer.linear_range if alone else None, is_formula)
 
     def read(self, tensors: Any) -> list[_Tensor]:
         """Count a read of those tensors in a structure that layers have made, and return what is known of them."""

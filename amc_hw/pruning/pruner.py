@@ -110,7 +110,7 @@ class Pruner:
             elif names.count(name) > 1:
                 left[name] = "it is called more than once"
             elif not self._contexts[name].is_formula:
-                left[name] = "its forward gives something else than its weights make of an input"
+                left[name] = "its forward gives something else than its weights make of one input"
             elif (inputs := filters(layer).shape[1]) > WIDEST:
                 left[name] = f"it has {inputs} inputs x kernel area, more than {WIDEST}"
             else:

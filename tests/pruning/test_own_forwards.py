@@ -109,6 +109,31 @@ def test_layers_that_give_something_else_than_their_weights_make_are_not_fitted(
     assert "its forward gives something else" in pruner.not_reconstructed["2"]
 
 
+class Tied(nn.Module):
+    """An autoencoder whose last convolution, a transposed one, has the weights of its second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.code, self.bottleneck = (
+            nn.Conv2d(3, 6, 1),
+            nn.Conv2d(6, 8, 4, 4, bias=False),
+            nn.Conv2d(8, 8, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(self.bottleneck(self.code(self.first(x).relu())).relu(), self.code.weight, stride=4)
+
+
+def test_a_layer_whose_weights_a_function_computes_with_too_is_not_fitted() -> None:
+    torch.manual_seed(0)
+    model, images = Tied().eval(), torch.randn(32, 3, 16, 16)
+    network = trace(model, images[:1])
+    pruner = Pruner(model, network, images)
+    assert "code" in pruner.not_reconstructed
+    policy = {group: channels // 2 for group, channels in network.original.items()}
+    assert torch.isfinite(pruner.pruned(policy)(images)).all()
+
+
 @pytest.mark.parametrize("kind", [Gained, Rounded, Standardised, PaddedRight])
 @pytest.mark.parametrize("thorough", [False, True])
 def test_fitting_is_not_worse_than_not_fitting(kind: Any, thorough: bool) -> None:
