@@ -20,6 +20,7 @@ from amc_hw.tracing.followed import Followed
 from amc_hw.tracing.heads import with_heads
 from amc_hw.tracing.leaves import is_leaf
 from amc_hw.tracing.network import Block, ChannelGroup, Layer, Member, Network, Reason, Why
+from amc_hw.tracing.own_weights import require_numbers, require_own_weights
 from amc_hw.tracing.selection import left_alone, matches
 from amc_hw.tracing.ties import find_ties
 from amc_hw.tracing.unheard import unheard_layers
@@ -42,8 +43,9 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
         include: patterns of the only layers that may lose channels; without any, all may.
 
     Raises:
-        UnsupportedModelError: the model cannot be copied or run, or its groups cannot be pruned together.
-        UsageError: a pattern that matches no layer.
+        UnsupportedModelError: the model cannot be copied or run, computes with weights that it does not have, or its
+            groups cannot be pruned together.
+        UsageError: a pattern that matches no layer, or weights that are NaN.
     """
     try:
         model = copy.deepcopy(model).eval().requires_grad_(False)  # or FlopCounterMode refuses parameters as inputs
@@ -52,6 +54,8 @@ def trace(model: nn.Module, example_input: Any, *, exclude: Sequence[str] = (), 
             f"the model cannot be copied ({_sentence(error)}); give a model whose weights are plain parameters."
         ) from error
     followed, macs = _run(model, example_input)
+    require_numbers(model)
+    require_own_weights(model, example_input)
     images = len(example_input) if isinstance(example_input, Tensor) else 1
     assembly = Assembly(followed)
     layers = list(dict.fromkeys(followed.makers))
