@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from amc_hw.budget.bounds import Limit, OutOfReachError
@@ -274,6 +274,16 @@ def under_floor(chosen: Candidate, floor: float | None) -> list[str]:
         f"the policy's accuracy on the validation split is {chosen.score:.2%} before fine-tuning, under the floor of "
         f"{floor:.2%}: no policy was found that keeps both the floor and the budget; search longer, or give a "
         "larger budget or a lower floor."
+    ]
+
+
+def blindly_chosen(scores: Iterable[float]) -> list[str]:
+    """Return the sentence for a search whose policies all had a score of 0; none where one had more."""
+    if any(scores):
+        return []
+    return [
+        "every policy that was scored had 0, so that the search had nothing to choose by: give a larger budget, or look "
+        "at what the task's score gives for networks before fine-tuning."
     ]
 
 

@@ -18,7 +18,7 @@ from amc_hw.pipeline.originals import with_float_original
 from amc_hw.pipeline.other_devices import named, not_proved, other_limits
 from amc_hw.pipeline.precision_alone import keep_original, keeps_budgets
 from amc_hw.pipeline.present_speed import at_present_speed, is_in_ms
-from amc_hw.pipeline.search import chosen_policy, search, under_floor
+from amc_hw.pipeline.search import blindly_chosen, chosen_policy, search, under_floor
 from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.table_doubts import doubts_elsewhere, doubts_of_tables
@@ -77,6 +77,9 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
         _LOG.warning("%s", sentence)
     elsewhere = other_limits(run, job.others, trained, config.seed, progress)
     found = search(job, costs, max(error, elsewhere.error), progress, elsewhere.limits)
+    blindly = blindly_chosen(episode.accuracy for episode in found.study.episodes)
+    for sentence in blindly:
+        _LOG.warning("%s", sentence)
     ranked = shortlist(job, found, progress)
     if not device.in_reach:
         verified = trust_in_table(job, found, ranked, progress)
@@ -93,6 +96,7 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
         *doubtful,
         *elsewhere.doubts,
         *warnings,
+        *blindly,
         *under_floor(verified.chosen, config.accuracy_floor),
     ]
     for folder in (run, *(other.folder for other in job.others)):

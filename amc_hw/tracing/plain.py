@@ -62,6 +62,7 @@ class _Rewriting:
 
 
 @torch.random.fork_rng(devices=())
+@torch.enable_grad()  # without, weights that are computed would be no parameters afterwards
 def with_plain_weights(model: nn.Module, example_input: Any) -> tuple[nn.Module, str]:
     """Return a network whose layers have their weights, and what was done for it, a sentence.
 

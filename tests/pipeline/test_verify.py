@@ -22,7 +22,7 @@ from amc_hw.pipeline import verify as verification
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
-from amc_hw.pipeline.search import Search, under_floor
+from amc_hw.pipeline.search import Search, blindly_chosen, under_floor
 from amc_hw.pipeline.shortlist import best_policies, fit
 from amc_hw.pipeline.table_doubts import doubts
 from amc_hw.pipeline.verify import missed_policies, verify
@@ -205,6 +205,11 @@ def test_a_policy_under_the_floor_comes_with_a_warning() -> None:
     candidate = Candidate(channels={"g": 8}, score=0.89, predicted_ms=1.0, measured_ms=1.0, original_ms=2.0)
     assert under_floor(candidate, None) == under_floor(candidate, 0.89) == []
     assert "89.00% before fine-tuning, under the floor of 90.00%" in under_floor(candidate, 0.9)[0]
+
+
+def test_scores_of_zero_alone_come_with_a_warning() -> None:
+    assert blindly_chosen([0.0, 0.01]) == []
+    assert "nothing to choose by" in blindly_chosen([0.0, 0.0])[0]
 
 
 def test_a_table_that_was_wrong_about_the_policy_is_told(traced: TracedModel, template: GraphTemplate) -> None:

@@ -87,16 +87,18 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
-def test_layers_that_compute_their_weights_become_plain_and_are_cut(kind: str) -> None:
+def test_layers_that_compute_their_weights_become_plain_and_are_cut(kind: str, learns: bool) -> None:
     torch.manual_seed(0)
     model = chain(KINDS[kind]()).eval()
     x = torch.randn(2, 3, 9, 9)
     wanted, state = model(x).detach(), set(model.state_dict())
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    plain, note = with_plain_weights(model, EXAMPLE)
+    with torch.set_grad_enabled(learns):
+        plain, note = with_plain_weights(model, EXAMPLE)
     assert torch.equal(torch.get_rng_state(), before)
     assert note.count("1 ") == 1
     assert note.endswith("computes the same as before.")
