@@ -241,6 +241,8 @@ def chosen_policy(
     A policy that was not measured is marked ``unverified``; ``warnings`` say what else its reader should know.
     """
     original = trained.network.original
+    left_out = [block.inside for block in trained.network.blocks if chosen.channels[block.group] == 0]
+    gone = {group for inside in left_out for group in inside}
     return ChosenPolicy(
         episodes=episodes,
         channels=chosen.channels,
@@ -253,7 +255,7 @@ def chosen_policy(
             Group(
                 name=name,
                 original=original[name],
-                kept=chosen.channels[name],
+                kept=0 if name in gone else chosen.channels[name],
                 latency_ms_original=group_latency(costs.latency_ms, name, original),
                 latency_ms_kept=group_latency(costs.latency_ms, name, chosen.channels),
             )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from simulated_device import SimulatedDevice, microseconds
+from torch import Tensor, nn
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import parse_budget
@@ -22,7 +25,7 @@ from amc_hw.pipeline import verify as verification
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
-from amc_hw.pipeline.search import Search, blindly_chosen, under_floor
+from amc_hw.pipeline.search import Search, blindly_chosen, chosen_policy, under_floor
 from amc_hw.pipeline.shortlist import best_policies, fit
 from amc_hw.pipeline.table_doubts import doubts
 from amc_hw.pipeline.verify import missed_policies, verify
@@ -36,7 +39,7 @@ from amc_hw.runs.records import Candidate, ChosenPolicy, Episode, Miss
 from amc_hw.search.scoring import OwnScore
 from amc_hw.search.study import StudyResult
 from amc_hw.tasks.classification import few_images
-from amc_hw.tracing.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 
 class Cutter:
@@ -205,6 +208,28 @@ def test_a_policy_under_the_floor_comes_with_a_warning() -> None:
     candidate = Candidate(channels={"g": 8}, score=0.89, predicted_ms=1.0, measured_ms=1.0, original_ms=2.0)
     assert under_floor(candidate, None) == under_floor(candidate, 0.89) == []
     assert "89.00% before fine-tuning, under the floor of 90.00%" in under_floor(candidate, 0.9)[0]
+
+
+class Bottleneck(nn.Module):
+    """Two groups of channels inside a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Conv2d(16, 8, 1), nn.Conv2d(8, 12, 3, padding=1), nn.Conv2d(12, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.three(self.two(self.one(x).relu()).relu())
+
+
+def test_of_a_block_that_is_left_out_no_group_keeps_channels() -> None:
+    traced = trace_model(nn.Sequential(nn.Conv2d(3, 16, 3), Bottleneck(), Bottleneck(), nn.Conv2d(16, 4, 1)), (3, 9, 9))
+    policy = {**traced.network.original, "1.one": 0, "2.two": 4}
+    costs = network_costs(traced.network, Cost("latency_ms", []), 1000)
+    trained: Any = SimpleNamespace(network=traced.network, image_size=traced.image_size, policy_fields={})
+    candidate = Candidate(channels=policy, score=0.5, predicted_ms=1.0)
+    found = chosen_policy(trained, costs, candidate, [candidate], 1)
+    assert found.channels == policy
+    assert {group.name: group.kept for group in found.groups} == {**policy, "1.two": 0}
 
 
 def test_scores_of_zero_alone_come_with_a_warning() -> None:
