@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,12 @@ def check_evaluation(file: Path | None, run: Path | None, data: str | None, data
         raise UsageError("name either an exported file or run=FOLDER.")
     if run is not None:
         read_config(run)
-    elif data is None:
-        raise UsageError("a file needs its data set: amc-hw evaluate FILE --data DATA")
     if file is not None:
         require_files([file])
+        if data is None:
+            of_run = RunFolder(file.parent).config.exists()
+            cure = f"; of a run, all files: amc-hw evaluate --run {shlex.quote(str(file.parent))}" if of_run else ""
+            raise UsageError(f"a file needs its data set: amc-hw evaluate FILE --data DATA{cure}")
         require_content(file, "name a file that amc-hw export wrote.")
     if data is not None:
         require_data(data, data_root)

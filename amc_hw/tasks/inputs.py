@@ -33,7 +33,7 @@ def gathered(inputs: Any, model: nn.Module, most: int | None = None) -> Any:
         most: inputs that are wanted; all that fit into 1 GiB otherwise.
 
     Raises:
-        UsageError: there are none, or they are no tensors with the batch first.
+        UsageError: there are none, they are no tensors with the batch first, or not all of one size.
     """
     if isinstance(inputs, Tensor | tuple | dict):
         inputs = [inputs]
@@ -45,6 +45,7 @@ def gathered(inputs: Any, model: nn.Module, most: int | None = None) -> Any:
         torch.manual_seed(0)
         for batch in inputs:
             batches.append(_of_network(batch, needed, quiet=bool(batches)))
+            _require_alike(batches[0], batches[-1])
             count += size_of(batches[-1])
             bytes_ += sum(tensor.nbytes for tensor in tensors_of(batches[-1]))
             if (most is not None and count >= most) or bytes_ >= MOST_BYTES:
@@ -83,6 +84,13 @@ def _of_network(batch: Any, needed: int | None, *, quiet: bool) -> Any:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or type(batch).__name__
         raise UsageError(f"a batch of the inputs is {shapes}; give tensors with the batch first, all of one size.")
     return batch
+
+
+def _require_alike(one: Any, other: Any) -> None:
+    first, second = ([tuple(each.shape[1:]) for each in tensors_of(batch)] for batch in (one, other))
+    if first != second:
+        shapes = " and ".join(", ".join("x".join(map(str, shape)) for shape in batch) for batch in (first, second))
+        raise UsageError(f"the inputs of two batches have the sizes {shapes}; give inputs of one size, as files take.")
 
 
 def drawn(inputs: Any, count: int, seed: int) -> Any:

@@ -165,6 +165,7 @@ def test_wrong_inputs_are_told(tmp_path: Path) -> None:
         (3, "the inputs are a int"),
         (images * float("nan"), "some inputs are not finite"),
         ({"images": images, "masks": masks[:3]}, "with the batch first, all of one size"),
+        ([images[:20], images[20:, :, :8]], "inputs of two batches have the sizes .* and .*; give inputs of one size"),
         (None, "the task has no inputs"),
         (images[:, :, :3, :3], "the network does not run on the task's inputs"),
     ):
@@ -216,6 +217,8 @@ def test_the_command_line_has_the_same(
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     in_python = json.loads((run / "summary.json").read_text())
     assert summary["compressed"]["accuracy"] == pytest.approx(in_python["compressed"]["accuracy"])
+    assert command("evaluate", tmp_path / "run" / "model.tflite") == 2
+    assert f"amc-hw evaluate --run {tmp_path / 'run'}" in capsys.readouterr().err
     assert command("evaluate", "--run", tmp_path / "run") == 0
     assert f"{summary['compressed']['accuracy']:.2%} mean IoU" in capsys.readouterr().out
     assert command("finetune", "--run", tmp_path / "run", "--epochs", 2) == 0
