@@ -67,11 +67,12 @@ def batch_norm(op: Operator) -> list[Tensor]:
 
 def reduction(op: Operator) -> list[Tensor] | None:
     """Reductions over dimensions; over channels, means and norms are of those that are left."""
-    dims = op.args[2:3] if op.name == "linalg_vector_norm" else op.args[1:2]
-    if not dims or not isinstance(dims[0], list) or not dims[0]:
+    given = op.args[2:3] if op.name == "linalg_vector_norm" else op.args[1:2]
+    dims = [given[0]] if given and type(given[0]) is int else given[0] if given else None
+    if not isinstance(dims, list) or not dims:
         return None
     labels = op.labels(op.args[0])
-    over = sorted(dim % labels.dim() for dim in dims[0])
+    over = sorted(dim % labels.dim() for dim in dims)
     labels, channels = _of_branches(op, labels, over)
     if not channels:
         return [first(labels, over).reshape(result.shape) for result in op.results]
@@ -114,7 +115,7 @@ RULES: dict[str, Rule] = {
     "_fused_rms_norm": layer_norm,
     "native_group_norm": group_norm,
     "native_batch_norm": batch_norm,
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "logsumexp"), reduction),
+    **dict.fromkeys(("mean", "sum", "logsumexp", "amax", "amin", "max", "min", "argmax", "argmin"), reduction),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean", "linalg_vector_norm"), reduction),
     **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax", "cumsum"), softmax),
 }

@@ -184,3 +184,33 @@ def test_softmax_over_branches_is_no_matter_and_over_channels_is() -> None:
     over_channels = trace(Branches(2).eval(), EXAMPLE)
     assert not over_channels.groups
     assert "softmax over its channels" in over_channels.unprunable["one"]
+
+
+@pytest.mark.parametrize(
+    "largest",
+    [
+        lambda x: x.flatten(2).max(-1)[0],
+        lambda x: torch.min(x, dim=-1, keepdim=True).values.mean((2, 3)),
+        lambda x: x.max(-1)[0].amax(-1) + x.flatten(2).argmax(-1) / 64,
+    ],
+)
+def test_the_largest_of_all_positions_is_no_matter_and_of_channels_is(largest: Any) -> None:
+    class Pooled(nn.Module):
+        def __init__(self, over_channels: bool) -> None:
+            super().__init__()
+            self.first, self.second, self.head = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 16, 3), nn.Linear(16, 4)
+            self.over_channels = over_channels
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.head(largest(self.second(x / x.max(1, keepdim=True)[0].exp() if self.over_channels else x)))
+
+    torch.manual_seed(0)
+    model = Pooled(False).eval()
+    network = trace(model, EXAMPLE)
+    assert network.original == {"first": 12, "second": 16}
+    for seed in range(3):
+        assert_cut_as_masked(model, network, torch.randn(2, 3, 8, 8), seed)
+    over_channels = trace(Pooled(True).eval(), EXAMPLE)
+    assert over_channels.original == {"second": 16}
+    assert "reduces over its channels" in over_channels.unprunable["first"]
