@@ -100,7 +100,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
     """Make the best policy keep its latency budget on the device, and use it up.
 
     Each measurement tells how far the table is off for this network. A policy over the budget is made smaller by
-    that much, one well under it larger (the best of several ways, see `Nearby`), until it is within the budget and
+    that much, one well under it larger (the best of a short search, see `Nearby`), until it is within the budget and
     uses 95 % of it, or the channel grid has nothing in between. What the repeats leave in doubt counts against a
     policy, on either side. After a last benchmark that missed the budget (see `Miss`), every policy is taken to be
     as much slower there as that one was. A policy that has no file, because rounding leaves nothing of it or the
@@ -142,7 +142,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
             break
         try:
             tried = [candidate.channels for candidate in candidates]
-            policy = nearby(policy, _corrected(search, places, uses, policy), tried)
+            policy = nearby(policy, _corrected(search, places, uses, policy), tried, progress)
         except BudgetError:
             break
         if best is not None and policy in tried:

@@ -59,7 +59,7 @@ def test_groups_of_a_transposed_convolution_go_from_its_file(name: str) -> None:
     parts = {"one": nn.Conv2d(3, 24, 3, 2, 1), "up": nn.ConvTranspose2d(24, 32, 2, 2, groups=4)}
     traced = trace_model(Net(forward, **parts, last=nn.Conv2d(32, 2, 1)).eval(), (3, 16, 16))
     template = lower(traced.model, traced.network, traced.example, kind)
-    policy = {group: 2 for group in traced.network.original}
+    policy = dict.fromkeys(traced.network.original, 2)
     assert traced.network.original == {"one": 4}
     small = shrink(traced.model, traced.network, first_channels(policy))
     written, real = template.file(policy, np.random.default_rng(0)), kind.convert(small, traced.example)

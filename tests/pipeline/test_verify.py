@@ -52,6 +52,9 @@ class Cutter:
         kept = first_channels(policy)
         return shrink(self.traced.model, self.traced.network, kept)
 
+    def channel_importance(self):
+        return {group: [1.0] * channels for group, channels in self.traced.network.original.items()}
+
 
 def exact_cost(traced: TracedModel, template: GraphTemplate) -> Cost:
     """What the simulated device takes for the sum of the operators, in milliseconds."""
@@ -301,10 +304,10 @@ def test_the_best_of_several_policies_nearby_comes_next(
 
     job = Job(RunFolder(tmp_path), make_config(budget="0.6x"), traced, SimulatedDevice(), OwnScore(score))
     nearby = Nearby(job, search)
-    found = nearby(policy, limits, [])
+    found = nearby(policy, limits, [], SILENT)
     assert found[loses_most] > cheapest[loses_most]
     assert 0.8 * limits[0].most <= limits[0].cost(found) <= limits[0].most
-    assert nearby(policy, limits, [found]) != found
+    assert nearby(policy, limits, [found], SILENT) != found
 
 
 def test_policies_are_taken_to_be_as_much_slower_at_last_as_one_that_missed_was(
