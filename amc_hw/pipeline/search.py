@@ -284,8 +284,8 @@ def blindly_chosen(scores: Iterable[float]) -> list[str]:
     if any(scores):
         return []
     return [
-        "every policy that was scored had 0, so that the search had nothing to choose by: give a larger budget, or look "
-        "at what the task's score gives for networks before fine-tuning."
+        "every policy that was scored had 0, so that the search had nothing to choose by: give a larger budget, or "
+        "look at what the task's score gives for networks before fine-tuning."
     ]
 
 

@@ -1,4 +1,4 @@
-"""Networks whose copies compute with others' weights, and broken weights, are refused before anything is made of them."""
+"""Networks whose copies compute with others' weights, and broken weights, are refused when they are traced."""
 
 from __future__ import annotations
 
