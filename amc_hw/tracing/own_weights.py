@@ -44,7 +44,8 @@ def require_own_weights(model: nn.Module, example: Any) -> None:
 
 
 def _weights_used(model: nn.Module, example: Any) -> dict[int, nn.Parameter]:
-    with torch.no_grad(), _Weights() as used:
+    used = _Weights()
+    with torch.no_grad(), used:
         model(example)
     return used.found
 
