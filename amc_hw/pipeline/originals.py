@@ -21,6 +21,7 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import OriginalTimes
 from amc_hw.tracing.network import Network
+from amc_hw.training.trial import tell
 
 Costs = dict[Metric, float]
 """What a network costs, by the metrics that budgets are on."""
@@ -102,6 +103,12 @@ def with_float_original(
     of_float = {"size_bytes": float(run.original(device.format).stat().st_size)}
     if device.in_reach:
         times = original_times(run, trained, device, progress)
+        if times.shipped_ms > times.float_ms:
+            tell(
+                "%s: the original takes %.4g ms in %s and %.4g ms in fp32; leave precision= out, unless the file's size "
+                "is what counts.",
+                *(device.name, times.shipped_ms, device.precision, times.float_ms),
+            )
         latency = costs.latency_ms(trained.network.original)
         of_float["latency_ms"] = in_fp32(latency, times)
         return replace(costs, of_float=of_float)
