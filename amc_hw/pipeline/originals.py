@@ -105,8 +105,8 @@ def with_float_original(
         times = original_times(run, trained, device, progress)
         if times.shipped_ms > times.float_ms:
             tell(
-                "%s: the original takes %.4g ms in %s and %.4g ms in fp32; leave precision= out, unless the file's size "
-                "is what counts.",
+                "%s: the original takes %.4g ms in %s and %.4g ms in fp32; leave precision= out, unless what counts is "
+                "the file's size.",
                 *(device.name, times.shipped_ms, device.precision, times.float_ms),
             )
         latency = costs.latency_ms(trained.network.original)
