@@ -149,7 +149,7 @@ def norms_in(model: nn.Module) -> int:
         (ReadTwice, 2),
         (BranchOnTensor, 1),
         (ControlFlow, 1),
-        (WeightReadElsewhere, 3),
+        (WeightReadElsewhere, 2),
         (NormUnderTwoNames, 1),
         (Structure, 1),
         (lambda: Net(StandardisedConv), 2),
