@@ -15,6 +15,10 @@ _BEFORE_ZIP = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 _START = 32
 
 
+_DIRECTORY = 0x10
+"""Of the attributes of a file in MS-DOS, which zip archives keep."""
+
+
 def require_checkpoint(path: Path) -> None:
     """Refuse what is no checkpoint; whose weights are in one is left to those who know the model.
 
@@ -58,6 +62,8 @@ def require_sound_archive(path: Path) -> None:
             raise ValueError(f"the checksum of {damaged} does not fit")
         if any(info.file_size != info.compress_size for info in archive.infolist()):  # torch compresses nothing
             raise ValueError("a size in its directory is wrong")
+        if any(info.external_attr & _DIRECTORY for info in archive.infolist()):  # torch reads nothing of a folder
+            raise ValueError("a tensor is marked as a folder in its directory")
 
 
 def is_safetensors(path: Path) -> bool:

@@ -180,11 +180,11 @@ sys.path.insert(0, "tests/support")
 from commands import amc_hw
 HEAVY = ("torch", "torchvision", "ai_edge_litert", "litert_torch", "onnxruntime")
 for arguments in json.load(sys.stdin):
-    said, began = io.StringIO(), time.monotonic()
+    said, began = io.StringIO(), time.process_time()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         status = amc_hw(*arguments)
     loaded = [name for name in HEAVY if name in sys.modules]
-    print(json.dumps([status, said.getvalue(), time.monotonic() - began, loaded]))
+    print(json.dumps([status, said.getvalue(), time.process_time() - began, loaded]))
     if loaded:
         break
 """

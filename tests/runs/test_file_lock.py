@@ -90,7 +90,7 @@ def test_the_same_command_given_twice_at_once_searches_once(checkpoint: Path, tm
     run = tmp_path / "run"
     command = (
         *("search", "--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--run", run),
-        *("--macs", "0.5x", "--strategy", "random", "--episodes", 20),
+        *("--precision", "fp32", "--macs", "0.5x", "--strategy", "random", "--episodes", 20),
     )
     programs = [start_amc_hw(*command) for _ in range(2)]
     told = [program.communicate(timeout=250)[1].decode() for program in programs]
