@@ -13,8 +13,6 @@ SAVE = "torch.save(model.state_dict(), 'weights.pt')"
 # The number that torch.save began its files with before they were zip archives, as pickle writes it.
 _BEFORE_ZIP = b"l\xfc\x9cF\xf9 j\xa8P\x19"
 _START = 32
-
-
 _DIRECTORY = 0x10
 """Of the attributes of a file in MS-DOS, which zip archives keep."""
 
