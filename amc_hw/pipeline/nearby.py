@@ -10,11 +10,12 @@ from torch import nn
 from amc_hw.budget.bounds import Limit
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import Search, search_steps
+from amc_hw.pipeline.shortlist import fit
 from amc_hw.policy import Policy
 from amc_hw.runs.progress import Progress
 from amc_hw.search.auto import AutoStrategy
 from amc_hw.search.knapsack import Importance
-from amc_hw.search.moves import fit
+from amc_hw.search.rewards import find_reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import WEIGH_CHANNELS
 from amc_hw.search.strategy import Result
@@ -23,6 +24,7 @@ LEAST = 5
 """Policies that are scored, the one made to fit among them."""
 SHARE = 10
 """One for so many episodes of the search, where those are more."""
+_REWARD = find_reward("resource")
 
 
 class Nearby:
@@ -62,15 +64,14 @@ class Nearby:
         """
         first, *others = limits
         space = SearchSpace(search_steps(self._job.trained), first.cost, first.most, others)
-        assert space.bounds is not None
         known = [(dict(key), _result(space, dict(key), score)) for key, score in self._scores.items()]
-        found = [fit(policy, space.bounds)]
+        found: list[Policy] = [fit(policy, space.choices, limits)]
         self.score(found[0])
         strategy = AutoStrategy(space, self._job.config.seed, self._count, self._importance)
         strategy.recall(known)
         for number in range(1, self._count):
             progress("searching near it", number, self._count)
-            found.append(asked := dict(strategy.ask()))
+            found.append(asked := strategy.ask())
             strategy.tell(asked, _result(space, asked, self.score(asked)))
         new = [each for each in found if each not in tried]
         return max(new or found[:1], key=self.score)
@@ -83,5 +84,6 @@ class Nearby:
 
 
 def _result(space: SearchSpace, policy: Policy, score: float) -> Result:
-    """Return a score as a search that maximises it is told it."""
-    return Result(score, score - 1, space.cost(policy))
+    """Return a score as a search within bounds is told it."""
+    cost = space.cost(policy)
+    return Result(score, _REWARD(score, cost, space.cost.metric), cost)

@@ -103,12 +103,6 @@ def with_float_original(
     of_float = {"size_bytes": float(run.original(device.format).stat().st_size)}
     if device.in_reach:
         times = original_times(run, trained, device, progress)
-        if times.shipped_ms > times.float_ms:
-            tell(
-                "%s: the original takes %.4g ms in %s and %.4g ms in fp32; leave precision= out, unless what counts is "
-                "the file's size.",
-                *(device.name, times.shipped_ms, device.precision, times.float_ms),
-            )
         latency = costs.latency_ms(trained.network.original)
         of_float["latency_ms"] = in_fp32(latency, times)
         return replace(costs, of_float=of_float)
@@ -134,4 +128,10 @@ def original_times(run: RunFolder, trained: TrainedModel, device: Device, progre
     timings = benchmark(device, files, QUICK, progress)
     times = OriginalTimes(float_ms=timings["float"].latency_ms, shipped_ms=timings["shipped"].latency_ms)
     run.original_times.write(times)
+    if times.shipped_ms > times.float_ms:
+        tell(
+            "%s: the original takes %.4g ms in %s and %.4g ms in fp32; leave precision= out, unless what counts is "
+            "the file's size.",
+            *(device.name, times.shipped_ms, device.precision, times.float_ms),
+        )
     return times

@@ -128,7 +128,7 @@ class _Layer:
         started: how many operators had run when it last began to compute.
         formulas: what its formula gave, once for each call.
         returned: whether its forward has given what its formula did.
-        is_formula: whether it has not given something else, and was not called again.
+        is_formula: whether it has not given something else, and its weights were not used again.
         norm: the batch norm that took its result.
         normed: that result.
         partner: see `LayerContext`.
@@ -168,7 +168,9 @@ class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
 
     def computed(self, name: str, output: Tensor) -> None:
         """Note what a layer's formula gave."""
-        self._layers[name].formulas.append(output)
+        layer = self._layers[name]
+        layer.is_formula &= not layer.formulas  # else a function of the forward computes with its weights, too
+        layer.formulas.append(output)
         self._result(output, name)
 
     def returned(self, name: str) -> Callable[..., None]:
@@ -201,13 +203,12 @@ class _ContextFinder(OperatorCounter):  # type: ignore[no-untyped-call]
     def context(self, name: str) -> LayerContext:
         """Return a layer's context, after the forward pass."""
         layer = self._layers[name]
-        is_formula = layer.is_formula and len(layer.formulas) < 2  # else a function computes with its weights, too
         if layer.norm is not None and self._norm_calls[layer.norm] > 1:
-            return LayerContext(is_formula=is_formula)
+            return LayerContext(is_formula=layer.is_formula)
         if layer.normed is not None and layer.normed.reads != 1:
-            return LayerContext(None, layer.partner, is_formula=is_formula)
+            return LayerContext(None, layer.partner, is_formula=layer.is_formula)
         alone = layer.activated is not None and layer.activated.reads == 1
-        return LayerContext(layer.norm, layer.partner, layer.linear_range if alone else None, is_formula)
+        return LayerContext(layer.norm, layer.partner, layer.linear_range if alone else None, layer.is_formula)
 
     def read(self, tensors: Any) -> list[_Tensor]:
         """Count a read of those tensors in a structure that layers have made, and return what is known of them."""

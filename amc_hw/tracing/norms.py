@@ -67,8 +67,10 @@ def batch_norm(op: Operator) -> list[Tensor]:
 
 def reduction(op: Operator) -> list[Tensor] | None:
     """Reductions over dimensions; over channels, means and norms are of those that are left."""
-    given = op.args[2:3] if op.name == "linalg_vector_norm" else op.args[1:2]
-    dims = [given[0]] if given and type(given[0]) is int else given[0] if given else None
+    place = 2 if op.name == "linalg_vector_norm" else 1
+    dims = op.args[place] if len(op.args) > place else None
+    if type(dims) is int:
+        dims = [dims]
     if not isinstance(dims, list) or not dims:
         return None
     labels = op.labels(op.args[0])

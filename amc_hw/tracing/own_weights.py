@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from amc_hw.errors import UnsupportedModelError, UsageError
+from amc_hw.tracing.same import outputs
 
 
 def require_numbers(model: nn.Module) -> None:
@@ -45,8 +45,8 @@ def require_own_weights(model: nn.Module, example: Any) -> None:
 
 def _weights_used(model: nn.Module, example: Any) -> dict[int, nn.Parameter]:
     used = _Weights()
-    with torch.no_grad(), used:
-        model(example)
+    with used:
+        outputs(model, example)
     return used.found
 
 

@@ -13,7 +13,6 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.pipeline import originals
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
-from amc_hw.runs.records import OriginalTimes
 from amc_hw.tracing.traced import TracedModel
 
 
@@ -26,7 +25,8 @@ def test_a_precision_that_is_slower_than_fp32_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run, device = RunFolder(tmp_path), SimpleNamespace(name="host", precision="int8", format="tflite", in_reach=True)
-    run.original_times.write(OriginalTimes(float_ms=1.0, shipped_ms=shipped_ms))
+    timings = {"float": SimpleNamespace(latency_ms=1.0), "shipped": SimpleNamespace(latency_ms=shipped_ms)}
+    monkeypatch.setattr(originals, "benchmark", lambda *_: timings)
     run.original("tflite").write_bytes(b"file")
     monkeypatch.setattr(originals, "export_originals", lambda *_: None)
     costs = network_costs(traced.network, Cost("latency_ms", [Term((), lambda _: 2.0)]), 100)
