@@ -13,22 +13,34 @@ from amc_hw.latency.deviations import Deviating, surfaces_of
 from amc_hw.latency.extrapolation import Extrapolation
 from amc_hw.latency.operators import Operator
 from amc_hw.latency.share import Share
+from amc_hw.latency.shares import WORTH
 from amc_hw.latency.surface import Surface
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable, PredictionError
 
 NETWORKS_TO_CALIBRATE = 4
-LEAST_SHARE = 0.5
-"""Of the smallest network's operators that a negative constant leaves; a line that takes more fits something else."""
 ENTRIES_FOR_SURFACE = 16
 """Channel counts of a family from which its own surface says more than all operators of the kind together."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """``measured = slope * (sum of operators) + constant_ms``: what running them together costs or saves."""
+    """``measured = slope * (sum of operators) + constant_ms``: what running them together costs or saves.
+
+    The constant is positive where starting a run takes time. It is negative where the profiler's own time in every
+    operator weighs more: that of the operators of a network of hundreds of small ones may be a third of their sum.
+    """
 
     slope: float = 1.0
     constant_ms: float = 0.0
+
+    @property
+    def start_ms(self) -> float:
+        """What a run takes beside its operators."""
+        return max(0.0, self.constant_ms)
+
+    def overhead_ms(self, operators: int) -> float:
+        """Return what the profiler takes in each of so many operators: less where some are left out."""
+        return max(0.0, -self.constant_ms) / max(1, operators)
 
     def __call__(self, operators_ms: float) -> float:
         """Return the predicted time of the whole network in milliseconds."""
@@ -44,21 +56,27 @@ def structure_of(operators: Sequence[Operator]) -> str:
 def fit_calibration(networks: Sequence[CalibrationNetwork]) -> Calibration:
     """Fit by least squares on relative errors.
 
-    With networks of like size the constant cannot be told from the slope, so it is held at zero unless the
-    smallest and the largest differ by at least half. It is negative where the profiler's own time in every kernel,
-    or caches that small networks fit into, weigh more than what starting a run costs.
+    With networks of like size the constant cannot be told from the slope, so it is held at zero unless the smallest
+    and the largest differ by at least half, and unless networks that are left out are predicted better with it.
     """
     if not networks:
         return Calibration()
     x = np.array([network.operators_ms for network in networks])
     y = np.array([network.measured_ms for network in networks])
-    slope = float(np.median(y / x))
+    slope = _slope(networks)
     if len(networks) >= NETWORKS_TO_CALIBRATE and x.max() > 1.5 * x.min():
         features = np.stack([x, np.ones_like(x)], axis=1) / y[:, None]
-        fitted, *_ = np.linalg.lstsq(features, np.ones_like(y), rcond=None)
-        if fitted[0] > 0 and fitted[0] * x.min() + fitted[1] > fitted[0] * x.min() * LEAST_SHARE:
-            return Calibration(float(fitted[0]), float(fitted[1]))
+        inverse = np.linalg.pinv(features)
+        line = inverse.sum(axis=1)
+        leverage = np.minimum(np.einsum("ij,ji->i", features, inverse), 0.99)
+        left_out = np.abs(features @ line - 1) / (1 - leverage)
+        if line[0] > 0 and left_out.mean() < WORTH * np.abs(slope * x / y - 1).mean():
+            return Calibration(float(line[0]), float(line[1]))
     return Calibration(slope)
+
+
+def _slope(networks: Sequence[CalibrationNetwork]) -> float:
+    return float(np.median([network.measured_ms / network.operators_ms for network in networks]))
 
 
 def left_out_error(networks: Sequence[CalibrationNetwork]) -> PredictionError:
@@ -153,9 +171,15 @@ class Predictor:
         return False
 
     def calibration(self, structure: str) -> Calibration:
-        """Return the calibration on networks of this structure, or on all networks of the table if there are few."""
+        """Return the calibration on networks of this structure, or on all networks of the table if there are few.
+
+        Those have another number of operators, so that what the profiler takes in theirs says nothing of this one's.
+        """
         own = [network for network in self.table.calibration if network.structure == structure]
-        return fit_calibration(own if len(own) >= NETWORKS_TO_CALIBRATE else self.table.calibration)
+        if len(own) >= NETWORKS_TO_CALIBRATE:
+            return fit_calibration(own)
+        others = fit_calibration(self.table.calibration)
+        return others if others.constant_ms >= 0 else Calibration(_slope(self.table.calibration))
 
     def network_ms(self, operators: Sequence[Operator]) -> float:
         """Return the predicted latency of a whole network in milliseconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from amc_hw.budget.cost import Cost, Term
 from amc_hw.formats.graph import GraphTemplate
@@ -30,16 +30,21 @@ def latency_cost(template: GraphTemplate, predictor: Predictor, choices: Mapping
     original = {group: counts[-1] for group, counts in choices.items()}
     operators = template.operators(original)
     calibration = predictor.calibration(structure_of(operators))
-    constant, terms = calibration.constant_ms, []
+    constant, terms = calibration.start_ms, []
+    overhead_ms = calibration.overhead_ms(sum(ms > 0 for ms in predictor.operators_ms(operators)))
+
+    def calibrated(operator_ms: float) -> float:
+        return calibration.slope * operator_ms - overhead_ms if operator_ms else 0.0  # of what runs in another's kernel
+
     for index, operator in enumerate(operators):
         groups = template.groups_of(index)
         block = template.block_of(index)
         if block is not None:
-            terms.append(_unless_out(block, _term(template, predictor, index, groups, choices, calibration.slope)))
+            terms.append(_unless_out(block, _term(template, predictor, index, groups, choices, calibrated)))
         elif groups:
-            terms.append(_term(template, predictor, index, groups, choices, calibration.slope))
+            terms.append(_term(template, predictor, index, groups, choices, calibrated))
         else:
-            constant += calibration.slope * predictor.operators_ms([operator])[0]
+            constant += calibrated(predictor.operators_ms([operator])[0])
     return Cost("latency_ms", terms, constant)
 
 
@@ -56,7 +61,7 @@ def _term(
     index: int,
     groups: tuple[str, ...],
     choices: Mapping[str, Sequence[int]],
-    slope: float,
+    calibrated: Callable[[float], float],
 ) -> Term:
     """One operator's share of the latency; the channel counts of its groups decide it."""
 
@@ -72,6 +77,6 @@ def _term(
     def value(channels: tuple[int, ...]) -> float:
         if channels not in known:
             known[channels] = predictor.operators_ms([operator_at(channels)])[0]
-        return slope * known[channels]
+        return calibrated(known[channels])
 
     return Term(groups, value)

@@ -34,16 +34,17 @@ def residual() -> TracedModel:
 
 
 class OneMillisecond(Predictor):
-    """Says that every operator takes a millisecond."""
+    """Says that every operator takes a millisecond, and a network a constant more or less than all of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, constant_ms: float) -> None:
         """Need no table."""
+        self._constant_ms = constant_ms
 
     def operators_ms(self, operators) -> list[float]:
         return [1.0] * len(operators)
 
     def calibration(self, structure: str) -> Calibration:
-        return Calibration()
+        return Calibration(constant_ms=self._constant_ms)
 
 
 class TwoSums(nn.Module):
@@ -118,5 +119,8 @@ def test_the_template_knows_which_operators_are_left(residual: TracedModel, file
         small = shrink(residual.model, residual.network, first_channels(policy))
         exported = kind.read(kind.convert(small, residual.example)).operators()
         assert template.operators(policy) == exported
-        cost = latency_cost(template, OneMillisecond(), residual.choices)
-        assert cost(policy) == pytest.approx(len(exported))
+        cost = latency_cost(template, OneMillisecond(2.0), residual.choices)
+        assert cost(policy) == pytest.approx(len(exported) + 2.0)
+        whole = len(template.operators(residual.network.original))
+        cost = latency_cost(template, OneMillisecond(-0.25 * whole), residual.choices)
+        assert cost(policy) == pytest.approx(0.75 * len(exported)), "the profiler takes no time in what is left out"
