@@ -38,12 +38,13 @@ class Alternatives:
     Attributes:
         present: the position of the group's present choice.
         changes: shape (limits, choices of the group).
-        least_growth: the least change by a larger choice, shape (limits,); infinite where there is none.
+        least_growth: the least change by a larger choice, of every limit; infinite where there is none. Of so few numbers
+            plain ones are quicker than an array.
     """
 
     present: int
     changes: NDArray[np.float64]
-    least_growth: NDArray[np.float64]
+    least_growth: tuple[float, ...]
 
 
 class OutOfReachError(BudgetError):
@@ -145,7 +146,7 @@ class Bounds:
         costs = [[math.fsum(values) for values in self._touched(limit.cost, policy, group)] for limit in self.limits]
         shares = np.array(costs) / np.array([[limit.most] for limit in self.limits])
         changes = shares - shares[:, present, None]
-        return Alternatives(present, changes, changes[:, present + 1 :].min(axis=1, initial=math.inf))
+        return Alternatives(present, changes, tuple(changes[:, present + 1 :].min(axis=1, initial=math.inf).tolist()))
 
     def feasible(self, chosen: Policy, group: str) -> tuple[int, ...]:
         """Return the choices of ``group`` with which the limits can still be kept.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from amc_hw.policy import Metric, Policy
@@ -20,7 +20,8 @@ class Term:
 class Cost:
     """``constant`` plus the sum of the terms; each term's values are computed once per channel counts.
 
-    Sums are exact (``math.fsum``), so a total never depends on the order in which its parts were added:
+    Terms of the same groups are one: a network has hundreds of operators and a few dozen combinations of groups. Sums are
+    exact (``math.fsum``), so a total never depends on the order in which its parts were added:
     what the bounds allowed is what the finished policy costs.
 
     Args:
@@ -33,7 +34,10 @@ class Cost:
     def __init__(self, metric: Metric, terms: Iterable[Term], constant: float = 0.0, device: str = "") -> None:
         self.metric: Metric = metric
         self.device = device
-        self.terms = tuple(terms)
+        together: dict[tuple[str, ...], list[Term]] = {}
+        for term in terms:
+            together.setdefault(term.groups, []).append(term)
+        self.terms = tuple(Term(groups, _sum(alike)) for groups, alike in together.items())
         self.constant = constant
         self._known: list[dict[tuple[int, ...], float]] = [{} for _ in self.terms]
         touching: dict[str, list[int]] = {}
@@ -75,12 +79,16 @@ class Cost:
         channels = tuple([policy[group] for group in term.groups])
         found = known.get(channels)
         if found is None:
-            found = known[channels] = float(term.value(channels))
+            found = known[channels] = term.value(channels)
         return found
 
     def values(self, policy: Policy) -> list[float]:
         """Return what every term adds for ``policy``, in the order of ``terms``."""
         return [self.value(index, policy) for index in range(len(self.terms))]
+
+
+def _sum(terms: Sequence[Term]) -> Callable[[tuple[int, ...]], float]:
+    return lambda channels: math.fsum(float(term.value(channels)) for term in terms)
 
 
 def _times(value: Callable[[tuple[int, ...]], float], factor: float) -> Callable[[tuple[int, ...]], float]:

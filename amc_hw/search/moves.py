@@ -64,7 +64,8 @@ class Tally:
     def next_larger(self, group: str) -> int | None:
         """Return the position of the next larger choice of ``group`` with which the policy is within the limits."""
         alternatives = self.bounds.alternatives(group, self.policy)
-        if (self.shares + alternatives.least_growth > 1 + _ROUNDING).any():
+        least = zip(self.shares.tolist(), alternatives.least_growth, strict=True)
+        if any(share + growth > 1 + _ROUNDING for share, growth in least):
             return None
         return next(self.fitting(group, range(alternatives.present + 1, alternatives.changes.shape[1])), None)
 
