@@ -38,8 +38,8 @@ class Alternatives:
     Attributes:
         present: the position of the group's present choice.
         changes: shape (limits, choices of the group).
-        least_growth: the least change by a larger choice, of every limit; infinite where there is none. Of so few numbers
-            plain ones are quicker than an array.
+        least_growth: the least change by a larger choice, of every limit; infinite where there is none. They are so few
+            that plain numbers are quicker than an array.
     """
 
     present: int

@@ -20,8 +20,8 @@ class Term:
 class Cost:
     """``constant`` plus the sum of the terms; each term's values are computed once per channel counts.
 
-    Terms of the same groups are one: a network has hundreds of operators and a few dozen combinations of groups. Sums are
-    exact (``math.fsum``), so a total never depends on the order in which its parts were added:
+    Terms of the same groups are one: a network has hundreds of operators, and a few dozen combinations of groups.
+    Sums are exact (``math.fsum``), so a total never depends on the order in which its parts were added:
     what the bounds allowed is what the finished policy costs.
 
     Args:

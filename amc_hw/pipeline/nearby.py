@@ -10,7 +10,6 @@ from torch import nn
 from amc_hw.budget.bounds import Limit
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import Search, search_steps
-from amc_hw.pipeline.shortlist import fit
 from amc_hw.policy import Policy
 from amc_hw.runs.progress import Progress
 from amc_hw.search.auto import AutoStrategy
@@ -65,9 +64,9 @@ class Nearby:
         first, *others = limits
         space = SearchSpace(search_steps(self._job.trained), first.cost, first.most, others)
         known = [(dict(key), _result(space, dict(key), score)) for key, score in self._scores.items()]
-        found: list[Policy] = [fit(policy, space.choices, limits)]
-        self.score(found[0])
         strategy = AutoStrategy(space, self._job.config.seed, self._count, self._importance)
+        found: list[Policy] = [strategy.knapsack.fitted(policy)]
+        self.score(found[0])
         strategy.recall(known)
         for number in range(1, self._count):
             progress("searching near it", number, self._count)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from amc_hw.policy import Policy
 from amc_hw.search.knapsack import Importance, KnapsackStrategy
-from amc_hw.search.moves import fit, fitted, largest_uniform, varied
+from amc_hw.search.moves import fitted, largest_uniform, varied
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
 from amc_hw.search.surrogate import Surrogate, fit_surrogate
@@ -87,7 +87,7 @@ class AutoStrategy(Strategy):
             return
         policies = [self._policy(key) for key in list(self.recalled)[: self.nearest]]
         if self.space.bounds is not None:
-            policies = [fit(policy, self.space.bounds) for policy in policies]
+            policies = [self.knapsack.fitted(policy) for policy in policies]
         keys = list(dict.fromkeys(tuple(policy.values()) for policy in policies))
         mean, _ = self._model().predict(*self._described(keys))
         uniform, best = self.planned[0], [self._policy(keys[index]) for index in np.argsort(mean, kind="stable")]

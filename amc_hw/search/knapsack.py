@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from amc_hw.budget.bounds import Bounds
+from amc_hw.errors import UsageError
 from amc_hw.policy import Policy
-from amc_hw.search.moves import Move, Tally, best, grown
+from amc_hw.search.moves import Move, Tally, best, grown, shrunk
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result, Strategy
 
@@ -69,6 +70,22 @@ class KnapsackStrategy(Strategy):
 
     def tell(self, policy: Policy, result: Result) -> None:
         """Learn nothing."""
+
+    def fitted(self, policy: Policy) -> dict[str, int]:
+        """Make a policy keep the limits and use them up, by the importance that goes or comes for a share of them.
+
+        Raises:
+            UsageError: the space has no limits.
+        """
+        bounds = self.space.bounds
+        if bounds is None:
+            raise UsageError("a space without limits has none to keep; give it a budget.")
+
+        def lost(move: Move) -> float:
+            worth = self.worths[move.group]
+            return move.change / max(worth[move.present] - worth[move.channels], 1e-12)
+
+        return _filled(shrunk(policy, bounds, best(lost)), self.worths, bounds)
 
     def lost(self, policy: Policy) -> float:
         """Return which share of all importance a policy gives up, 0..1."""

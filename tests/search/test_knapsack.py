@@ -66,3 +66,26 @@ def test_it_tells_which_share_of_the_importance_a_policy_loses() -> None:
     assert [knapsack.lost({"a": a, "b": b}) for a, b in ((2, 2), (1, 2), (2, 1), (2, 0), (0, 0))] == pytest.approx(
         [0, 0.1, 0.1, 0.4, 1]
     )
+
+
+@pytest.mark.parametrize("important", ["a", "b"])
+def test_a_policy_is_made_to_fit_where_least_is_lost(important: str) -> None:
+    steps = [Step(g, tuple(range(2, 17, 2)), (1.0,)) for g in "ab"]
+    cost = Cost("macs", [Term((g,), lambda channels: float(channels[0])) for g in "ab"])
+    importance = {group: [1.0 if group == important else 0.1] * 16 for group in "ab"}
+    knapsack = KnapsackStrategy(SearchSpace(steps, cost, 20), 0, importance)
+    other = "b" if important == "a" else "a"
+    assert knapsack.fitted({"a": 12, "b": 12}) == {important: 12, other: 8}
+    assert knapsack.fitted({"a": 8, "b": 8}) == {important: 12, other: 8}
+
+
+def test_a_fitted_policy_keeps_the_limits_and_leaves_no_room(problem) -> None:
+    for seed in range(20):
+        space = problem(seed, groups=4).space()
+        draw = random.Random(seed)
+        start = {step.group: draw.choice(step.choices) for step in space.steps}
+        policy = KnapsackStrategy(space, seed).fitted(start)
+        assert space.bounds.keeps(policy)
+        for step in space.steps:
+            larger = [count for count in step.choices if count > policy[step.group]]
+            assert not any(space.bounds.keeps(policy | {step.group: count}) for count in larger[:1])
