@@ -18,6 +18,8 @@ from amc_hw.latency.surface import Surface
 from amc_hw.latency.table import CalibrationNetwork, LatencyTable, PredictionError
 
 NETWORKS_TO_CALIBRATE = 4
+UNLIKE = 1.5
+"""How many times as long as the smallest network, by its operators or by the clock, the largest takes."""
 ENTRIES_FOR_SURFACE = 16
 """Channel counts of a family from which its own surface says more than all operators of the kind together."""
 
@@ -64,7 +66,8 @@ def fit_calibration(networks: Sequence[CalibrationNetwork]) -> Calibration:
     x = np.array([network.operators_ms for network in networks])
     y = np.array([network.measured_ms for network in networks])
     slope = _slope(networks)
-    if len(networks) >= NETWORKS_TO_CALIBRATE and x.max() > 1.5 * x.min():
+    unlike = x.max() > UNLIKE * x.min() or y.max() > UNLIKE * y.min()
+    if len(networks) >= NETWORKS_TO_CALIBRATE and unlike:
         features = np.stack([x, np.ones_like(x)], axis=1) / y[:, None]
         inverse = np.linalg.pinv(features)
         line = inverse.sum(axis=1)

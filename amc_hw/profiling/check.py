@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from torch import nn
 
 from amc_hw.devices.base import Device
 from amc_hw.devices.turns import measuring
@@ -21,7 +22,8 @@ from amc_hw.latency.table import LatencyTable
 from amc_hw.latency.trust import of_transfer
 from amc_hw.policy import Policy
 from amc_hw.profiling.clock import in_peace, spread, visit_ms
-from amc_hw.profiling.deployed import content_for
+from amc_hw.profiling.deployed import DeployedFiles, content_for, example_for
+from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.profiling.plan import rounds_of_visits
 from amc_hw.profiling.profile import profile
 from amc_hw.profiling.speed import LEAST_VISITS, measured_then
@@ -31,6 +33,8 @@ from amc_hw.runs.progress import Progress
 from amc_hw.tracing.traced import TracedModel
 
 LOWEST_RATIO = 0.2
+LEFT_OUT = 0.2
+"""Of the blocks that a search may leave out, in every network but the first."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,12 @@ def draw_ratios(choices: Mapping[str, Sequence[int]], random: np.random.Generato
     return policy
 
 
+def leave_out_blocks(policy: Policy, traced: TracedModel, random: np.random.Generator) -> dict[str, int]:
+    """Leave out some of the blocks that can be: a search does, and must not find what nobody has checked."""
+    gone = [block.group for block in traced.network.blocks if random.random() < LEFT_OUT]
+    return {**policy, **dict.fromkeys(gone, 0)}
+
+
 def check_table(
     device: Device,
     traced: TracedModel,
@@ -129,8 +139,9 @@ def check_table(
     """Measure random pruned networks beside their prediction; what the table lacks is measured first.
 
     The first network is exported as ``amc-hw export`` does it, and its operators are held against those of the
-    file that stands in for it: written from the original's graph, in milliseconds, with random weights. The original
-    is measured among them, to tell a machine that is faster or slower by now from a wrong table.
+    file that stands in for it: written from the original's graph, in milliseconds, with random weights. The others
+    leave out some of the blocks that a search may leave out. The original is measured among them, to tell a machine
+    that is faster or slower by now from a wrong table.
 
     Args:
         device: where to measure.
@@ -147,18 +158,23 @@ def check_table(
     """
     measured, path, template = profile(device, traced, table, seed, progress)
     predictor, random = Predictor(measured), np.random.default_rng([seed, networks, 3])
-    policies = [draw_ratios(traced.choices, random) for _ in range(networks)]
+    first, *others = [draw_ratios(traced.choices, random) for _ in range(networks)]
+    policies = [first, *(leave_out_blocks(policy, traced, random) for policy in others)]
     original = template.operators(traced.network.original)
-    calibration = predictor.calibration(structure_of(original))
-    sums_ms = predictor.sums_ms([template.operators(policy) for policy in policies])
-    predicted = [calibration(operators_ms) for operators_ms in sums_ms]
+    cost = latency_cost(template, predictor, traced.choices)
+    predicted = [cost(policy) for policy in policies]
+    written = DeployedFiles(device, traced, device.precision, example_for(device, traced))
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{index}.{device.format}" for index in range(networks + 1)]
         for index, policy in enumerate(policies):
             progress("writing networks", index, networks)
             if index == 0 or export_all:
                 _export(device, traced, template, policy, files[index])
-            if not export_all:
+            if export_all:
+                continue
+            if template.left_out(policy):
+                write_bytes(files[index], written(_shrunk(traced, policy)))
+            else:
                 write_bytes(files[index], template.file(policy, random))
         write_bytes(files[-1], template.file(traced.network.original, random))
         with measuring(device):
@@ -182,14 +198,20 @@ def _drift(table: LatencyTable, structure: str, model_name: str, now_ms: float) 
 
 
 def _export(device: Device, traced: TracedModel, template: GraphTemplate, policy: Policy, file: Path) -> None:
-    """Export a pruned network, and hold its operators and all their sizes against the template's."""
-    kept, read = first_channels(policy), find_format(device.format).read
-    write_bytes(file, content_for(device, traced, shrink(traced.model, traced.network, kept)))
-    exported, written = read(file.read_bytes()), read(template.file(policy, np.random.default_rng(0)))
-    if exported.operators() != template.operators(policy) or exported.uses() != written.uses():
+    """Export a pruned network, and hold its operators against the template's: with all their sizes, if it is whole."""
+    read = find_format(device.format).read
+    write_bytes(file, content_for(device, traced, _shrunk(traced, policy)))
+    exported, whole = read(file.read_bytes()), not template.left_out(policy)
+    if exported.operators() != template.operators(policy) or (
+        whole and exported.uses() != read(template.file(policy, np.random.default_rng(0))).uses()
+    ):
         raise UnsupportedModelError(
             "the exported network has other operators than its prediction is made of: this is a fault of amc-hw."
         )
+
+
+def _shrunk(traced: TracedModel, policy: Policy) -> nn.Module:
+    return shrink(traced.model, traced.network, first_channels(policy))
 
 
 def _interleaved(

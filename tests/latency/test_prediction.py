@@ -19,6 +19,11 @@ def test_a_line_is_found(constant: float) -> None:
     assert (found.slope, found.constant_ms) == (pytest.approx(1.1), pytest.approx(constant, abs=1e-9))
 
 
+def test_operators_that_are_mostly_the_profilers_own_time_are_no_networks_of_like_size() -> None:
+    found = fit_calibration(networks(*((x, 1.1 * x - 2.0) for x in (2.0, 2.1, 2.2, 2.3))))
+    assert (found.slope, found.constant_ms) == (pytest.approx(1.1), pytest.approx(-2.0))
+
+
 def test_networks_of_like_size_have_no_constant() -> None:
     found = fit_calibration(networks(*((x, 1.1 * x - 0.2) for x in (2.0, 2.1, 2.2, 2.3))))
     assert found.constant_ms == 0

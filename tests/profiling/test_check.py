@@ -6,20 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import TINY
 from simulated_device import SimulatedDevice
+from torch import nn
 
 from amc_hw.devices import turns
+from amc_hw.devices.base import Kernel
 from amc_hw.devices.table_only import TableOnly
 from amc_hw.errors import DeviceError, TableError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.latency.fingerprint import Fingerprint
+from amc_hw.models.resnet import BasicBlock
 from amc_hw.pipeline import compress, job, search_and_verify, tables
 from amc_hw.profiling.check import check_table, draw_ratios
 from amc_hw.profiling.measure import measure_table
 from amc_hw.runs.config import make_config
 from amc_hw.runs.progress import SILENT
-from amc_hw.tracing.traced import TracedModel
+from amc_hw.tracing.traced import TracedModel, trace_model
 
 
 def test_ratios_are_drawn_evenly_between_a_fifth_and_all() -> None:
@@ -57,6 +61,26 @@ def test_a_table_is_held_against_its_device(
     assert [n.channels for n in slower.networks] == [n.channels for n in good.networks]
     with pytest.raises(DeviceError, match="connect the device"):
         check_table(TableOnly("simulated", path), traced, path, 6, 1, SILENT)
+
+
+class Watched(SimulatedDevice):
+    """Its profiler takes as long as a small operator, in each of them."""
+
+    def time_kernels(self, file: Path, *, warmup: int, runs: int) -> list[Kernel]:
+        kernels = super().time_kernels(file, warmup=warmup, runs=runs)
+        return [Kernel(kernel.name, tuple(10.0 + np.array(kernel.samples_us))) for kernel in kernels]
+
+
+def test_blocks_are_left_out_and_what_the_profiler_took_in_them_goes_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU())
+    blocks = (BasicBlock(16, 16, 1, residual=True) for _ in range(4))
+    model = nn.Sequential(stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    checked = check_table(Watched(), trace_model(model, (3, 16, 16)), tmp_path / "t.json", 8, 1, SILENT)
+    gone = [sum(count == 0 for count in network.channels.values()) for network in checked.networks]
+    assert gone[0] == 0
+    assert max(gone) > 1
+    assert checked.worst_error < 0.03
 
 
 def test_a_table_of_something_else_is_refused_before_any_work(
