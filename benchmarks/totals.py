@@ -25,6 +25,7 @@ from amc_hw.models.zoo import build_model, default_image_size
 from amc_hw.profiling import totals
 from amc_hw.profiling.check import TableCheck, check_table
 from amc_hw.profiling.deployed import template_for
+from amc_hw.profiling.latency_cost import latency_cost
 from amc_hw.runs.progress import SILENT
 from amc_hw.tracing.traced import TracedModel, trace_model
 
@@ -72,11 +73,8 @@ def curve(
     assert whole is not None
     for count in counts:
         learn_table(table, Totals(families=whole.families, networks=whole.networks[:count]))
-        predictor = Predictor(table)
-        found = [
-            replace(network, predicted_ms=predictor.network_ms(template.operators(network.channels)))
-            for network in checked.networks
-        ]
+        cost = latency_cost(template, Predictor(table), traced.choices)
+        found = [replace(network, predicted_ms=cost(network.channels)) for network in checked.networks]
         yield [
             str(count),
             f"{100 * next(iter(table.errors.values())).mean:.1f}",
