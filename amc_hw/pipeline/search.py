@@ -74,6 +74,7 @@ class Search:
         bounded: whether the search maximised accuracy within the budgets, so that they should be used up.
         floor: least accuracy on the validation split, 0..1, that a policy should have; 0 where none was asked for.
         elsewhere: latency budgets on further devices, as limits.
+        sampled: whether the scores are those of a sample of the validation split.
     """
 
     study: StudyResult
@@ -85,6 +86,7 @@ class Search:
     bounded: bool = True
     floor: float = 0.0
     elsewhere: tuple[Limit, ...] = ()
+    sampled: bool = False
 
     def limits(self, latency_share: float, elsewhere: Sequence[float] = ()) -> tuple[Limit, ...]:
         """Return the budgets as limits, of a latency budget the given share; on further devices each its own."""
@@ -165,7 +167,8 @@ def search(
     study = run_search(job.run, problem, strategy, scorer, progress)
     strategy.save(job.run.agent)
     bounded, floor = reward.needs_budget, config.accuracy_floor or 0.0
-    return Search(study, original, job.budgets, margin, costs, pruner, bounded, floor, elsewhere)
+    sampled = scorer.images is not None and scorer.images < (trained.task.search_images or 0)
+    return Search(study, original, job.budgets, margin, costs, pruner, bounded, floor, elsewhere, sampled)
 
 
 def _require_work(job: Job, costs: NetworkCosts, elsewhere: Sequence[Limit]) -> None:

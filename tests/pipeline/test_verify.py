@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from simulated_device import SimulatedDevice, microseconds
+from finished_search import exact_cost, finished_search
+from simulated_device import SimulatedDevice
 from torch import Tensor, nn
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.budget.budget import parse_budget
-from amc_hw.budget.cost import Cost, Term
+from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError, UnsupportedModelError
@@ -25,67 +26,18 @@ from amc_hw.pipeline import verify as verification
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
-from amc_hw.pipeline.search import Search, blindly_chosen, chosen_policy, under_floor
+from amc_hw.pipeline.search import blindly_chosen, chosen_policy, under_floor
 from amc_hw.pipeline.shortlist import best_policies, fit
 from amc_hw.pipeline.table_doubts import doubts
 from amc_hw.pipeline.verify import missed_policies, verify
-from amc_hw.policy import Policy
 from amc_hw.profiling.plan import draw_policy
-from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
-from amc_hw.runs.records import Candidate, ChosenPolicy, Episode, Miss
+from amc_hw.runs.records import Candidate, ChosenPolicy, Miss
 from amc_hw.search.scoring import OwnScore
-from amc_hw.search.study import StudyResult
 from amc_hw.tasks.classification import few_images
 from amc_hw.tracing.traced import TracedModel, trace_model
-
-
-class Cutter:
-    """Prunes without reconstruction."""
-
-    def __init__(self, traced: TracedModel) -> None:
-        self.traced = traced
-
-    def pruned(self, policy: Policy, thorough: bool = False):
-        kept = first_channels(policy)
-        return shrink(self.traced.model, self.traced.network, kept)
-
-    def channel_importance(self):
-        return {group: [1.0] * channels for group, channels in self.traced.network.original.items()}
-
-
-def exact_cost(traced: TracedModel, template: GraphTemplate) -> Cost:
-    """What the simulated device takes for the sum of the operators, in milliseconds."""
-    groups = tuple(traced.choices)
-
-    def value(channels: tuple[int, ...]) -> float:
-        policy = dict(zip(groups, channels, strict=True))
-        return sum(microseconds(operator) for operator in template.operators(policy)) / 1e3
-
-    return Cost("latency_ms", [Term(groups, value)])
-
-
-def finished_search(traced: TracedModel, cost: Cost, budget: str) -> Search:
-    """Random policies within the budget, by the table; the score is the share of the budget that they use."""
-    random = np.random.default_rng(1)
-    limit = parse_budget("latency_ms", budget).target(cost(traced.network.original))
-    policies = [draw_policy(traced.choices, random) for _ in range(300)]
-    episodes = [
-        Episode(
-            episode=number,
-            channels=policy,
-            accuracy=cost(policy) / limit,
-            reward=cost(policy) / limit - 1,
-            cost=cost(policy),
-        )
-        for number, policy in enumerate(policies)
-        if cost(policy) <= limit
-    ]
-    costs = network_costs(traced.network, cost, 100_000)
-    budgets = (parse_budget("latency_ms", budget),)
-    return Search(StudyResult(tuple(episodes)), traced.network.original, budgets, 0.0, costs, Cutter(traced))
 
 
 class Stubborn(SimulatedDevice):
@@ -166,45 +118,6 @@ def test_where_no_policy_has_a_file_the_reason_is_told(
     refuse_first(monkeypatch)
     with pytest.raises(UnsupportedModelError, match="choose another precision="):
         run_verify(traced, template, tmp_path, Refusing(99), "0.6x")
-
-
-def test_the_shortlist_uses_its_budget_up(traced: TracedModel, template: GraphTemplate) -> None:
-    cost = exact_cost(traced, template)
-    search = finished_search(traced, cost, "0.6x")
-    limit = 0.6 * cost(traced.network.original)
-    policies = best_policies(search, traced.choices)
-    assert 3 <= len(policies) <= 4  # with the uniform one, where it is not among the best
-    for policy in policies:
-        assert 0.95 * limit <= cost(policy) <= limit
-        dearer = [{**policy, g: c} for g, counts in traced.choices.items() for c in counts if c > policy[g]]
-        assert all(cost(larger) > limit for larger in dearer)
-
-
-def test_what_won_for_another_budget_stands_for_all_but_the_best_policy(
-    traced: TracedModel, template: GraphTemplate
-) -> None:
-    search = finished_search(traced, exact_cost(traced, template), "0.6x")
-    winner = dict(traced.network.original)
-    policies = best_policies(search, traced.choices, winner)
-    limits = search.limits(1 - search.margin)
-    assert policies == [best_policies(search, traced.choices)[0], fit(winner, traced.choices, limits)]
-
-
-def test_the_shortlist_keeps_the_floor_where_a_policy_within_the_budget_does(
-    traced: TracedModel, template: GraphTemplate
-) -> None:
-    found = finished_search(traced, exact_cost(traced, template), "0.6x")
-    scores = [episode.accuracy for episode in found.study.top(3)]
-    accuracy = {tuple(episode.channels.items()): episode.accuracy for episode in found.study.episodes}
-
-    def chosen(floor: float) -> list[float]:
-        search = replace(found, bounded=False, floor=floor)
-        return [accuracy[tuple(policy.items())] for policy in best_policies(search, traced.choices)]
-
-    assert scores[1] < scores[0]
-    assert chosen(0.0) == scores
-    assert chosen(scores[0]) == scores[:1]  # the second best is under the floor
-    assert chosen(1.01) == scores  # nothing keeps it
 
 
 def test_a_policy_under_the_floor_comes_with_a_warning() -> None:
