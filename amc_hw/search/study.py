@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import JsonValue
+
 from amc_hw.budget.cost import Cost
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.policy import Policy
@@ -244,7 +246,7 @@ def _read(log: EpisodeLog, settings: Mapping[str, object]) -> dict[int, Episode]
     missing = "nothing"
     for key in {**header.settings, **wanted}:
         there, here = header.settings.get(key, missing), wanted.get(key, missing)
-        if there != here:
+        if not _is_same(there, here):
             raise RunFolderError(
                 f"{log.path} was made with other settings ({key}: {there} there, {here} now); "
                 "choose another run folder."
@@ -253,6 +255,15 @@ def _read(log: EpisodeLog, settings: Mapping[str, object]) -> dict[int, Episode]
         found.warn("what they held is scored again")
         log.rewrite(header, found.episodes)
     return {episode.episode: episode for episode in found.episodes}
+
+
+def _is_same(there: JsonValue, here: JsonValue) -> bool:
+    """Tell whether settings are equal, but for the last digits of what was computed: another version may add otherwise."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        return there.keys() == here.keys() and all(_is_same(there[name], here[name]) for name in there)
+    if isinstance(there, float) and isinstance(here, float):
+        return math.isclose(there, here, rel_tol=1e-9)
+    return there == here
 
 
 def _checked(answer: float | Score) -> Score:

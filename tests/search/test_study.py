@@ -137,6 +137,13 @@ def test_a_log_of_other_settings_is_refused_and_left_alone(search: Search, setti
     assert search.log.read_bytes() == before
 
 
+def test_the_last_digits_of_a_limit_are_no_other_setting(search: Search) -> None:
+    search.run(2, settings={"limit": 1.2345678901234567, "limits": {"a": 0.1 + 0.2}})
+    search.run(3, settings={"limit": 1.2345678901234569, "limits": {"a": 0.3}})
+    with pytest.raises(RunFolderError, match="limits"):
+        search.run(3, settings={"limit": 1.2345678901234567, "limits": {"a": 0.3001}})
+
+
 def test_settings_are_compared_as_json(search: Search) -> None:
     search.run(2, settings={"sizes": (1, 2), "nested": {"a": None}})
     search.run(3, settings={"sizes": [1, 2], "nested": {"a": None}})
