@@ -258,7 +258,7 @@ def _read(log: EpisodeLog, settings: Mapping[str, object]) -> dict[int, Episode]
 
 
 def _is_same(there: JsonValue, here: JsonValue) -> bool:
-    """Tell whether settings are equal, but for the last digits of what was computed: another version may add otherwise."""
+    """Tell whether settings are equal, but for the last digits of what was computed: versions add otherwise."""
     if isinstance(there, dict) and isinstance(here, dict):
         return there.keys() == here.keys() and all(_is_same(there[name], here[name]) for name in there)
     if isinstance(there, float) and isinstance(here, float):
