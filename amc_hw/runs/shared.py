@@ -8,7 +8,7 @@ from pydantic import Field
 
 from amc_hw.policy import Precision
 from amc_hw.runs.records import FileRecord, Record
-from amc_hw.runs.values import Channels, Count, Fraction, Positive
+from amc_hw.runs.values import Channels, Count, Fraction, Number, Positive
 
 
 class Known(Record):
@@ -23,7 +23,12 @@ class Known(Record):
 
 
 class ScoredImages(FileRecord):
-    """sample.json: positions in the validation split, in the order in which they are looked at, and their weights."""
+    """sample.json: positions in the validation split, in the order in which they are looked at, and their weights.
+
+    Attributes:
+        offset: what is added to a weighted accuracy; see `amc_hw.search.sample.Sample`.
+    """
 
     positions: Annotated[list[Count], Field(min_length=1)]
     weights: list[Positive]
+    offset: Number = 0.0

@@ -83,11 +83,12 @@ class Sampling:
         if self.file is not None and (kept := self.file.find()) is not None:
             if len(kept.weights) != len(kept.positions) or max(kept.positions) >= images:
                 raise damaged(self.file.path, f"it is no sample of {images} images")
-            return Sample(torch.tensor(kept.positions), torch.tensor(kept.weights, dtype=torch.float64))
+            kept_weights = torch.tensor(kept.weights, dtype=torch.float64)
+            return Sample(torch.tensor(kept.positions), kept_weights, kept.offset)
         sample = draw()
         if self.file is not None:
             positions, weights = sample.positions.tolist(), sample.weights.tolist()
-            self.file.write(ScoredImages(positions=positions, weights=weights))
+            self.file.write(ScoredImages(positions=positions, weights=weights, offset=sample.offset))
         return sample
 
 
@@ -182,7 +183,7 @@ class EarlyDropping:
         scorer: of networks.
         space: what is searched; policies over its budget are no reference.
         prune: a policy to its network.
-        original: the network before pruning; it and the uniform policy's network tell which images are hard.
+        original: the network before pruning; it and the uniform policy's network tell which images are in doubt.
         keep: how many policies are still compared after the search.
         sampling: where the sample is kept.
     """
@@ -258,8 +259,7 @@ class EarlyDropping:
 
     def _whole(self, policy: Policy, right: Tensor) -> Score:
         self.rights[tuple(policy.values())] = right
-        weights = self.sample.weights
-        return Score(float((right * weights).sum() / weights.sum()), len(right))
+        return Score(self.sample.accuracy(right), len(right))
 
 
 def is_hopeless(ahead: Tensor, heaviest: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -17,9 +18,9 @@ IMAGES = 5000
 
 
 class Budget:
-    """Stands in for a search space: a policy with 89 channels in ``a`` is over the budget."""
+    """Stands in for a search space: a policy with 89 channels in ``a`` is over the budget; the uniform one has 70."""
 
-    bounds = None
+    bounds = SimpleNamespace(keeps=lambda policy: policy["a"] <= 70)
     choices: ClassVar[dict[str, tuple[int, ...]]] = {"a": tuple(range(30, 90)), "b": (0, 1)}
 
     def keeps(self, policy) -> bool:
@@ -41,11 +42,11 @@ class Answers:
 
     def right(self, policy, positions: torch.Tensor) -> torch.Tensor:
         self.looked_at += len(positions)
-        noise = 0.1 * torch.randn(IMAGES, generator=torch.Generator().manual_seed(policy["b"]))
-        return (self.hardness + noise < policy["a"] / 100)[positions]
+        return self.margins(policy, positions) > 0
 
     def margins(self, policy, positions: torch.Tensor) -> torch.Tensor:
-        return -self.hardness[positions]
+        noise = 0.1 * torch.randn(IMAGES, generator=torch.Generator().manual_seed(policy["b"]))
+        return (policy["a"] / 100 - self.hardness - noise)[positions]
 
 
 def policies(count: int) -> list[dict[str, int]]:
