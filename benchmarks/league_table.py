@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from league_parts import Result
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 HEAD = "| budget | contestant | precision | top-1 | of the original's latency | ms | within | seeds |\n|" + 8 * "---|"
 
@@ -82,9 +84,6 @@ def table(results: Sequence[Result]) -> str:
 
 def draw(results: Sequence[Result], file: Path, network: str) -> None:
     """Draw accuracy against milliseconds; bars reach from the worst seed to the best, lines join the budgets."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
     whole, lines = original_ms(results), dict[str, list[Row]]()
     for row in rows(results):
         lines.setdefault(row.name, []).append(row)

@@ -126,18 +126,10 @@ def _print(seen: list[tuple[Policy, Score, float, float, float]], pruner: Pruner
 
 
 def _print_sample(ours: EarlyDropping, best: list[tuple[Policy, Score, float, float, float]]) -> None:
-    """Print how far the sample's scores are from those of all images, and where the errors are."""
-    scorer, sample = ours.scorer, ours.sample
-    hardest = torch.zeros(len(scorer.part), dtype=torch.bool)
-    hardest[sample.positions[sample.weights == 1]] = True
-    off, inside, errors = [], 0, 0
-    for policy, score, *_ in best:
-        wrong = ~scorer.right(scorer.prepared(ours.prune(policy)), torch.arange(len(scorer.part)))
-        off.append(abs(score.accuracy - 1 + float(wrong.double().mean())))
-        inside, errors = inside + int((wrong & hardest).sum()), errors + int(wrong.sum())
-    images = f"{ours.images} of {len(scorer.part)} images"
+    """Print how far the sample's scores are from those of all images; see scored_sample.py."""
+    off = [abs(score.accuracy - ours.scorer(ours.prune(policy))) for policy, score, *_ in best]
+    images = f"{ours.images} of {len(ours.scorer.part)} images"
     print(f"scores of the best {len(best)} on {images}: {np.mean(off):.2%} off on average")
-    print(f"of their errors, {inside / max(1, errors):.0%} are in the hardest {float(hardest.double().mean()):.0%}")
 
 
 if __name__ == "__main__":

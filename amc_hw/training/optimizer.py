@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import torch
@@ -11,7 +12,10 @@ OptimizerName = Literal["sgd", "adamw"]
 ParameterGroup: TypeAlias = dict[str, list[nn.Parameter] | float]
 """Parameters (``params``) with what holds for them (``weight_decay``)."""
 LONGEST_GRADIENT = 1.0
-"""Norm over which gradients are shortened before AdamW takes a step."""
+"""Norm over which gradients are shortened before AdamW takes a step; SGD's are not where they are below."""
+LEAP = 10.0
+"""Of the norm of gradients lately, beyond which they are shortened before SGD takes a step."""
+_LATELY, _FADING = "log_of_norm_lately", 0.98
 
 
 def suited_optimizer(model: nn.Module) -> OptimizerName:
@@ -36,11 +40,24 @@ def make_optimizer(model: nn.Module, name: OptimizerName, lr: float, weight_deca
 
 
 def take_step(optimizer: torch.optim.Optimizer) -> None:
-    """Change the parameters by their gradients, which AdamW's are shortened for."""
+    """Change the parameters by their gradients, shortened: AdamW's to a fixed norm, SGD's where they leap.
+
+    A single step can undo what thousands have learned, where a network divides by what may be nearly 0 (linear
+    attention). So gradients that are `LEAP` times as long as they have been lately are shortened to that; "lately" is a
+    geometric mean that fades (as Seetharaman et al. 2020, arXiv:2007.14469, clip by the norms seen so far).
+    """
+    groups = optimizer.param_groups
+    parameters = [each for group in groups for each in group["params"] if each.grad is not None]
     if isinstance(optimizer, torch.optim.AdamW):
-        torch.nn.utils.clip_grad_norm_(
-            [each for group in optimizer.param_groups for each in group["params"]], LONGEST_GRADIENT
-        )
+        torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
+    elif parameters:
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).clamp_min(torch.finfo(torch.float32).tiny).log()
+        lately = groups[0].get(_LATELY, norm)
+        longest = (lately + math.log(LEAP)).clamp_min(math.log(LONGEST_GRADIENT))
+        shortened = torch.minimum(norm, longest)
+        torch._foreach_mul_(gradients, (shortened - norm).exp())
+        groups[0][_LATELY] = _FADING * lately + (1 - _FADING) * shortened
     optimizer.step()
 
 

@@ -22,7 +22,7 @@ from amc_hw.tasks import classification
 from amc_hw.tasks.classification import Classification
 from amc_hw.tasks.goal import Finetuning
 from amc_hw.training.loop import train
-from amc_hw.training.optimizer import suited_optimizer
+from amc_hw.training.optimizer import suited_optimizer, take_step
 from amc_hw.training.recipe import recovery_recipe
 from amc_hw.training.state import History
 
@@ -78,6 +78,29 @@ def test_large_weights_of_a_transformer_are_fine_tuned(tmp_path: Path) -> None:
     assert first is not None
     assert last is not None
     assert last < first < math.inf
+
+
+def stepped(scales: list[float]) -> list[float]:
+    """How far SGD's first step of momentum 0 moves a weight by gradients of sizes."""
+    layer = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1.0)
+    moved = []
+    for scale in scales:
+        before = layer.weight.item()
+        layer.weight.grad = torch.full((1, 1), scale)
+        take_step(optimizer)
+        moved.append(before - layer.weight.item())
+    return moved
+
+
+def test_a_gradient_that_leaps_is_shortened_and_no_other() -> None:
+    calm = [3.0, 5.0, 2.0, 4.0, 3.0] * 10
+    *before, leap, after = stepped([*calm, 400.0, 3.0])
+    assert before == pytest.approx(calm, rel=1e-3)
+    assert 20 < leap < 50  # ten times the usual
+    assert after == pytest.approx(3.0, rel=1e-3)
+    assert stepped([1e-3] * 20 + [0.9]) == pytest.approx([1e-3] * 20 + [0.9], rel=1e-3)  # it is short enough
+    assert stepped([0.0, 0.5, 20.0]) == pytest.approx([0.0, 0.5, 1.0], rel=1e-3)
 
 
 def test_states_of_sgd_are_those_of_versions_that_had_nothing_else(tmp_path: Path) -> None:
