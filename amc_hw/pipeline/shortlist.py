@@ -12,7 +12,7 @@ from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import CANDIDATES, Search
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
-from amc_hw.runs.progress import Progress
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Contender
 from amc_hw.search import moves
 from amc_hw.search.scoring import PartScorer
@@ -121,7 +121,8 @@ def _tuned(job: Job, search: Search, policies: list[Policy], progress: Progress)
         key = tuple(policy.items())
         if key not in known:
             progress("short fine-tunes", number, len(policies), f"candidate {number + 1}")
-            known[key] = Contender(channels=dict(policy), score=_tuned_score(job, search, policy))
+            piece = progress.piece("short fine-tunes", number, len(policies), f"candidate {number + 1}")
+            known[key] = Contender(channels=dict(policy), score=_tuned_score(job, search, policy, piece))
             job.run.shortlist.append(known[key])
         contenders.append(known[key])
         best = max(contenders, key=lambda contender: contender.score)
@@ -129,15 +130,15 @@ def _tuned(job: Job, search: Search, policies: list[Policy], progress: Progress)
     return [each.channels for each in sorted(contenders, key=lambda contender: -contender.score)]
 
 
-def _tuned_score(job: Job, search: Search, policy: Policy) -> float:
+def _tuned_score(job: Job, search: Search, policy: Policy, progress: Progress) -> float:
     model = search.pruner.pruned(policy, thorough=True)
-    learned = short_finetune(model, job.trained, job.config.seed)
+    learned = short_finetune(model, job.trained, job.config.seed, progress)
     if not is_finite(model):
         return 0.0  # it has diverged
     return learned if learned is not None and isinstance(job.score, PartScorer) else job.score(model)
 
 
-def short_finetune(model: nn.Module, trained: TrainedModel, seed: int) -> float | None:
+def short_finetune(model: nn.Module, trained: TrainedModel, seed: int, progress: Progress = SILENT) -> float | None:
     """Fine-tune a pruned network for a moment; return its score then, 0..1, or None where it has to be asked for."""
     macs = trained.network.macs(trained.network.original)
-    return trained.task.short_finetune(trained.as_shipped(model), trained.model, macs, seed)
+    return trained.task.short_finetune(trained.as_shipped(model), trained.model, macs, seed, progress)

@@ -51,6 +51,14 @@ class Progress:
         """Return the progress of one of several pieces of work."""
         return Progress(self._listener, ", ".join(words for words in (self._part, part) if words))
 
+    def piece(self, stage: str, number: int, count: int, note: str = "") -> Progress:
+        """Return the progress of one of several equal pieces of a stage, counted from 0: it moves the stage's own."""
+
+        def tell(update: Update) -> None:
+            self(stage, number * update.total + update.done, count * update.total, note)
+
+        return Progress(tell)
+
     def after(self, action: Callable[[], None]) -> Progress:
         """Return a progress that does something before it tells anything."""
 

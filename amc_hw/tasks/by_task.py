@@ -22,7 +22,7 @@ from amc_hw.errors import AmcHwError, UnsupportedModelError, UsageError, in_one_
 from amc_hw.formats.file_network import FileNetwork
 from amc_hw.formats.registry import load_file
 from amc_hw.processes import process_count
-from amc_hw.runs.progress import Progress
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.scoring import NetworkScore, OwnScore
 from amc_hw.tasks.classification import CALIBRATION_IMAGES
 from amc_hw.tasks.goal import Finetuning, Goal, Writes, runnable
@@ -190,7 +190,9 @@ class ByTask:
         )
         return train_by_epochs(learner, epochs, progress=how.progress, state_path=how.state, listener=how.listener)
 
-    def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> None:
+    def short_finetune(
+        self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int, progress: Progress = SILENT
+    ) -> None:
         """Let the task train one epoch."""
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)

@@ -17,7 +17,7 @@ from amc_hw.data.labels import count_of, counted, is_multi_label, quality, told
 from amc_hw.errors import DivergedError, UnsupportedModelError, UsageError
 from amc_hw.formats.registry import load_file
 from amc_hw.policy import TOP1
-from amc_hw.runs.progress import Progress
+from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.search.file_scoring import FileScorer
 from amc_hw.search.scoring import NetworkScore, PartScorer
 from amc_hw.tasks.goal import Finetuning, Writes
@@ -146,7 +146,9 @@ class Classification:
             cure = "train the network in a way of your own, with task=, or not, epochs=0"
             raise DivergedError(error.happened, cure) from error
 
-    def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> float:
+    def short_finetune(
+        self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int, progress: Progress = SILENT
+    ) -> float:
         """Learn some of the images; return the accuracy on the validation split, 0 of a network that does not learn.
 
         Where the best weights are kept, a network that has all of the split right has nothing to learn for it.
@@ -157,7 +159,16 @@ class Classification:
         recipe = recovery_recipe(len(few.train), epochs, len(self.data.train), optimizer=suited_optimizer(learner))
         enough = math.inf if recipe.keep_last else 1.0
         try:
-            tuned = train(learner, few, recipe, seed=seed, teacher=teacher, device=self.compute, enough=enough)
+            tuned = train(
+                learner,
+                few,
+                recipe,
+                seed=seed,
+                teacher=teacher,
+                device=self.compute,
+                progress=progress,
+                enough=enough,
+            )
             return tuned.kept_accuracy
         except DivergedError:
             return 0.0

@@ -127,7 +127,9 @@ class Goal(Protocol):
     def finetune(self, learner: nn.Module, teacher: nn.Module, how: Finetuning) -> History:
         """Fine-tune a network in place, or go on where that stopped."""
 
-    def short_finetune(self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int) -> float | None:
+    def short_finetune(
+        self, learner: nn.Module, teacher: nn.Module, macs: float, seed: int, progress: Progress = SILENT
+    ) -> float | None:
         """Fine-tune a network for a moment.
 
         Args:
@@ -135,6 +137,7 @@ class Goal(Protocol):
             teacher: the original.
             macs: the original's multiply-accumulates.
             seed: where all chance comes from.
+            progress: is told how far it is, where the task knows.
 
         Returns:
             Its score then; None where it has to be asked for.

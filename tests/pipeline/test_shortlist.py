@@ -86,7 +86,7 @@ def test_the_luckiest_of_a_sample_are_scored_on_all_images(
     traced: TracedModel, template: GraphTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampled: bool
 ) -> None:
     tuned = []
-    monkeypatch.setattr(compared, "_tuned_score", lambda job, search, policy: tuned.append(policy) or 0.5)
+    monkeypatch.setattr(compared, "_tuned_score", lambda job, search, policy, progress: tuned.append(policy) or 0.5)
     search = replace(finished_search(traced, exact_cost(traced, template), "0.6x"), sampled=sampled)
     shortlist(job_of(traced, tmp_path, epochs=6), search, SILENT)
     best = best_policies(search, traced.choices, RESCORED)
