@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SHARE = 0.271
+SHARE = 0.2
 """Of the images that are looked at."""
 LEAST_CHANCE = 1 / 12
 """Of an image to be looked at, however sure it is."""
 LEAST = 3700
-"""Images of which all are looked at where there are no more: a sample would have less than a thousand."""
+"""Images of which all are looked at where there are no more: a sample would be too small."""
 LEAST_SPREAD = 0.05
 """Of the margins of policies, as a share of the spread among the images: guides may be nearly the same network."""
 LOGISTIC = 1.702

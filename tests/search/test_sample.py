@@ -42,7 +42,6 @@ def test_a_sample_has_the_size_that_was_told(images: int, seed: int, easy: float
 
 def test_few_images_are_all_looked_at() -> None:
     assert sample_size(LEAST) == LEAST
-    assert min(sample_size(images) for images in range(LEAST, LEAST + 50)) >= 1000
     assert draw_sample(margins(LEAST, 0)).weights.unique().tolist() == [1.0]
 
 
