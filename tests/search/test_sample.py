@@ -48,7 +48,7 @@ def test_few_images_are_all_looked_at() -> None:
 def test_images_in_doubt_are_looked_at_and_sure_ones_are_few() -> None:
     images = 5000
     guides = margins(images, 1)
-    guides[:, :100] = torch.tensor([[3.0], [-3.0]])  # the guides contradict each other
+    guides[:, :100] = torch.tensor([[1.0], [-1.0]])  # the guides contradict each other
     sample = draw_sample(guides)
     chosen = set(sample.positions.tolist())
     assert len(chosen & set(range(100))) > 1.5 * 100 * len(sample) / images
@@ -76,7 +76,7 @@ def test_accuracies_and_their_differences_are_nearer_than_by_as_many_images_draw
     spread = torch.tensor(errors).std()
     assert abs(torch.tensor(errors).mean()) < 3 * spread / len(errors) ** 0.5
     assert spread < 0.5 * torch.tensor(plain).std()
-    assert torch.tensor(differences).std() < 0.75 * torch.tensor(plain_differences).std()
+    assert torch.tensor(differences).std() < 0.8 * torch.tensor(plain_differences).std()
 
 
 def test_a_kept_sample_is_not_drawn_again(tmp_path: Path) -> None:
