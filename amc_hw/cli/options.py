@@ -122,7 +122,7 @@ def example(text: str) -> str:
 def with_options(message: str) -> str:
     """Return a message with options where it names arguments: ``data_root=DIR`` is ``--data-root DIR``."""
     spelled = _ARGUMENT.sub(lambda match: dashed(match[1]) + " " * match[0].endswith("="), message)
-    return re.sub(r"(--[a-z-]+) (?=[\s.,;:)]|$)", r"\1", spelled)
+    return re.sub(r"(--[a-z-]+) (?=[.,;:)]*(\s|$))", r"\1", spelled)
 
 
 def _parameter(name: str, changed: dict[str, Any]) -> inspect.Parameter:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amc_hw.data import sources as data_sources
-from amc_hw.data.labels import count_of
+from amc_hw.data.labels import count_of, is_multi_label
 from amc_hw.data.names import require_data
 from amc_hw.data.sources import Images, InMemory, Labelled, Source, stratified
 from amc_hw.errors import UsageError
@@ -158,6 +158,10 @@ def load_data(
     labels = source.train.labels
     if len(labels) < 10:
         raise UsageError(f"'{name}' has {len(labels)} training images; at least 10 are needed.")
+    if not is_multi_label(labels) and len(torch.unique(labels)) < 2:
+        raise UsageError(
+            f"all training images of '{name}' are of one class, so that any network is right; give others."
+        )
     _require_pictures(name, source.train)
     mean, std = _MEAN_STD[source.image_size[0]]
     search = stratified(labels, min(_SEARCH_IMAGES, len(labels) // 10))

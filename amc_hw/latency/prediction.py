@@ -148,7 +148,8 @@ class Predictor:
                 latencies[indices] = known / 1e3
             elif operators[indices[0]].fan_in:
                 raise TableError(
-                    f"the table has no entry of operators like '{family}'; measure the network with amc-hw profile."
+                    f"the table has no entry of operators like '{family}'; measure the network with amc-hw profile, or "
+                    "name a device that is at hand: device=host."
                 )
         return [float(latency) for latency in latencies]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,8 @@ from amc_hw.tasks.task import Task
 from amc_hw.tracing.inputs import repeated
 from amc_hw.training.compute import CPU
 from amc_hw.training.memory import keep_freed_memory
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def opened_job(
     keep_freed_memory()
     folder, table = RunFolder(run), table_of(config)
     with exclusive(run, progress):
+        if folder.config.exists():
+            _LOG.info("%s", _goes_on(folder))
         config = settled(folder, config)
         with (
             device_in_turn(config.device, progress, table, config.known_precision) as (device, in_turn),
@@ -135,6 +140,13 @@ def opened_job(
 
             hold_against(folder, config, trained, device, score_of, in_turn)
             yield Job(folder, config, trained, device, score_in(device.precision), others, family), in_turn
+
+
+def _goes_on(folder: RunFolder) -> str:
+    """Return the sentence for a run that was begun before."""
+    if folder.summary.exists():
+        return f"{folder.path} is a finished run: what has changed is done, and the network is proved again."
+    return f"{folder.path} was begun before: it goes on where it stopped."
 
 
 def _score(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 RIDGE = 1e-4  # of the mean diagonal of the Gram matrix
+BLOCK = 4
+"""Groups of a convolution that are worked on at a time: their rows stay in the processor's cache."""
 
 
 @dataclass
@@ -40,26 +42,47 @@ def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
         y: targets (rows, groups x targets).
         with_bias: whether the layer can hold a bias.
     """
-    x = x.transpose(0, 1)
-    mean = x.mean(1, keepdim=True) * with_bias
-    x = x - mean
-    gram = (x.transpose(1, 2) @ x / x.shape[1]).double()
-    return Moments(gram, *_towards(x, y, with_bias), mean[:, 0].double(), x.shape[1], with_bias)
+    grams, crosses, means_y, means_x = [], [], [], []
+    for part_x, part_y in _blocks(x, y):
+        mean = part_x.mean(1, keepdim=True) * with_bias
+        centred = part_x - mean
+        cross, mean_y = _towards(centred, part_y, with_bias)
+        grams.append((centred.transpose(1, 2) @ centred / len(x)).double())
+        crosses.append(cross)
+        means_y.append(mean_y)
+        means_x.append(mean[:, 0].double())
+    gram, cross, mean_y, mean_x = map(torch.cat, (grams, crosses, means_y, means_x))
+    return Moments(gram, cross, mean_y, mean_x, len(x), with_bias)
 
 
 def aimed(found: Moments, x: Tensor, y: Tensor) -> Moments:
     """Return the moments of the same inputs (rows, groups, inputs) with other targets (rows, groups x targets)."""
-    x = x.transpose(0, 1) - found.mean_x[:, None].to(x.dtype)
-    cross, mean_y = _towards(x, y, found.with_bias)
+    means = torch.split(found.mean_x[:, None].to(x.dtype), BLOCK)
+    towards = [
+        _towards(part_x - mean, part_y, found.with_bias)
+        for (part_x, part_y), mean in zip(_blocks(x, y), means, strict=True)
+    ]
+    cross, mean_y = map(torch.cat, zip(*towards, strict=True))
     return replace(found, cross=cross, mean_y=mean_y)
+
+
+def given(x: Tensor, weights: Tensor) -> Tensor:
+    """Return what weights (groups, targets, inputs) make of inputs (rows, groups, inputs): (rows, groups x targets)."""
+    parts = torch.split(x, BLOCK, 1), torch.split(weights, BLOCK)
+    return torch.cat([torch.einsum("rgi,gti->rgt", *each) for each in zip(*parts, strict=True)], dim=1).flatten(1)
+
+
+def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the inputs (groups, rows, inputs) and the targets (groups, rows, targets) of a few groups at a time."""
+    y = y.view(*x.shape[:2], -1)
+    for part_x, part_y in zip(torch.split(x, BLOCK, 1), torch.split(y, BLOCK, 1), strict=True):
+        yield part_x.contiguous().transpose(0, 1), part_y.contiguous().transpose(0, 1)
 
 
 def _towards(x: Tensor, y: Tensor, with_bias: bool) -> tuple[Tensor, Tensor]:
     """Return the mean products of centred inputs (groups, rows, inputs) with targets, and the targets' means."""
-    groups, rows, _ = x.shape
-    y = y.view(rows, groups, -1).transpose(0, 1)
     mean = y.mean(1, keepdim=True) * with_bias
-    return (x.transpose(1, 2) @ (y - mean) / rows).double(), mean[:, 0].double()
+    return (x.transpose(1, 2) @ (y - mean) / x.shape[1]).double(), mean[:, 0].double()
 
 
 def factor(gram: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from amc_hw.pruning.activation import Activation
 from amc_hw.pruning.contexts import LayerContext, OperatorCounter, stopped
 from amc_hw.pruning.filters import filters, kernel_area, set_filters
 from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
-from amc_hw.pruning.least_squares import Moments, aimed, factor, moments, solve
+from amc_hw.pruning.least_squares import Moments, aimed, factor, given, moments, solve
 from amc_hw.pruning.positions import Fitted, PositionSampler
 from amc_hw.pruning.statistics import Gram, Targets, holds_bias
 from amc_hw.tracing.kinds import in_one_group, inputs_per_group, loses_inputs
@@ -197,8 +197,8 @@ class Refit:
         weights, bias = _fit(before, found, lower)
         if activation is None:
             return weights, bias
-        given = torch.einsum("rgi,gti->rgt", x, weights.to(x.dtype)).flatten(1) + bias.flatten().to(x.dtype)
-        return _fit(before, aimed(found, x, activation.nearest(given, target)), lower)
+        results = given(x, weights.to(x.dtype)) + bias.flatten().to(x.dtype)
+        return _fit(before, aimed(found, x, activation.nearest(results, target)), lower)
 
 
 def _fit(before: Tensor, found: Moments, lower: Tensor) -> tuple[Tensor, Tensor]:

@@ -199,7 +199,7 @@ def _missing(run: Run) -> list[tuple[str, str]]:
             (
                 "Fine-tuning",
                 run.is_whole or (run.finetune and run.finetune.epochs),
-                "no epoch was recorded in finetune.json.",
+                "the network was not fine-tuned, or is not yet.",
             ),
             ("Benchmark", benchmark_samples(benchmark), "benchmark.json holds no samples yet."),
             ("Device", run.device, "no file names the device."),

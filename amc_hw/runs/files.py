@@ -68,8 +68,7 @@ def require_room(folder: Path) -> None:
     It may be missing, and the one that it is in (``runs/mine``); more than that is taken for a slip.
 
     Raises:
-        WrongRunError: it is a file, or more than that is missing.
-        RunFolderError: it must not be written.
+        WrongRunError: it is a file, it must not be written, or more than that is missing.
     """
     require_folder(folder)
     _require_room(folder, 2, "name another folder")
@@ -84,7 +83,7 @@ def _require_room(folder: Path, missing: int, cure: str) -> None:
             with tempfile.TemporaryDirectory(dir=there):
                 return
     except OSError as error:
-        raise RunFolderError(f"cannot write in {there or folder}: {error.strerror or error}; {cure}.") from error
+        raise WrongRunError(f"cannot write in {there or folder}: {error.strerror or error}; {cure}.") from error
     raise WrongRunError(f"there is no folder {near[-1]}; make it (mkdir -p {shlex.quote(str(near[-1]))}), or {cure}.")
 
 

@@ -132,6 +132,10 @@ def test_the_readme_names_every_option_of_compress() -> None:
         ("threads=2 contradicts", "--threads 2 contradicts"),
         ("the option of host:threads=2 and my_model=3: no", "the option of host:threads=2 and my_model=3: no"),
         ("unknown model: m", "unknown model: m"),
+        (
+            "with: amc-hw train --model ../my/net.py:f --out FILE",
+            "with: amc-hw train --model ../my/net.py:f --out FILE",
+        ),
     ],
 )
 def test_messages_name_arguments_and_the_command_line_shows_options(message: str, shown: str) -> None:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from amc_hw.cli.terminal import progress_bar, watch_for_interrupts
+from amc_hw.cli.terminal import answer, print_table, progress_bar, say, watch_for_interrupts
 
 
 def test_a_swallowed_interrupt_is_raised_at_the_next_report() -> None:
@@ -34,3 +34,13 @@ def test_a_log_is_told_a_kind_of_work_once_in_a_while(capsys: pytest.CaptureFixt
             report("searching", episode, 5, note)
         report("measuring", 1, 2)
     assert capsys.readouterr().err.splitlines() == ["searching: best reward 0.000 (0/5)", "measuring (1/2)"]
+
+
+def test_what_is_said_is_said_letter_by_letter(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "npz:one: [bold] of :smile:"
+    say(name)
+    answer(name)
+    print_table("", ["file"], [[name]])
+    told = capsys.readouterr()
+    assert told.err == told.out.splitlines()[0] + "\n" == name + "\n"
+    assert name in told.out.split("\n", 1)[1]

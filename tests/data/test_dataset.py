@@ -185,6 +185,7 @@ def test_wrong_names(name: str, message: str) -> None:
         ("train", np.zeros((60, 8, 16, 3), np.uint8), np.arange(60) + 1, "from 1 to 60"),
         ("train", np.zeros((60, 8, 16, 3), np.uint8), np.arange(60) * 1000, "from 0 to 59000"),
         ("train", np.zeros((5, 8, 16, 3), np.uint8), np.arange(5), "5 training images"),
+        ("train", np.zeros((20, 8, 16, 3), np.uint8), np.zeros(20, int), "of one class"),
         ("test", np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, int), "8x16x3 and 8x8x3"),
         ("test", np.zeros((4, 8, 16, 3), np.uint8), np.array([0, 1, 2, 9]), "label 9"),
         ("test", np.zeros((4, 8, 16, 3), np.uint8), np.array([None] * 4), "cannot read .*test.npz"),
