@@ -159,7 +159,7 @@ def test_no_write_permission(checkpoint: Path, tmp_path: Path, capsys: pytest.Ca
     tmp_path.chmod(0o500)
     folder = tmp_path if os.geteuid() else Path("/sys")  # root may write everywhere else
     arguments = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits")
-    assert amc_hw("search", *arguments, "--run", folder / "run") == 1
+    assert amc_hw("search", *arguments, "--run", folder / "run") == 2
     assert "cannot write" in capsys.readouterr().err
 
 
