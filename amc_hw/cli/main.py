@@ -18,6 +18,7 @@ from amc_hw.cli.sparsify import sparsify
 from amc_hw.cli.sweep import sweep
 from amc_hw.cli.table import app as table_app
 from amc_hw.cli.terminal import say, say_warnings, watch_for_interrupts
+from amc_hw.cli.threads import wait_briefly
 from amc_hw.cli.training import finetune, train
 from amc_hw.errors import AmcHwError
 from amc_hw.processes import require_one_process
@@ -67,6 +68,7 @@ def _root(
 def main() -> None:
     """Run the command line; every failure is one sentence on stderr and an exit status."""
     debug = "--debug" in sys.argv[1:]
+    wait_briefly()
     watch_for_interrupts()
     say_warnings()
     try:
