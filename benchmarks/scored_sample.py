@@ -18,19 +18,18 @@ import torch
 from named_network import run_program
 from torch import Tensor
 
-from amc_hw.budget.bounds import Limit
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import network_costs
 from amc_hw.cli.terminal import progress_bar
 from amc_hw.errors import UsageError
 from amc_hw.pipeline.begin import open_trained
-from amc_hw.pipeline.shortlist import bounds_of
+from amc_hw.pipeline.search import search_steps
 from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Policy
 from amc_hw.runs.folder import RunFolder
-from amc_hw.search.moves import largest_uniform
 from amc_hw.search.sample import LEAST, Sample, draw_sample
-from amc_hw.search.scoring import PartScorer
+from amc_hw.search.scoring import EarlyDropping, PartScorer, Sampling
+from amc_hw.search.space import SearchSpace
 from amc_hw.search.study import read_study
 
 DRAWS = 100
@@ -40,15 +39,15 @@ def looked_at(trained: TrainedModel, policies: list[Policy], seed: int, importan
     """Return the margins of the guides (2, images), and which images the policies get right (policies, images)."""
     pruner, scorer = make_pruner(trained, seed, importance), PartScorer(trained.data.search)
     macs = network_costs(trained.network, Cost("latency_ms", []), 0).macs
-    _, uniform = largest_uniform(trained.decisions, bounds_of(trained.decisions, (Limit(macs, macs(policies[0])),)))
-    everything = torch.arange(len(scorer.part))
-    margins = [scorer.margins(scorer.prepared(model), everything) for model in (trained.start, pruner.pruned(uniform))]
-    rights = []
+    space = SearchSpace(search_steps(trained), macs, macs(policies[0]))
+    everything, rights = torch.arange(len(scorer.part)), []
     with progress_bar() as progress:
+        sampling = Sampling(progress)
+        margins = EarlyDropping(scorer, space, pruner.pruned, trained.start, 1, sampling).guide_margins()
         for number, policy in enumerate(policies):
             progress("scoring on all images", number, len(policies))
             rights.append(scorer.right(scorer.prepared(pruner.pruned(policy)), everything))
-    return torch.stack(margins), torch.stack(rights)
+    return margins, torch.stack(rights)
 
 
 def by_chance(images: int, count: int, seed: int) -> Sample:

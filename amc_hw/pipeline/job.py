@@ -145,7 +145,7 @@ def opened_job(
 def _goes_on(folder: RunFolder) -> str:
     """Return the sentence for a run that was begun before."""
     if folder.summary.exists():
-        return f"{folder.path} is a finished run: what has changed is done, and the network is proved again."
+        return f"{folder.path} is a finished run: only what has changed is done again."
     return f"{folder.path} was begun before: it goes on where it stopped."
 
 

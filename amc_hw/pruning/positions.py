@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -37,7 +36,8 @@ class PositionSampler:
         if called.weight.dim() == 2:
             return self._pick(called.input).unsqueeze(1)
         kernel = tuple(called.weight.shape[2:])
-        x, stride, dilation = called.input, _each(called.stride, kernel), _each(called.dilation, kernel)
+        x = called.input
+        stride, dilation = (each_dimension(size, len(kernel)) for size in (called.stride, called.dilation))
         spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
         if called.transposed:  # a convolution of the map with zeros between its values, the filter turned round
             x, stride = functional.pad(_spread(x, stride), _outer_pads(called, spans)), (1,) * len(kernel)
@@ -93,22 +93,22 @@ def _spread(x: Tensor, stride: tuple[int, ...]) -> Tensor:
     return spread
 
 
-def _each(size: Size, kernel: Sequence[int]) -> tuple[int, ...]:
-    """Return a number for each dimension of the map, as PyTorch reads one number or several."""
+def each_dimension(size: Size, dimensions: int) -> tuple[int, ...]:
+    """Return a number for each dimension of a map, as PyTorch reads one number or several."""
     several = (size,) if isinstance(size, int) else tuple(size)
-    return several * len(kernel) if len(several) == 1 else several
+    return several * dimensions if len(several) == 1 else several
 
 
 def _pads(padding: Size | str, spans: list[int]) -> list[int]:
     """Return the zeros before and behind the map, last dimension first, as PyTorch's convolution puts them there."""
     if padding == "same":
         return [zeros for span in reversed(spans) for zeros in ((span - 1) // 2, span - 1 - (span - 1) // 2)]
-    each = _each(0 if isinstance(padding, str) else padding, spans)
+    each = each_dimension(0 if isinstance(padding, str) else padding, len(spans))
     return [zeros for zeros in reversed(each) for _ in range(2)]
 
 
 def _outer_pads(called: Operands, spans: list[int]) -> list[int]:
     """Return the zeros around a transposed convolution's spread map, last dimension first; less than none crops it."""
     cropped = 0 if isinstance(called.padding, str) else called.padding
-    numbers = zip(spans, _each(cropped, spans), _each(called.output_padding, spans), strict=True)
+    numbers = zip(spans, *(each_dimension(size, len(spans)) for size in (cropped, called.output_padding)), strict=True)
     return [zeros for span, crop, more in [*numbers][::-1] for zeros in (span - 1 - crop, span - 1 - crop + more)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ def draw_sample(margins: Tensor, seed: int = 0) -> Sample:
     passed = torch.cat([torch.zeros(1), chances[order].cumsum(0)]) + 0.5
     chosen = order[passed.floor().diff() > 0]  # systematically: as many as they should be
     sample = Sample(chosen, 1 / chances[chosen])
-    return Sample(chosen, sample.weights, float(likely.mean()) - sample.mean(likely[chosen]))
+    return replace(sample, offset=float(likely.mean()) - sample.mean(likely[chosen]))
 
 
 def _likely_right(margins: Tensor) -> Tensor:

@@ -211,9 +211,12 @@ class EarlyDropping:
     def sample(self) -> Sample:
         """What policies are scored on; drawn when the first one is, where it is not kept already."""
         images = len(self.scorer.part)
-        return everything(images) if self.images == images else self.sampling.once(images, self._drawn)
+        if self.images == images:
+            return everything(images)
+        return self.sampling.once(images, lambda: draw_sample(self.guide_margins()))
 
-    def _drawn(self) -> Sample:
+    def guide_margins(self) -> Tensor:
+        """Return the margins of the original and of the uniform policy's network, float32 (2, images)."""
         images = len(self.scorer.part)
         _, uniform = largest_uniform(self.space.choices, self.space.bounds)
         guides = (self.scorer.prepared(self.original), self._prepared(uniform))
@@ -223,7 +226,7 @@ class EarlyDropping:
                 done = number * images + int(positions[0])
                 self.sampling.progress("looking for the images that tell policies apart", done, len(guides) * images)
                 margins[number, positions] = self.scorer.margins(guide, positions)
-        return draw_sample(margins)
+        return margins
 
     def recall(self, policy: Policy, score: Score) -> None:
         """Take the score of an episode, of this run or of an earlier one."""

@@ -25,6 +25,9 @@ from amc_hw.search.strategy import Result, Strategy
 LEAST_REWARD = -1.0
 """Of a policy that keeps the budget, under a reward that needs one: an error of 1."""
 
+LAST_DIGITS = 1e-9
+"""Relative difference of what two versions compute, who add in another order."""
+
 BEST_REWARD = 0.0
 """Of a policy without any error, under every reward."""
 
@@ -210,7 +213,7 @@ class _Log:
         if episode is None:
             return None
         same = _key(episode.channels) == _key(policy)
-        if not (same and math.isclose(episode.cost, self._cost(policy), rel_tol=1e-9)):
+        if not (same and math.isclose(episode.cost, self._cost(policy), rel_tol=LAST_DIGITS)):
             raise RunFolderError(
                 f"episode {number} of {self._log.path} is not what this search does (the log was made with another "
                 "network, latency table, machine or version); choose another run folder."
@@ -262,7 +265,7 @@ def _is_same(there: JsonValue, here: JsonValue) -> bool:
     if isinstance(there, dict) and isinstance(here, dict):
         return there.keys() == here.keys() and all(_is_same(there[name], here[name]) for name in there)
     if isinstance(there, float) and isinstance(here, float):
-        return math.isclose(there, here, rel_tol=1e-9)
+        return math.isclose(there, here, rel_tol=LAST_DIGITS)
     return there == here
 
 

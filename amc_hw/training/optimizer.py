@@ -47,11 +47,11 @@ def take_step(optimizer: torch.optim.Optimizer) -> None:
     geometric mean that fades (as Seetharaman et al. 2020, arXiv:2007.14469, clip by the norms seen so far).
     """
     groups = optimizer.param_groups
-    parameters = [each for group in groups for each in group["params"] if each.grad is not None]
+    parameters = [each for group in groups for each in group["params"]]
+    gradients = [each.grad for each in parameters if each.grad is not None]
     if isinstance(optimizer, torch.optim.AdamW):
         torch.nn.utils.clip_grad_norm_(parameters, LONGEST_GRADIENT)
-    elif parameters:
-        gradients = [each.grad for each in parameters if each.grad is not None]
+    elif gradients:
         norm = torch.nn.utils.get_total_norm(gradients).clamp_min(torch.finfo(torch.float32).tiny).log()
         lately = groups[0].get(_LATELY, norm)
         longest = (lately + math.log(LEAP)).clamp_min(math.log(LONGEST_GRADIENT))

@@ -127,3 +127,4 @@ def test_what_is_cropped_is_what_is_padded(
     assume((5 - 1) * stride - 2 * padding + dilation * (kernel - 1) + extra + 1 > 0)
     x = torch.randn(2, 4, 5, 7)
     torch.testing.assert_close(Cropped(up)(x), up(x))
+    torch.testing.assert_close(Cropped(up)(x[0]), up(x[0]))  # an image without a batch

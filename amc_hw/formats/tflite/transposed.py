@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from amc_hw.pruning.positions import each_dimension
+
 _SIDES = {torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3}
 """Each with its number of spatial dimensions."""
 
@@ -33,7 +35,7 @@ def _transposed(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    steps, cut, extra, apart = (_each(value, sides) for value in (stride, padding, output_padding, dilation))
+    steps, cut, extra, apart = (each_dimension(value, sides) for value in (stride, padding, output_padding, dilation))
     kernel = [(size - 1) * gap + 1 for size, gap in zip(weight.shape[2:], apart, strict=True)]
     named = all(
         not after and (not before or 2 * before == size - step)
@@ -44,15 +46,11 @@ def _transposed(
         return as_it_is
     missing = [max(0, after - before) for before, after in zip(cut, extra, strict=True)]
     whole: Tensor = func(input, weight, bias, steps, 0, missing, groups, apart)
-    for axis, (before, after, size, step) in enumerate(zip(cut, extra, kernel, steps, strict=True), start=2):
+    first = input.dim() - sides
+    for axis, (before, after, size, step) in enumerate(zip(cut, extra, kernel, steps, strict=True), start=first):
         length = (input.shape[axis] - 1) * step - 2 * before + size + after
         whole = whole.narrow(axis, before, length)
     return whole
-
-
-def _each(value: Any, sides: int) -> list[int]:
-    found = list(value) if isinstance(value, (tuple, list)) else [value]
-    return found * sides if len(found) == 1 else found
 
 
 class Cropped(nn.Module):
