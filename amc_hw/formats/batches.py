@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -10,15 +12,33 @@ Arrays = Sequence[np.ndarray]
 """Inputs or outputs of a file, each (N, ...)."""
 
 
-def in_batches(run: Callable[[Arrays], Arrays], inputs: Arrays, batch: int) -> list[np.ndarray]:
-    """Run inputs in batches of exactly ``batch``; the last one is filled up with its own last input."""
-    outputs: list[list[np.ndarray]] = []
-    for start in range(0, len(inputs[0]), batch):
-        part = [each[start : start + batch] for each in inputs]
-        missing = batch - len(part[0])
-        filled = [np.concatenate([each, np.repeat(each[-1:], missing, axis=0)]) if missing else each for each in part]
-        outputs.append([each[: batch - missing] for each in run(filled)])
-    return [np.concatenate(each) for each in zip(*outputs, strict=True)]
+def in_batches(runs: Sequence[Callable[[Arrays], Arrays]], inputs: Arrays, batch: int) -> list[np.ndarray]:
+    """Run inputs in batches of exactly ``batch``; the last one is filled up with its own last input.
+
+    Args:
+        runs: take a batch each; where there are several, they share the batches, each in a thread of its own.
+        inputs: each (N, ...).
+        batch: inputs of a batch.
+    """
+
+    def some(run: Callable[[Arrays], Arrays], starts: range) -> list[list[np.ndarray]]:
+        outputs: list[list[np.ndarray]] = []
+        for start in starts:
+            part = [each[start : start + batch] for each in inputs]
+            missing = batch - len(part[0])
+            filled = [np.concatenate([each, each[-1:].repeat(missing, axis=0)]) if missing else each for each in part]
+            outputs.append([each[: batch - missing] for each in run(filled)])
+        return outputs
+
+    starts = range(0, len(inputs[0]), batch)
+    size = max(1, -(-len(starts) // len(runs)))
+    shares = [starts[first : first + size] for first in range(0, len(starts), size)]
+    if len(shares) > 1:
+        with ThreadPoolExecutor(len(shares)) as pool:
+            done = list(pool.map(some, runs, shares))
+    else:
+        done = [some(runs[0], starts)]
+    return [np.concatenate(each) for each in zip(*itertools.chain(*done), strict=True)]
 
 
 def channels_last(inputs: np.ndarray) -> np.ndarray:

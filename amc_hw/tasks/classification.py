@@ -151,13 +151,14 @@ class Classification:
     ) -> float:
         """Learn some of the images; return the accuracy on the validation split, 0 of a network that does not learn.
 
-        Where the best weights are kept, a network that has all of the split right has nothing to learn for it.
+        Where the best weights are kept, a network that has as much of the split right as the teacher has nothing to
+        learn that so few images could show.
         """
         images = tuning_images(macs)
         few = few_images(self.data, images, seed)
         epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
         recipe = recovery_recipe(len(few.train), epochs, len(self.data.train), optimizer=suited_optimizer(learner))
-        enough = math.inf if recipe.keep_last else 1.0
+        enough = math.inf if recipe.keep_last else self.validate(teacher)
         try:
             tuned = train(
                 learner,

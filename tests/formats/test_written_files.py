@@ -52,3 +52,15 @@ def test_a_filter_of_a_layer_that_is_called_twice_is_written_once(file_format: s
     template = lower(trained.model, trained.network, trained.example, kind)
     policy = trained.network.original
     assert len(template.file(policy, np.random.default_rng(0))) < 1.1 * len(converted(trained, policy, kind))
+
+
+def test_a_tflite_file_says_the_same_however_many_threads_share_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = traced_for(NarrowSqueezes())
+    content = converted(trained, trained.network.original, available("tflite"))
+    images = np.random.default_rng(0).random((13, 3, 32, 32), np.float32)
+
+    def outputs(threads: int) -> np.ndarray:
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        return TfliteModel(content)(images)
+
+    assert np.array_equal(outputs(3), outputs(1))

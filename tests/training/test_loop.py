@@ -87,12 +87,17 @@ def test_it_ends_once_it_is_accurate_enough(data: Data, trained: tuple[nn.Module
     assert same(weights(model), before)
 
 
-def test_a_candidate_that_has_all_of_the_split_right_is_not_fine_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("amc_hw.training.loop.accuracy_in_place", lambda *_: 1.0)
-    goal, model = Classification(load_data("digits")), small_net()
-    before = weights(model)
-    assert goal.short_finetune(model, small_net(1), 1e6, 0) == 1.0
+def test_a_candidate_that_has_as_much_of_the_split_right_as_its_teacher_is_not_fine_tuned() -> None:
+    goal, model, teacher = Classification(load_data("digits")), small_net(), small_net()
+    before, has = weights(model), goal.validate(model)
+    assert goal.short_finetune(model, teacher, 1e6, 0) == has
     assert same(weights(model), before)
+    with torch.no_grad():
+        next(iter(teacher.parameters())).zero_()
+    worse, before = teacher, weights(teacher)
+    assert goal.validate(worse) < has
+    goal.short_finetune(worse, model, 1e6, 0)
+    assert not same(weights(worse), before)
 
 
 def test_the_same_seed_gives_the_same_network(data: Data, trained: tuple[nn.Module, History]) -> None:

@@ -149,7 +149,7 @@ class AtenModel:
         Raises:
             UnsupportedModelError: PyTorch does not run the network in the file's precision.
         """
-        return in_batches(self._run, inputs, self._network.input_shape[0])
+        return in_batches([self._run], inputs, self._network.input_shape[0])
 
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         network, (images,) = self._network, inputs

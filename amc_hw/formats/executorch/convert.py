@@ -120,7 +120,7 @@ class PteModel:
 
     def outputs(self, inputs: Arrays) -> list[np.ndarray]:
         """Return all outputs for inputs."""
-        return in_batches(self._run, inputs, self.batch)
+        return in_batches([self._run], inputs, self.batch)
 
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ class OnnxModel:
             import onnxruntime
         except ImportError as error:
             raise DeviceError(MISSING) from error
-        options = session_options(os.cpu_count() or 1)
+        options = session_options(torch.get_num_threads())
         try:
             with quiet():  # it prints what it cannot read
                 self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -98,7 +97,7 @@ class OnnxModel:
 
     def outputs(self, inputs: Arrays) -> list[np.ndarray]:
         """Return all outputs for inputs."""
-        return in_batches(self._run, inputs, self._batch or len(inputs[0]))
+        return in_batches([self._run], inputs, self._batch or len(inputs[0]))
 
     def _run(self, inputs: Arrays) -> list[np.ndarray]:
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
 from amc_hw.formats.tflite.transposed import Cropped
 from amc_hw.pruning.folding import fold_batch_norms
+
+MOST_WORKERS, LEAST_BATCHES = 8, 4
+"""Copies of a file that share its inputs, at most, and batches for each of them, at least: a copy has weights of its
+own, and two threads within one small operator mostly wait for each other."""
 
 
 @interrupts_deferred()
@@ -78,17 +82,21 @@ class TfliteModel:
         except ImportError as error:
             raise DeviceError("running a TFLite file needs LiteRT: pip install ai-edge-litert") from error
         resolver = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+
+        def interpreter() -> Any:
+            made = Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=resolver)
+            made.allocate_tensors()
+            return made
+
         with quiet():
             try:
-                self._interpreter = Interpreter(
-                    model_content=content, num_threads=os.cpu_count(), experimental_op_resolver_type=resolver
-                )
-                self._interpreter.allocate_tensors()
+                self._interpreters = [interpreter()]
             except (ValueError, RuntimeError) as error:
                 raise UnsupportedModelError(
                     f"this is not a TFLite model that LiteRT can run; export it again: {error}"
                 ) from error
-        self._inputs, self._outputs = in_order(self._interpreter)
+        self._another = interpreter
+        self._inputs, self._outputs = in_order(self._interpreters[0])
         shape = tuple(int(size) for size in self._inputs[0]["shape"])
         self._batch = shape[0]
         is_of_images = len(shape) == 4 and len(self._inputs) == 1
@@ -104,14 +112,19 @@ class TfliteModel:
         Raises:
             UnsupportedModelError: it does not run.
         """
-        return in_batches(self._run, inputs, self._batch)
+        workers = min(torch.get_num_threads(), MOST_WORKERS, len(inputs[0]) // (self._batch * LEAST_BATCHES))
+        with quiet():
+            while len(self._interpreters) < workers:
+                self._interpreters.append(self._another())
+        runs = [partial(self._run, each) for each in self._interpreters[: max(1, workers)]]
+        return in_batches(runs, inputs, self._batch)
 
-    def _run(self, inputs: Arrays) -> list[np.ndarray]:
+    def _run(self, interpreter: Any, inputs: Arrays) -> list[np.ndarray]:
         try:
             for detail, values in zip(self._inputs, inputs, strict=True):
-                self._interpreter.set_tensor(detail["index"], placed(values, detail))
-            self._interpreter.invoke()
-            given = [np.atleast_1d(self._interpreter.get_tensor(detail["index"])) for detail in self._outputs]
+                interpreter.set_tensor(detail["index"], placed(values, detail))
+            interpreter.invoke()
+            given = [np.atleast_1d(interpreter.get_tensor(detail["index"])) for detail in self._outputs]
         except (ValueError, RuntimeError) as error:
             raise UnsupportedModelError(
                 f"the TFLite file does not run ({first_line(error)}); export it again."
