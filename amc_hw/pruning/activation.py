@@ -33,8 +33,14 @@ class Activation:
             given: (rows, outputs).
             wanted: (rows, outputs).
         """
-        low, high = self.linear_range
-        ours, theirs = (self.scale * each + self.shift for each in (given, wanted))
-        below, above = torch.clamp(ours, max=low), torch.clamp(ours, min=high)
-        nearest = torch.where(theirs <= low, below, torch.where(theirs >= high, above, theirs))
-        return torch.where(torch.isfinite(self.scale), (nearest - self.shift) / self.scale, wanted)
+        ends = [(end - self.shift) / self.scale for end in self.linear_range]
+        low, high = torch.minimum(*ends), torch.maximum(*ends)
+        exact = ~self.scale.isfinite()
+        low[..., exact], high[..., exact] = -torch.inf, torch.inf
+        # Products with comparisons, because `torch.where` takes ten times as long for many rows.
+        nearest = wanted.clamp(low, high)
+        if low.max() > -torch.inf:
+            nearest += (given - low).clamp_(max=0).mul_(torch.le(wanted, low, out=torch.empty_like(wanted)))
+        if high.min() < torch.inf:
+            nearest += (given - high).clamp_(min=0).mul_(torch.ge(wanted, high, out=torch.empty_like(wanted)))
+        return nearest

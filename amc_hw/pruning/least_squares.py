@@ -57,11 +57,7 @@ def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
 
 def aimed(found: Moments, x: Tensor, y: Tensor) -> Moments:
     """Return the moments of the same inputs (rows, groups, inputs) with other targets (rows, groups x targets)."""
-    means = torch.split(found.mean_x[:, None].to(x.dtype), BLOCK)
-    towards = [
-        _towards(part_x - mean, part_y, found.with_bias)
-        for (part_x, part_y), mean in zip(_blocks(x, y), means, strict=True)
-    ]
+    towards = [_towards(part_x, part_y, found.with_bias) for part_x, part_y in _blocks(x, y)]
     cross, mean_y = map(torch.cat, zip(*towards, strict=True))
     return replace(found, cross=cross, mean_y=mean_y)
 
@@ -80,7 +76,7 @@ def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _towards(x: Tensor, y: Tensor, with_bias: bool) -> tuple[Tensor, Tensor]:
-    """Return the mean products of centred inputs (groups, rows, inputs) with targets, and the targets' means."""
+    """Return the mean products of inputs (groups, rows, inputs) with centred targets, and the targets' means."""
     mean = y.mean(1, keepdim=True) * with_bias
     return (x.transpose(1, 2) @ (y - mean) / x.shape[1]).double(), mean[:, 0].double()
 

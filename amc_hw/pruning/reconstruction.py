@@ -166,13 +166,12 @@ class Refit:
     def _target(self, name: str, norm: Any, beside: Tensor | None, remains: Remains) -> Tensor:
         """Return what the layer should give: the original's output, and what the other side of its sum lacks."""
         targets = self._targets[name]
-        outputs = slice(None) if remains.outputs is None else remains.outputs
-        target = targets.output[:, outputs]
+        target = _columns(targets.output, remains.outputs)
         if remains.factors is not None:
             target = target * remains.factors.to(target)
         if beside is None or targets.partner is None:
             return target
-        missing = targets.partner[:, outputs] - beside
+        missing = _columns(targets.partner, remains.outputs) - beside
         return target + missing / _scale(norm, missing)
 
     def _activation(self, name: str, norm: Any, beside: Tensor | None, target: Tensor) -> Activation | None:
@@ -206,6 +205,10 @@ def _fit(before: Tensor, found: Moments, lower: Tensor) -> tuple[Tensor, Tensor]
     error = found.cross - found.gram @ before.transpose(1, 2)
     weights = before + torch.cholesky_solve(error, lower).transpose(1, 2)
     return weights, found.mean_y - (weights @ found.mean_x[:, :, None]).squeeze(2)
+
+
+def _columns(rows: Tensor, chosen: Tensor | None) -> Tensor:
+    return rows if chosen is None else rows.index_select(1, chosen.to(rows.device))
 
 
 def _scale(norm: Any, like: Tensor) -> Tensor:
