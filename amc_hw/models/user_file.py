@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -26,15 +27,9 @@ def call_function(name: str, **arguments: Any) -> nn.Module:
     Raises:
         UsageError: the file or the function is missing, fails, or does not return a torch.nn.Module.
     """
-    path, function_name = user_function(name)
-    try:
-        with imported(path) as module:
-            function = _function(path, module, function_name)
-            model = function if isinstance(function, nn.Module) else function(**_taken(name, function, arguments))
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise UsageError(f"'{name}' fails: {_fault(error, path)}") from error
+    with _opened(name) as (path, module, wanted):
+        function = _function(path, module, wanted)
+        model = function if isinstance(function, nn.Module) else function(**_taken(name, function, arguments))
     if not isinstance(model, nn.Module):
         raise UsageError(f"'{name}' must return a torch.nn.Module, but it returned {type(model).__name__}.")
     return model
@@ -51,19 +46,32 @@ def load_object(name: str, kinds: Callable[[object], bool], **arguments: Any) ->
     Raises:
         UsageError: the file or the object is missing, or it fails.
     """
-    path, object_name = user_function(name)
+    with _opened(name) as (path, module, wanted):
+        found = getattr(module, wanted, None)
+        if found is None:
+            raise _unknown(path, module, wanted, kinds)
+        if callable(found) and (isinstance(found, type) or not kinds(found)):
+            found = found(**_taken(name, found, arguments))
+    return found
+
+
+def require_function(name: str) -> None:
+    """Raise UsageError unless the file can be run and has the function or class, which is not called."""
+    with _opened(name) as (path, module, wanted):
+        _function(path, module, wanted)
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[Path, ModuleType, str]]:
+    """Run a file; yield its path, what it became, and the name wanted of it; what fails meanwhile is a UsageError."""
+    path, wanted = user_function(name)
     try:
         with imported(path) as module:
-            found = getattr(module, object_name, None)
-            if found is None:
-                raise _unknown(path, module, object_name, kinds)
-            if callable(found) and (isinstance(found, type) or not kinds(found)):
-                found = found(**_taken(name, found, arguments))
+            yield path, module, wanted
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(f"'{name}' fails: {_fault(error, path)}") from error
-    return found
 
 
 def _function(path: Path, module: ModuleType, function_name: str) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from amc_hw.errors import UsageError
 from amc_hw.formats.first_bytes import require_content
 from amc_hw.latency.read_table import load_table
 from amc_hw.models.checkpoint_kind import require_checkpoint
-from amc_hw.models.names import TORCHVISION, require_model_name, require_task_name
+from amc_hw.models.names import TORCHVISION, is_user_file, require_model_name, require_task_name
 from amc_hw.pipeline.agent import agent_file
 from amc_hw.pipeline.several_settings import measured_first, require_several
 from amc_hw.pipeline.smaller_settings import require_smaller
@@ -186,10 +186,14 @@ def table_of(config: RunConfig) -> Path | None:
 
 def _require_weights(config: RunConfig) -> None:
     if config.checkpoint is None and (config.model, config.data) != (DEMO_MODEL, DEMO_DATA):
-        if config.model.startswith(TORCHVISION):  # a wrong name is worth more words, and only torchvision knows it
+        if config.model.startswith(TORCHVISION):  # a wrong name is worth more words
             from amc_hw.models.zoo import default_image_size
 
             default_image_size(config.model)
+        if is_user_file(config.model):
+            from amc_hw.models.user_file import require_function
+
+            require_function(config.model)
         cure = f", or make them with: amc-hw train --model {config.model} --data {config.data} --out FILE"
         raise UsageError(
             f"the trained weights of {config.model} are missing; give checkpoint=FILE"

@@ -10,7 +10,7 @@ import torch
 
 from amc_hw import OwnTask
 from amc_hw.errors import UsageError
-from amc_hw.models.user_file import load_object
+from amc_hw.models.user_file import load_object, require_function
 from amc_hw.models.zoo import build_model, default_image_size
 
 GOOD = """
@@ -93,6 +93,12 @@ def test_wrong_files(tmp_path: Path, content: str, message: str) -> None:
         build_model(f"{path}:net", 5)
     if content != "x = 1\n":
         assert set(sys.modules) == before
+
+
+def test_a_function_can_be_asked_for_without_being_called(file: Path) -> None:
+    require_function(f"{file}:fails")
+    with pytest.raises(UsageError, match="did you mean 'both'"):
+        require_function(f"{file}:bith")
 
 
 def test_missing_files(tmp_path: Path) -> None:
