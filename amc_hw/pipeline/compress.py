@@ -12,8 +12,10 @@ from pathlib import Path
 
 import torch
 
-from amc_hw.budget.budget import Budget
+from amc_hw.budget.budget import Budget, of_latency
 from amc_hw.errors import BudgetError
+from amc_hw.formats import program
+from amc_hw.formats.registry import FORMATS
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.family import Family
 from amc_hw.pipeline.job import Job, opened_job
@@ -33,7 +35,8 @@ from amc_hw.training.compute import CPU
 _LOG = logging.getLogger(__name__)
 
 PROOFS = 3
-"""Last benchmarks of a run: after each that misses the budget, the network is made smaller and fine-tuned again."""
+"""Last benchmarks of a run, or rehearsals before the fine-tuning: after each that misses the budget, the network is
+made smaller."""
 TOO_BUSY = 0.05
 """Doubt from which on a miss says more of what else the device does than of the network."""
 
@@ -75,24 +78,47 @@ def compress_job(job: Job, progress: Progress) -> Summary:
     proved = _proved_weights(job)
     predicted = search_and_verify(job, progress)
     for proof in range(1, PROOFS + 1):
+        if proof < PROOFS and _is_rehearsed(job):
+            rehearsed = _rehearsal(job, progress)
+            if _has_to_be_smaller(job, "the last benchmark's rehearsal", rehearsed, progress):
+                continue
         finish.finetune(job.run, job.trained, _epochs(job), job.config.seed, progress)
         is_repeated = proved is not None and proved == job.run.finetuned.read_bytes()
-        progress("exporting the compressed network")
-        finish.export(job.run, job.trained, job.device.format, job.device.fingerprint().batch_size)
-        timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
-        elsewhere = [finish.prove_elsewhere(job.run, job.trained, other, progress) for other in job.others]
-        proofs = [
-            Proof(job.run, job.budgets[0], timings),
-            *(Proof(other.folder, other.budget, each) for other, each in zip(job.others, elsewhere, strict=True)),
-        ]
-        missed = [each for each in proofs if _is_missed(each.budget, each.timings)]
-        if proof == PROOFS or is_repeated or not missed:
+        proofs = _proofs(job, progress)
+        if proof == PROOFS or is_repeated or not _has_to_be_smaller(job, "the last benchmark", proofs, progress):
             break
-        if not _is_made_smaller(job, missed, progress):
-            break
+    timings, *elsewhere = [each.timings for each in proofs]
     summary = summarise(job, timings, predicted, progress, elsewhere)
     write_report(job.run.path)
     return summary
+
+
+def _proofs(job: Job, progress: Progress) -> list[Proof]:
+    """Export the network and benchmark it on every device, the run's own first."""
+    progress("exporting the compressed network")
+    finish.export(job.run, job.trained, job.device.format, job.device.fingerprint().batch_size)
+    timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
+    elsewhere = [finish.prove_elsewhere(job.run, job.trained, other, progress) for other in job.others]
+    return [
+        Proof(job.run, job.budgets[0], timings),
+        *(Proof(other.folder, other.budget, each) for other, each in zip(job.others, elsewhere, strict=True)),
+    ]
+
+
+def _is_rehearsed(job: Job) -> bool:
+    """Tell whether the last benchmark is rehearsed: where a latency is to be kept, and epochs could be in vain."""
+    epochs, run = _epochs(job), job.run
+    begun = run.finetuned.exists() or (epochs > 0 and run.finetune_state(epochs).exists())
+    in_reach = job.device.in_reach or any(other.device.in_reach for other in job.others)
+    return epochs > 0 and not begun and in_reach and of_latency(job.budgets) is not None
+
+
+def _rehearsal(job: Job, progress: Progress) -> list[Proof]:
+    """Benchmark the network before it is fine-tuned as it will be at last: other weights take no other time."""
+    proofs = _proofs(job, progress.within("rehearsal"))
+    for proof in proofs:
+        proof.folder.invalidate_after_search((*FORMATS, program.ENDING))
+    return proofs
 
 
 def _epochs(job: Job) -> int:
@@ -144,18 +170,20 @@ def _is_missed(budget: Budget, timings: Mapping[str, Timing]) -> bool:
     )
 
 
-def _is_made_smaller(job: Job, missed: list[Proof], progress: Progress) -> bool:
-    """Note what the last benchmark missed and choose a smaller policy; tell whether there is one."""
+def _has_to_be_smaller(job: Job, what: str, proofs: list[Proof], progress: Progress) -> bool:
+    """Note which proofs miss their budgets and choose a smaller policy then; tell whether there is one."""
+    missed = [each for each in proofs if _is_missed(each.budget, each.timings)]
     policy, names = job.run.policy.read(), {other.folder: other.device.name for other in job.others}
     for proof in missed:
         used, name = share_used(proof.budget, proof.timings), names.get(proof.folder, "")
         over, where = 100 * (used - 1), f" on {name or job.device.name}" if job.others else ""
-        _LOG.warning("the last benchmark%s is %.1f %% over the budget: making the network smaller", where, over)
+        _LOG.warning("%s%s is %.1f %% over the budget: making the network smaller", what, where, over)
         found = share_found(proof.budget, policy, name)
         proof.folder.misses.append(Miss(channels=policy.channels, found=found, used=used))
     try:
-        search_and_verify(job, progress)
+        if missed:
+            search_and_verify(job, progress)
     except BudgetError as error:  # what there is stays, and the report says that it misses
         _LOG.warning("%s", error)
         return False
-    return True
+    return bool(missed)

@@ -1,13 +1,17 @@
-"""What the last benchmark finds over the budget is made smaller, fine-tuned, exported and timed again."""
+"""What the last benchmark, or its rehearsal before the fine-tuning, finds over the budget is made smaller."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
+from amc_hw.pipeline import finish
 from amc_hw.pipeline.compress import PROOFS
+from amc_hw.runs.folder import RunFolder
 
 pytest.importorskip("litert_torch")
 from device_run import compressed
@@ -15,7 +19,7 @@ from simulated_device import SimulatedDevice
 
 
 class TiresLater(SimulatedDevice):
-    """A device that takes longer for the compressed network in the last benchmark; ``later_us`` has each one's excess.
+    """A device that takes longer for the compressed network in last benchmarks and rehearsals, each by ``later_us``.
 
     The last benchmark is known by its 200 runs of ``model``, three times.
     """
@@ -53,15 +57,47 @@ def original_us(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPath
     return 1e3 * compressed(tmp_path_factory.mktemp("steady"), checkpoint, steady)["original"]["latency_ms"]
 
 
-def test_a_network_that_misses_at_last_is_made_smaller(original_us: float, checkpoint: Path, tmp_path: Path) -> None:
-    device, run = TiresLater(0.1 * original_us), tmp_path / "run"
-    summary = compressed(run, checkpoint, device)
+@pytest.fixture
+def finetuned(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The run folders of the fine-tunings so far."""
+    done, finetune = list[Path](), finish.finetune
+
+    def counted(run: RunFolder, *others: Any) -> nn.Module:
+        done.append(run.path)
+        return finetune(run, *others)
+
+    monkeypatch.setattr(finish, "finetune", counted)
+    return done
+
+
+def require_smaller(summary: dict, run: Path) -> None:
     assert 1 <= len(missed(run)) < PROOFS
     assert all(line["used"] > 1 for line in missed(run))
-    assert device.proofs == 1 + len(missed(run))
     assert 0.9 <= used(summary) <= 1
     assert summary["compressed"]["channels"] == json.loads((run / "policy.json").read_text())["channels"]
     assert summary["compressed"]["channels"] not in [line["channels"] for line in missed(run)]
+
+
+def test_a_network_that_misses_in_the_rehearsal_is_made_smaller_before_it_is_fine_tuned(
+    original_us: float, checkpoint: Path, finetuned: list[Path], tmp_path: Path
+) -> None:
+    device, run = TiresLater(0.1 * original_us), tmp_path / "run"
+    require_smaller(compressed(run, checkpoint, device), run)
+    assert finetuned == [run]
+
+
+def test_a_network_that_misses_at_last_is_made_smaller_and_fine_tuned_again(
+    original_us: float, checkpoint: Path, finetuned: list[Path], tmp_path: Path
+) -> None:
+    device, run = TiresLater(0.0, 0.1 * original_us), tmp_path / "run"
+    require_smaller(compressed(run, checkpoint, device), run)
+    assert finetuned == [run, run]
+
+
+def test_without_epochs_nothing_is_rehearsed(original_us: float, checkpoint: Path, tmp_path: Path) -> None:
+    device = TiresLater(0.0)
+    compressed(tmp_path / "run", checkpoint, device, epochs=0)
+    assert device.proofs == 1
 
 
 def test_it_is_not_made_smaller_for_ever(original_us: float, checkpoint: Path, tmp_path: Path) -> None:
@@ -74,10 +110,10 @@ def test_it_is_not_made_smaller_for_ever(original_us: float, checkpoint: Path, t
 def test_where_nothing_smaller_fits_the_network_stays_and_is_proved_again(
     original_us: float, checkpoint: Path, tmp_path: Path
 ) -> None:
-    device, run = TiresLater(3 * original_us, 0.0), tmp_path / "run"
+    device, run = TiresLater(3 * original_us, 3 * original_us, 0.0), tmp_path / "run"
     first = compressed(run, checkpoint, device)
     assert used(first) > 1
-    assert (device.proofs, missed(run)) == (1, [])
+    assert (device.proofs, missed(run)) == (2, [])
     again = compressed(run, checkpoint, device)
     assert used(again) <= 1
     assert again["compressed"]["channels"] == first["compressed"]["channels"]
@@ -86,11 +122,11 @@ def test_where_nothing_smaller_fits_the_network_stays_and_is_proved_again(
 def test_a_network_that_was_proved_stays_where_it_misses_when_it_is_proved_again(
     original_us: float, checkpoint: Path, tmp_path: Path
 ) -> None:
-    device, run = TiresLater(0.0, 0.1 * original_us), tmp_path / "run"
+    device, run = TiresLater(0.0, 0.0, 0.1 * original_us), tmp_path / "run"
     assert used(compressed(run, checkpoint, device)) <= 1
     before = (run / "model.pt").read_bytes()
     assert used(compressed(run, checkpoint, device)) > 1
-    assert device.proofs == 2
+    assert device.proofs == 3
     assert (run / "model.pt").read_bytes() == before
     assert not (run / "misses.jsonl").exists()
 
