@@ -11,6 +11,8 @@ from torch import Tensor
 RIDGE = 1e-4  # of the mean diagonal of the Gram matrix
 BLOCK = 4
 """Groups of a convolution that are worked on at a time: their rows stay in the processor's cache."""
+WIDE = 192
+"""Inputs from which on half of their products are computed, and mirrored."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ def moments(x: Tensor, y: Tensor, with_bias: bool) -> Moments:
         mean = part_x.mean(1, keepdim=True) * with_bias
         centred = part_x - mean
         cross, mean_y = _towards(centred, part_y, with_bias)
-        grams.append((centred.transpose(1, 2) @ centred / len(x)).double())
+        grams.append((inner_products(centred) / len(x)).double())
         crosses.append(cross)
         means_y.append(mean_y)
         means_x.append(mean[:, 0].double())
@@ -66,6 +68,19 @@ def given(x: Tensor, weights: Tensor) -> Tensor:
     """Return what weights (groups, targets, inputs) make of inputs (rows, groups, inputs): (rows, groups x targets)."""
     parts = torch.split(x, BLOCK, 1), torch.split(weights, BLOCK)
     return torch.cat([torch.einsum("rgi,gti->rgt", *each) for each in zip(*parts, strict=True)], dim=1).flatten(1)
+
+
+def inner_products(x: Tensor) -> Tensor:
+    """Return the products (groups, inputs, inputs) of the inputs of rows (groups, rows, inputs) with each other.
+
+    Half of a symmetric matrix is computed, and mirrored, as far as its blocks are large enough to be worth it.
+    """
+    if x.shape[2] < WIDE:
+        return x.transpose(1, 2) @ x
+    left, right = x.tensor_split(2, dim=2)
+    across = left.transpose(1, 2) @ right
+    upper = torch.cat([inner_products(left), across], dim=2)
+    return torch.cat([upper, torch.cat([across.transpose(1, 2), inner_products(right)], dim=2)], dim=1)
 
 
 def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from amc_hw.errors import UnsupportedModelError
 from amc_hw.pruning.contexts import LayerContext, OperatorCounter, stopped
 from amc_hw.pruning.formulas import Formulas, Operands, take_statistics
+from amc_hw.pruning.least_squares import inner_products
 from amc_hw.pruning.positions import Fitted, PositionSampler
 
 
@@ -91,7 +92,7 @@ def gather_grams(
         if name not in origins:  # near the mean, so that its square does not drown the rest
             origins[name] = x.mean(1) * holds_bias(layers[name], contexts[name])
         x = x - origins[name][:, None]
-        product, total = (x.transpose(1, 2) @ x).double(), x.sum(1).double()
+        product, total = inner_products(x).double(), x.sum(1).double()
         products[name] = products[name] + product if name in products else product
         sums[name] = sums[name] + total if name in sums else total
         rows[name] = rows.get(name, 0) + x.shape[1]

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 
-from amc_hw.pruning.least_squares import Reading, elimination_order, factor, moments, solve
+from amc_hw.pruning.least_squares import Reading, elimination_order, factor, inner_products, moments, solve
 
 
 def test_the_solution_is_that_of_least_squares() -> None:
@@ -31,6 +32,12 @@ def test_groups_are_solved_apart() -> None:
     y = torch.einsum("ngi,goi->ngo", x, weights).flatten(1)
     found = moments(x, y, with_bias=False)
     torch.testing.assert_close(solve(found.gram, found.cross), weights, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("inputs", [3, 201, 770])
+def test_products_that_are_mirrored_are_those_that_would_be_computed(inputs: int) -> None:
+    x = torch.randn(2, 50, inputs, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(inner_products(x), x.transpose(1, 2) @ x)
 
 
 def test_a_ridge_makes_a_singular_matrix_solvable() -> None:
