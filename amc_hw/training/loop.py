@@ -135,8 +135,6 @@ class _Run:
         self.start = find_start(model, smallest_batch(data.train, recipe.batch_size, device), quiet=teacher is not None)
         self.averaged = copy.deepcopy(model) if recipe.ema else None
         self.optimizer = make_optimizer(model, recipe.optimizer, recipe.lr, recipe.weight_decay)
-        alone_on_gpu = device.type == "cuda" and team.size == 1  # NCCL's own thread may break a capture
-        self.gradients = Replayed(self._gradients, model.parameters()) if alone_on_gpu else self._gradients
         self.kept = copied_state(model)
         accuracy = accuracy_in_place(model, data.search, device)
         self.history = History(start_accuracy=accuracy, kept_accuracy=accuracy)
@@ -163,12 +161,13 @@ class _Run:
         loss_sum, seen = torch.zeros((), device=self.device), 0
         self.model.eval()  # a simulated network looks at its ranges then: of these weights, also where it goes on
         self.start(self.model)
+        gradients = self._replayed()
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator.initial_seed() + self.team.rank)  # dropout draws from the global generator
             for step, (images, labels) in enumerate(batches, start=epoch * self.steps_per_epoch):
                 for group in self.optimizer.param_groups:
                     group["lr"] = recipe.learning_rate(step, self.steps_per_epoch)
-                loss_sum += len(labels) * self._step(images, labels)
+                loss_sum += len(labels) * self._step(gradients, images, labels)
                 seen += len(labels)
                 if self.averaged is not None:
                     average(self.averaged, self.model, recipe.ema or 0.0, step)
@@ -184,8 +183,13 @@ class _Run:
             )
         return loss
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
-        loss = self.gradients(images, labels)
+    def _replayed(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return what computes gradients; on a GPU by a graph of this epoch, with the ranges of a simulated network."""
+        alone_on_gpu = self.device.type == "cuda" and self.team.size == 1  # NCCL's own thread may break a capture
+        return Replayed(self._gradients, self.model.parameters()) if alone_on_gpu else self._gradients
+
+    def _step(self, gradients: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        loss = gradients(images, labels)
         self.team.average_gradients(self.model, len(images))
         take_step(self.optimizer)
         return loss

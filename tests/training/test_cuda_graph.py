@@ -13,6 +13,7 @@ from tiny import TinyNet
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import load_data
+from amc_hw.quantize.simulated import Simulated
 from amc_hw.tasks.classification import few_images
 from amc_hw.training import cuda_graph
 from amc_hw.training.cuda_graph import WARM_UP, Replayed
@@ -114,12 +115,21 @@ class Moves(TinyNet):
         return super().forward(x) + torch.tensor([0.0] * 10, device=x.device)
 
 
+EPOCHS = 3
+
+
+class Rounded(TinyNet):
+    """A network that learns as its integer file will compute, with new ranges for every epoch."""
+
+
 def trained_on_gpu(network: type[nn.Module]) -> History:
     data = few_images(load_data("digits"), 250, seed=0)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         model = nn.Sequential(network(), nn.Dropout(0.1))
-    return train(model, data, Recipe(epochs=3, lr=0.05, batch_size=16), teacher=copy.deepcopy(model), device="cuda")
+    learner = Simulated(model, data.train.first(32, seed=0)[0]) if network is Rounded else model
+    recipe = Recipe(epochs=EPOCHS, lr=0.05, batch_size=16)
+    return train(learner, data, recipe, teacher=copy.deepcopy(model), device="cuda")
 
 
 @needs_gpu
@@ -132,11 +142,11 @@ def test_a_gpu_learns_the_same_with_and_without(monkeypatch: pytest.MonkeyPatch)
         captured.append(step)
 
     monkeypatch.setattr(Replayed, "_capture", told)
-    graph, waits, moves = (trained_on_gpu(network) for network in (TinyNet, Waits, Moves))
-    assert captured[0].graph is not None
-    assert captured[1].graph is None
+    graph, waits, moves, rounded = (trained_on_gpu(network) for network in (TinyNet, Waits, Moves, Rounded))
+    assert all(each.graph is not None for each in captured[:EPOCHS])  # one for each epoch
+    assert all(each.graph is None for each in captured[EPOCHS : 2 * EPOCHS])
     monkeypatch.setattr(Replayed, "_capture", lambda *_: None)
-    plain = trained_on_gpu(TinyNet)
-    for history in (graph, waits, moves):
-        assert history.losses == pytest.approx(plain.losses, rel=0.05)
-        assert history.accuracies[-1] == pytest.approx(plain.accuracies[-1], abs=0.1)
+    plain, rounded_plainly = trained_on_gpu(TinyNet), trained_on_gpu(Rounded)
+    for history, other in ((graph, plain), (waits, plain), (moves, plain), (rounded, rounded_plainly)):
+        assert history.losses == pytest.approx(other.losses, rel=0.05)
+        assert history.accuracies[-1] == pytest.approx(other.accuracies[-1], abs=0.1)
