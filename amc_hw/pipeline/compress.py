@@ -78,11 +78,12 @@ def compress_job(job: Job, progress: Progress) -> Summary:
     proved = _proved_weights(job)
     predicted = search_and_verify(job, progress)
     for proof in range(1, PROOFS + 1):
-        if proof < PROOFS and _is_rehearsed(job):
+        epochs = _epochs(job)
+        if proof < PROOFS and _is_rehearsed(job, epochs):
             rehearsed = _rehearsal(job, progress)
             if _has_to_be_smaller(job, "the last benchmark's rehearsal", rehearsed, progress):
                 continue
-        finish.finetune(job.run, job.trained, _epochs(job), job.config.seed, progress)
+        finish.finetune(job.run, job.trained, epochs, job.config.seed, progress)
         is_repeated = proved is not None and proved == job.run.finetuned.read_bytes()
         proofs = _proofs(job, progress)
         if proof == PROOFS or is_repeated or not _has_to_be_smaller(job, "the last benchmark", proofs, progress):
@@ -105,12 +106,12 @@ def _proofs(job: Job, progress: Progress) -> list[Proof]:
     ]
 
 
-def _is_rehearsed(job: Job) -> bool:
+def _is_rehearsed(job: Job, epochs: int) -> bool:
     """Tell whether the last benchmark is rehearsed: where a latency is to be kept, and epochs could be in vain."""
-    epochs, run = _epochs(job), job.run
-    begun = run.finetuned.exists() or (epochs > 0 and run.finetune_state(epochs).exists())
+    if not epochs or job.run.finetuned.exists() or job.run.finetune_state(epochs).exists():
+        return False
     in_reach = job.device.in_reach or any(other.device.in_reach for other in job.others)
-    return epochs > 0 and not begun and in_reach and of_latency(job.budgets) is not None
+    return in_reach and of_latency(job.budgets) is not None
 
 
 def _rehearsal(job: Job, progress: Progress) -> list[Proof]:
