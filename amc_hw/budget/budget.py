@@ -78,7 +78,10 @@ def parse_budget(metric: Metric, text: str) -> Budget:
         )
     match = re.fullmatch(r"\s*([+-]?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)(?:-([\w-]+))?\s*", text)
     if match is None:
-        raise UsageError(f"the budget '{text}' is no number with a unit; write for example {_EXAMPLES[metric]}.")
+        of_int8 = "" if metric in ("macs", "params") else " (0.5x-int8 is a share of what the original takes in int8)"
+        raise UsageError(
+            f"the budget '{text}' is no number with a unit; write for example {_EXAMPLES[metric]}{of_int8}."
+        )
     value, unit = float(match[1]), match[2].lower()
     if match[3] and unit != "x":
         raise UsageError(f"the budget '{text}' names a precision, as only a share of the original's does: 0.5x-int8.")

@@ -62,6 +62,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
         (("compress", "--exclude", "clasifier", "--run", "RUN"), "nearest names are classifier"),
         (("compress", "--latency", "3x", "--run", "RUN"), "less than 1x"),
         (("compress", "--latency", "fast", "--run", "RUN"), "0.5x or 12ms"),
+        (("compress", "--latency", "0.5xint8", "--run", "RUN"), "0.5x-int8 is a share"),
         (("compress", "--latency", "0.5x", "--size", "2ms", "--run", "RUN"), "0.5x or 500kB"),
         (("compress", "--model", "resnet20", "--run", "RUN"), "--checkpoint"),
         (("compress", "--checkpoint", "gone.pt", "--run", "RUN"), "gone.pt"),

@@ -13,12 +13,13 @@ from simulated_device import SimulatedDevice
 
 from amc_hw.devices.base import CpuFallbackError
 from amc_hw.errors import UsageError
-from amc_hw.pipeline.auto_precision import _timings, standard_error
+from amc_hw.pipeline.auto_precision import _tell, _timings, standard_error
 from amc_hw.pipeline.settings import check_settings, settled
 from amc_hw.runs.begun import open_run, read_config
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
+from amc_hw.runs.records import PrecisionTrial
 
 
 def task(checkpoint: Path, run: Path, *more: object) -> tuple[object, ...]:
@@ -87,6 +88,18 @@ def test_where_none_does_the_search_is_in_the_one_that_loses_least(checkpoint: P
     assert accuracies[choice["chosen"]] is not None
     policy = json.loads((run / "policy.json").read_text())
     assert policy["channels"] != policy["original_channels"]
+
+
+def test_what_no_precision_can_keep_is_not_said_to_be_kept(caplog: pytest.LogCaptureFixture) -> None:
+    trials = [
+        PrecisionTrial(precision="fp32", latency_ms=2.0, size_bytes=1, used=9),
+        PrecisionTrial(precision="int8", latency_ms=1.0, size_bytes=1, used=4),
+    ]
+    with caplog.at_level("INFO"):
+        _tell(trials[1], trials, alone=False, images=100)
+    assert "in none of them" in caplog.text
+    assert "int8 is tried" in caplog.text
+    assert "keeps" not in caplog.text
 
 
 @pytest.mark.parametrize(
