@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from named_network import run_program
 
 from amc_hw.cli.terminal import progress_bar
 from amc_hw.pipeline.begin import open_trained
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--rates", default="0.003,0.01,0.03")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     run, (_, trained) = RunFolder(arguments.run), open_trained(arguments.run)
     print(f"| highest rate, {arguments.epochs} epochs | top-1 of the test set |\n|---|---|", flush=True)
     for rate in (None, *map(float, arguments.rates.split(","))):
@@ -51,5 +53,4 @@ def at_rate(rate: float) -> Callable[..., Recipe]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main()
+    run_program(main)

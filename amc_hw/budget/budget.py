@@ -76,16 +76,17 @@ def parse_budget(metric: Metric, text: str) -> Budget:
         raise UsageError(
             f"a budget is empty; write for example {_EXAMPLES[metric]}, and between commas one each: 0.8x,0.6x."
         )
+    of_precisions = metric not in ("macs", "params")
     match = re.fullmatch(r"\s*([+-]?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zA-Z]*)(?:-([\w-]+))?\s*", text)
     if match is None:
-        of_int8 = "" if metric in ("macs", "params") else " (0.5x-int8 is a share of what the original takes in int8)"
+        of_int8 = " (0.5x-int8 is a share of what the original takes in int8)" if of_precisions else ""
         raise UsageError(
             f"the budget '{text}' is no number with a unit; write for example {_EXAMPLES[metric]}{of_int8}."
         )
     value, unit = float(match[1]), match[2].lower()
     if match[3] and unit != "x":
         raise UsageError(f"the budget '{text}' names a precision, as only a share of the original's does: 0.5x-int8.")
-    if match[3] and metric in ("macs", "params"):
+    if match[3] and not of_precisions:
         raise UsageError(f"the budget '{text}' names a precision, which {_WORDS[metric]} do not depend on; write 0.5x.")
     if unit == "x":
         if not 0 < value < 1:

@@ -176,14 +176,10 @@ def _tell(chosen: PrecisionTrial, trials: list[PrecisionTrial], alone: bool, ima
     shares = ", ".join(
         f"{trial.precision} {trial.latency_ms / whole:.2f}x ({trial.size_bytes / 1000:.0f} kB)" for trial in trials
     )
-    if chosen.accuracy is None:
-        _LOG.info(
-            "the original on the device: %s; in none of them do fewer channels seem to be enough; %s is tried",
-            *(shares, chosen.precision),
-        )
-        return
-    kept = "the original keeps the budget in it" if alone else "it keeps most accuracy within the budget"
-    _LOG.info(
-        "the original on the device: %s; %s ships: %s, or as much as any for all that %s, and is the fastest that does",
-        *(shares, chosen.precision, kept, "half a point says" if images is None else f"{images} images tell"),
-    )
+    if not alone and chosen.accuracy is None:
+        why = f"in none of them do fewer channels seem to be enough; {chosen.precision} is tried"
+    else:
+        kept = "the original keeps the budget in it" if alone else "it keeps most accuracy within the budget"
+        told = "half a point says" if images is None else f"{images} images tell"
+        why = f"{chosen.precision} ships: {kept}, or as much as any for all that {told}, and is the fastest that does"
+    _LOG.info("the original on the device: %s; %s", shares, why)

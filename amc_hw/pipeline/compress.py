@@ -116,10 +116,11 @@ def _is_rehearsed(job: Job, epochs: int) -> bool:
 
 def _rehearsal(job: Job, progress: Progress) -> list[Proof]:
     """Benchmark the network before it is fine-tuned as it will be at last: other weights take no other time."""
-    proofs = _proofs(job, progress.within("rehearsal"))
-    for proof in proofs:
-        proof.folder.invalidate_after_search((*FORMATS, program.ENDING))
-    return proofs
+    try:
+        return _proofs(job, progress.within("rehearsal"))
+    finally:  # nobody is to take its files for the finished ones, least of all where it was stopped
+        for folder in (job.run, *(other.folder for other in job.others)):
+            folder.invalidate_after_search((*FORMATS, program.ENDING))
 
 
 def _epochs(job: Job) -> int:
