@@ -93,21 +93,45 @@ class _Bar:
         piece = (update.part, update.stage, update.total)
         if piece != self._shown:
             self._shown = piece
-            self._bars.reset(self._task, total=update.total)
+            self._bars.reset(self._task, total=update.total, completed=update.done)  # what was there tells no pace
         self._bars.update(self._task, completed=update.done, total=update.total, description=update.text)
 
 
 class _LogLines:
-    """A line for each stage as it begins, and another every now and then."""
+    """A line for each stage as it begins, and another every now and then, with the time left."""
 
     def __init__(self) -> None:
         self._said, self._stage = -math.inf, ("", "")
+        self._pace = _Pace()
 
     def __call__(self, update: Update) -> None:
+        left = self._pace.left(update)
         stage = (update.part, update.stage)
         if stage != self._stage or time.monotonic() - self._said >= LOG_EVERY_S:
             self._said, self._stage = time.monotonic(), stage
-            say(f"{update.text.splitlines()[0]} ({update.done}/{update.total})")  # a search's second line is a curve
+            how_far = f"{update.done}/{update.total}" + (f", {left} left" if left else "")
+            say(f"{update.text.splitlines()[0]} ({how_far})")  # a search's second line is a curve
+
+
+class _Pace:
+    """How fast the piece of work under way is; each stage and each total is a piece of its own."""
+
+    def __init__(self) -> None:
+        self._piece: tuple[str, str, int] | None = None
+        self._began, self._first = 0.0, 0
+
+    def left(self, update: Update) -> str:
+        """Return the time left, or nothing where it is not known yet."""
+        from amc_hw.report.numbers import duration
+
+        piece = (update.part, update.stage, update.total)
+        if piece != self._piece:
+            self._piece, self._began, self._first = piece, time.monotonic(), update.done
+        done, missing = update.done - self._first, update.total - update.done
+        if done <= 0 or missing <= 0:
+            return ""
+        seconds = max(1, round((time.monotonic() - self._began) / done * missing))
+        return f"{seconds} s" if seconds < 60 else duration(seconds)
 
 
 @functools.cache

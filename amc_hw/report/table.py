@@ -57,10 +57,10 @@ def precision_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
     named = {
         "original in fp32": summary.original,
         **summary.others,
-        f"compressed in {summary.precision}": summary.compressed,
+        _ships(summary): summary.compressed,
     }
     whole = summary.original.latency_ms
-    order = sorted(named, key=lambda name: (not name.startswith("original"), not name.endswith("fp32")))
+    order = sorted(named, key=lambda name: (not name.startswith("original"), "in fp32" not in name))
     return [_figures_row(name, named[name], whole) for name in order]
 
 
@@ -68,9 +68,13 @@ def smaller_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
     """Return such a row for the original, the compressed and every smaller network; none where there is no smaller."""
     if not summary.smaller:
         return []
-    named = {"original in fp32": summary.original, f"compressed in {summary.precision}": summary.compressed}
+    named = {"original in fp32": summary.original, _ships(summary): summary.compressed}
     named |= {f"{name} in {summary.precision}": figures for name, figures in summary.smaller.items()}
     return [_figures_row(name, figures, summary.original.latency_ms) for name, figures in named.items()]
+
+
+def _ships(summary: Summary) -> str:
+    return f"compressed in {summary.precision}, which ships"
 
 
 def _figures_row(name: str, figures: Figures, whole: float | None) -> tuple[str, str, str, str, str]:

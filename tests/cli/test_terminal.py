@@ -36,6 +36,22 @@ def test_a_log_is_told_a_kind_of_work_once_in_a_while(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.splitlines() == ["searching: best reward 0.000 (0/5)", "measuring (1/2)"]
 
 
+def test_a_log_tells_the_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("amc_hw.cli.terminal.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("amc_hw.cli.terminal.LOG_EVERY_S", 0.0)
+    with progress_bar() as report:
+        for done in (4, 5, 6):
+            report("benchmark", done, 6)
+        report("benchmark", 6, 12)
+        report("benchmark", 7, 12)
+    first, second, third, fourth, fifth = capsys.readouterr().err.splitlines()
+    assert (first, third, fourth) == ("benchmark (4/6)", "benchmark (6/6)", "benchmark (6/12)")
+    assert second.startswith("benchmark (5/6, ")
+    assert fifth.startswith("benchmark (7/12, ")
+    assert fifth.endswith(" left)")
+
+
 def test_what_is_said_is_said_letter_by_letter(capsys: pytest.CaptureFixture[str]) -> None:
     name = "npz:one: [bold] of :smile:"
     say(name)

@@ -17,7 +17,7 @@ from amc_hw.formats.check import TOLERANCE, output_difference
 from amc_hw.formats.refill import Refill
 from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
-from amc_hw.formats.tflite.transposed import Cropped
+from amc_hw.formats.tflite.rewritten import Rewritten
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.tracing.inputs import spread
@@ -126,5 +126,5 @@ def test_what_is_cropped_is_what_is_padded(
     up = nn.ConvTranspose2d(4, 6, kernel, stride, padding, extra, groups, True, dilation)
     assume((5 - 1) * stride - 2 * padding + dilation * (kernel - 1) + extra + 1 > 0)
     x = torch.randn(2, 4, 5, 7)
-    torch.testing.assert_close(Cropped(up)(x), up(x))
-    torch.testing.assert_close(Cropped(up)(x[0]), up(x[0]))  # an image without a batch
+    torch.testing.assert_close(Rewritten(up)(x), up(x))
+    torch.testing.assert_close(Rewritten(up)(x[0]), up(x[0]))  # an image without a batch

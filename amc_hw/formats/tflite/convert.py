@@ -21,7 +21,7 @@ from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.passes import short_passes
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
-from amc_hw.formats.tflite.transposed import Cropped
+from amc_hw.formats.tflite.rewritten import Rewritten
 from amc_hw.pruning.folding import fold_batch_norms
 
 MOST_WORKERS, LEAST_BATCHES = 8, 4
@@ -55,7 +55,7 @@ def to_tflite(model: nn.Module, example_input: Any) -> bytes:
         placed = tuple(each.permute(0, 2, 3, 1).contiguous() if each.dim() == 4 else each for each in inputs)
         try:
             with torch.no_grad(), short_passes():
-                converted = litert_torch.convert(litert_torch.to_channel_last_io(Cropped(flat), args=maps), placed)
+                converted = litert_torch.convert(litert_torch.to_channel_last_io(Rewritten(flat), args=maps), placed)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
                 converted.export(str(file))

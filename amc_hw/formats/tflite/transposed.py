@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from amc_hw.pruning.positions import each_dimension
@@ -14,7 +14,7 @@ _SIDES = {torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_trans
 """Each with its number of spatial dimensions."""
 
 
-class _Cropped(TorchFunctionMode):
+class CroppedConvolutions(TorchFunctionMode):
     """Computes transposed convolutions without padding, and crops what they give."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -51,21 +51,3 @@ def _transposed(
         length = (input.shape[axis] - 1) * step - 2 * before + size + after
         whole = whole.narrow(axis, before, length)
     return whole
-
-
-class Cropped(nn.Module):
-    """A network whose transposed convolutions have no padding that TFLite cannot name; it computes the same.
-
-    Args:
-        model: the network.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.train(model.training)
-
-    def forward(self, *inputs: Any) -> Any:
-        """Run the network."""
-        with _Cropped():
-            return self.model(*inputs)
