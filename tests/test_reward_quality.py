@@ -29,8 +29,13 @@ def run(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
 
 
 def test_ranks_are_compared_and_the_choice_is_held_against_the_best(reward_quality: ModuleType) -> None:
-    text = reward_quality.verdict([0.9, 0.8, 0.7, 0.6], [0.91, 0.93, 0.89, 0.85], 0.92)
-    assert "4 policies: 0.80; the better 2 by the score before: -1.00" in text
+    rows = zip((0.8, 0.9, 0.7, 0.6), (0.5, 0.6, 0.7, 0.8), (0.91, 0.93, 0.89, 0.85), strict=True)
+    scores = [reward_quality.Scores(*row) for row in rows]
+    text = reward_quality.verdict([0.9, 0.8, 0.7, 0.6], scores, reward_quality.Scores(0.8, 0.6, 0.92))
+    assert "before: 0.80; -1.00" in text
+    assert "as refitted: 1.00; 1.00" in text
+    assert "after a short fine-tune: -0.80; 1.00" in text
+    assert "the first before: 91.00%\nthe first as refitted: 93.00%\nthe first after a short fine-tune: 85.00%" in text
     assert "the choice after short fine-tunes: 92.00%, the best of the 4: 93.00%; 1 of them" in text
 
 
@@ -66,8 +71,8 @@ def test_policies_are_fine_tuned_once(
 
     first = play(1)
     assert first.splitlines()[2].startswith("| 1 | ")
-    assert "rank correlation of before and after, 4 policies: " in first
-    monkeypatch.delattr(reward_quality.Finetuned, "_accuracy")  # nothing is done again
+    assert "rank correlation with what comes after, 4 policies; " in first
+    monkeypatch.delattr(reward_quality.Finetuned, "_scores")  # nothing is done again
     assert play(1) == first
     with pytest.raises(WrongRunError, match="epochs 1, not 2"):
         play(2)

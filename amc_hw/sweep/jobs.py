@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TypedDict
 
+from amc_hw.devices.computers.host import own_cores
 from amc_hw.devices.computers.machines import ISOLATED
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.files import make_folder
@@ -100,7 +101,7 @@ def run_all(
 def _start(run: Path, order: Order, jobs: int) -> _Child:
     make_folder(run)
     shown = last_line(run) if RunFolder(run).shown.exists() else ""  # what an earlier sweep left is no news
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = own_cores()
     with RunFolder(run).shown.open("ab") as log:
         process = subprocess.Popen(
             COMMAND,
