@@ -24,9 +24,9 @@ _TEMPERATURE = 4.0
 
 SMALL = 5120
 """Training images under which a data set is small: an epoch is 40 steps there, of batches under 128."""
-FULL_RATE_EPOCHS = 6
-"""Epochs of fine-tuning on a large data set that have time for the full learning rate: what a high rate takes away
-comes back in many small steps only."""
+RATE, LEAST_RATE, RATE_OF_AN_EPOCH = 0.03, 0.01, 0.001
+"""SGD's for batches of 128: the full learning rate, and what fewer epochs of fine-tuning on a large data set have, by
+their number: what a high rate takes away comes back in many small steps only."""
 LEAST_BATCH = 8
 """Images a step of fine-tuning: batch norm's statistics of fewer tell little, and of a single one nothing."""
 
@@ -92,11 +92,10 @@ def recovery_recipe(
 ) -> Recipe:
     """Return what gives a pruned network its accuracy back with so many training images, maybe drawn from more.
 
-    The rate is high enough to leave behind what the network remembers of its training images: in six epochs of
-    ResNet-20 on CIFAR-10, 0.03 to 0.05 were best of 0.01 to 0.1 on images it had never seen, and a short warm-up
-    better than a whole epoch of it. Fewer epochs have a share of it, or they would end with a worse network than they
-    began with (`benchmarks/finetuning_rate.py`); a short fine-tune of a few images of a large data set, which tells
-    what a long one would come to, has the whole rate. Few images are learned in small batches, and the rate shrinks
+    A high rate leaves behind what the network remembers of its training images, and needs many epochs: with few, it can
+    end with a worse network than it began with (`benchmarks/finetuning_rate.py`). So the rate grows with the epochs; a
+    short fine-tune of a few images of a large data set, which tells what a long one would come to, has the whole rate.
+    A short warm-up is better than a whole epoch of it. Few images are learned in small batches, and the rate shrinks
     with the batch (Goyal et al., arXiv:1706.02677, section 2.1); AdamW's, whose steps do not grow with the gradient, by
     the root of it (arXiv:2205.10287).
 
@@ -109,10 +108,10 @@ def recovery_recipe(
     small = (drawn_from or images) < SMALL
     batch_size = recovery_batch_size(images)
     share = batch_size / 128
-    slower = 1.0 if small or drawn_from is not None else min(1.0, max(1, epochs) / FULL_RATE_EPOCHS)
+    sgd = RATE if small or drawn_from is not None else min(RATE, max(LEAST_RATE, RATE_OF_AN_EPOCH * epochs))
     return Recipe(
         epochs=epochs,
-        lr=0.03 * share * slower if optimizer == "sgd" else 1e-3 * math.sqrt(share),
+        lr=sgd * share if optimizer == "sgd" else 1e-3 * math.sqrt(share),
         batch_size=batch_size,
         weight_decay=5e-4 if optimizer == "sgd" else 0.05,
         warmup_epochs=0.3,

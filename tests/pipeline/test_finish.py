@@ -77,8 +77,9 @@ def test_few_images_of_a_large_data_set_are_no_small_data_set() -> None:
 
 
 def test_few_epochs_of_a_large_data_set_learn_in_small_steps() -> None:
-    whole = recovery_recipe(50_000, 6).lr
-    assert [recovery_recipe(50_000, epochs).lr / whole for epochs in (1, 3, 12)] == pytest.approx([1 / 6, 1 / 2, 1])
+    whole = recovery_recipe(50_000, 100).lr
+    shares = [recovery_recipe(50_000, epochs).lr / whole for epochs in (1, 6, 15, 30)]
+    assert shares == pytest.approx([1 / 3, 1 / 3, 1 / 2, 1])
     assert recovery_recipe(SMALL - 1, 1).lr == recovery_recipe(SMALL - 1, 6).lr
     share = recovery_recipe(2560, 1, drawn_from=50_000).batch_size / 128
     assert recovery_recipe(2560, 1, drawn_from=50_000).lr == pytest.approx(share * whole)
