@@ -26,14 +26,13 @@ from amc_hw.runs.shared import Known
 from amc_hw.search.rewards import Reward
 from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategy import Result
+from amc_hw.search.study import LEAST_SHARE
 from amc_hw.training.state import digest
 
 _LOG = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
 _OWN = {"budget", "command", "precision", "scored"}
 """What runs of a family may differ in; the precision, and what scores are called, is not known yet when they begin."""
-LEAST_SHARE = 4
-"""One of so many episodes are had at least where others have scored policies already; see docs/strategies.md."""
 
 
 @dataclass

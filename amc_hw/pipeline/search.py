@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from amc_hw.runs.config import RunConfig
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Candidate, ChosenPolicy, Group
 from amc_hw.search.rewards import Reward, find_reward, with_floor
-from amc_hw.search.scoring import Sampling
+from amc_hw.search.scoring import PartScorer, Sampling
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import RECALL, WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem, StudyResult
@@ -36,6 +37,8 @@ CANDIDATES = 3
 """Best policies of a search that are compared after a short fine-tune."""
 SETTLED = 30
 """Episodes in a row without a policy that was not scored before, after which a search has seen what it will see."""
+FEW_IMAGES = 512
+"""Of a validation split in which one image is a fifth of a point at least."""
 
 
 def search_steps(trained: TracedModel) -> list[Step]:
@@ -157,6 +160,7 @@ def search(
         costs.by_metric() | {each.cost.name: each.cost for each in elsewhere},
         enough=CANDIDATES,
         settled=SETTLED,
+        attained=_attained(job) if reward.needs_budget else math.inf,
     )
     agent = agent_file(job.run, config)
     keep_first_agent(job.run, agent)
@@ -169,6 +173,13 @@ def search(
     bounded, floor = reward.needs_budget, config.accuracy_floor or 0.0
     sampled = scorer.images is not None and scorer.images < (trained.task.search_images or 0)
     return Search(study, original, job.budgets, margin, costs, pruner, bounded, floor, elsewhere, sampled)
+
+
+def _attained(job: Job) -> float:
+    """Return the accuracy from which a small split does not tell policies apart: the original's; else infinity."""
+    images = job.trained.task.search_images
+    is_small = isinstance(job.score, PartScorer) and images is not None and images < FEW_IMAGES
+    return job.score(job.trained.model) if is_small else math.inf
 
 
 def _require_work(job: Job, costs: NetworkCosts, elsewhere: Sequence[Limit]) -> None:

@@ -31,6 +31,9 @@ LAST_DIGITS = 1e-9
 BEST_REWARD = 0.0
 """Of a policy without any error, under every reward."""
 
+LEAST_SHARE = 4
+"""One of so many episodes are had at least, also where much is known or little can be told."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -107,6 +110,8 @@ class Problem:
         metrics: further costs to record, by the name of their key in the log.
         enough: so many different policies without any error end the search: no later one can be among the best
             ``enough``, since of equals the earliest counts.
+        attained: accuracy from which scores do not tell policies apart any more; so many policies that have it end the
+            search, too, once `LEAST_SHARE` of the episodes are over.
         settled: so many episodes in a row whose policies were all scored before end the search, too.
     """
 
@@ -117,6 +122,7 @@ class Problem:
     metrics: Mapping[str, Cost] = field(default_factory=dict)
     enough: int | None = None
     settled: int | None = None
+    attained: float = math.inf
 
     def reward_of(self, policy: Policy, accuracy: float, cost: float) -> float:
         """Return what a policy is worth."""
@@ -125,9 +131,13 @@ class Problem:
 
     def end(self, done: Sequence[Episode], repeats: int) -> str:
         """Return why nothing better can be hoped for, or nothing where it can."""
-        faultless = {_key(each.channels) for each in done if each.reward >= BEST_REWARD}
+        within = [each for each in done if each.reward >= LEAST_REWARD]
+        faultless = {_key(each.channels) for each in within if each.reward >= BEST_REWARD}
+        alike = {_key(each.channels) for each in within if each.accuracy >= self.attained}
         if self.enough is not None and len(faultless) >= self.enough:
             return "no policy can score better"
+        if self.enough is not None and len(alike) >= self.enough and len(done) * LEAST_SHARE >= self.episodes:
+            return f"{len(alike)} policies are as accurate as the original, and so few images tell no more"
         if self.settled is not None and repeats >= self.settled:
             return f"the last {self.settled} found no policy that was not scored before"
         return ""

@@ -8,7 +8,7 @@ from amc_hw.budget.cost import Cost, Term
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.search.rewards import find_reward
 from amc_hw.search.strategies import build_strategy
-from amc_hw.search.study import FunctionScorer, Problem, read_study, run_study
+from amc_hw.search.study import LEAST_SHARE, FunctionScorer, Problem, read_study, run_study
 
 
 class Search:
@@ -95,6 +95,19 @@ def test_a_search_ends_when_nothing_can_be_better(search: Search) -> None:
     assert len(short.episodes) < len(whole.episodes)
     assert [each.channels for each in short.top(2)] == [each.channels for each in whole.top(2)]
     assert search.run(20, evaluate=perfect, enough=2) == short
+
+
+def test_a_search_ends_when_its_scores_tell_no_more(search: Search) -> None:
+    coarse = lambda policy: 0.9 if sum(policy.values()) % 3 else 0.8  # noqa: E731
+    whole = search.run(20, evaluate=coarse)
+    search.log.unlink()
+    short = search.run(20, evaluate=coarse, enough=2, attained=0.9)
+    assert 20 / LEAST_SHARE <= len(short.episodes) < 20
+    assert "as accurate as the original" in short.ended
+    assert [each.channels for each in short.top(2)] == [each.channels for each in whole.top(2)]
+    assert search.run(20, evaluate=coarse, enough=2, attained=0.9) == short
+    search.log.unlink()
+    assert len(search.run(20, evaluate=coarse, enough=2, attained=0.91).episodes) == 20
 
 
 def test_a_search_ends_when_it_finds_nothing_new(problem, tmp_path) -> None:
