@@ -14,9 +14,10 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.devices.base import CpuFallbackError, Device
 from amc_hw.devices.registry import precisions_of
 from amc_hw.errors import BudgetError, UnsupportedModelError
+from amc_hw.pipeline.family import Family
 from amc_hw.pipeline.originals import are_kept, export_original, original_costs, shares_used
 from amc_hw.pipeline.settings import parse_budgets
-from amc_hw.pipeline.trained import TrainedModel, make_pruner
+from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Precision
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.protocol import QUICK
@@ -44,6 +45,7 @@ def choose_precision(
     trained: TrainedModel,
     device: Device,
     score_in: Callable[[Precision], Callable[[nn.Module], float]],
+    family: Family,
     progress: Progress,
 ) -> Precision:
     """Return the precision that keeps most accuracy within a run's budgets, by what the device and the files say.
@@ -60,6 +62,7 @@ def choose_precision(
         trained: the network.
         device: is left with files of the chosen precision.
         score_in: what the search maximises in a precision.
+        family: makes the pruned networks, and will for the search.
         progress: is told how far the work is.
 
     Raises:
@@ -70,7 +73,7 @@ def choose_precision(
     trials, alone = _timed(run, config, trained, device, progress)
     alone = [trial for trial in alone if trial.precision == "fp32"] or alone  # which needs nothing, and is told so
     quicker = [trial for trial in trials if trial.precision == "fp32" or trial.used < trials[0].used]
-    pruner = None if alone else make_pruner(trained, config.seed, config.importance)
+    pruner = None if alone else family.pruner(trained, config.seed, config.importance, again=True)
     compared = [_scored(trial, trained, pruner, score_in, progress) for trial in alone or quicker]
     known = [trial for trial in compared if trial.accuracy is not None]
     best = max((trial.accuracy or 0.0 for trial in known), default=0.0)

@@ -43,7 +43,7 @@ class Family:
         folders: of the runs.
         trained: the network of the last run that this process began.
         weights: SHA-256 of the file of its weights.
-        pruners: of the network, by what their statistics depend on; they are kept for as long as the family is.
+        pruners: of the network, by what their statistics depend on.
     """
 
     folders: tuple[Path, ...] = ()
@@ -59,14 +59,20 @@ class Family:
         """Keep a run's network for the runs to come."""
         self.trained, self.weights = trained, _digest(run)
 
-    def pruner(self, trained: TrainedModel, seed: int, importance: str) -> Pruner:
-        """Return what makes the pruned networks; its statistics are gathered once, if there are other runs."""
-        if not self.folders:
-            return make_pruner(trained, seed, importance)
+    def pruner(self, trained: TrainedModel, seed: int, importance: str, *, again: bool = False) -> Pruner:
+        """Return what makes the pruned networks; its statistics are gathered once.
+
+        Args:
+            trained: the network.
+            seed: of the images that they are gathered from.
+            importance: of channels, see `amc_hw.pruning.pruner.Pruner`.
+            again: it will be asked for again; without other runs it is let go of otherwise, because it is large.
+        """
         key = digest(trained.start), seed, importance
-        if key not in self.pruners:
-            self.pruners[key] = make_pruner(trained, seed, importance)
-        return self.pruners[key]
+        found = self.pruners.pop(key, None) or make_pruner(trained, seed, importance)
+        if self.folders or again:
+            self.pruners[key] = found
+        return found
 
 
 def take_weights(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> None:

@@ -130,7 +130,7 @@ def opened_job(
                 return _score(replace(trained, precision=precision), device, evaluate)
 
             if config.precision == "auto":
-                device.precision = choose_precision(folder, config, trained, device, score_in, in_turn)
+                device.precision = choose_precision(folder, config, trained, device, score_in, family, in_turn)
                 config = config.model_copy(update={"precision": device.precision})
                 trained = replace(trained, precision=device.precision)
                 open_run(run, config)

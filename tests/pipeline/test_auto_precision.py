@@ -13,8 +13,10 @@ from simulated_device import SimulatedDevice
 
 from amc_hw.devices.base import CpuFallbackError
 from amc_hw.errors import UsageError
+from amc_hw.pipeline import family
 from amc_hw.pipeline.auto_precision import _tell, _timings, standard_error
 from amc_hw.pipeline.settings import check_settings, settled
+from amc_hw.pipeline.trained import make_pruner
 from amc_hw.runs.begun import open_run, read_config
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
@@ -78,8 +80,11 @@ def test_an_accuracy_of_one_has_an_error_too() -> None:
     assert standard_error(0.9, 10_000) == pytest.approx(0.003, rel=0.01)
 
 
-def test_where_none_does_the_search_is_in_the_one_that_loses_least(checkpoint: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_where_none_does_the_search_is_in_the_one_that_loses_least(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered, run = list[object](), tmp_path / "run"
+    monkeypatch.setattr(family, "make_pruner", lambda *given: gathered.append(given) or make_pruner(*given))
     options = ("--size", "0.25x", "--strategy", "uniform", "--episodes", 2)
     assert amc_hw("search", *task(checkpoint, run, *options)) == 0
     choice = json.loads((run / "precision.json").read_text())
@@ -88,6 +93,7 @@ def test_where_none_does_the_search_is_in_the_one_that_loses_least(checkpoint: P
     assert accuracies[choice["chosen"]] is not None
     policy = json.loads((run / "policy.json").read_text())
     assert policy["channels"] != policy["original_channels"]
+    assert len(gathered) == 1  # the statistics for reconstruction, for the trial and for the search
 
 
 def test_what_no_precision_can_keep_is_not_said_to_be_kept(caplog: pytest.LogCaptureFixture) -> None:
