@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from amc_hw.budget.bounds import Bounds
 from amc_hw.budget.network_costs import macs_cost
+from amc_hw.data.labels import standard_error
 from amc_hw.devices.base import CpuFallbackError, Device
 from amc_hw.devices.registry import precisions_of
 from amc_hw.errors import BudgetError, UnsupportedModelError
@@ -93,15 +93,6 @@ def choose_precision(
         )
     )
     return chosen.precision
-
-
-def standard_error(accuracy: float, images: int) -> float:
-    """Return the standard error of an accuracy, 0..1, which is not 0 where all images are right.
-
-    Two images that are right and two that are wrong are added (Agresti and Coull 1998).
-    """
-    share = (accuracy * images + 2) / (images + 4)
-    return math.sqrt(share * (1 - share) / (images + 4))
 
 
 def _timed(

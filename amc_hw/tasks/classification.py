@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, Part, has_own_size
-from amc_hw.data.labels import count_of, counted, is_multi_label, quality, told
+from amc_hw.data.labels import count_of, counted, is_multi_label, quality, standard_error, told
 from amc_hw.errors import DivergedError, UnsupportedModelError, UsageError
 from amc_hw.formats.registry import load_file
 from amc_hw.policy import TOP1
@@ -151,14 +151,17 @@ class Classification:
     ) -> float:
         """Learn some of the images; return the accuracy on the validation split, 0 of a network that does not learn.
 
-        Where the best weights are kept, a network that has as much of the split right as the teacher has nothing to
-        learn that so few images could show.
+        Where the best weights are kept, a network that is as good as the teacher for all that the split tells (within
+        one standard error) has nothing to learn that so few images could show.
         """
         images = tuning_images(macs)
         few = few_images(self.data, images, seed)
         epochs = min(MOST_EPOCHS, max(1, images // len(few.train)))
         recipe = recovery_recipe(len(few.train), epochs, len(self.data.train), optimizer=suited_optimizer(learner))
-        enough = math.inf if recipe.keep_last else self.validate(teacher)
+        enough = math.inf
+        if not recipe.keep_last:
+            accuracy = self.validate(teacher)
+            enough = accuracy - standard_error(accuracy, len(self.data.search))
         try:
             tuned = train(
                 learner,

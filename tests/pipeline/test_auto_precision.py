@@ -11,10 +11,11 @@ from commands import TINY, amc_hw
 pytest.importorskip("litert_torch")
 from simulated_device import SimulatedDevice
 
+from amc_hw.data.labels import standard_error
 from amc_hw.devices.base import CpuFallbackError
 from amc_hw.errors import UsageError
 from amc_hw.pipeline import family
-from amc_hw.pipeline.auto_precision import _tell, _timings, standard_error
+from amc_hw.pipeline.auto_precision import _tell, _timings
 from amc_hw.pipeline.settings import check_settings, settled
 from amc_hw.pipeline.trained import make_pruner
 from amc_hw.runs.begun import open_run, read_config

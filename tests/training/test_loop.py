@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import Data, load_data
+from amc_hw.data.labels import standard_error
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.runs.progress import Progress, Update
 from amc_hw.tasks.classification import Classification
@@ -87,16 +89,17 @@ def test_it_ends_once_it_is_accurate_enough(data: Data, trained: tuple[nn.Module
     assert same(weights(model), before)
 
 
-def test_a_candidate_that_has_as_much_of_the_split_right_as_its_teacher_is_not_fine_tuned() -> None:
-    goal, model, teacher = Classification(load_data("digits")), small_net(), small_net()
-    before, has = weights(model), goal.validate(model)
-    assert goal.short_finetune(model, teacher, 1e6, 0) == has
-    assert same(weights(model), before)
+def test_a_candidate_that_is_as_good_as_its_teacher_is_not_fine_tuned(trained: tuple[nn.Module, History]) -> None:
+    goal, teacher, worse = Classification(load_data("digits")), copy.deepcopy(trained[0]), small_net()
+    nearly = copy.deepcopy(teacher)
     with torch.no_grad():
-        next(iter(teacher.parameters())).zero_()
-    worse, before = teacher, weights(teacher)
-    assert goal.validate(worse) < has
-    goal.short_finetune(worse, model, 1e6, 0)
+        next(iter(nearly.parameters())).mul_(1.001)
+    before, has = weights(nearly), goal.validate(nearly)
+    assert goal.short_finetune(nearly, teacher, 1e6, 0) == has
+    assert same(weights(nearly), before)
+    before, has = weights(worse), goal.validate(teacher)
+    assert goal.validate(worse) < has - standard_error(has, goal.search_images)
+    goal.short_finetune(worse, teacher, 1e6, 0)
     assert not same(weights(worse), before)
 
 
