@@ -132,7 +132,7 @@ def _show(summary: Summary) -> None:
     )
     for files in (precision_rows(summary), smaller_rows(summary)):
         if files:
-            print_table("", ("", summary.metric, "latency", "of the original's in fp32", "size"), files)
+            print_table("", ("", summary.metric, "latency", "of fp32", "size"), files)
     if devices := device_rows(summary):
         print_table("", DEVICE_COLUMNS, devices)
     if sentence := use_sentence(summary):
