@@ -21,12 +21,10 @@ class KeptSides(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _reduced(func: Any, input: Tensor, *named_by_place: Any, **named: Any) -> Any:
-    dim, keeps, others = _as_named(*named_by_place, **named)
+def _reduced(func: Any, input: Tensor, *by_place: Any, **named: Any) -> Any:
+    dim = named.get("dim", by_place[0] if by_place else None)
+    keeps = named.get("keepdim", len(by_place) > 1 and by_place[1])
     if keeps or input.dim() != 4 or not isinstance(dim, tuple | list) or {each % 4 for each in dim} != {2, 3}:
-        return func(input, *named_by_place, **named)
+        return func(input, *by_place, **named)
+    others = {name: value for name, value in named.items() if name not in ("dim", "keepdim")}
     return func(input, dim, keepdim=True, **others).flatten(1)
-
-
-def _as_named(dim: Any = None, keepdim: Any = False, **others: Any) -> tuple[Any, Any, dict[str, Any]]:
-    return dim, keepdim, others
