@@ -98,7 +98,7 @@ def _proofs(job: Job, progress: Progress) -> list[Proof]:
     """Export the network and benchmark it on every device, the run's own first."""
     progress("exporting the compressed network")
     finish.export(job.run, job.trained, job.device.format, job.device.fingerprint().batch_size)
-    timings = finish.benchmark_run(job.run, job.device, progress) if job.device.in_reach else {}
+    timings = finish.benchmark_run(job.run, job.device, job.budgets[0], progress) if job.device.in_reach else {}
     elsewhere = [finish.prove_elsewhere(job.run, job.trained, other, progress) for other in job.others]
     return [
         Proof(job.run, job.budgets[0], timings),

@@ -25,7 +25,7 @@ from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.processes import is_first_process
 from amc_hw.profiling.benchmark import benchmark, benchmark_record, write_logs
 from amc_hw.profiling.protocol import Protocol
-from amc_hw.profiling.timing import Timing
+from amc_hw.profiling.timing import Timing, is_undecided
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Epoch, Finetune
@@ -145,11 +145,11 @@ def export(
     raise unknown_name("format", format_name, (*FORMATS, program.ENDING))
 
 
-def benchmark_run(run: RunFolder, device: Device, progress: Progress) -> dict[str, Timing]:
-    """Benchmark the compressed file beside the original and keep every sample."""
+def benchmark_run(run: RunFolder, device: Device, budget: Budget, progress: Progress) -> dict[str, Timing]:
+    """Benchmark the compressed file beside the original and keep every sample; see `_benchmarked`."""
     files = {"original": run.original(device.format), "compressed": run.model(device.format)}
     smaller = {timed_as(name): file for name, file in smaller_files(run, device).items()}
-    return _benchmarked(run, device, files | in_other_precisions(run, device) | smaller, progress)
+    return _benchmarked(run, device, files | in_other_precisions(run, device) | smaller, budget, progress)
 
 
 def prove_elsewhere(run: RunFolder, trained: TrainedModel, other: OtherDevice, progress: Progress) -> dict[str, Timing]:
@@ -161,11 +161,19 @@ def prove_elsewhere(run: RunFolder, trained: TrainedModel, other: OtherDevice, p
     files = {"original": folder.original(device.format), "compressed": folder.model(device.format)}
     if of != "fp32":
         files[original_of(other.budget)] = folder.original(device.format, of)
-    return _benchmarked(folder, device, files, progress)
+    return _benchmarked(folder, device, files, other.budget, progress)
 
 
-def _benchmarked(folder: RunFolder, device: Device, files: Mapping[str, Path], progress: Progress) -> dict[str, Timing]:
-    timings = benchmark(device, files, Protocol(), progress)
+def _benchmarked(
+    folder: RunFolder, device: Device, files: Mapping[str, Path], budget: Budget, progress: Progress
+) -> dict[str, Timing]:
+    """Benchmark files until their latencies are known, and whether a budget of the latency is kept."""
+
+    def is_decided(timings: Mapping[str, Timing]) -> bool:
+        known = budget.metric != "latency_ms" or original_of(budget) not in timings
+        return known or not is_undecided(budget, timings["compressed"], timings[original_of(budget)])
+
+    timings = benchmark(device, files, Protocol(), progress, is_decided)
     folder.benchmark.write(benchmark_record(device, Protocol(), timings))
     write_logs(folder.logs, timings)
     return timings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,20 +20,29 @@ from amc_hw.runs.records import Benchmark
 MOST_REPEATS = 60
 PATIENCE_S = 30.0
 """Repeats and seconds after which a device that never gets steady is measured no more: every sample is kept."""
+VERDICT_PATIENCE_S = 120.0
+"""The same for what must be decided: a wrong verdict can cost a whole fine-tuning."""
 
 
-def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, progress: Progress) -> dict[str, Timing]:
+def benchmark(
+    device: Device,
+    files: Mapping[str, Path],
+    protocol: Protocol,
+    progress: Progress,
+    is_decided: Callable[[Mapping[str, Timing]], bool] = lambda _: True,
+) -> dict[str, Timing]:
     """Time files in turns (first, second, first, second ...), so that a drift of the machine hits all alike.
 
     Where the repeats disagree, as many follow again, until the latencies are known to `amc_hw.profiling.timing.STEADY`:
     a busy device takes more of them, and all count. They stop at `MOST_REPEATS`, and after the second set at
-    `PATIENCE_S`.
+    `PATIENCE_S`; while something is undecided, at `VERDICT_PATIENCE_S`.
 
     Args:
         device: where to measure.
         files: name -> exported file.
         protocol: how often.
         progress: is told how far the work is.
+        is_decided: tells whether the timings say what is asked of them.
 
     Raises:
         UsageError: a file does not exist, or is of a format that the device does not run.
@@ -49,9 +58,11 @@ def benchmark(device: Device, files: Mapping[str, Path], protocol: Protocol, pro
             _repeat(device, files, protocol, samples, progress)
             repeats = len(next(iter(samples.values())))
             timings = {name: Timing(name, files[name].name, tuple(each)) for name, each in samples.items()}
-            late = repeats > protocol.repeats and time.monotonic() - started > PATIENCE_S
+            known = is_decided(timings)
+            patience = PATIENCE_S if known else VERDICT_PATIENCE_S
+            late = repeats > protocol.repeats and time.monotonic() - started > patience
             full = repeats + protocol.repeats > MOST_REPEATS
-            if late or full or not any(timing.unstable for timing in timings.values()):
+            if late or full or (known and not any(timing.unstable for timing in timings.values())):
                 return timings
 
 

@@ -14,6 +14,8 @@ from amc_hw.runs.records import BenchmarkedModel, Repeat
 
 STEADY = 0.01
 """Share of a latency that may be in doubt after so many repeats as there are; beyond it, they are called unstable."""
+SURE = 2.0
+"""Standard errors that a latency has to be away from a budget."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ def share_doubt(budget: Budget, timing: Timing, original: Timing) -> float:
     """
     ours, theirs = (np.array(each.means_ms) / each.latency_ms for each in (timing, original))
     return _standard_error(ours if budget.ratio is None else ours - theirs)
+
+
+def is_undecided(budget: Budget, timing: Timing, original: Timing) -> bool:
+    """Tell whether a measurement leaves open if a latency budget is kept; see `share_doubt`."""
+    used = timing.latency_ms / budget.allowed(original.latency_ms)
+    return abs(used - 1) < SURE * share_doubt(budget, timing, original)
 
 
 def _standard_error(values: np.ndarray) -> float:

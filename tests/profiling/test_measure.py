@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,20 @@ def test_repeats_that_disagree_are_followed_by_more(
     monkeypatch.setattr("amc_hw.profiling.benchmark.PATIENCE_S", 0.0)
     hasty = Protocol(warmup=0, runs=5, repeats=3)
     assert len(benchmark(SimulatedDevice(noise=1.5), {"n": file}, hasty, SILENT)["n"].repeats) == 6
+
+
+def test_what_is_undecided_is_measured_on(traced: TracedModel, template: GraphTemplate, tmp_path: Path) -> None:
+    file = tmp_path / "network.tflite"
+    file.write_bytes(template.file(traced.network.original, np.random.default_rng(0)))
+    asked = list[int]()
+
+    def is_decided(timings: Mapping[str, Timing]) -> bool:
+        asked.append(len(timings["n"].repeats))
+        return len(asked) == 3
+
+    timing = benchmark(SimulatedDevice(), {"n": file}, Protocol(0, 5, 3), SILENT, is_decided)["n"]
+    assert asked == [3, 6, 9]
+    assert len(timing.repeats) == 9
 
 
 def test_a_later_benchmark_leaves_no_logs_of_an_earlier_one(tmp_path: Path) -> None:

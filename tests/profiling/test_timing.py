@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amc_hw.budget.budget import parse_budget
-from amc_hw.profiling.timing import Timing, share_doubt
+from amc_hw.profiling.timing import Timing, is_undecided, share_doubt
 
 
 def timing(means: Sequence[float]) -> Timing:
@@ -64,3 +64,6 @@ def test_what_slows_both_networks_leaves_their_ratio_known() -> None:
     assert min(original.doubt, smaller.doubt) > 0.015
     assert share_doubt(parse_budget("latency_ms", "0.5x"), smaller, original) < 0.004
     assert share_doubt(parse_budget("latency_ms", "100ms"), smaller, original) == smaller.doubt
+    assert is_undecided(parse_budget("latency_ms", "0.5x"), smaller, original)
+    assert not is_undecided(parse_budget("latency_ms", "0.49x"), smaller, original)
+    assert not is_undecided(parse_budget("latency_ms", "0.51x"), smaller, original)
