@@ -17,6 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 from amc_hw.data.dataset import load_data
 from amc_hw.formats.registry import FORMATS, load_file
 from amc_hw.latency.read_table import load_table
+from amc_hw.search.study import LEAST_SHARE
 
 DEVICES = {"tflite": "host", "onnx": "onnx"}
 """That run int8 files of each format."""
@@ -79,7 +80,7 @@ def test_the_accuracy_is_that_of_the_int8_file(run: Path, ending: str) -> None:
 def test_episodes_are_scored_as_files_of_the_precision(run: Path) -> None:
     lines = [json.loads(line) for line in (run / "episodes.jsonl").read_text().splitlines()]
     accuracies = [line["accuracy"] for line in lines if "accuracy" in line]
-    assert len(accuracies) == 8
+    assert 8 / LEAST_SHARE <= len(accuracies) <= 8  # it ends where so few images tell no more
     assert np.all(np.asarray(accuracies) <= 1)
 
 
