@@ -16,6 +16,7 @@ from commands import TINY, start_amc_hw
 from amc_hw.runs import file_lock
 from amc_hw.runs.file_lock import FileLock, exclusive
 from amc_hw.runs.progress import Progress
+from amc_hw.search.study import LEAST_SHARE
 
 pytest.importorskip("fcntl")
 
@@ -97,4 +98,4 @@ def test_the_same_command_given_twice_at_once_searches_once(checkpoint: Path, tm
     assert [program.returncode for program in programs] == [0, 0], told
     assert any("waiting for another amc-hw" in text for text in told)
     numbers = [json.loads(line)["episode"] for line in (run / "episodes.jsonl").read_text().splitlines()[1:]]
-    assert len(numbers) == len(set(numbers)) == 20
+    assert len(numbers) == len(set(numbers)) >= 20 / LEAST_SHARE  # it ends where so few images tell no more
