@@ -21,7 +21,7 @@ LAYERS = (
     {"pruning", "quantize", "formats", "devices"},
     {"budget", "latency", "tracing", "models", "data"},
     {"runs"},
-    {"errors", "policy", "processes", "shipped"},
+    {"chance", "errors", "policy", "processes", "shipped"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 MOST_OF_ANYTHING = 14

@@ -5,8 +5,6 @@ The latter is multi-label classification: a network gives a score for each label
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,15 +53,6 @@ def quality(given: Tensor, labels: Tensor) -> float:
     columns = zip(labels.T.cpu().numpy(), given.T.float().nan_to_num().cpu().numpy(), strict=True)
     found = [float(average_precision_score(wanted, scores)) for wanted, scores in columns if wanted.any()]
     return sum(found) / max(1, len(found))
-
-
-def standard_error(accuracy: float, images: int) -> float:
-    """Return the standard error of an accuracy, 0..1, which is not 0 where all images are right.
-
-    Two images that are right and two that are wrong are added (Agresti and Coull 1998).
-    """
-    share = (accuracy * images + 2) / (images + 4)
-    return math.sqrt(share * (1 - share) / (images + 4))
 
 
 def label_loss(scores: Tensor, labels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from amc_hw.budget.bounds import Bounds
 from amc_hw.budget.network_costs import macs_cost
-from amc_hw.data.labels import standard_error
+from amc_hw.chance import standard_error
 from amc_hw.devices.base import CpuFallbackError, Device
 from amc_hw.devices.registry import precisions_of
 from amc_hw.errors import BudgetError, UnsupportedModelError

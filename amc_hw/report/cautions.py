@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from amc_hw.chance import standard_error
 from amc_hw.policy import TOP1
 from amc_hw.report.numbers import fixed, milliseconds, signed_percent
 from amc_hw.report.run import Run
@@ -73,8 +73,7 @@ def _of_the_accuracy(run: Run) -> list[str]:
     summary = run.summary
     if summary is None or not summary.test_images or summary.compressed.accuracy is None or summary.metric != TOP1:
         return []
-    accuracy = summary.compressed.accuracy
-    error = 100 * math.sqrt(accuracy * (1 - accuracy) / summary.test_images)
+    error = 100 * standard_error(summary.compressed.accuracy, summary.test_images)
     if error < _SMALL_ERROR:
         return []
     return [

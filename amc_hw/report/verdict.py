@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from amc_hw.chance import standard_error
 from amc_hw.policy import TOP1
 from amc_hw.report.charts import best_so_far
 from amc_hw.report.numbers import TIMES, fixed, milliseconds, percent, points, ratio, with_unit
@@ -179,6 +180,8 @@ def _accuracy_change(summary: Summary) -> str:
         return f"{change} points {more} {summary.metric}" if float(change) else f"{summary.metric} unchanged"
     if not float(change):
         return "accuracy unchanged"
+    if summary.test_images and 0 < after - before <= standard_error(before, summary.test_images):
+        return "no less accurate"  # a gain by chance is no news, and a loss is told all the same
     return f"{change} points {more} accurate"
 
 

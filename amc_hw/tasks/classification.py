@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from amc_hw.chance import standard_error
 from amc_hw.data.dataset import Data, Part, has_own_size
-from amc_hw.data.labels import count_of, counted, is_multi_label, quality, standard_error, told
+from amc_hw.data.labels import count_of, counted, is_multi_label, quality, told
 from amc_hw.errors import DivergedError, UnsupportedModelError, UsageError
 from amc_hw.formats.registry import load_file
 from amc_hw.policy import TOP1

@@ -11,7 +11,7 @@ from commands import TINY, amc_hw
 pytest.importorskip("litert_torch")
 from simulated_device import SimulatedDevice
 
-from amc_hw.data.labels import standard_error
+from amc_hw.chance import standard_error
 from amc_hw.devices.base import CpuFallbackError
 from amc_hw.errors import UsageError
 from amc_hw.pipeline import family

@@ -43,6 +43,16 @@ def test_the_headline_of_an_unstable_measurement_is_about(run: Path, edit: Calla
     assert verdict(read_run(RunFolder(run))).headline == "about 2.0× faster, 0.75 points less accurate"
 
 
+@pytest.mark.parametrize(("images", "said"), [(400, "no less accurate"), (40_000, "0.50 points more accurate")])
+def test_a_gain_by_chance_is_no_news(run: Path, edit: Callable[..., None], images: int, said: str) -> None:
+    def gained(summary: dict[str, Any]) -> None:
+        summary["test_images"] = images
+        summary["compressed"]["accuracy"] = summary["original"]["accuracy"] + 0.005
+
+    edit(run / "summary.json", gained)
+    assert verdict(read_run(RunFolder(run))).headline == f"2.03× faster, {said}"
+
+
 def test_the_headline_of_several_devices_has_the_gain_on_each(run: Path, edit: Callable[..., None]) -> None:
     budget = {"metric": "latency_ms", "target": 0.7}
     phone = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from amc_hw.chance import standard_error
 from amc_hw.data.dataset import Data, load_data
-from amc_hw.data.labels import standard_error
 from amc_hw.errors import RunFolderError, UsageError
 from amc_hw.runs.progress import Progress, Update
 from amc_hw.tasks.classification import Classification
