@@ -76,10 +76,13 @@ class Finetuned:
         model, task, seed = self.pruner.pruned(policy, thorough=True), self.trained.task, self.config.seed
         refitted = task.validate(self.trained.as_shipped(model))
         with progress_bar() as progress:
-            short = short_finetune(copy.deepcopy(model), self.trained, seed, progress)
+            tuned = copy.deepcopy(model)
+            short = short_finetune(tuned, self.trained, seed, progress)
+            if short is None:  # the task has to be asked for it
+                short = task.validate(self.trained.as_shipped(tuned))
             how = Finetuning(self.epochs, seed, task.training_images >= SMALL, progress, state)
             task.finetune(self.trained.as_shipped(model), self.trained.model, how)
-        return Scores(refitted, short or 0.0, task.test(self.trained.as_shipped(model)))
+        return Scores(refitted, short, task.test(self.trained.as_shipped(model)))
 
 
 def best_episodes(run: RunFolder, count: int) -> list[Episode]:

@@ -90,9 +90,8 @@ class _Bar:
         self._shown: tuple[str, str, int] | None = None
 
     def __call__(self, update: Update) -> None:
-        piece = (update.part, update.stage, update.total)
-        if piece != self._shown:
-            self._shown = piece
+        if update.piece != self._shown:
+            self._shown = update.piece
             self._bars.reset(self._task, total=update.total, completed=update.done)  # what was there tells no pace
         self._bars.update(self._task, completed=update.done, total=update.total, description=update.text)
 
@@ -114,7 +113,7 @@ class _LogLines:
 
 
 class _Pace:
-    """How fast the piece of work under way is; each stage and each total is a piece of its own."""
+    """How fast the piece of work under way is."""
 
     def __init__(self) -> None:
         self._piece: tuple[str, str, int] | None = None
@@ -124,9 +123,8 @@ class _Pace:
         """Return the time left, or nothing where it is not known yet."""
         from amc_hw.report.numbers import duration
 
-        piece = (update.part, update.stage, update.total)
-        if piece != self._piece:
-            self._piece, self._began, self._first = piece, time.monotonic(), update.done
+        if update.piece != self._piece:
+            self._piece, self._began, self._first = update.piece, time.monotonic(), update.done
         done, missing = update.done - self._first, update.total - update.done
         if done <= 0 or missing <= 0:
             return ""

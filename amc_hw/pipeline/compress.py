@@ -23,7 +23,7 @@ from amc_hw.pipeline.precision_alone import loses_by_rounding
 from amc_hw.pipeline.rounds import after_rounds
 from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.summary import summarise
-from amc_hw.profiling.timing import Timing, share_doubt
+from amc_hw.profiling.timing import Timing, share_doubt, share_used
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.folder import RunFolder
@@ -142,11 +142,11 @@ def _proved_weights(job: Job) -> bytes | None:
     return weights.read_bytes() if is_kept else None
 
 
-def share_used(budget: Budget, timings: Mapping[str, Timing]) -> float:
+def share_proved(budget: Budget, timings: Mapping[str, Timing]) -> float:
     """Return the share of a latency budget that a run uses by its last benchmark; 0 where none was measured."""
     if not timings or budget.metric != "latency_ms":
         return 0.0
-    return timings["compressed"].latency_ms / budget.allowed(timings[finish.original_of(budget)].latency_ms)
+    return share_used(budget, timings["compressed"], timings[finish.original_of(budget)])
 
 
 def share_found(budget: Budget, policy: ChosenPolicy, elsewhere: str = "") -> float:
@@ -167,7 +167,7 @@ def share_found(budget: Budget, policy: ChosenPolicy, elsewhere: str = "") -> fl
 def _is_missed(budget: Budget, timings: Mapping[str, Timing]) -> bool:
     """Tell whether the last benchmark is over the budget, and says so of the network and not of a busy device."""
     return (
-        share_used(budget, timings) > 1
+        share_proved(budget, timings) > 1
         and share_doubt(budget, timings["compressed"], timings[finish.original_of(budget)]) <= TOO_BUSY
     )
 
@@ -177,7 +177,7 @@ def _has_to_be_smaller(job: Job, what: str, proofs: list[Proof], progress: Progr
     missed = [each for each in proofs if _is_missed(each.budget, each.timings)]
     policy, names = job.run.policy.read(), {other.folder: other.device.name for other in job.others}
     for proof in missed:
-        used, name = share_used(proof.budget, proof.timings), names.get(proof.folder, "")
+        used, name = share_proved(proof.budget, proof.timings), names.get(proof.folder, "")
         over, where = 100 * (used - 1), f" on {name or job.device.name}" if job.others else ""
         _LOG.warning("%s%s is %.1f %% over the budget: making the network smaller", what, where, over)
         found = share_found(proof.budget, policy, name)

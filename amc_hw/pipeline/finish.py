@@ -170,8 +170,9 @@ def _benchmarked(
     """Benchmark files until their latencies are known, and whether a budget of the latency is kept."""
 
     def is_decided(timings: Mapping[str, Timing]) -> bool:
-        known = budget.metric != "latency_ms" or original_of(budget) not in timings
-        return known or not is_undecided(budget, timings["compressed"], timings[original_of(budget)])
+        if budget.metric != "latency_ms":
+            return True
+        return not is_undecided(budget, timings["compressed"], timings[original_of(budget)])
 
     timings = benchmark(device, files, Protocol(), progress, is_decided)
     folder.benchmark.write(benchmark_record(device, Protocol(), timings))

@@ -23,7 +23,7 @@ from amc_hw.policy import Policy, Precision
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import export_for
 from amc_hw.profiling.protocol import HEADROOM, QUICK
-from amc_hw.profiling.timing import Timing, share_doubt
+from amc_hw.profiling.timing import Timing, share_doubt, share_used
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
 from amc_hw.runs.records import Candidate, Elsewhere, Miss
@@ -217,7 +217,7 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
 def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: Misses) -> _Use:
     """Return how much of its budget a policy uses, as the last benchmark should find it."""
     candidate, original = timings["candidate"], timings["original"]
-    share = _slower(missed) * candidate.latency_ms / budget.allowed(original.latency_ms)
+    share = _slower(missed) * share_used(budget, candidate, original)
     miss = missed.get(tuple(policy.items()))
     return _Use(share, min(MOST_DOUBT, share_doubt(budget, candidate, original)), 0.0 if miss is None else miss.used)
 

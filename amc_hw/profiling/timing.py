@@ -76,6 +76,11 @@ class Timing:
         )
 
 
+def share_used(budget: Budget, timing: Timing, original: Timing) -> float:
+    """Return the share of a latency budget that a network uses."""
+    return timing.latency_ms / budget.allowed(original.latency_ms)
+
+
 def share_doubt(budget: Budget, timing: Timing, original: Timing) -> float:
     """Return the standard error of the share of a latency budget that a network uses, as a share of it.
 
@@ -87,8 +92,7 @@ def share_doubt(budget: Budget, timing: Timing, original: Timing) -> float:
 
 def is_undecided(budget: Budget, timing: Timing, original: Timing) -> bool:
     """Tell whether a measurement leaves open if a latency budget is kept; see `share_doubt`."""
-    used = timing.latency_ms / budget.allowed(original.latency_ms)
-    return abs(used - 1) < SURE * share_doubt(budget, timing, original)
+    return abs(share_used(budget, timing, original) - 1) < SURE * share_doubt(budget, timing, original)
 
 
 def _standard_error(values: np.ndarray) -> float:

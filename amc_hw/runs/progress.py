@@ -25,6 +25,11 @@ class Update:
     part: str = ""
 
     @property
+    def piece(self) -> tuple[str, str, int]:
+        """What this is a share of: each stage, and each total, is a piece of work of its own."""
+        return self.part, self.stage, self.total
+
+    @property
     def text(self) -> str:
         """All of it for people."""
         return ": ".join(words for words in (self.part, self.stage, self.note) if words)
