@@ -23,12 +23,13 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.registry import open_device
 from amc_hw.errors import BudgetError
 from amc_hw.formats.export import export
+from amc_hw.pipeline.budget_use import WELL_USED
 from amc_hw.pipeline.compress import PROOFS, TOO_BUSY, share_used
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.search import search
 from amc_hw.pipeline.shortlist import best_policies
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
-from amc_hw.pipeline.verify import WELL_USED, verify
+from amc_hw.pipeline.verify import verify
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import example_for
 from amc_hw.profiling.profile import run_cost

@@ -9,9 +9,9 @@ import torch
 from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.models.checkpoint import save_checkpoint
+from amc_hw.pipeline.budget_use import missed_policies
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.originals import are_kept, original_costs, original_times, shares_used
-from amc_hw.pipeline.verify import missed_policies
 from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import ChosenPolicy
 from amc_hw.search.rewards import find_reward

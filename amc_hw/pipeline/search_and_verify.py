@@ -13,6 +13,7 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.models.checkpoint import save_checkpoint
+from amc_hw.pipeline.budget_use import chosen_and_missed
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.originals import with_float_original
 from amc_hw.pipeline.other_devices import named, not_proved, other_limits
@@ -23,7 +24,7 @@ from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.table_doubts import doubts_elsewhere, doubts_of_tables
 from amc_hw.pipeline.unverified import NOT_VERIFIED, reliance, trust_in_table
-from amc_hw.pipeline.verify import missed_policies, verify
+from amc_hw.pipeline.verify import verify
 from amc_hw.profiling.doubts import doubts_of_table
 from amc_hw.profiling.profile import run_cost
 from amc_hw.profiling.speed import speed_of
@@ -68,7 +69,7 @@ def search_and_verify(job: Job, progress: Progress) -> float | None:
     costs = with_float_original(run, trained, device, costs, job.budgets, progress)
     whole = costs.whole("latency_ms", trained.network.original)
     predicted = whole if math.isfinite(whole) else None
-    if _is_searched(run, config) and not (device.in_reach and _has_missed(job)):
+    if _is_searched(run, config) and not (device.in_reach and chosen_and_missed(job) is not None):
         return predicted
     again = run if job.others else None
     doubtful = doubts_of_table(run, device, trained, template, again=again, in_ms=is_in_ms(job.latency_budget))
@@ -121,9 +122,3 @@ def _is_searched(run: RunFolder, config: RunConfig) -> bool:
         return False
     read_study(run.episodes.path)
     return run.policy.read().episodes == config.episodes
-
-
-def _has_missed(job: Job) -> bool:
-    """Tell whether the last benchmark found the chosen policy over the budget of one of the devices."""
-    chosen = tuple(job.run.policy.read().channels.items())
-    return any(chosen in missed_policies(each) for each in (job.run, *(other.folder for other in job.others)))

@@ -10,10 +10,9 @@ from typing import TypeAlias
 from torch import nn
 
 from amc_hw.budget.bounds import Limit
-from amc_hw.budget.budget import Budget
-from amc_hw.budget.cost import Cost
 from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError, UnsupportedModelError
+from amc_hw.pipeline.budget_use import WELL_USED, Place, Use, chosen_and_missed, places_of
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
 from amc_hw.pipeline.originals import export_originals
@@ -23,24 +22,19 @@ from amc_hw.policy import Policy, Precision
 from amc_hw.profiling.benchmark import benchmark
 from amc_hw.profiling.deployed import export_for
 from amc_hw.profiling.protocol import HEADROOM, QUICK
-from amc_hw.profiling.timing import Timing, share_doubt, share_used
+from amc_hw.profiling.timing import Timing
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT, Progress
-from amc_hw.runs.records import Candidate, Elsewhere, Miss
+from amc_hw.runs.records import Candidate, Elsewhere
 
 _LOG = logging.getLogger(__name__)
 _Measured: TypeAlias = tuple[Candidate, list[Mapping[str, Timing]]]
 """What is kept of a candidate's measurement, and its timing beside the original's on every device."""
-Misses: TypeAlias = dict[tuple[tuple[str, int], ...], Miss]
 
 _ELSEWHERE = {"measured": "candidate", "original": "original"}
 """What a record of a further device calls the files that were timed."""
 
 MEASUREMENTS = 9
-WELL_USED = 0.95
-"""The least share of a latency budget that a policy should use by the clock."""
-MOST_DOUBT = (1 - WELL_USED) / 2
-"""Of a measurement, as a share: aimed further below the target than this, policies would not use their budget."""
 
 
 @dataclass(frozen=True)
@@ -52,59 +46,16 @@ class Verified:
     candidates: list[Candidate]
 
 
-@dataclass(frozen=True)
-class _Use:
-    """How much of a latency budget a policy uses on the device: shares, because the device's speed changes.
-
-    Attributes:
-        share: as it was measured, times what the last benchmark took longer than such a measurement.
-        doubt: standard error of the share, as a share of it.
-        missed: what the last benchmark of this very policy found; 0 where there was none.
-    """
-
-    share: float
-    doubt: float
-    missed: float = 0.0
-
-    @property
-    def most(self) -> float:
-        """The share, with what is in doubt counted against the policy."""
-        return max(self.share * (1 + self.doubt), self.missed)
-
-    @property
-    def least(self) -> float:
-        """The share that is used for sure."""
-        return self.share * (1 - self.doubt)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A device that is measured, with its latency budget, and what the last benchmark there found over it.
-
-    Attributes:
-        target: the budget in milliseconds, by the table.
-    """
-
-    name: str
-    budget: Budget
-    cost: Cost
-    target: float
-    missed: Misses
-
-    def off(self, use: _Use, policy: Policy) -> float:
-        """Return how many times as much of its budget a policy uses here as the table says."""
-        return use.most / (self.cost(policy) / self.target)
-
-
 def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -> Verified:
     """Make the best policy keep its latency budget on the device, and use it up.
 
     Each measurement tells how far the table is off for this network. A policy over the budget is made smaller by
     that much, one well under it larger (the best of a short search, see `Nearby`), until it is within the budget and
     uses 95 % of it, or the channel grid has nothing in between. What the repeats leave in doubt counts against a
-    policy, on either side. After a last benchmark that missed the budget (see `Miss`), every policy is taken to be
-    as much slower there as that one was. A policy that has no file, because rounding leaves nothing of it or the
-    runtime refuses it, gives way to the next best one. Without a latency budget one measurement is enough.
+    policy, on either side. After a last benchmark that missed the budget (see `Miss`), the policy that missed is
+    measured first, and every other is taken to be as much slower at last as that one was. A policy that has no file,
+    because rounding leaves nothing of it or the runtime refuses it, gives way to the next best one. Without a latency
+    budget one measurement is enough.
 
     Args:
         job: what is compressed, where to measure; the original's exported file is kept in its run folder.
@@ -117,11 +68,11 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
         UnsupportedModelError: none of the best policies has a file.
     """
     export_originals(job.run, job.trained, job.device, progress)
-    places = _places(job, search)
-    policy, *others = ranked
+    places, missed = places_of(job, search), chosen_and_missed(job)
+    policy, *others = ranked if missed in (None, search.original) else [missed, *ranked]
     nearby = Nearby(job, search)
     candidates: list[Candidate] = []
-    best: tuple[Candidate, _Use] | None = None
+    best: tuple[Candidate, Use] | None = None
     for attempt in range(MEASUREMENTS):
         progress("measuring candidates", attempt, MEASUREMENTS, f"number {attempt + 1}")
         try:
@@ -134,7 +85,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
         candidates.append(chosen)
         if not places:
             return _verified(search, chosen, candidates)
-        uses = [_use(each.budget, policy, time, each.missed) for each, time in zip(places, timings, strict=True)]
+        uses = [each.use(policy, time) for each, time in zip(places, timings, strict=True)]
         use = max(uses, key=lambda each: each.most)
         if use.most <= 1 and (best is None or use.share > best[1].share):
             best = chosen, use
@@ -169,25 +120,11 @@ def _forget_last_misses(job: Job) -> None:
             folder.misses.drop_last()
 
 
-def _corrected(search: Search, places: Sequence[_Place], uses: Sequence[_Use], policy: Policy) -> tuple[Limit, ...]:
+def _corrected(search: Search, places: Sequence[Place], uses: Sequence[Use], policy: Policy) -> tuple[Limit, ...]:
     """Return the limits by the tables, corrected by how far each was off for a policy; unmeasured ones stay."""
     own, *there = [HEADROOM / place.off(use, policy) for place, use in zip(places, uses, strict=True)]
     shares = dict(zip([place.name for place in places[1:]], there, strict=True))
     return search.limits(own, [shares.get(limit.cost.device, 1 - search.margin) for limit in search.elsewhere])
-
-
-def _places(job: Job, search: Search) -> list[_Place]:
-    """Return the devices that are measured, the run's own first; none where it has no latency budget."""
-    budget, name = search.latency_budget, job.device.name
-    if budget is None:
-        return []
-    target = budget.allowed(search.costs.whole("latency_ms", search.original, budget.of))
-    places = [_Place(name, budget, search.costs.latency_ms, target, missed_policies(job.run))]
-    for other, limit in zip(job.others, search.elsewhere, strict=True):
-        if other.device.in_reach:
-            missed = missed_policies(other.folder)
-            places.append(_Place(limit.cost.device, other.budget, limit.cost, limit.most, missed))
-    return places
 
 
 def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy], nearby: Nearby) -> _Measured:
@@ -214,19 +151,6 @@ def _measured(job: Job, search: Search, policy: Policy, ranked: Sequence[Policy]
     return candidate.model_copy(update={"elsewhere": elsewhere}) if elsewhere else candidate, measured
 
 
-def _use(budget: Budget, policy: Policy, timings: Mapping[str, Timing], missed: Misses) -> _Use:
-    """Return how much of its budget a policy uses, as the last benchmark should find it."""
-    candidate, original = timings["candidate"], timings["original"]
-    share = _slower(missed) * share_used(budget, candidate, original)
-    miss = missed.get(tuple(policy.items()))
-    return _Use(share, min(MOST_DOUBT, share_doubt(budget, candidate, original)), 0.0 if miss is None else miss.used)
-
-
-def _slower(missed: Misses) -> float:
-    """Return how many times as long as here the last benchmark takes, by what it missed."""
-    return max([1.0, *(miss.used / miss.found for miss in missed.values())])
-
-
 def _next_best(others: list[Policy], error: UnsupportedModelError) -> Policy:
     """Return the policy to measure instead of one that has no file; raise its error where there is none."""
     if not others:
@@ -235,19 +159,14 @@ def _next_best(others: list[Policy], error: UnsupportedModelError) -> Policy:
     return others.pop(0)
 
 
-def _over_the_budget(place: _Place, timings: Mapping[str, Timing], *, several: bool) -> BudgetError:
-    budget, slower, where = place.budget, _slower(place.missed), place.name if several else "the device"
+def _over_the_budget(place: Place, timings: Mapping[str, Timing], *, several: bool) -> BudgetError:
+    budget, slower, where = place.budget, place.slower, place.name if several else "the device"
     later = f" and the last benchmark takes {slower:.2f} times as long" if slower > 1 else ""
     measured_ms, allowed_ms = timings["candidate"].latency_ms, budget.allowed(timings["original"].latency_ms)
     return BudgetError(
         f"no policy kept the budget on {where}: {measured_ms:.4g} ms were measured where {allowed_ms:.4g} ms are "
         f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
     )
-
-
-def missed_policies(run: RunFolder) -> Misses:
-    """Return the misses of a run by their policies' items."""
-    return {tuple(miss.channels.items()): miss for miss in run.misses.read()}
 
 
 def measure(

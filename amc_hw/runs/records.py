@@ -98,7 +98,7 @@ class Miss(Record):
 
     Attributes:
         channels: the policy.
-        found: share of the budget that was measured when it was chosen.
+        found: share of the budget that was measured when it was chosen, or again after the miss.
         used: what the last benchmark said, above 1.
     """
 

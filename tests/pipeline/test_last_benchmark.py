@@ -43,6 +43,24 @@ class TiresLater(SimulatedDevice):
         return [sample + later for sample in samples]
 
 
+class WasSlow(TiresLater):
+    """A device that was slower when the policy was chosen, at which the original lost more than smaller networks.
+
+    Until the first rehearsal the original takes twice as long, and everybody else ``share`` less than that.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__(0.0)
+        self.share = share
+
+    def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
+        samples = super().time_model(file, warmup=warmup, runs=runs)
+        if self.timed:
+            return samples
+        slow = 2.0 if file.stem.startswith("original") else 2.0 * (1 - self.share)
+        return [slow * sample for sample in samples]
+
+
 def used(summary: dict) -> float:
     return summary["compressed"]["latency_ms"] / summary["budget"]["target"]
 
@@ -92,6 +110,18 @@ def test_a_network_that_misses_at_last_is_made_smaller_and_fine_tuned_again(
     device, run = TiresLater(0.0, 0.1 * original_us), tmp_path / "run"
     require_smaller(compressed(run, checkpoint, device), run)
     assert finetuned == [run, run]
+
+
+def test_a_miss_because_the_device_is_faster_now_makes_nothing_smaller_than_need_be(
+    checkpoint: Path, finetuned: list[Path], tmp_path: Path
+) -> None:
+    device, run = WasSlow(0.15), tmp_path / "run"
+    summary = compressed(run, checkpoint, device)
+    (miss,) = missed(run)
+    assert miss["used"] > 1.1
+    assert miss["found"] == pytest.approx(miss["used"], rel=0.01)
+    assert 0.95 <= used(summary) <= 1
+    assert finetuned == [run]
 
 
 def test_without_epochs_nothing_is_rehearsed(original_us: float, checkpoint: Path, tmp_path: Path) -> None:

@@ -23,13 +23,14 @@ from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.pipeline import verify as verification
+from amc_hw.pipeline.budget_use import missed_policies
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
 from amc_hw.pipeline.search import blindly_chosen, chosen_policy, under_floor
 from amc_hw.pipeline.shortlist import best_policies, fit
 from amc_hw.pipeline.table_doubts import doubts
-from amc_hw.pipeline.verify import missed_policies, verify
+from amc_hw.pipeline.verify import verify
 from amc_hw.profiling.plan import draw_policy
 from amc_hw.runs.config import make_config
 from amc_hw.runs.folder import RunFolder
