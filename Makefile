@@ -32,7 +32,8 @@ docs: setup
 
 setup: .venv/.ready
 
-# uv installs in a fraction of pip's time; where it cannot (no wheel, another index), pip does the same.
+# uv installs in a fraction of pip's time; where it cannot (no wheel, another index), pip does the same. Python compiles
+# the converter when it is first imported, which takes longer than most commands: that goes on beside them.
 .venv/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "amc-hw needs Python 3.10 or newer; name one with: make PYTHON=python3.11"; exit 2; }
@@ -40,6 +41,7 @@ setup: .venv/.ready
 	$(BIN)/python -m pip install -q uv || true
 	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -e '.[dev]' || $(BIN)/python -m pip install -q -e '.[dev]'
 	@touch $@
+	@$(BIN)/python -c 'import litert_torch' >/dev/null 2>&1 &
 
 clean:
 	rm -rf .venv site
