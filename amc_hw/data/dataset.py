@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 _SEARCH_IMAGES = 5000
 _LOOKED_AT = 64  # images, before anything is believed of the others
+_DIGESTED = 64  # images, beside all labels
 _DARK = 32  # of 255: no picture that was meant to be seen is as dark as that everywhere
 _FOLDER_SIZE = 224
 _MOST_BYTES = 2 * 2**30  # of pixels that are moved to a GPU as a whole
@@ -89,6 +92,13 @@ class Part:
         index = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n]
         images = next(self.images.read([self.positions[index]]))
         return self._normalised(images.to(device)), self.labels[index].to(device)
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of all labels and some of the images, as a network is given them."""
+        found = hashlib.sha256(self.labels.cpu().numpy().tobytes())
+        found.update(self.first(_DIGESTED, 0)[0].cpu().numpy().tobytes())
+        return found.hexdigest()
 
     def _normalised(self, images: Tensor) -> Tensor:
         mean, std = (255 * torch.tensor(value, device=images.device) for value in (self.mean, self.std))

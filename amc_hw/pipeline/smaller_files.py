@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from amc_hw.devices.base import Device
+from amc_hw.pipeline.tested import file_quality
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.profiling.timing import Timing
 from amc_hw.runs.folder import RunFolder
@@ -39,7 +40,7 @@ def smaller_figures(
     for each in () if known is None else known.networks:
         file, timing = smaller_files(run, device)[each.name], timings.get(timed_as(each.name))
         found[each.name] = Figures(
-            accuracy=trained.task.test_file(file, progress),
+            accuracy=file_quality(run, trained, file, progress),
             latency_ms=None if timing is None else timing.latency_ms,
             macs=each.macs,
             params=each.params,

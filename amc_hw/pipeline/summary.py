@@ -13,7 +13,7 @@ from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.originals import in_fp32
 from amc_hw.pipeline.other_devices import OtherDevice, predicted_elsewhere
 from amc_hw.pipeline.smaller_files import better_one, smaller_figures, smaller_files
-from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pipeline.tested import file_quality, network_quality
 from amc_hw.policy import Policy
 from amc_hw.profiling.timing import Timing
 from amc_hw.runs.config import RunConfig
@@ -38,10 +38,10 @@ def summarise(
     run, config, trained, device = job.run, job.config, job.trained, job.device
     policy = run.policy.read()
     original_file, file = run.original(device.format), run.model(device.format)
-    original = _figures(trained, trained.network.original, original_file, timings.get("original"), progress).model_copy(
+    original = _figures(job, trained.network.original, original_file, timings.get("original"), progress).model_copy(
         update={"predicted_ms": predicted_original_ms}
     )
-    compressed = _figures(trained, policy.channels, file, timings.get("compressed"), progress).model_copy(
+    compressed = _figures(job, policy.channels, file, timings.get("compressed"), progress).model_copy(
         update={
             "accuracy_before_finetune": _before_finetune(job, policy),
             "predicted_ms": policy.predicted_ms,
@@ -118,7 +118,7 @@ def _elsewhere(job: Job, other: OtherDevice, timings: Mapping[str, Timing], prog
         "compressed": predicted(chosen.channels),
     }
     original, compressed = (
-        _figures(trained, policies[name], file, timings.get(name), progress).model_copy(
+        _figures(job, policies[name], file, timings.get(name), progress).model_copy(
             update={"predicted_ms": predicted_ms[name]}
         )
         for name, file in files.items()
@@ -148,8 +148,7 @@ def _before_finetune(job: Job, policy: ChosenPolicy) -> float | None:
     run, trained = job.run, job.trained
     if policy.is_original and not run.finetune.path.exists():
         return None
-    pruned = trained.as_shipped(restore(run, trained, run.pruned))
-    return trained.task.test(pruned)
+    return network_quality(run, trained, restore(run, trained, run.pruned))
 
 
 def _others(job: Job, channels: Policy, timings: Mapping[str, Timing], progress: Progress) -> dict[str, Figures]:
@@ -157,7 +156,7 @@ def _others(job: Job, channels: Policy, timings: Mapping[str, Timing], progress:
     found = {}
     for name, file in in_other_precisions(job.run, job.device).items():
         policy = channels if file == job.run.float_model(job.device.format) else job.trained.network.original
-        found[name] = _figures(job.trained, policy, file, timings.get(name), progress)
+        found[name] = _figures(job, policy, file, timings.get(name), progress)
     return found
 
 
@@ -171,13 +170,13 @@ def _search_facts(run: RunFolder, config: RunConfig) -> SearchFacts:
     return facts.model_copy(update={"known": known}) if isinstance(known, int) else facts
 
 
-def _figures(trained: TrainedModel, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:
+def _figures(job: Job, policy: Policy, file: Path, timing: Timing | None, progress: Progress) -> Figures:
     """Return what is known of a policy's network by its exported file and the last benchmark."""
     return Figures(
-        accuracy=trained.task.test_file(file, progress),
+        accuracy=file_quality(job.run, job.trained, file, progress),
         latency_ms=None if timing is None else timing.latency_ms,
-        macs=trained.network.macs(policy),
-        params=trained.network.params(policy),
+        macs=job.trained.network.macs(policy),
+        params=job.trained.network.params(policy),
         size_bytes=file.stat().st_size,
     )
 

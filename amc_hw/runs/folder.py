@@ -23,7 +23,7 @@ from amc_hw.runs.records import (
 from amc_hw.runs.shared import Known, ScoredImages
 from amc_hw.runs.smaller import SmallerNetworks
 from amc_hw.runs.speed import Speed
-from amc_hw.runs.summaries import Summary
+from amc_hw.runs.summaries import Summary, Tested
 from amc_hw.runs.values import Facts
 
 
@@ -120,6 +120,11 @@ class RunFolder:
     def misses(self) -> LinesFile[Miss]:
         """The policies that the last benchmark found over the budget."""
         return LinesFile(self.path / names.MISSES, Miss)
+
+    @property
+    def tested(self) -> LinesFile[Tested]:
+        """What the test set said of files and networks; it is asked once of each."""
+        return LinesFile(self.path / names.TESTED, Tested)
 
     @property
     def policy(self) -> RecordFile[ChosenPolicy]:

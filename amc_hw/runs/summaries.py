@@ -11,6 +11,20 @@ from amc_hw.runs.records import FileRecord, Record
 from amc_hw.runs.values import Amount, Channels, Count, DeviceFacts, Fraction, Positive
 
 
+class Tested(Record):
+    """A line of tested.jsonl: what a test set said of a file or of a network.
+
+    Attributes:
+        content: the sha256 of the file, or of the network's weights with the precision that it computes in.
+        test_set: the sha256 of the test set.
+        value: of the task's metric.
+    """
+
+    content: str
+    test_set: str
+    value: Fraction
+
+
 class BudgetFigures(Record):
     """What the search had to stay under: ``target`` in the metric's unit, ``ratio`` of the original's where given.
 

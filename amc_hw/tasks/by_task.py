@@ -115,6 +115,7 @@ class ByTask:
     training_images: int = 0
     search_images: None = None
     test_images: None = None
+    test_set: None = None
 
     @property
     def metric(self) -> str:

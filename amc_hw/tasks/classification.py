@@ -86,6 +86,11 @@ class Classification:
         """The images of the test set."""
         return len(self.data.test)
 
+    @property
+    def test_set(self) -> str:
+        """See `amc_hw.data.dataset.Part.digest`."""
+        return self.data.test.digest
+
     def require_fit(self, model: nn.Module) -> None:
         """See `require_classes`."""
         require_classes(model, self.data)

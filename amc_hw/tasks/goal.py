@@ -89,6 +89,10 @@ class Goal(Protocol):
     def test_images(self) -> int | None:
         """The same of the test set."""
 
+    @property
+    def test_set(self) -> str | None:
+        """What tells the test set from another; None where that is the task's own affair."""
+
     def require_fit(self, model: nn.Module) -> None:
         """Raise UnsupportedModelError where a network and this do not belong together."""
 
