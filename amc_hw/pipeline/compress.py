@@ -13,16 +13,16 @@ from pathlib import Path
 import torch
 
 from amc_hw.budget.budget import Budget, of_latency
-from amc_hw.errors import BudgetError
-from amc_hw.formats import program
-from amc_hw.formats.registry import FORMATS
+from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.pipeline import finish
 from amc_hw.pipeline.family import Family
 from amc_hw.pipeline.job import Job, opened_job
+from amc_hw.pipeline.load import restore
 from amc_hw.pipeline.precision_alone import loses_by_rounding
 from amc_hw.pipeline.rounds import after_rounds
 from amc_hw.pipeline.search_and_verify import search_and_verify
 from amc_hw.pipeline.summary import summarise
+from amc_hw.pipeline.timed import rehearse
 from amc_hw.profiling.timing import Timing, share_doubt, share_used
 from amc_hw.report.html import write_report
 from amc_hw.runs.config import RunConfig
@@ -115,12 +115,21 @@ def _is_rehearsed(job: Job, epochs: int) -> bool:
 
 
 def _rehearsal(job: Job, progress: Progress) -> list[Proof]:
-    """Benchmark the network before it is fine-tuned as it will be at last: other weights take no other time."""
+    """Time the network before it is fine-tuned as it will be at last: other weights take no other time.
+
+    One that cannot be written yet, because rounding leaves nothing of it, may be when it has learned.
+    """
+    model = restore(job.run, job.trained, job.run.pruned)
+    places = [(job.run, job.device, job.budgets[0]), *((each.folder, each.device, each.budget) for each in job.others)]
     try:
-        return _proofs(job, progress.within("rehearsal"))
-    finally:  # nobody is to take its files for the finished ones, least of all where it was stopped
-        for folder in (job.run, *(other.folder for other in job.others)):
-            folder.invalidate_after_search((*FORMATS, program.ENDING))
+        return [
+            Proof(folder, budget, rehearse(folder, job.trained, model, device, budget, progress.within("rehearsal")))
+            for folder, device, budget in places
+            if device.in_reach
+        ]
+    except UnsupportedModelError as error:
+        _LOG.warning("the last benchmark is not rehearsed: %s", error)
+        return []
 
 
 def _epochs(job: Job) -> int:

@@ -10,21 +10,17 @@ from typing import TypeAlias
 from torch import nn
 
 from amc_hw.budget.bounds import Limit
-from amc_hw.devices.base import Device
 from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.pipeline.budget_use import WELL_USED, Place, Use, chosen_and_missed, places_of
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
 from amc_hw.pipeline.originals import export_originals
 from amc_hw.pipeline.search import Search
-from amc_hw.pipeline.trained import TrainedModel
-from amc_hw.policy import Policy, Precision
-from amc_hw.profiling.benchmark import benchmark
-from amc_hw.profiling.deployed import export_for
-from amc_hw.profiling.protocol import HEADROOM, QUICK
+from amc_hw.pipeline.timed import measure
+from amc_hw.policy import Policy
+from amc_hw.profiling.protocol import HEADROOM
 from amc_hw.profiling.timing import Timing
-from amc_hw.runs.folder import RunFolder
-from amc_hw.runs.progress import SILENT, Progress
+from amc_hw.runs.progress import Progress
 from amc_hw.runs.records import Candidate, Elsewhere
 
 _LOG = logging.getLogger(__name__)
@@ -167,15 +163,3 @@ def _over_the_budget(place: Place, timings: Mapping[str, Timing], *, several: bo
         f"no policy kept the budget on {where}: {measured_ms:.4g} ms were measured where {allowed_ms:.4g} ms are "
         f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
     )
-
-
-def measure(
-    run: RunFolder, trained: TrainedModel, model: nn.Module, device: Device, of: Precision = "fp32"
-) -> dict[str, Timing]:
-    """Export a pruned network and time it beside the original in a precision."""
-    file = run.candidate(device.format)
-    export_for(device, trained, model, file)
-    try:
-        return benchmark(device, {"original": run.original(device.format, of), "candidate": file}, QUICK, SILENT)
-    finally:
-        file.unlink()

@@ -19,7 +19,7 @@ from amc_hw.formats.registry import FORMATS
 from amc_hw.formats.template import lower
 from amc_hw.latency.read_table import load_table
 from amc_hw.models.zoo import build_model
-from amc_hw.pipeline import verify
+from amc_hw.pipeline import timed
 from amc_hw.profiling.measure import measure_table
 from amc_hw.profiling.protocol import Protocol
 from amc_hw.runs.progress import Progress, Update
@@ -38,7 +38,7 @@ def test_compress_on_the_phone(
 ) -> None:
     monkeypatch.setenv("AMC_HW_BENCHMARK_MODEL", str(phone.benchmark_model))
     monkeypatch.setattr(AndroidDevice, "effort", QUICK)
-    monkeypatch.setattr(verify, "QUICK", Protocol(warmup=5, runs=20, repeats=1))
+    monkeypatch.setattr(timed, "QUICK", Protocol(warmup=5, runs=20, repeats=1))
     run, table = tmp_path / "my run", tmp_path / "table.json"
     device = ("--device", f"android:{phone.serial}", "--table", table)
     task = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--macs", "0.6x", "--episodes", 10)

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from torch import nn
 
-from amc_hw.pipeline import finish
+from amc_hw.devices.base import Device
+from amc_hw.errors import UnsupportedModelError
+from amc_hw.pipeline import finish, timed
 from amc_hw.pipeline.compress import PROOFS
 from amc_hw.runs.folder import RunFolder
+from amc_hw.tracing.traced import TracedModel
 
 pytest.importorskip("litert_torch")
 from device_run import compressed
@@ -21,7 +24,7 @@ from simulated_device import SimulatedDevice
 class TiresLater(SimulatedDevice):
     """A device that takes longer for the compressed network in last benchmarks and rehearsals, each by ``later_us``.
 
-    The last benchmark is known by its 200 runs of ``model``, three times.
+    These are known by their 200 runs of a file, three times.
     """
 
     def __init__(self, *later_us: float, noise: float = 0.0) -> None:
@@ -36,7 +39,7 @@ class TiresLater(SimulatedDevice):
 
     def time_model(self, file: Path, *, warmup: int, runs: int) -> list[float]:
         samples = super().time_model(file, warmup=warmup, runs=runs)
-        if runs != 200 or file.stem != "model":
+        if runs != 200 or file.stem not in ("model", "candidate"):
             return samples
         self.timed += 1
         later = self.later_us[min(self.proofs, len(self.later_us)) - 1] * self.random.lognormal(0, self.later_noise)
@@ -122,6 +125,27 @@ def test_a_miss_because_the_device_is_faster_now_makes_nothing_smaller_than_need
     assert miss["found"] == pytest.approx(miss["used"], rel=0.01)
     assert 0.95 <= used(summary) <= 1
     assert finetuned == [run]
+
+
+def test_a_network_that_cannot_be_written_yet_is_fine_tuned_without_a_rehearsal(
+    checkpoint: Path,
+    finetuned: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real = timed.export_for
+
+    def export_for(device: Device, trained: TracedModel, model: nn.Module, path: Path) -> None:
+        if (path.parent / "policy.json").exists():  # the chosen one, every layer of which is fitted
+            raise UnsupportedModelError("rounding leaves nothing of it.")
+        real(device, trained, model, path)
+
+    monkeypatch.setattr(timed, "export_for", export_for)
+    device, run = TiresLater(0.0), tmp_path / "run"
+    assert used(compressed(run, checkpoint, device)) <= 1
+    assert (device.proofs, finetuned) == (1, [run])
+    assert "the last benchmark is not rehearsed: rounding leaves nothing of it." in caplog.text
 
 
 def test_without_epochs_nothing_is_rehearsed(original_us: float, checkpoint: Path, tmp_path: Path) -> None:

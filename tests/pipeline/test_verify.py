@@ -22,7 +22,7 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
-from amc_hw.pipeline import verify as verification
+from amc_hw.pipeline import timed
 from amc_hw.pipeline.budget_use import missed_policies
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
@@ -94,8 +94,8 @@ def refuse_first(monkeypatch: pytest.MonkeyPatch) -> None:
             raise UnsupportedModelError("the file would say nothing any more; choose another precision=.")
         real(device, trained, model, path)
 
-    real = verification.export_for
-    monkeypatch.setattr(verification, "export_for", export_for)
+    real = timed.export_for
+    monkeypatch.setattr(timed, "export_for", export_for)
 
 
 def test_a_policy_without_a_file_gives_way_to_the_next_best(
