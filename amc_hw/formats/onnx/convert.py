@@ -12,6 +12,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays, in_batches
 from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
+from amc_hw.formats.names import names_of
 from amc_hw.formats.onnx.session import session_options
 from amc_hw.formats.passes import short_passes
 from amc_hw.formats.quiet import quiet
@@ -42,6 +43,7 @@ def to_onnx(model: nn.Module, example_input: Any) -> bytes:
     with quiet(), torch.no_grad(), short_passes():
         try:
             flat, inputs = flattened(fold_batch_norms(model, example_input).cpu(), example_input)
+            names = names_of(model, example_input)
             program = torch.onnx.export(flat, inputs, dynamo=True, verbose=False)
         except Exception as error:
             raise UnsupportedModelError(
@@ -49,8 +51,20 @@ def to_onnx(model: nn.Module, example_input: Any) -> bytes:
             ) from error
     if program is None:
         raise UnsupportedModelError("PyTorch's ONNX exporter returned nothing; update torch.")
+    _name(program.model.graph, *names)
     content: bytes = program.model_proto.SerializeToString()
     return content
+
+
+def _name(graph: Any, inputs: list[str], outputs: list[str]) -> None:
+    """Give the inputs and outputs of a graph (of onnx_ir) their names; what has one of these inside gets another."""
+    ends = dict(zip([*graph.inputs, *graph.outputs], [*inputs, *outputs], strict=True))
+    for value in (value for node in graph.all_nodes() for value in node.outputs):
+        if value.name in ends.values() and value not in ends:
+            value.name = f"inner_{value.name}"
+    for value, name in ends.items():
+        if name not in graph.initializers:
+            value.name = name
 
 
 class OnnxModel:

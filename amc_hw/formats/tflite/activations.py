@@ -14,8 +14,9 @@ from amc_hw.errors import UnsupportedModelError
 from amc_hw.formats.batches import Arrays, whole_batches
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.scales import of_one_scale, tail_of
-from amc_hw.formats.tflite.convert import in_order, placed
+from amc_hw.formats.tflite.convert import placed
 from amc_hw.formats.tflite.graph import TfliteGraph
+from amc_hw.formats.tflite.signature import in_order
 from amc_hw.quantize.ranges import Extremes
 
 _ENDLESS = 1e30
@@ -168,7 +169,7 @@ def values_of(content: bytes, graph: TfliteGraph, inputs: Arrays) -> Iterator[li
         warnings.filterwarnings("ignore", "Warning: Enabling `experimental_preserve_all_tensors`", UserWarning)
         interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
-    entries, _ = in_order(interpreter)
+    entries, _ = in_order(interpreter, content)
     constant = {graph.name(tensor) for tensor in range(len(graph.shapes())) if graph.is_constant(tensor)}
     named = [
         each

@@ -18,10 +18,12 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays, channels_last, in_batches
 from amc_hw.formats.flat import flattened
 from amc_hw.formats.interrupts import interrupts_deferred
+from amc_hw.formats.names import names_of
 from amc_hw.formats.passes import short_passes
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
 from amc_hw.formats.tflite.rewritten import Rewritten
+from amc_hw.formats.tflite.signature import in_order, named
 from amc_hw.pruning.folding import fold_batch_norms
 
 MOST_WORKERS, LEAST_BATCHES = 8, 4
@@ -59,7 +61,7 @@ def to_tflite(model: nn.Module, example_input: Any) -> bytes:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
                 converted.export(str(file))
-                return file.read_bytes()
+                return named(file.read_bytes(), *names_of(model, example_input))
         except Exception as error:
             raise UnsupportedModelError(f"LiteRT's converter cannot convert this network: {reason(error)}") from error
 
@@ -96,7 +98,7 @@ class TfliteModel:
                     f"this is not a TFLite model that LiteRT can run; export it again: {error}"
                 ) from error
         self._another = interpreter
-        self._inputs, self._outputs = in_order(self._interpreters[0])
+        self._inputs, self._outputs = in_order(self._interpreters[0], content)
         shape = tuple(int(size) for size in self._inputs[0]["shape"])
         self._batch = shape[0]
         is_of_images = len(shape) == 4 and len(self._inputs) == 1
@@ -137,22 +139,6 @@ def placed(values: NDArray[Any], detail: Mapping[str, Any]) -> NDArray[Any]:
     """Return an input as a file takes it: channels last, of its integers' scale, 64-bit integers in 32 bits."""
     grid, last = _Grid.of(detail), channels_last(values)
     return grid.quantized(last) if grid else last.astype(detail["dtype"], copy=False)
-
-
-def in_order(interpreter: Any) -> tuple[list[Any], list[Any]]:
-    """Return a file's inputs and outputs in the order of the network's, which its signature tells by their names."""
-    if not interpreter.get_signature_list():
-        return interpreter.get_input_details(), interpreter.get_output_details()
-    runner = interpreter.get_signature_runner()
-    sides = (runner.get_input_details(), runner.get_output_details())
-    first, last = ([side[name] for name in sorted(side, key=_number_last)] for side in sides)
-    return first, last
-
-
-def _number_last(name: str) -> tuple[str, int]:
-    """Return what sorts ``output_2`` before ``output_10``."""
-    bare = name.rstrip("0123456789")
-    return bare, int(name[len(bare) :] or 0)
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,38 @@ def quantized(content: bytes, precision: Precision, inputs: Arrays, io: Io = "fl
                 content = with_finite_padding(content, graph, ranges)
             recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, in_float)
             worker = quantizer.Quantizer(bytearray(content), recipe)
-            return bytes(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
+            return _read_in_integers(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
         except Exception as error:
             raise UnsupportedModelError(
                 f"LiteRT's quantizer cannot write this network in {precision}: {first_line(error)}"
             ) from error
+
+
+def _read_in_integers(content: bytes) -> bytes:
+    """Return a file whose integer operators read integers, also of results that are outputs of the file as well.
+
+    Where a result is read by an operator and is an output of floating-point numbers, too, LiteRT's quantizer puts a
+    DEQUANTIZE before both, and no integer kernel takes floating-point numbers, or it takes them for integers.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    file = bytearray(content)
+    model = schema.Model.GetRootAs(file, 0)
+    graph, kinds = model.Subgraphs(0), schema.BuiltinOperator
+    operators = [graph.Operators(place) for place in range(graph.OperatorsLength())]
+    codes = [model.OperatorCodes(each.OpcodeIndex()) for each in operators]
+    of_kind = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
+    integers = {
+        each.Outputs(0): each.Inputs(0) for each, k in zip(operators, of_kind, strict=True) if k == kinds.DEQUANTIZE
+    }
+    for each, kind in zip(operators, of_kind, strict=True):
+        if kind == kinds.QUANTIZE or not each.OutputsLength():
+            continue
+        quantization = graph.Tensors(each.Outputs(0)).Quantization()
+        if quantization is not None and quantization.ScaleLength():
+            inputs = each.InputsAsNumpy()  # of the file's own bytes
+            inputs[:] = [integers.get(int(tensor), int(tensor)) for tensor in inputs]
+    return bytes(file)
 
 
 def left_in_float(content: bytes) -> list[str]:
