@@ -6,12 +6,14 @@ from typing import Any
 
 from torch import nn
 
+from amc_hw.formats.tflite.expanded import Unexpanded
+from amc_hw.formats.tflite.pools import PlainPools
 from amc_hw.formats.tflite.reductions import KeptSides
 from amc_hw.formats.tflite.transposed import CroppedConvolutions
 
 
 class Rewritten(nn.Module):
-    """A network that computes the same by such operators; see `CroppedConvolutions` and `KeptSides`.
+    """A network that computes the same by such operators; see the modes that `forward` enters.
 
     Args:
         model: the network.
@@ -24,5 +26,5 @@ class Rewritten(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         """Run the network."""
-        with CroppedConvolutions(), KeptSides():
+        with CroppedConvolutions(), KeptSides(), PlainPools(), Unexpanded():
             return self.model(*inputs)
