@@ -108,6 +108,8 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     else:
         _show(summary)
         answer(f"report: {folder.report}")
+    if found.state == "held" and not json:
+        answer(f"the budget is held: {found.sentence}")
     if found.state == "missed":
         say(f"warning: the budget is missed, {found.sentence} {found.cure}")
         raise typer.Exit(BUDGET_MISSED)

@@ -144,4 +144,7 @@ def _quantized(
     require_near(model, kind.load_quantized(content, precision), images, path)
     if precision in INTEGER and kind.left_in_float is not None and (left := kind.left_in_float(content)):
         _LOG.warning("%s: %s stay in float32, which costs time on either side", path, ", ".join(left))
+    if precision in INTEGER and kind.between_parts is not None and (between := kind.between_parts(content)):
+        names = ", ".join(between)
+        _LOG.warning("%s: XNNPACK has no %s of integers; LiteRT's own run between the parts that it takes", path, names)
     return content

@@ -26,6 +26,7 @@ from amc_hw.formats.onnx.convert import OnnxModel, to_onnx
 from amc_hw.formats.onnx.quantize import left_in_float as onnx_left_in_float
 from amc_hw.formats.onnx.quantize import quantized as onnx_quantized
 from amc_hw.formats.tflite.convert import TfliteModel, to_tflite
+from amc_hw.formats.tflite.parts import between_parts
 from amc_hw.formats.tflite.quantize import left_in_float, quantized
 from amc_hw.policy import PRECISIONS, Io, Precision, require_io
 from amc_hw.tracing.inputs import tensors_of
@@ -61,6 +62,7 @@ class Format:
         graph: the file's bytes to its graph.
         quantize: a float32 file, a precision and training inputs, each (N, ...), to the file in that precision.
         left_in_float: a file's bytes to the names of its operators that compute in floating point.
+        between_parts: a file's bytes to the names of the operators between the parts that run as a whole.
         quantize_whole: like ``quantize``, to a file that takes and gives int8 instead of float32.
         quantize_network: instead of ``quantize``, where the format's quantizer takes the network: a network, example
             inputs, a precision and training inputs, both as the network takes them, to the file.
@@ -74,6 +76,7 @@ class Format:
     graph: Callable[[bytes], Graph]
     quantize: Callable[[bytes, Precision, Arrays], bytes] | None = None
     left_in_float: Callable[[bytes], list[str]] | None = None
+    between_parts: Callable[[bytes], list[str]] | None = None
     quantize_whole: Callable[[bytes, Precision, Arrays], bytes] | None = None
     quantize_network: Callable[[nn.Module, Any, Precision, Any], bytes] | None = None
     scoring_batch: int = 1
@@ -226,6 +229,7 @@ FORMATS = {
         _tflite_graph,
         quantized,
         left_in_float,
+        between_parts,
         partial(quantized, io="int8"),
     ),
     "onnx": Format("onnx", to_onnx, OnnxModel, _onnx_graph, onnx_quantized, onnx_left_in_float),

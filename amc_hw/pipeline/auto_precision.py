@@ -173,7 +173,7 @@ def _tell(chosen: PrecisionTrial, trials: list[PrecisionTrial], alone: bool, ima
     if not alone and chosen.accuracy is None:
         why = f"in none of them do fewer channels seem to be enough; {chosen.precision} is tried"
     else:
-        kept = "the original keeps the budget in it" if alone else "it keeps most accuracy within the budget"
+        kept = "the original keeps the budget in it" if alone else "within the budget it keeps the most accuracy"
         told = "half a point says" if images is None else f"{images} images tell"
-        why = f"{chosen.precision} ships: {kept}, or as much as any for all that {told}, and is the fastest that does"
+        why = f"{chosen.precision} ships: {kept}, and of those as accurate for all that {told} it is the fastest"
     _LOG.info("the original on the device: %s; %s", shares, why)

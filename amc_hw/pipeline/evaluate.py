@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from amc_hw.data.dataset import load_data
@@ -15,6 +16,8 @@ from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import Progress
 from amc_hw.tasks.classification import evaluate_file
 from amc_hw.tasks.multi_label import classification
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate_on_test(
@@ -39,6 +42,9 @@ def evaluate_on_test(
         return str(weights), task.metric, task.test(trained.as_shipped(restore(folder, trained, weights)))
     if file is None or data is None:
         raise UsageError("name a file and its data set.")
-    size = load_file(file).image_size
+    loaded = load_file(file)
+    size = loaded.image_size
     test = load_data(data, data_root, size[1] if size else None).test
+    if size == tuple(test.first(1, 0)[0].shape[1:]) and len(loaded.outputs([test.first(1, 0)[0].numpy()])) > 1:
+        _LOG.warning("%s has several outputs; the first one is taken for the scores of the classes", file.name)
     return str(file), metric_of(test.labels), evaluate_file(file, test, progress)

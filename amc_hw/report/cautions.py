@@ -25,6 +25,7 @@ def cautions(run: Run, samples: list[ModelSamples]) -> list[str]:
     return [
         *_of_the_budget(run),
         *_of_the_search(run),
+        *_of_the_precision(run),
         *_of_the_device(run),
         *_of_the_accuracy(run),
         *_of_the_measurements(run, samples),
@@ -55,6 +56,20 @@ def _of_the_search(run: Run) -> list[str]:
 def _is_named(sentence: str) -> bool:
     """Tell whether a sentence begins with the name of a device that it is of, which stays as it is written."""
     return sentence.partition(" ")[0].endswith(":")
+
+
+def _of_the_precision(run: Run) -> list[str]:
+    """Tell a precision that gains no time: what it costs in accuracy and trouble is for nothing then."""
+    summary = run.summary
+    in_fp32 = summary.others.get("compressed in fp32") if summary else None
+    if summary is None or in_fp32 is None or not in_fp32.latency_ms or not summary.compressed.latency_ms:
+        return []
+    if in_fp32.latency_ms > summary.compressed.latency_ms:
+        return []
+    return [
+        f"In {summary.precision} the compressed network is no faster than in fp32, where it takes "
+        f"{milliseconds(in_fp32.latency_ms)}: compress in fp32, or let amc-hw choose the precision."
+    ]
 
 
 def _of_the_device(run: Run) -> list[str]:

@@ -74,7 +74,8 @@ def smaller_rows(summary: Summary) -> list[tuple[str, str, str, str, str]]:
 
 
 def _ships(summary: Summary) -> str:
-    return f"compressed in {summary.precision}, which ships"
+    is_whole = summary.compressed.macs is not None and summary.compressed.macs == summary.original.macs
+    return f"{'original' if is_whole else 'compressed'} in {summary.precision}, which ships"
 
 
 def _figures_row(name: str, figures: Figures, whole: float | None) -> tuple[str, str, str, str, str]:

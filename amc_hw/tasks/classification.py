@@ -200,8 +200,8 @@ def require_classes(model: nn.Module, data: Data) -> None:
     """Refuse a network whose output is not one score for each class: accuracy would mean nothing.
 
     Raises:
-        UnsupportedModelError: that, or the network takes images of another size only.
-        UsageError: the network does not run on images.
+        UsageError: that, or the network does not run on images.
+        UnsupportedModelError: it takes images of another size only.
     """
     try:
         output = _output(model, data.image_size)
@@ -210,11 +210,12 @@ def require_classes(model: nn.Module, data: Data) -> None:
         cure = "give the data (data=) or the task (task=) that it is for"
         raise not_running(f"the images of {data.name}", error, cure) from error
     if not isinstance(output, Tensor):
-        raise UnsupportedModelError(
-            f"the network gives a {type(output).__name__} where one tensor of class scores is needed; wrap it."
+        raise UsageError(
+            f"the network gives a {type(output).__name__} where one tensor of class scores is needed; give the task "
+            "(task=) that it is for, or wrap it so that it gives the scores alone."
         )
     if tuple(output.shape) != (1, data.num_classes):
-        raise UnsupportedModelError(
+        raise UsageError(
             f"the network gives scores of shape {tuple(output.shape[1:])} for an image, and {data.name} has "
             f"{data.num_classes} {counted(data.train.labels)}; give the network and the data that belong together."
         )

@@ -11,6 +11,7 @@ import torch
 from small_nets import ChunksAndNeck, JoinedEnds, PaddedPool, TinyDetector, TinyResidual, convolution, learned
 from tiny import TinyNet
 from torch import nn
+from torch.nn import functional as F
 from writers import available
 
 pytest.importorskip("litert_torch")
@@ -225,6 +226,25 @@ def test_operators_that_stay_in_float_are_named(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]  # torch traces below that
     export(learned(Erfs()), images(1, 1), tmp_path / f"n.{file_format}", "int8", images(16, 1))
     assert f"{name} stay in float32" in caplog.text
+
+
+class Switched(nn.Module):
+    """Has an operator in its middle that XNNPACK runs in float32 alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(F.hardswish(self.first(x))).mean((2, 3)))
+
+
+def test_operators_that_split_an_integer_file_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    available("tflite")
+    export(learned(Switched()), images(1, 1), tmp_path / "float.tflite")
+    assert "XNNPACK" not in caplog.text
+    export(learned(Switched()), images(1, 1), tmp_path / "int8.tflite", "int8", images(16, 1))
+    assert "int8.tflite: XNNPACK has no HARD_SWISH of integers" in caplog.text
 
 
 def test_ranges_of_an_onnx_file_leave_odd_images_out_and_joined_maps_share_one() -> None:

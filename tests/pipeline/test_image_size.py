@@ -126,6 +126,17 @@ def test_a_network_of_another_size_is_told_which(squares: Path) -> None:
     require_classes(Fixed(), load_data(f"imagefolder:{squares}", size=24))
 
 
+def test_a_network_that_does_not_give_class_scores_alone_is_told_its_cure() -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x.mean((2, 3)), x.amax((2, 3))
+
+    with pytest.raises(UsageError, match=r"gives a tuple where one tensor .*; give the task \(task=\) that it is for"):
+        require_classes(Two(), load_data("digits"))
+    with pytest.raises(UsageError, match=r"scores of shape \(1,\) for an image, and digits has 10 classes"):
+        require_classes(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), load_data("digits"))
+
+
 def test_train_says_the_size(tmp_path: Path, squares: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("train", "--model", TINY, "--data", f"imagefolder:{squares}", "--epochs", 1, "--out", tmp_path / "w.pt")
     assert amc_hw(*command) == 0

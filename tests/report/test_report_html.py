@@ -344,3 +344,11 @@ def test_a_run_for_several_devices_names_each_with_its_files_and_a_missed_latenc
     assert "onnx of onnx device-2/model.onnx" in text
     edit(run / "summary.json", lambda summary: summary["devices"][1]["budget"].update(target=0.7))
     assert "0.645 ms measured on host, " in report(run).text
+
+
+@pytest.mark.parametrize(("in_fp32", "is_told"), [(0.6, True), (0.9, False)])
+def test_a_precision_that_gains_no_time_is_told(run: Path, edit: Edit, in_fp32: float, is_told: bool) -> None:
+    others = {"compressed in fp32": {"latency_ms": in_fp32, "accuracy": 0.9}}
+    edit(run / "summary.json", lambda summary: summary.update(precision="int8", others=others))
+    told = "In int8 the compressed network is no faster than in fp32, where it takes 0.600 ms"
+    assert (told in report(run).text) == is_told
