@@ -17,6 +17,8 @@ GO_ON = {
     "constant": lambda net, inner: inner + 1,
     "parameter": lambda net, inner: inner * net.scale,
     "itself": lambda net, inner: inner + inner,
+    "relu": lambda net, inner: inner.relu(),
+    "clip": lambda net, inner: net.head(inner.clamp(0, 6)),
     "softmax": lambda net, inner: inner.softmax(1),
     "another": lambda net, inner: inner + net.head(inner),
 }
@@ -24,14 +26,15 @@ GO_ON = {
 
 
 class Embedding(nn.Module):
-    def __init__(self, goes_on: str) -> None:
+    def __init__(self, goes_on: str, ends: str = "first") -> None:
         super().__init__()
-        self.goes_on = goes_on
+        self.goes_on, self.ends = goes_on, ends
         self.conv, self.first, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 6), nn.Linear(6, 6)
         self.scale = nn.Parameter(torch.rand(6) + 0.5)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        inner = self.first(self.conv(image).relu().mean((2, 3)))
+        maps = self.conv(image).relu()
+        inner = maps.amax((2, 3))[:, :6] if self.ends == "largest" else self.first(maps.mean((2, 3)))
         return inner, GO_ON[self.goes_on](self, inner)
 
 
@@ -48,9 +51,22 @@ class Embedding(nn.Module):
 def test_an_inner_result_that_is_an_output(
     ending: str, precision: Precision, io: Io, goes_on: str, tmp_path: Path
 ) -> None:
+    require_right(Embedding(goes_on), ending, precision, io, tmp_path)
+
+
+@pytest.mark.parametrize("goes_on", ["layer", "relu", "another"])
+@pytest.mark.parametrize(("ending", "io"), [("tflite", "float32"), ("tflite", "int8"), ("onnx", "float32")])
+def test_an_inner_result_of_an_operator_that_stays_in_float(ending: str, io: Io, goes_on: str, tmp_path: Path) -> None:
+    require_right(Embedding(goes_on, "largest"), ending, "int8", io, tmp_path)
+
+
+def require_right(network: nn.Module, ending: str, precision: Precision, io: Io, tmp_path: Path) -> None:
     pytest.importorskip("litert_torch" if ending == "tflite" else "onnxruntime")
     torch.manual_seed(0)
-    network, path = Embedding(goes_on).eval(), tmp_path / f"embedding.{ending}"
+    for weights in network.parameters():
+        nn.init.normal_(weights, std=0.5)
+    network.eval()
+    path = tmp_path / f"embedding.{ending}"
     images = torch.randn(32, 3, 8, 8)
     export(network, images[:1], path, precision, images, io)
     given = FORMATS[ending].load(path.read_bytes()).outputs([images.numpy()])

@@ -77,8 +77,19 @@ def _with_scales(model: ModelProto, ranges: dict[str, tuple[float, float]], in_f
     """
     from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
 
+    given = {output.name for output in model.graph.output}
+    read_by_limits = {node.input[0] for node in model.graph.node if node.op_type in ("Relu", "Clip")}
+
+    class Quantizer(QDQQuantizer):  # type: ignore[misc]
+        def adjust_tensor_ranges(self) -> None:
+            """Leave an output its own range, where its only reader in the file is a Relu with a narrower one."""
+            own = {name: self.tensors_range[name] for name in given & read_by_limits if name in self.tensors_range}
+            super().adjust_tensor_ranges()
+            for name, limits in own.items():
+                self.tensors_range[name] = limits
+
     found = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
-    quantizer = QDQQuantizer(
+    quantizer = Quantizer(
         model,
         per_channel=True,
         reduce_range=False,

@@ -53,18 +53,19 @@ def quantized(content: bytes, precision: Precision, inputs: Arrays, io: Io = "fl
                 content = with_finite_padding(content, graph, ranges)
             recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, in_float)
             worker = quantizer.Quantizer(bytearray(content), recipe)
-            return _read_in_integers(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"")
+            return _mended(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"", io)
         except Exception as error:
             raise UnsupportedModelError(
                 f"LiteRT's quantizer cannot write this network in {precision}: {first_line(error)}"
             ) from error
 
 
-def _read_in_integers(content: bytes) -> bytes:
-    """Return a file whose integer operators read integers, also of results that are outputs of the file as well.
+def _mended(content: bytes, io: Io) -> bytes:
+    """Return a file that is right where a result is an output and is read as well.
 
-    Where a result is read by an operator and is an output of floating-point numbers, too, LiteRT's quantizer puts a
-    DEQUANTIZE before both, and no integer kernel takes floating-point numbers, or it takes them for integers.
+    LiteRT's quantizer puts a DEQUANTIZE before both, if the operator before is of integers, and no integer kernel takes
+    floating-point numbers, or it takes them for integers. Of an operator that stays in floating point, the file gives
+    the integers that are made for the reader, and its signature what was there before.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -84,6 +85,11 @@ def _read_in_integers(content: bytes) -> bytes:
         if quantization is not None and quantization.ScaleLength():
             inputs = each.InputsAsNumpy()  # of the file's own bytes
             inputs[:] = [integers.get(int(tensor), int(tensor)) for tensor in inputs]
+    if io == "float32":
+        quantize = (each for each, kind in zip(operators, of_kind, strict=True) if kind == kinds.QUANTIZE)
+        floats = {each.Outputs(0): each.Inputs(0) for each in quantize if not graph.Tensors(each.Inputs(0)).Type()}
+        outputs = graph.OutputsAsNumpy()
+        outputs[:] = [floats.get(int(tensor), int(tensor)) for tensor in outputs]
     return bytes(file)
 
 
