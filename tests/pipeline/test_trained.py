@@ -8,7 +8,7 @@ from tiny import TinyNet
 from torch import Tensor, nn
 
 from amc_hw.data.dataset import load_data
-from amc_hw.errors import UnsupportedModelError
+from amc_hw.errors import UsageError
 from amc_hw.pipeline.trained import make_trained_model
 
 
@@ -26,7 +26,7 @@ class Twice(nn.Module):
     [(TinyNet(num_classes=7), r"shape \(7,\) for an image, and digits has 10 classes"), (Twice(), "gives a tuple")],
 )
 def test_a_network_without_a_score_for_each_class_is_refused(model: nn.Module, says: str) -> None:
-    with pytest.raises(UnsupportedModelError, match=says):
+    with pytest.raises(UsageError, match=says):
         make_trained_model(model, load_data("digits"))
 
 

@@ -133,13 +133,15 @@ def _pool_instead_of_mean(model: ModelProto) -> None:
 def _give_every_reader_its_own(graph: GraphProto) -> None:
     """Dequantize a tensor once for every reader, as the runtime does when it loads the file.
 
-    So every node has what it dequantizes to itself.
+    So every node has what it dequantizes to itself, and weights that several operators share, too: where the runtime
+    computes exactly (`amc_hw.formats.onnx.session.EXACT`), it rewrites them for each, and would refuse the second one.
     """
     readers: dict[str, list[tuple[Any, int]]] = {}
     for node in graph.node:
         for place, name in enumerate(node.input):
             readers.setdefault(name, []).append((node, place))
     outputs = {output.name for output in graph.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
     nodes = []
     for node in graph.node:
         nodes.append(node)
@@ -151,6 +153,10 @@ def _give_every_reader_its_own(graph: GraphProto) -> None:
             own.CopyFrom(node)
             own.name, own.output[0] = f"{node.name}#{number}", f"{name}#{number}"
             reader.input[place] = own.output[0]
+            for part, known in enumerate(node.input if node.input[0] in stored else ()):  # with scale and zero point
+                copied = graph.initializer.add()
+                copied.CopyFrom(stored[known])
+                copied.name = own.input[part] = f"{known}#{number}"
             nodes.append(own)
     del graph.node[:]
     graph.node.extend(nodes)

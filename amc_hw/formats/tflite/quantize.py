@@ -10,6 +10,7 @@ from amc_hw.errors import DeviceError, UnsupportedModelError, first_line
 from amc_hw.formats.batches import Arrays
 from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
+from amc_hw.formats.tflite.mended import mended
 from amc_hw.policy import Io, Precision
 
 _STATIC_BITS: dict[Precision, int] = {"int8": 8, "int16x8": 16}
@@ -53,44 +54,11 @@ def quantized(content: bytes, precision: Precision, inputs: Arrays, io: Io = "fl
                 content = with_finite_padding(content, graph, ranges)
             recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, in_float)
             worker = quantizer.Quantizer(bytearray(content), recipe)
-            return _mended(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"", io)
+            return mended(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"", io)
         except Exception as error:
             raise UnsupportedModelError(
                 f"LiteRT's quantizer cannot write this network in {precision}: {first_line(error)}"
             ) from error
-
-
-def _mended(content: bytes, io: Io) -> bytes:
-    """Return a file that is right where a result is an output and is read as well.
-
-    LiteRT's quantizer puts a DEQUANTIZE before both, if the operator before is of integers, and no integer kernel takes
-    floating-point numbers, or it takes them for integers. Of an operator that stays in floating point, the file gives
-    the integers that are made for the reader, and its signature what was there before.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    file = bytearray(content)
-    model = schema.Model.GetRootAs(file, 0)
-    graph, kinds = model.Subgraphs(0), schema.BuiltinOperator
-    operators = [graph.Operators(place) for place in range(graph.OperatorsLength())]
-    codes = [model.OperatorCodes(each.OpcodeIndex()) for each in operators]
-    of_kind = [max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) for code in codes]
-    integers = {
-        each.Outputs(0): each.Inputs(0) for each, k in zip(operators, of_kind, strict=True) if k == kinds.DEQUANTIZE
-    }
-    for each, kind in zip(operators, of_kind, strict=True):
-        if kind == kinds.QUANTIZE or not each.OutputsLength():
-            continue
-        quantization = graph.Tensors(each.Outputs(0)).Quantization()
-        if quantization is not None and quantization.ScaleLength():
-            inputs = each.InputsAsNumpy()  # of the file's own bytes
-            inputs[:] = [integers.get(int(tensor), int(tensor)) for tensor in inputs]
-    if io == "float32":
-        quantize = (each for each, kind in zip(operators, of_kind, strict=True) if kind == kinds.QUANTIZE)
-        floats = {each.Outputs(0): each.Inputs(0) for each in quantize if not graph.Tensors(each.Inputs(0)).Type()}
-        outputs = graph.OutputsAsNumpy()
-        outputs[:] = [floats.get(int(tensor), int(tensor)) for tensor in outputs]
-    return bytes(file)
 
 
 def left_in_float(content: bytes) -> list[str]:
