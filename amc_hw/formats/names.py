@@ -14,6 +14,8 @@ from amc_hw.tracing.same import outputs
 
 INPUT, OUTPUT = "input", "output"
 """Of a network that has one, or, with a number behind it, of a place in a tuple or a list."""
+_PARTS = ("key", "idx", "name")
+"""What the steps to a part of a value are called: of a dict, of a list, of an object."""
 
 
 def names_of(model: nn.Module, example: Any) -> tuple[list[str], list[str]]:
@@ -46,10 +48,6 @@ def _names(value: Any, alone: str) -> list[str]:
             is_by_place = not keys or keys[0].isdigit()
             found.append(re.sub(r"\W+", "_", "_".join([alone, *keys] if is_by_place else keys)) or alone)
     return [alone] if len(found) == 1 and found[0].startswith(f"{alone}_") else found
-
-
-_PARTS = ("key", "idx", "name")
-"""What the steps to a part of a value are called: of a dict, of a list, of an object."""
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -109,3 +109,16 @@ def test_arguments_that_are_not_known_are_numbered_and_no_name_is_given_twice() 
     assert names_of(spread(Any_(), example), example) == (["input_0", "input_1"], ["input_0_2", "a_b", "a_b_2"])
     keys = {"words": torch.zeros(1, 2), "": torch.zeros(1, 3)}
     assert names_of(nn.Identity(), keys) == (["words", "input"], ["words_2", "output"])
+
+
+@pytest.mark.parametrize("ending", ["tflite", "onnx"])
+def test_an_input_that_nothing_reads_and_an_output_that_is_an_input(ending: str, tmp_path: Path) -> None:
+    class Passes(nn.Module):
+        def forward(self, image: Tensor, unread: Tensor) -> dict[str, Tensor]:
+            return {"image": image, "half": image / 2}
+
+    pytest.importorskip("litert_torch" if ending == "tflite" else "onnxruntime")
+    example = torch.randn(1, 5), torch.randn(1, 3)
+    export(spread(Passes().eval(), example), example, path := tmp_path / f"passes.{ending}")
+    given = FORMATS[ending].load(path.read_bytes()).outputs([each.numpy() for each in example])
+    np.testing.assert_allclose(given[1], example[0].numpy() / 2)

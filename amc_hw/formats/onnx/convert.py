@@ -18,6 +18,7 @@ from amc_hw.formats.passes import short_passes
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.refused import reason
 from amc_hw.pruning.folding import fold_batch_norms
+from amc_hw.tracing.inputs import moved
 
 KINDS = ("tensor(float)", "tensor(int64)", "tensor(int32)")
 """Types of inputs that a file may take."""
@@ -42,8 +43,9 @@ def to_onnx(model: nn.Module, example_input: Any) -> bytes:
         raise DeviceError(MISSING) from error
     with quiet(), torch.no_grad(), short_passes():
         try:
-            flat, inputs = flattened(fold_batch_norms(model, example_input).cpu(), example_input)
-            names = names_of(model, example_input)
+            folded = fold_batch_norms(model, example_input).cpu()
+            flat, inputs = flattened(folded, example_input)
+            names = names_of(folded, moved(example_input, "cpu"))
             program = torch.onnx.export(flat, inputs, dynamo=True, verbose=False)
         except Exception as error:
             raise UnsupportedModelError(
@@ -57,7 +59,12 @@ def to_onnx(model: nn.Module, example_input: Any) -> bytes:
 
 
 def _name(graph: Any, inputs: list[str], outputs: list[str]) -> None:
-    """Give the inputs and outputs of a graph (of onnx_ir) their names; what has one of these inside gets another."""
+    """Give the inputs and outputs of a graph (of onnx_ir) their names; what has one of these inside gets another.
+
+    Where the exporter left one out, the others keep the exporter's names.
+    """
+    if (len(graph.inputs), len(graph.outputs)) != (len(inputs), len(outputs)):
+        return
     ends = dict(zip([*graph.inputs, *graph.outputs], [*inputs, *outputs], strict=True))
     for value in (value for node in graph.all_nodes() for value in node.outputs):
         if value.name in ends.values() and value not in ends:

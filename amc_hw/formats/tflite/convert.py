@@ -25,6 +25,7 @@ from amc_hw.formats.refused import reason
 from amc_hw.formats.tflite.rewritten import Rewritten
 from amc_hw.formats.tflite.signature import in_order, named
 from amc_hw.pruning.folding import fold_batch_norms
+from amc_hw.tracing.inputs import moved
 
 MOST_WORKERS, LEAST_BATCHES = 8, 4
 """Copies of a file that share its inputs, at most, and batches for each of them, at least: a copy has weights of its
@@ -52,7 +53,8 @@ def to_tflite(model: nn.Module, example_input: Any) -> bytes:
                 "ARM); elsewhere measure with device=onnx"
             ) from error
         # The converter folds batch-norms, too; doing it first halves its time.
-        flat, inputs = flattened(fold_batch_norms(model, example_input).cpu(), example_input)
+        folded = fold_batch_norms(model, example_input).cpu()
+        flat, inputs = flattened(folded, example_input)
         maps = [place for place, each in enumerate(inputs) if each.dim() == 4]
         placed = tuple(each.permute(0, 2, 3, 1).contiguous() if each.dim() == 4 else each for each in inputs)
         try:
@@ -61,7 +63,7 @@ def to_tflite(model: nn.Module, example_input: Any) -> bytes:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.tflite"
                 converted.export(str(file))
-                return named(file.read_bytes(), *names_of(model, example_input))
+                return named(file.read_bytes(), *names_of(folded, moved(example_input, "cpu")))
         except Exception as error:
             raise UnsupportedModelError(f"LiteRT's converter cannot convert this network: {reason(error)}") from error
 

@@ -8,6 +8,8 @@ from typing import Any
 def named(content: bytes, inputs: list[str], outputs: list[str]) -> bytes:
     """Return a file whose inputs and outputs have names, and stand in the order of these.
 
+    Where the converter left one out, the file stays as it is.
+
     Args:
         content: the file's bytes, as the converter wrote them, with its numbered names.
         inputs: names in the network's order.
@@ -18,6 +20,8 @@ def named(content: bytes, inputs: list[str], outputs: list[str]) -> bytes:
 
     model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
     (signature,) = model.signatureDefs
+    if (len(signature.inputs), len(signature.outputs)) != (len(inputs), len(outputs)):
+        return content
     tensors = model.subgraphs[signature.subgraphIndex].tensors
     others = {tensor.name.decode() for tensor in tensors}
     for side, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
