@@ -45,6 +45,7 @@ def evaluate_on_test(
     loaded = load_file(file)
     size = loaded.image_size
     test = load_data(data, data_root, size[1] if size else None).test
-    if size == tuple(test.first(1, 0)[0].shape[1:]) and len(loaded.outputs([test.first(1, 0)[0].numpy()])) > 1:
+    image, _ = test.first(1, 0)
+    if size == tuple(image.shape[1:]) and len(loaded.outputs([image.numpy()])) > 1:
         _LOG.warning("%s has several outputs; the first one is taken for the scores of the classes", file.name)
     return str(file), metric_of(test.labels), evaluate_file(file, test, progress)

@@ -90,7 +90,9 @@ def take_weights(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> 
 
 
 def take_over(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> None:
-    """Copy the original's exported files, the images to score on and the scores of other runs of the same weights.
+    """Copy what other runs of the same weights have found.
+
+    That is the original's exported files, what the test set said of them, the images to score on, and the scores.
 
     Args:
         run: the run folder with its weights. Nothing is taken over where it has episodes.
@@ -101,7 +103,7 @@ def take_over(run: RunFolder, config: RunConfig, folders: Sequence[Path]) -> Non
         return
     weights = _digest(run)
     others = [other for other in _related(config, folders) if _digest(other) == weights]
-    for file in [file for other in others for file in (*other.originals, other.sample.path)]:
+    for file in [file for other in others for file in (*other.originals, other.sample.path, other.tested.path)]:
         if file.exists() and not (copy := run.path / file.name).exists():
             write_bytes(copy, file.read_bytes())
     if config.rounds:  # later ones choose from other channels

@@ -18,6 +18,7 @@ from amc_hw.runs.records import ChosenPolicy, Episode
 from amc_hw.runs.shared import ScoredImages
 from amc_hw.runs.summaries import Summary
 from amc_hw.sweep.sweep import is_finished
+from amc_hw.tasks import classification
 
 
 def settings(budget: str, **given: object) -> RunConfig:
@@ -125,6 +126,10 @@ def test_a_sweep_makes_its_statistics_once_and_each_run_goes_on_alone(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, make = [], trained.Pruner
+    tested, test = list[str](), classification.evaluate_file
+    monkeypatch.setattr(
+        classification, "evaluate_file", lambda file, *more: tested.append(file.name) or test(file, *more)
+    )
     monkeypatch.setattr(trained, "Pruner", lambda *given, **more: made.append(1) or make(*given, **more))
     network = ("--model", TINY, "--checkpoint", checkpoint, "--data", "digits", "--precision", "fp32")
     options = (*network, "--episodes", 12, "--epochs", 0)
@@ -132,6 +137,7 @@ def test_a_sweep_makes_its_statistics_once_and_each_run_goes_on_alone(
     rows = json.loads(capsys.readouterr().out)
     first, second = (RunFolder(Path(row["run"])) for row in rows)
     assert len(made) == 1
+    assert sorted(tested) == ["model.tflite", "model.tflite", "original.tflite"]
     whole = first.summary.read().original.macs
     assert [row["compressed"]["macs"] <= share * whole for row, share in zip(rows, (0.7, 0.5), strict=True)] == [
         True
