@@ -23,7 +23,7 @@ from amc_hw.budget.network_costs import network_costs
 from amc_hw.cli.terminal import progress_bar
 from amc_hw.errors import UsageError
 from amc_hw.pipeline.begin import open_trained
-from amc_hw.pipeline.search import search_steps
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.pipeline.trained import TrainedModel, make_pruner
 from amc_hw.policy import Policy
 from amc_hw.runs.folder import RunFolder

@@ -27,8 +27,9 @@ from amc_hw.budget.network_costs import macs_cost
 from amc_hw.data.dataset import Data
 from amc_hw.devices.registry import open_device
 from amc_hw.pipeline.originals import export_originals
-from amc_hw.pipeline.search import CANDIDATES, search_steps
+from amc_hw.pipeline.search import CANDIDATES
 from amc_hw.pipeline.shortlist import short_finetune
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.pipeline.timed import measure
 from amc_hw.pipeline.trained import make_pruner, make_trained_model
 from amc_hw.policy import Policy

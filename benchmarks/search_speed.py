@@ -28,7 +28,8 @@ from amc_hw.data.dataset import Data, load_data
 from amc_hw.data.sources import InMemory
 from amc_hw.models.checkpoint import load_checkpoint, save_checkpoint
 from amc_hw.models.zoo import build_model
-from amc_hw.pipeline.search import CANDIDATES, search_steps
+from amc_hw.pipeline.search import CANDIDATES
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.pipeline.trained import TrainedModel, make_pruner, make_trained_model
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner

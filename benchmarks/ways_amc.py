@@ -21,7 +21,7 @@ from ways import Bench, Tried, moved
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import macs_cost
 from amc_hw.cli.terminal import progress_bar
-from amc_hw.pipeline.search import search_steps
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.importance import Consumer, consumers

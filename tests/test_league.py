@@ -18,7 +18,7 @@ from torch import nn
 from amc_hw.budget.network_costs import macs_cost
 from amc_hw.data.dataset import load_data
 from amc_hw.errors import BudgetError, UnsupportedModelError, UsageError, WrongRunError
-from amc_hw.pipeline.search import search_steps
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.pipeline.trained import TrainedModel, make_trained_model
 
 

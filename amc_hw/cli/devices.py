@@ -130,10 +130,10 @@ def profile(
     require_device(device, table, as_precision(precision))
     if like is not None:
         alike_tables(like)
-    from amc_hw.pipeline.tables import AskedTable, profile_model
-
-    asked = AskedTable(model, device, table, image_size, classes, as_precision(precision), like, in_channels, task)
     with progress_bar() as report:
+        from amc_hw.pipeline.tables import AskedTable, profile_model
+
+        asked = AskedTable(model, device, table, image_size, classes, as_precision(precision), like, in_channels, task)
         measured, path = profile_model(asked, seed, report)
     errors = {k: e.model_dump() for k, e in measured.errors.items()}
     notes = [*of_transfer(measured), *measured.notes]

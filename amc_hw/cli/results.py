@@ -66,9 +66,9 @@ def evaluate(
     from amc_hw.pipeline.settings import check_evaluation
 
     check_evaluation(file, run, data, data_root)
-    from amc_hw.pipeline.evaluate import evaluate_on_test
-
     with progress_bar() as report:
+        from amc_hw.pipeline.evaluate import evaluate_on_test
+
         name, metric, accuracy = evaluate_on_test(file, run, data, data_root, report)
     if json:
         print_json({"evaluated": name, "accuracy": accuracy, "metric": metric})

@@ -35,12 +35,11 @@ def search(run: Run, chosen: Settings, compute: Compute = None, json: Json = Fal
     from amc_hw.runs.folder import RunFolder
 
     config = checked_config(RunFolder(run), compute, **chosen, epochs=0)
-    from amc_hw.pipeline.search_and_verify import search_on_device
-    from amc_hw.training.compute import find_compute
-
-    place = find_compute(compute)
     with progress_bar() as report:
-        policy = search_on_device(run, config, report, place)
+        from amc_hw.pipeline.search_and_verify import search_on_device
+        from amc_hw.training.compute import find_compute
+
+        policy = search_on_device(run, config, report, find_compute(compute))
     if json:
         print_json(policy.document())
         return
@@ -93,14 +92,14 @@ def compress(*, run: Run = Path("runs/demo"), chosen: Settings, compute: Compute
     from amc_hw.runs.folder import RunFolder
 
     config = checked_config(RunFolder(run), compute, **chosen)
-    from amc_hw.pipeline.compress import compress as compress_network
+    with progress_bar() as report_progress:
+        from amc_hw.pipeline.compress import compress as compress_network
+        from amc_hw.training.compute import find_compute
+
+        summary = compress_network(run, config, report_progress, find_compute(compute))
     from amc_hw.report.run import read_run
     from amc_hw.report.verdict import of_budget
-    from amc_hw.training.compute import find_compute
 
-    place = find_compute(compute)
-    with progress_bar() as report_progress:
-        summary = compress_network(run, config, report_progress, place)
     folder = RunFolder(run)
     found = of_budget(read_run(folder))
     if json:

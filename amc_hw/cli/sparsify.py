@@ -29,12 +29,11 @@ def sparsify(run: Run, chosen: Settings, compute: Compute = None, json: Json = F
     from amc_hw.runs.folder import RunFolder
 
     config = checked_config(RunFolder(run), compute, **chosen, granularity="weights")
-    from amc_hw.pipeline.sparsify import sparsify as sparsify_network
-    from amc_hw.training.compute import find_compute
-
-    place = find_compute(compute)
     with progress_bar() as report:
-        summary = sparsify_network(run, config, report, place)
+        from amc_hw.pipeline.sparsify import sparsify as sparsify_network
+        from amc_hw.training.compute import find_compute
+
+        summary = sparsify_network(run, config, report, find_compute(compute))
     if json:
         print_json(summary.document())
         return

@@ -43,16 +43,17 @@ def sweep(
     plan = plan_sweep(out, *read_budgets(chosen), seeds)
     for run, config in plan.items():
         check_settings(RunFolder(run), config, compute)
+    with progress_bar() as report:
+        from amc_hw.sweep.ray_cluster import Cluster
+        from amc_hw.sweep.sweep import sweep as run_sweep
+        from amc_hw.training.compute import CPU, find_compute
+
+        place, cluster = (CPU, Cluster(ray, compute)) if ray else (find_compute(compute), None)
+        rows = run_sweep(out, plan, report, place, jobs, cluster)
     from amc_hw.report.run import read_run
     from amc_hw.report.verdict import of_budget
     from amc_hw.runs.file_names import FRONT
-    from amc_hw.sweep.ray_cluster import Cluster
-    from amc_hw.sweep.sweep import sweep as run_sweep
-    from amc_hw.training.compute import CPU, find_compute
 
-    place, cluster = (CPU, Cluster(ray, compute)) if ray else (find_compute(compute), None)
-    with progress_bar() as report:
-        rows = run_sweep(out, plan, report, place, jobs, cluster)
     done = [(row, row.summary, read_run(RunFolder(row.run))) for row in rows if row.summary is not None]
     failed = [row for row in rows if row.summary is None]
     if json:

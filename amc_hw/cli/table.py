@@ -136,12 +136,12 @@ def check(
     if plot is not None:
         check_ending(plot)
         require_writable(plot)
-    from amc_hw.pipeline.tables import AskedTable, check_predictions
-
-    asked_table = AskedTable(
-        model, device, table, image_size, classes, as_precision(precision), in_channels=in_channels, task=task
-    )
     with progress_bar() as report:
+        from amc_hw.pipeline.tables import AskedTable, check_predictions
+
+        asked_table = AskedTable(
+            model, device, table, image_size, classes, as_precision(precision), in_channels=in_channels, task=task
+        )
         found = check_predictions(asked_table, networks, seed, report, export_all=export_all)
     if plot is not None:
         predicted = [network.predicted_ms for network in found.networks]

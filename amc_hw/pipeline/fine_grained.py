@@ -13,8 +13,8 @@ from amc_hw.budget.network_costs import BYTES_OF_A_FLOAT
 from amc_hw.models.checkpoint import load_own_checkpoint, save_checkpoint
 from amc_hw.pipeline.events import epoch_events
 from amc_hw.pipeline.run_search import run_search
-from amc_hw.pipeline.search import layer_features
 from amc_hw.pipeline.shortlist import fit
+from amc_hw.pipeline.steps import layer_features
 from amc_hw.pipeline.trained import TrainedModel
 from amc_hw.policy import Policy
 from amc_hw.pruning.formulas import computed_from_own_weights

@@ -16,7 +16,7 @@ from amc_hw.devices.base import Device
 from amc_hw.devices.table_only import open_or_predict
 from amc_hw.errors import UnsupportedModelError, UsageError
 from amc_hw.latency.prediction import Predictor
-from amc_hw.pipeline.search import search_steps
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.policy import Policy, Precision
 from amc_hw.profiling.deployed import template_for
 from amc_hw.profiling.latency_cost import latency_cost as template_cost

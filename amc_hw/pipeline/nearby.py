@@ -9,7 +9,8 @@ from torch import nn
 
 from amc_hw.budget.bounds import Limit
 from amc_hw.pipeline.job import Job
-from amc_hw.pipeline.search import Search, search_steps
+from amc_hw.pipeline.search import Search
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.policy import Policy
 from amc_hw.runs.progress import Progress
 from amc_hw.search.auto import AutoStrategy

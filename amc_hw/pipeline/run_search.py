@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from amc_hw.pipeline.events import episode_events
@@ -11,6 +12,8 @@ from amc_hw.search.live import describe
 from amc_hw.search.strategy import Strategy
 from amc_hw.search.study import Problem, Scorer, StudyResult, run_study
 
+_LOG = logging.getLogger(__name__)
+
 
 def run_search(run: RunFolder, problem: Problem, strategy: Strategy, scorer: Scorer, progress: Progress) -> StudyResult:
     """Run a search in a run folder, or go on where its log ends; see `amc_hw.search.study.run_study`."""
@@ -18,7 +21,7 @@ def run_search(run: RunFolder, problem: Problem, strategy: Strategy, scorer: Sco
         watch = _Watch(problem, write_events, progress, str(run.settings().get("scored") or "accuracy"))
         study = run_study(problem, strategy, scorer, run.episodes.path, watch)
     if (done := len(study.episodes)) < problem.episodes:
-        progress("searching", done, done, f"ended after {done} of {problem.episodes} episodes: {study.ended}")
+        _LOG.info("the search ended after %d of %d episodes: %s", done, problem.episodes, study.ended)
     return study
 
 

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amc_hw.budget.bounds import Limit, OutOfReachError
 from amc_hw.budget.budget import Budget, of_latency
-from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import NetworkCosts
 from amc_hw.errors import UsageError
 from amc_hw.pipeline.agent import agent_file, keep_first_agent
 from amc_hw.pipeline.family import episodes_left, known_scores
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.run_search import run_search
-from amc_hw.pipeline.trained import TrainedModel
+from amc_hw.pipeline.steps import search_steps
 from amc_hw.policy import Policy
 from amc_hw.pruning.pruner import Pruner
 from amc_hw.runs.config import RunConfig
 from amc_hw.runs.progress import Progress
-from amc_hw.runs.records import Candidate, ChosenPolicy, Group
 from amc_hw.search.rewards import Reward, find_reward, with_floor
 from amc_hw.search.scoring import PartScorer, Sampling
-from amc_hw.search.space import SearchSpace, Step
+from amc_hw.search.space import SearchSpace
 from amc_hw.search.strategies import RECALL, WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem, StudyResult
-from amc_hw.tracing.network import Layer
-from amc_hw.tracing.traced import TracedModel
 
 LARGEST_MARGIN = 0.01
 _LOG = logging.getLogger(__name__)
@@ -39,28 +35,6 @@ SETTLED = 30
 """Episodes in a row without a policy that was not scored before, after which a search has seen what it will see."""
 FEW_IMAGES = 512
 """Of a validation split in which one image is a fifth of a point at least."""
-
-
-def search_steps(trained: TracedModel) -> list[Step]:
-    """Return one step for each group, with the features of the first layer that the group feeds.
-
-    They are the paper's (arXiv:1802.03494, section 3.1): output and input channels, height and width of the
-    output, stride and kernel size. A group that feeds no convolution or linear layer is described by the
-    layer that makes it.
-    """
-    steps = []
-    for group in trained.network.groups:
-        fed = [layer for layer in trained.network.layers if group.name in layer.c_in.groups and not layer.depthwise]
-        made = [layer for layer in trained.network.layers if group.name in layer.c_out.groups]
-        features = layer_features((fed or made)[0], trained.network.original)
-        steps.append(Step(group.name, trained.decisions[group.name], features))
-    return steps
-
-
-def layer_features(layer: Layer, original: Policy) -> tuple[float, ...]:
-    """Return the paper's features of a layer: n, c, h, w, stride and kernel size k."""
-    c_out, c_in = layer.c_out.at(original), layer.c_in.at(original)
-    return tuple(map(float, (c_out, c_in, layer.out_h, layer.out_w, layer.stride[0], layer.kernel[0])))
 
 
 @dataclass(frozen=True)
@@ -240,69 +214,3 @@ def _settings(config: RunConfig, limits: Sequence[Limit], original: Policy, imag
         "images": images,
     }
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def chosen_policy(
-    trained: TrainedModel,
-    costs: NetworkCosts,
-    chosen: Candidate,
-    candidates: list[Candidate],
-    episodes: int,
-    warnings: Sequence[str] = (),
-) -> ChosenPolicy:
-    """Return what is kept of a search: the chosen channels, what each group costs, and what was measured.
-
-    A policy that was not measured is marked ``unverified``; ``warnings`` say what else its reader should know.
-    """
-    original = trained.network.original
-    left_out = [block.inside for block in trained.network.blocks if chosen.channels[block.group] == 0]
-    gone = {group for inside in left_out for group in inside}
-    return ChosenPolicy(
-        episodes=episodes,
-        channels=chosen.channels,
-        original_channels=dict(original),
-        predicted_ms=chosen.predicted_ms,
-        measured_ms=chosen.measured_ms,
-        unverified=chosen.measured_ms is None,
-        warnings=list(warnings),
-        groups=[
-            Group(
-                name=name,
-                original=original[name],
-                kept=0 if name in gone else chosen.channels[name],
-                latency_ms_original=group_latency(costs.latency_ms, name, original),
-                latency_ms_kept=group_latency(costs.latency_ms, name, chosen.channels),
-            )
-            for name in original
-        ],
-        unprunable=dict(trained.network.unprunable),
-        candidates=candidates,
-        image_size=trained.image_size,
-        **trained.policy_fields,
-    )
-
-
-def under_floor(chosen: Candidate, floor: float | None) -> list[str]:
-    """Return the sentence for a chosen policy that is less accurate than the floor allows; none where it keeps it."""
-    if floor is None or chosen.score >= floor:
-        return []
-    return [
-        f"the policy's accuracy on the validation split is {chosen.score:.2%} before fine-tuning, under the floor of "
-        f"{floor:.2%}: no policy was found that keeps both the floor and the budget; search longer, or give a "
-        "larger budget or a lower floor."
-    ]
-
-
-def blindly_chosen(scores: Iterable[float]) -> list[str]:
-    """Return the sentence for a search whose policies all had a score of 0; none where one had more."""
-    if any(scores):
-        return []
-    return [
-        "every policy that was scored had 0, so that the search had nothing to choose by: give a larger budget, or "
-        "look at what the task's score gives for networks before fine-tuning."
-    ]
-
-
-def group_latency(cost: Cost, group: str, policy: Mapping[str, int]) -> float:
-    """Return what the operators that a group touches cost under a policy."""
-    return sum(cost.value(index, policy) for index in cost.touching(group))

@@ -14,12 +14,13 @@ from amc_hw.formats import program
 from amc_hw.formats.registry import FORMATS
 from amc_hw.models.checkpoint import save_checkpoint
 from amc_hw.pipeline.budget_use import chosen_and_missed
+from amc_hw.pipeline.chosen import blindly_chosen, chosen_policy, under_floor
 from amc_hw.pipeline.job import Job, opened_job
 from amc_hw.pipeline.originals import with_float_original
 from amc_hw.pipeline.other_devices import named, not_proved, other_limits
 from amc_hw.pipeline.precision_alone import keep_original, keeps_budgets
 from amc_hw.pipeline.present_speed import at_present_speed, is_in_ms
-from amc_hw.pipeline.search import blindly_chosen, chosen_policy, search, under_floor
+from amc_hw.pipeline.search import search
 from amc_hw.pipeline.settings import table_of
 from amc_hw.pipeline.shortlist import shortlist
 from amc_hw.pipeline.table_doubts import doubts_elsewhere, doubts_of_tables

@@ -24,10 +24,10 @@ from amc_hw.errors import BudgetError, UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.pipeline import timed
 from amc_hw.pipeline.budget_use import missed_policies
+from amc_hw.pipeline.chosen import blindly_chosen, chosen_policy, under_floor
 from amc_hw.pipeline.compress import share_found
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
-from amc_hw.pipeline.search import blindly_chosen, chosen_policy, under_floor
 from amc_hw.pipeline.shortlist import best_policies, fit
 from amc_hw.pipeline.table_doubts import doubts
 from amc_hw.pipeline.verify import verify
