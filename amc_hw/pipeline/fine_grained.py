@@ -29,6 +29,7 @@ from amc_hw.search.scoring import EarlyDropping, PartScorer, Sampling
 from amc_hw.search.space import SearchSpace, Step
 from amc_hw.search.strategies import WEIGH_CHANNELS, build_strategy
 from amc_hw.search.study import Problem
+from amc_hw.tasks.classification import knows_by_heart
 from amc_hw.tracing.network import Layer
 from amc_hw.training.loop import train
 from amc_hw.training.optimizer import suited_optimizer
@@ -106,11 +107,13 @@ def prune_round(
     if folder.finetuned.exists():
         load_own_checkpoint(model, folder.finetuned)
         return Sparse(pruned, parts), Sparse(model, parts)
+    by_heart = knows_by_heart(trained.model, trained.data, trained.compute)
+    images, optimizer = len(trained.data.train), suited_optimizer(model)
     with zeros_held(model, parts), epoch_events(folder) as write_events:
         train(
             model,
             trained.data,
-            recovery_recipe(len(trained.data.train), config.epochs, optimizer=suited_optimizer(model)),
+            recovery_recipe(images, config.epochs, by_heart=by_heart, optimizer=optimizer),
             seed=config.seed,
             teacher=trained.model,
             device=trained.compute,

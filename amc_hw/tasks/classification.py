@@ -38,6 +38,8 @@ EVALUATION_BATCH = 50
 MOST_IMAGES, LEAST_IMAGES = 25_600, 2_560
 MOST_EPOCHS = 5
 """Of a short fine-tune on a small data set: a few dozen steps would tell of the disturbance, not of what is learned."""
+BY_HEART, ASKED = 0.99, 512
+"""The share of so many training images that is right of a network which knows them by heart."""
 TUNING_MACS = 1e12
 """Of the original's forward passes over the images of one short fine-tune, where they are not too few."""
 
@@ -130,7 +132,8 @@ class Classification:
     def finetune(self, learner: nn.Module, teacher: nn.Module, how: Finetuning) -> History:
         """Learn the labels and what the teacher gives; see `amc_hw.training.loop.train`."""
         data = self.data.with_search_learned() if how.learn_search else self.data
-        recipe = recovery_recipe(len(data.train), how.epochs, optimizer=suited_optimizer(learner))
+        by_heart = knows_by_heart(teacher, self.data, self.compute)
+        recipe = recovery_recipe(len(data.train), how.epochs, by_heart=by_heart, optimizer=suited_optimizer(learner))
         try:
             return train(
                 learner,
@@ -189,6 +192,11 @@ def few_images(data: Data, images: int, seed: int) -> Data:
     drawn = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:images]
     part = replace(data.train, positions=data.train.positions[drawn], labels=data.train.labels[drawn])
     return replace(data, train=part)
+
+
+def knows_by_heart(model: nn.Module, data: Data, device: torch.device) -> bool:
+    """Tell whether a network has as good as all of its training images right; some of them are asked."""
+    return evaluate(model, few_images(data, ASKED, seed=0).train, device=device) >= BY_HEART
 
 
 def require_classes(model: nn.Module, data: Data) -> None:

@@ -25,8 +25,8 @@ _TEMPERATURE = 4.0
 SMALL = 5120
 """Training images under which a data set is small: an epoch is 40 steps there, of batches under 128."""
 RATE, LEAST_RATE, RATE_OF_AN_EPOCH = 0.03, 0.01, 0.001
-"""SGD's for batches of 128: the full learning rate, and what fewer epochs of fine-tuning on a large data set have, by
-their number: what a high rate takes away comes back in many small steps only."""
+"""SGD's for batches of 128: the full learning rate, and what fewer epochs of fine-tuning have, by their number, where
+the original knows a large data set by heart: what a high rate takes away comes back in many small steps only."""
 LEAST_BATCH = 8
 """Images a step of fine-tuning: batch norm's statistics of fewer tell little, and of a single one nothing."""
 
@@ -88,16 +88,22 @@ def demo_recipe() -> Recipe:
 
 
 def recovery_recipe(
-    images: int, epochs: int, drawn_from: int | None = None, *, optimizer: OptimizerName = "sgd"
+    images: int,
+    epochs: int,
+    drawn_from: int | None = None,
+    *,
+    by_heart: bool = True,
+    optimizer: OptimizerName = "sgd",
 ) -> Recipe:
     """Return what gives a pruned network its accuracy back with so many training images, maybe drawn from more.
 
     A high rate leaves behind what the network remembers of its training images, and needs many epochs: with few, it can
-    end with a worse network than it began with (`benchmarks/finetuning_rate.py`). So the rate grows with the epochs; a
-    short fine-tune of a few images of a large data set, which tells what a long one would come to, has the whole rate.
-    A short warm-up is better than a whole epoch of it. Few images are learned in small batches, and the rate shrinks
-    with the batch (Goyal et al., arXiv:1706.02677, section 2.1); AdamW's, whose steps do not grow with the gradient, by
-    the root of it (arXiv:2205.10287).
+    end with a worse network than it began with (`benchmarks/finetuning_rate.py`). So of an original that knows them by
+    heart the rate grows with the epochs. One that still errs on many of them has little to lose and more to learn, and
+    its pruned network has the whole rate; so has a short fine-tune of a few images of a large data set, which tells
+    what a long one would come to. A short warm-up is better than a whole epoch of it. Few images are learned in small
+    batches, and the rate shrinks with the batch (Goyal et al., arXiv:1706.02677, section 2.1); AdamW's, whose steps do
+    not grow with the gradient, by the root of it (arXiv:2205.10287).
 
     Of large data sets the last weights are kept, because the validation split does not choose fairly there: it is part
     of the training set that most checkpoints were trained on, so a pruned network begins with a memory of its
@@ -108,7 +114,8 @@ def recovery_recipe(
     small = (drawn_from or images) < SMALL
     batch_size = recovery_batch_size(images)
     share = batch_size / 128
-    sgd = RATE if small or drawn_from is not None else min(RATE, max(LEAST_RATE, RATE_OF_AN_EPOCH * epochs))
+    careful = by_heart and not small and drawn_from is None
+    sgd = min(RATE, max(LEAST_RATE, RATE_OF_AN_EPOCH * epochs)) if careful else RATE
     return Recipe(
         epochs=epochs,
         lr=sgd * share if optimizer == "sgd" else 1e-3 * math.sqrt(share),

@@ -19,6 +19,8 @@ from amc_hw.pruning.surgery import first_channels, shrink
 from amc_hw.runs.files import write_json
 from amc_hw.runs.folder import RunFolder
 from amc_hw.runs.progress import SILENT
+from amc_hw.tasks.classification import knows_by_heart
+from amc_hw.training.compute import CPU
 from amc_hw.training.evaluation import evaluate
 from amc_hw.training.loop import train
 from amc_hw.training.recipe import SMALL, Recipe, recovery_recipe
@@ -80,9 +82,21 @@ def test_few_epochs_of_a_large_data_set_learn_in_small_steps() -> None:
     whole = recovery_recipe(50_000, 100).lr
     shares = [recovery_recipe(50_000, epochs).lr / whole for epochs in (1, 6, 15, 30)]
     assert shares == pytest.approx([1 / 3, 1 / 3, 1 / 2, 1])
+    assert recovery_recipe(50_000, 1, by_heart=False).lr == whole
     assert recovery_recipe(SMALL - 1, 1).lr == recovery_recipe(SMALL - 1, 6).lr
     share = recovery_recipe(2560, 1, drawn_from=50_000).batch_size / 128
     assert recovery_recipe(2560, 1, drawn_from=50_000).lr == pytest.approx(share * whole)
+
+
+def test_a_network_knows_its_images_by_heart_until_it_errs_on_more_than_one_in_a_hundred(trained: TrainedModel) -> None:
+    part, model = trained.data.train, trained.model.eval()
+    with torch.no_grad():
+        said = torch.cat([model(images).argmax(dim=1) for images, _ in part.batches(128)])
+    by_heart = replace(trained.data, train=replace(part, labels=said))
+    assert knows_by_heart(model, by_heart, CPU)
+    wrong = torch.arange(len(part)) % 20 == 0
+    mostly = replace(trained.data, train=replace(part, labels=(said + wrong.long()) % 10))
+    assert not knows_by_heart(model, mostly, CPU)
 
 
 def test_batches_are_never_too_small_for_batch_norm(trained: TrainedModel) -> None:
