@@ -12,7 +12,7 @@ from amc_hw.devices.effort import Effort
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.policy import Policy
 from amc_hw.profiling.plan import corner_policies, draw_policy
-from amc_hw.runs.files import write_bytes
+from amc_hw.runs.files import write_scratch
 from amc_hw.tracing.traced import TracedModel
 
 
@@ -54,5 +54,5 @@ class ProfilingBench:
 
     def put(self, content: bytes) -> Path:
         """Write a network's file and return where it is."""
-        write_bytes(self.file, content, lasting=False)
+        write_scratch(self.file, content)
         return self.file

@@ -92,11 +92,8 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes, *, lasting: bool = True) -> None:
-    """Replace a file in one step: readers see the old content or the new one, never half of it.
-
-    One that is not ``lasting`` is not waited for until it lies on the disk: it may be lost where the power fails.
-    """
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step: readers see the old content or the new one, never half of it."""
     if path.is_dir():
         raise RunFolderError(f"{path} is a folder; name a file.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -105,12 +102,21 @@ def write_bytes(path: Path, content: bytes, *, lasting: bool = True) -> None:
         try:
             with beside.open("wb") as file:
                 file.write(content)
-                if lasting:
-                    file.flush()
-                    os.fsync(file.fileno())
+                file.flush()
+                os.fsync(file.fileno())
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def write_scratch(path: Path, content: bytes) -> None:
+    """Write a file for this process and those that it starts, which need not outlive them.
+
+    What was there is removed first, because ext4 waits for the disk where a file takes another's place.
+    """
+    with _explained(path):
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
 
 
 def require_folder(path: Path) -> None:
