@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -41,8 +42,17 @@ _SAME_SCALE = frozenset(
     }
 )
 _JOINED = frozenset({"cat", "concat", "concatenate", "stack"})
-_SAME_SCALE_ROUNDED = frozenset({"avg_pool1d", "avg_pool2d"})
-"""These make new values, but keep the scale of their input."""
+
+def _hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    return input * F.relu6(input + 3) * (1 / 6)
+
+
+def _leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor | None:
+    return input * negative_slope + F.relu(input * (1 - negative_slope)) if 0 < negative_slope < 1 else None
+
+
+_AS_WRITTEN: dict[str, Callable[..., Tensor | None]] = {"hardswish": _hardswish, "leaky_relu": _leaky_relu}
+"""Functions that are several operators of the file (`amc_hw.formats.tflite.one_part`), each of which rounds."""
 
 
 @dataclass
@@ -103,7 +113,7 @@ class Tape:
         for number, call in enumerate(self.calls):
             if number in tail:
                 continue
-            if call.name in _SAME_SCALE | _SAME_SCALE_ROUNDED and call.reads:
+            if call.name in _SAME_SCALE and call.reads:
                 scales.join(call.reads[0], number)
             if call.name in _JOINED:
                 for read in call.reads:
@@ -148,6 +158,11 @@ class Calls(TorchFunctionMode):
         """Run a function of torch."""
         kwargs = kwargs or {}
         name = name_of(func, args, kwargs)
+        if name in _AS_WRITTEN:
+            with self:
+                written = _AS_WRITTEN[name](*args, **kwargs)
+            if written is not None:
+                return written
         if name in WEIGHTED and self._weight is not None:
             args, kwargs = _with_weight(self._weight, args, kwargs)
         self.operands(args, kwargs)

@@ -1,0 +1,83 @@
+"""An int8 TFLite file has no operator that XNNPACK does not run in whole numbers, where another says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from amc_hw.formats.check import TOLERANCE
+from amc_hw.formats.registry import FORMATS
+
+pytest.importorskip("litert_torch")
+
+from amc_hw.formats.tflite import quantize
+from amc_hw.formats.tflite.convert import TfliteModel
+from amc_hw.formats.tflite.graph import TfliteGraph
+from amc_hw.formats.tflite.one_part import in_one_part
+from amc_hw.formats.tflite.parts import between_parts
+from amc_hw.formats.tflite.quantize import quantized
+
+
+class Between(nn.Module):
+    """Has a function between two convolutions, and one at its end."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.last, self.function = nn.Linear(16, 10), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.function(self.second(self.function(self.first(x)))).mean((2, 3)))
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "HARD_SWISH": F.hardswish,
+    "LEAKY_RELU": lambda x: F.leaky_relu(x, 0.1),
+    "RELU": lambda x: F.relu(torch.cat([x[:, :8], -x[:, 8:]], 1)),
+    "RELU6": lambda x: F.relu6(torch.cat([20 * x[:, :8], -x[:, 8:]], 1)),
+    "AVERAGE_POOL_2D": lambda x: F.avg_pool2d(x, 3, 2),
+}
+
+
+def images() -> Tensor:
+    return 2 * torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_operators_without_integers_are_written_with_such_as_have_them(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = images()
+    content = FORMATS["tflite"].convert(Between(FUNCTIONS[kind]).eval(), seen[:1])
+    assert TfliteGraph(content).kinds.count(kind) == 2
+    other = in_one_part(content)
+    assert kind not in TfliteGraph(other).kinds
+    before, after = TfliteModel(content)(seen.numpy()), TfliteModel(other)(seen.numpy())
+    assert np.abs(before - after).max() <= TOLERANCE * np.abs(before).max()
+
+    integers = quantized(content, "int8", [seen.numpy()])
+    assert not between_parts(integers)
+    assert not TfliteGraph(integers).float_kinds()
+    monkeypatch.setattr(quantize, "in_one_part", lambda content: content)
+    plain = quantized(content, "int8", [seen.numpy()])
+    assert between_parts(plain) or TfliteGraph(plain).float_kinds()
+    noise, as_before = (np.square(TfliteModel(each)(seen.numpy()) - before).mean() for each in (integers, plain))
+    assert noise <= 1.5 * as_before
+
+
+def test_what_is_in_one_part_already_stays_as_it_is() -> None:
+    content = FORMATS["tflite"].convert(Between(torch.tanh).eval(), images()[:1])
+    assert in_one_part(content) is content
+
+
+@pytest.mark.parametrize("slope", [1.5, 0.0, -0.5])
+def test_a_slope_that_is_none_between_0_and_1_stays(slope: float) -> None:
+    content = FORMATS["tflite"].convert(Between(lambda x: F.leaky_relu(x, slope)).eval(), images()[:1])
+    before, after = (TfliteModel(each)(images().numpy()) for each in (content, in_one_part(content)))
+    assert np.abs(before - after).max() <= TOLERANCE * np.abs(before).max()
