@@ -25,6 +25,7 @@ class Place:
         along: the axis of the tensor that the factor, or the bias, lies along.
         bias: of the layer before it, a vector that is added: to a table of positions; empty where there is none.
         shift: a vector of the network that, through the layer's weight, adds to its bias; empty where there is none.
+        added: a number of the network's forward that is added to a bias, such as the 3 of a hard sigmoid behind it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Place:
     along: int = 0
     shift: str = ""
     bias: str = ""
+    added: float = 0.0
 
     @property
     def layer(self) -> str:
@@ -48,6 +50,8 @@ class Place:
             tensor = tensor * _along(state[self.factor], self.along, tensor.ndim)
         if self.bias:
             tensor = tensor + _along(state[self.bias], self.along, tensor.ndim)
+        if self.added:
+            tensor = tensor + np.float32(self.added)
         return np.transpose(tensor, self.axes)
 
 
@@ -119,13 +123,14 @@ def _with_vectors(
 
 
 def _biases(value: NDArray[Any], state: _State, layer: str) -> Iterator[Place]:
-    """Yield what a bias may be: that of the layer, scaled, or with what its weight makes of a shift before it."""
+    """Yield what a bias may be: the layer's, scaled, or with a number or what its weight makes of a shift before it."""
     name, weight = f"{layer}.bias", state.get(f"{layer}.weight")
     if weight is None or state.get(name, value[:0]).shape != value.shape:
         return
     yield from (Place(name, (0,), factor) for factor in _vectors(state, len(value)))
     if weight[0].size == weight.shape[1]:
         yield from (Place(name, (0,), shift=shift) for shift in _vectors(state, weight.shape[1]))
+    yield Place(name, (0,), added=float(np.median(value - state[name])))
 
 
 def _vectors(state: _State, size: int) -> list[str]:

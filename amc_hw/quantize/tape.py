@@ -43,6 +43,7 @@ _SAME_SCALE = frozenset(
 )
 _JOINED = frozenset({"cat", "concat", "concatenate", "stack"})
 
+
 def _hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return input * F.relu6(input + 3) * (1 / 6)
 

@@ -37,8 +37,22 @@ def refill_of(traced: TracedModel, kind: Format) -> Refill:
     return Refill(template, traced, traced.example, kind.load)
 
 
+class Gated(nn.Module):
+    """The 3 in its hard sigmoid is a part of a bias in the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3, bias=False), nn.Conv2d(16, 8, 3)
+        self.norm, self.squeeze, self.excite = nn.BatchNorm2d(16), nn.Conv2d(16, 8, 1), nn.Conv2d(8, 16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x)).relu()
+        gate = self.excite(self.squeeze(x.mean((2, 3), keepdim=True)).relu())
+        return self.second(x * nn.functional.hardsigmoid(gate)).mean((2, 3))
+
+
 @every_format
-@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice, ScaledTokens])
+@pytest.mark.parametrize("network", [ChunksAndNeck, NarrowSqueezes, CalledTwice, ScaledTokens, Gated])
 def test_a_refilled_file_computes_what_its_network_does(network: type[nn.Module], kind: Format) -> None:
     torch.manual_seed(0)
     traced = trace_model(learned(network()), (3, 32, 32))
