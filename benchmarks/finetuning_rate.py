@@ -4,7 +4,8 @@
 
 RUN is a finished run, or one that `amc-hw search` has made, of a large data set: its network before fine-tuning learns
 all training images, as the run's own does, and is scored on the test set in the precision that ships (an integer one
-as it is simulated while it learns). The first line is that network as it is.
+as it is simulated while it learns). The first line says how well the original knows its training images; the table
+begins with the pruned network as it is.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from amc_hw.pipeline.load import restore
 from amc_hw.runs.folder import RunFolder
 from amc_hw.tasks import classification
 from amc_hw.tasks.goal import Finetuning
+from amc_hw.training.evaluation import evaluate
 from amc_hw.training.recipe import Recipe, recovery_recipe
 
 
@@ -36,6 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     run, (_, trained) = RunFolder(arguments.run), open_trained(arguments.run)
+    few = classification.few_images(trained.data, classification.ASKED, seed=0).train
+    print(f"the original has {evaluate(trained.model, few):.1%} of {len(few)} training images right")
     print(f"| highest rate, {arguments.epochs} epochs | top-1 of the test set |\n|---|---|", flush=True)
     for rate in (None, *map(float, arguments.rates.split(","))):
         learner = trained.as_shipped(restore(run, trained, run.pruned))
