@@ -48,11 +48,7 @@ def _hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return input * F.relu6(input + 3) * (1 / 6)
 
 
-def _leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor | None:
-    return input * negative_slope + F.relu(input * (1 - negative_slope)) if 0 < negative_slope < 1 else None
-
-
-_AS_WRITTEN: dict[str, Callable[..., Tensor | None]] = {"hardswish": _hardswish, "leaky_relu": _leaky_relu}
+_AS_WRITTEN: dict[str, Callable[..., Tensor]] = {"hardswish": _hardswish}
 """Functions that are several operators of the file (`amc_hw.formats.tflite.one_part`), each of which rounds."""
 
 
@@ -161,9 +157,7 @@ class Calls(TorchFunctionMode):
         name = name_of(func, args, kwargs)
         if name in _AS_WRITTEN:
             with self:
-                written = _AS_WRITTEN[name](*args, **kwargs)
-            if written is not None:
-                return written
+                return _AS_WRITTEN[name](*args, **kwargs)
         if name in WEIGHTED and self._weight is not None:
             args, kwargs = _with_weight(self._weight, args, kwargs)
         self.operands(args, kwargs)

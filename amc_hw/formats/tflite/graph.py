@@ -43,26 +43,13 @@ class TfliteGraph(Graph):
     def __init__(self, content: bytes) -> None:
         if content[4:8] != b"TFL3":
             raise UnsupportedModelError("this is not a TFLite file (its identifier TFL3 is missing).")
-        try:
-            self.model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
-        except Exception as error:  # offsets that lead nowhere make flatbuffers raise almost anything
-            raise UnsupportedModelError(f"this TFLite file is damaged ({error}); export it again.") from error
-        self._take_buffers_in(content)
+        self.model = unpacked(content)
         if len(self.model.subgraphs) != 1:
             raise UnsupportedModelError("the TFLite file has control flow (several subgraphs); export one without.")
         self.subgraph = self.model.subgraphs[0]
         self._copies = self._give_every_use_its_own_constant()
         codes = [self.model.operatorCodes[operator.opcodeIndex] for operator in self.subgraph.operators]
         self._kinds = [_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes]
-
-    def _take_buffers_in(self, content: bytes) -> None:
-        """Have the buffers that stand behind the tables, as LiteRT's quantizer writes them, in the tables."""
-        for buffer in self.model.buffers:
-            if buffer.offset > 1:  # 0 and 1 stand for none
-                if buffer.offset + buffer.size > len(content):
-                    raise UnsupportedModelError("this TFLite file is damaged (a buffer is cut off); export it again.")
-                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
 
     def _give_every_use_its_own_constant(self) -> dict[int, int]:
         """Split the constants that the converter stored once because they are equal here.
@@ -192,9 +179,7 @@ class TfliteGraph(Graph):
             self._store_shared_filters_once()
             self._set_depth_multipliers()
             self._leave_out(left_out)
-            builder = Builder(1 << 20)
-            builder.Finish(self.model.Pack(builder), b"TFL3")
-            return bytes(builder.Output())
+            return packed(self.model)
         finally:
             self.subgraph.tensors = saved_tensors
             self.subgraph.operators, self.subgraph.outputs = saved_operators, saved_outputs
@@ -237,6 +222,32 @@ class TfliteGraph(Graph):
             if kind == "DEPTHWISE_CONV_2D":
                 read, made = (int(tensors[index].shape[-1]) for index in (operator.inputs[0], operator.outputs[0]))
                 operator.builtinOptions.depthMultiplier = made // read
+
+
+def unpacked(content: bytes) -> schema.ModelT:
+    """Return a TFLite file in its object form, all constants in its tables.
+
+    Raises:
+        UnsupportedModelError: the file is damaged.
+    """
+    try:
+        model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
+    except Exception as error:  # offsets that lead nowhere make flatbuffers raise almost anything
+        raise UnsupportedModelError(f"this TFLite file is damaged ({error}); export it again.") from error
+    for buffer in model.buffers:  # LiteRT's quantizer writes large ones behind the tables
+        if buffer.offset > 1:  # 0 and 1 stand for none
+            if buffer.offset + buffer.size > len(content):
+                raise UnsupportedModelError("this TFLite file is damaged (a buffer is cut off); export it again.")
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    return model
+
+
+def packed(model: schema.ModelT) -> bytes:
+    """Return a TFLite file from its object form."""
+    builder = Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _values(array: Any) -> Any:

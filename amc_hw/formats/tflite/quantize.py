@@ -15,7 +15,6 @@ from amc_hw.formats.interrupts import interrupts_deferred
 from amc_hw.formats.quiet import quiet
 from amc_hw.formats.tflite.convert import TfliteModel
 from amc_hw.formats.tflite.mended import mended
-from amc_hw.formats.tflite.one_part import in_one_part
 from amc_hw.policy import Io, Precision
 
 _STATIC_BITS: dict[Precision, int] = {"int8": 8, "int16x8": 16}
@@ -43,6 +42,7 @@ def quantized(content: bytes, precision: Precision, inputs: Arrays, io: Io = "fl
         try:
             from ai_edge_quantizer import qtyping, quantizer, recipe_manager
 
+            from amc_hw.formats.tflite import one_part
             from amc_hw.formats.tflite.activations import activation_ranges, float_tail_of, with_finite_padding
             from amc_hw.formats.tflite.graph import TfliteGraph
         except ImportError as error:
@@ -52,7 +52,7 @@ def quantized(content: bytes, precision: Precision, inputs: Arrays, io: Io = "fl
         ranges, in_float = None, list[str]()
         try:
             if precision == "int8":
-                content = _in_one_part(content, inputs)
+                content = _same_or(content, one_part.in_one_part(content), inputs)
             if precision in _STATIC_BITS:
                 graph = TfliteGraph(content)
                 tail = float_tail_of(graph) if io == "float32" else set()
@@ -61,16 +61,16 @@ def quantized(content: bytes, precision: Precision, inputs: Arrays, io: Io = "fl
                 content = with_finite_padding(content, graph, ranges)
             recipe = _recipe(recipe_manager.RecipeManager(), qtyping, precision, io, in_float)
             worker = quantizer.Quantizer(bytearray(content), recipe)
-            return mended(worker.quantize(ranges, enable_progress_report=False).quantized_model or b"", io)
+            written = worker.quantize(ranges, enable_progress_report=False).quantized_model or b""
+            return one_part.slopes_of_integers(mended(written, io)) if precision == "int8" else mended(written, io)
         except Exception as error:
             raise UnsupportedModelError(
                 f"LiteRT's quantizer cannot write this network in {precision}: {first_line(error)}"
             ) from error
 
 
-def _in_one_part(content: bytes, inputs: Arrays) -> bytes:
-    """Return a float32 file of which int8 runs as one part; as it is, where its numbers would not stay the same."""
-    other = in_one_part(content)
+def _same_or(content: bytes, other: bytes, inputs: Arrays) -> bytes:
+    """Return another form of a float32 file; the file itself, where their numbers are not the same."""
     if other is content:
         return content
     few = [each[:NEAR_IMAGES] for each in inputs]
