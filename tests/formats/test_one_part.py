@@ -100,3 +100,27 @@ def test_slopes_whose_ends_others_read_give_what_they_did() -> None:
     after = TfliteModel(quantized(content, "int8", [seen.numpy()])).outputs([seen.numpy()])
     for one, other in zip(before, after, strict=True):
         assert np.sqrt(np.square(one - other).mean()) < 0.1 * (one - one.mean(0)).std()
+
+
+class Silent(nn.Module):
+    """Squeezes that give nothing: their results are always 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.squeeze, self.excite = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1), nn.Conv2d(4, 16, 1)
+        self.last = nn.Linear(16, 10)
+        nn.init.constant_(self.squeeze.bias, -100.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        gate = self.excite(F.relu(self.squeeze(x.mean((2, 3), keepdim=True)))).sigmoid()
+        return self.last((x * gate).mean((2, 3)))
+
+
+def test_a_file_of_a_network_with_results_that_are_always_0_runs() -> None:
+    seen = images()
+    content = FORMATS["tflite"].convert(Silent().eval(), seen[:1])
+    before = TfliteModel(content)(seen.numpy())
+    after = TfliteModel(quantized(content, "int8", [seen.numpy()]))(seen.numpy())
+    assert np.sqrt(np.square(after - before).mean()) < 0.2 * (before - before.mean(0)).std()

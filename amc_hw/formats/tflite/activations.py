@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from amc_hw.quantize.ranges import Extremes
 
 _ENDLESS = 1e30
 """A number stands for infinity from there on: converters write float32's least one for some, that of masks."""
+_DEAD = 1e-9
+"""A range is as good as empty under this width, the quantizer's least."""
 _MINUS_INFINITY = np.float32(-np.inf).tobytes()
 JOINED = frozenset({"CONCATENATION", "PACK"})
 LAYERS = frozenset(
@@ -77,7 +79,9 @@ def activation_ranges(
             ranks[name] = value.ndim
             if name not in padded:
                 seen.see(name, value)
-    ranges = seen.ranges(of_one_scale(graph, JOINED, MOVED, tail))
+    together = of_one_scale(graph, JOINED, MOVED, tail)
+    ranges = seen.ranges(together)
+    _widen_dead(graph, ranges, together)
     for name, given in padded.items():
         ranges[name] = ranges[given]
     endless = [name for name, ends in ranges.items() if _is_endless(np.asarray(ends))]
@@ -85,6 +89,23 @@ def activation_ranges(
     if endless:
         raise UnsupportedModelError(f"the numbers of '{endless[0]}' are infinite")
     return {name: range_entry(*ranges[name], (1,) * rank) for name, rank in ranks.items()}
+
+
+def _widen_dead(
+    graph: TfliteGraph, ranges: dict[str, tuple[float, float]], together: Mapping[str, Sequence[str]]
+) -> None:
+    """Give results that are always 0 the range of what they are made of.
+
+    The quantizer would give them a scale near 0, which XNNPACK cannot scale a sum to; then the file does not load.
+    """
+    for index in range(len(graph.kinds)):
+        made = set(graph.outputs_of(index))
+        read = {graph.name(tensor) for tensor in graph.tensors_of(index) if tensor >= 0} - set(map(graph.name, made))
+        widest = max((ranges[name][1] - ranges[name][0] for name in read if name in ranges), default=0.0)
+        for name in map(graph.name, made):
+            low, high = ranges.get(name, (0.0, widest))
+            if high - low < _DEAD <= widest:
+                ranges.update(dict.fromkeys((name, *together.get(name, ())), (min(low, 0.0), max(high, 0.0) + widest)))
 
 
 def _infinite_constants(graph: TfliteGraph, known: Set[int]) -> list[str]:
