@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -94,18 +95,30 @@ def activation_ranges(
 def _widen_dead(
     graph: TfliteGraph, ranges: dict[str, tuple[float, float]], together: Mapping[str, Sequence[str]]
 ) -> None:
-    """Give results that are always 0 the range of what they are made of.
+    """Give results that are always 0 a range by what they are made of: of products the product, else the widest.
 
     The quantizer would give them a scale near 0, which XNNPACK cannot scale a sum to; then the file does not load.
     """
-    for index in range(len(graph.kinds)):
-        made = set(graph.outputs_of(index))
-        read = {graph.name(tensor) for tensor in graph.tensors_of(index) if tensor >= 0} - set(map(graph.name, made))
-        widest = max((ranges[name][1] - ranges[name][0] for name in read if name in ranges), default=0.0)
+    for index, kind in enumerate(graph.kinds):
+        made = graph.outputs_of(index)
+        read = [
+            _width(graph, tensor, ranges) for tensor in graph.tensors_of(index) if tensor >= 0 and tensor not in made
+        ]
+        widths = [width for width in read if width is not None]
+        width = math.prod(widths) if kind == "MUL" else max(widths, default=0.0)
         for name in map(graph.name, made):
-            low, high = ranges.get(name, (0.0, widest))
-            if high - low < _DEAD <= widest:
-                ranges.update(dict.fromkeys((name, *together.get(name, ())), (min(low, 0.0), max(high, 0.0) + widest)))
+            low, high = ranges.get(name, (0.0, width))
+            if high - low < _DEAD <= width:
+                ranges.update(dict.fromkeys((name, *together.get(name, ())), (min(low, 0.0), max(high, 0.0) + width)))
+
+
+def _width(graph: TfliteGraph, tensor: int, ranges: Mapping[str, tuple[float, float]]) -> float | None:
+    """Return the width of an activation's range, or the largest of a product's constants; None of other operands."""
+    if (known := ranges.get(graph.name(tensor))) is not None:
+        return known[1] - known[0]
+    value = graph.constant(tensor)
+    is_number = value is not None and value.dtype.kind == "f" and value.size == 1
+    return float(np.abs(value).max()) if is_number and value is not None else None
 
 
 def _infinite_constants(graph: TfliteGraph, known: Set[int]) -> list[str]:
