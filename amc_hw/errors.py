@@ -53,6 +53,12 @@ class BudgetError(UsageError):
     """No policy can reach the budget."""
 
 
+class BudgetMissedError(BudgetError):
+    """No policy kept the budget when it was measured, maybe because the machine was busy."""
+
+    exit_status = 1
+
+
 class RunFolderError(AmcHwError):
     """A run folder is damaged, or cannot be read or written."""
 

@@ -57,30 +57,36 @@ class OutOfReachError(BudgetError):
         together: whether other limits hold, too.
     """
 
-    def __init__(self, cost: Cost, most: float, least: float, *, together: bool, whole: float | None = None) -> None:
+    def __init__(
+        self, cost: Cost, most: float, least: float, *, together: bool, whole: float | None = None, of: str = ""
+    ) -> None:
         self.cost, self.most, self.least, self.together = cost, most, least, together
         enough = 1.001 * least  # so that the rounded number is not too small itself
         where = f" on {cost.device}" if cost.device else ""
         super().__init__(
-            f"a budget of {_of_whole(cost, most, whole)}{where} cannot be reached"
+            f"a budget of {_of_whole(cost, most, whole, of)}{where} cannot be reached"
             f"{' together with the other limits' if together else ''}; the least that these choices reach is "
-            f"{_of_whole(cost, enough, whole)}, so give at least that."
+            f"{_of_whole(cost, enough, whole, of)}, so give at least that."
         )
 
-    def as_asked(self, whole: float | None, share: float = 1.0) -> OutOfReachError:
+    def as_asked(self, whole: float | None, share: float = 1.0, of: str = "") -> OutOfReachError:
         """Return the same in the words of who asked.
 
         Args:
             whole: what the original costs, where a share of it was asked for.
             share: which the limit is of what was allowed.
+            of: the precision of the original that the share is of, where it was named.
         """
-        return OutOfReachError(self.cost, self.most / share, self.least / share, together=self.together, whole=whole)
+        most, least = self.most / share, self.least / share
+        return OutOfReachError(self.cost, most, least, together=self.together, whole=whole, of=of)
 
 
-def _of_whole(cost: Cost, value: float, whole: float | None) -> str:
+def _of_whole(cost: Cost, value: float, whole: float | None, of: str) -> str:
     """Return a cost for people; where shares were asked for, as a share, too, which is not rounded down."""
     written = format_cost(cost.metric, value)
-    return written if whole is None else f"{written} ({math.ceil(1000 * value / whole - 1e-6) / 1000:g}x)"
+    if whole is None:
+        return written
+    return f"{written} ({math.ceil(1000 * value / whole - 1e-6) / 1000:g}x{f'-{of}' if of else ''})"
 
 
 class Bounds:

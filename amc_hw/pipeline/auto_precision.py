@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -33,6 +33,9 @@ TRIED: tuple[Precision, ...] = ("fp32", "fp16", "int8-dynamic", "int8")
 """What is compared. int16x8 is left out: no processor that is known here runs it faster than float32; and bf16: a GPU
 takes as long for it as for fp16, which has three more bits behind the point."""
 
+WORTH_IT = 0.95
+"""What a precision must take of fp32's time to be worth its rounding: what is hardly faster is slower once pruned."""
+
 NEAR = 0.005
 """A difference of scores that says nothing, where they are no accuracies on a known number of images."""
 
@@ -54,7 +57,7 @@ def choose_precision(
     accuracy. If there are none, each that takes less than fp32 gets what it needs: one keep ratio for all groups, at
     the share of the multiply-accumulates that its time allows, and the accuracies of these networks are compared,
     before any fine-tuning. Of several that are within one standard error of the best (of a task of
-    the user's own: `NEAR`), the fastest is taken.
+    the user's own: `NEAR`), the fastest is taken, or fp32 where that is nearly as fast.
 
     Args:
         run: the run folder, which keeps the originals and precision.json.
@@ -80,7 +83,7 @@ def choose_precision(
     images = trained.task.search_images
     error = NEAR if images is None else standard_error(best, images)
     near = [trial for trial in known if (trial.accuracy or 0.0) >= best - error] or compared
-    chosen = min(near, key=lambda trial: trial.latency_ms)
+    chosen = _fastest(near)
     _tell(chosen, trials, bool(alone), images)
     times = {trial.precision: trial.latency_ms for trial in trials}
     run.original_times.write(OriginalTimes(float_ms=times["fp32"], shipped_ms=chosen.latency_ms))
@@ -93,6 +96,13 @@ def choose_precision(
         )
     )
     return chosen.precision
+
+
+def _fastest(trials: Sequence[PrecisionTrial]) -> PrecisionTrial:
+    """Return the fastest of trials that are as accurate; fp32 where it is nearly that."""
+    fastest = min(trials, key=lambda trial: trial.latency_ms)
+    whole = next((trial for trial in trials if trial.precision == "fp32"), fastest)
+    return whole if fastest.latency_ms > WORTH_IT * whole.latency_ms else fastest
 
 
 def _timed(

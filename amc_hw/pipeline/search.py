@@ -179,7 +179,8 @@ def _as_asked(
         if other.budget.ratio is not None:
             wholes[limit.cost.name] = limit.most / other.budget.ratio
     share = 1 - margin if error.cost.metric == "latency_ms" else 1.0
-    return error.as_asked(wholes.get(error.cost.name), share)
+    of = {costs.of(budget.metric).name: budget.of for budget in job.budgets if budget.of != "fp32"}
+    return error.as_asked(wholes.get(error.cost.name), share, of.get(error.cost.name, ""))
 
 
 def _reward(job: Job, original_cost: float) -> Reward:

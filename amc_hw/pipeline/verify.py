@@ -10,7 +10,7 @@ from typing import TypeAlias
 from torch import nn
 
 from amc_hw.budget.bounds import Limit
-from amc_hw.errors import BudgetError, UnsupportedModelError
+from amc_hw.errors import BudgetError, BudgetMissedError, UnsupportedModelError
 from amc_hw.pipeline.budget_use import WELL_USED, Place, Use, chosen_and_missed, places_of
 from amc_hw.pipeline.job import Job
 from amc_hw.pipeline.nearby import Nearby
@@ -99,7 +99,7 @@ def verify(job: Job, search: Search, ranked: list[Policy], progress: Progress) -
     assert places  # else the first measurement was returned
     _forget_last_misses(job)
     worst = uses.index(use)
-    raise _over_the_budget(places[worst], timings[worst], several=len(places) > 1)
+    raise _over_the_budget(places[worst], timings[worst], use, several=len(places) > 1)
 
 
 def _verified(search: Search, chosen: Candidate, candidates: list[Candidate]) -> Verified:
@@ -155,11 +155,12 @@ def _next_best(others: list[Policy], error: UnsupportedModelError) -> Policy:
     return others.pop(0)
 
 
-def _over_the_budget(place: Place, timings: Mapping[str, Timing], *, several: bool) -> BudgetError:
+def _over_the_budget(place: Place, timings: Mapping[str, Timing], use: Use, *, several: bool) -> BudgetMissedError:
     budget, slower, where = place.budget, place.slower, place.name if several else "the device"
     later = f" and the last benchmark takes {slower:.2f} times as long" if slower > 1 else ""
     measured_ms, allowed_ms = timings["candidate"].latency_ms, budget.allowed(timings["original"].latency_ms)
-    return BudgetError(
-        f"no policy kept the budget on {where}: {measured_ms:.4g} ms were measured where {allowed_ms:.4g} ms are "
-        f"allowed{later}; the machine may be busy: run the same command again when it is quiet."
+    return BudgetMissedError(
+        f"no policy kept the budget on {where}: {measured_ms:.4g} ms were measured at last, known to {use.doubt:.1%}, "
+        f"where {allowed_ms:.4g} ms are allowed{later}; the machine may be busy: run the same command again when it is "
+        "quiet."
     )

@@ -46,6 +46,7 @@ def test_the_least_that_is_named_can_be_reached(seed: int, groups: int, margin: 
     ms, share = re.findall(r"([\d.e-]+) ms \(([\d.e-]+)x\)", str(raised.value.as_asked(whole, 1 - margin)))[-1]
     for enough in (float(ms), float(share) * whole):
         Bounds(cost, choices, enough * (1 - margin))
+    assert f"({share}x-int8), so give" in str(raised.value.as_asked(whole, 1 - margin, "int8"))
 
 
 @settings(max_examples=200, deadline=None)

@@ -15,7 +15,7 @@ from amc_hw.chance import standard_error
 from amc_hw.devices.base import CpuFallbackError
 from amc_hw.errors import UsageError
 from amc_hw.pipeline import family
-from amc_hw.pipeline.auto_precision import _tell, _timings
+from amc_hw.pipeline.auto_precision import _fastest, _tell, _timings
 from amc_hw.pipeline.settings import check_settings, settled
 from amc_hw.pipeline.trained import make_pruner
 from amc_hw.runs.begun import open_run, read_config
@@ -170,3 +170,13 @@ def test_a_precision_that_an_accelerator_leaves_to_the_processor_is_left_out(tmp
     assert list(files) == ["fp32"]
     with pytest.raises(CpuFallbackError):
         _timings(OnlyWhole("fp32"), files, Progress())
+
+
+@pytest.mark.parametrize(("dynamic_ms", "taken"), [(0.99, "fp32"), (0.96, "fp32"), (0.9, "int8-dynamic")])
+def test_a_precision_that_is_hardly_faster_is_not_worth_its_rounding(dynamic_ms: float, taken: str) -> None:
+    trials = [
+        PrecisionTrial(precision="fp32", latency_ms=1.0, size_bytes=400, used=2.0, accuracy=0.9),
+        PrecisionTrial(precision="int8-dynamic", latency_ms=dynamic_ms, size_bytes=100, used=1.9, accuracy=0.9),
+    ]
+    assert _fastest(trials).precision == taken
+    assert _fastest(trials[1:]).precision == "int8-dynamic"

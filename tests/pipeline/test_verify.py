@@ -20,7 +20,7 @@ from amc_hw.budget.budget import parse_budget
 from amc_hw.budget.cost import Cost
 from amc_hw.budget.network_costs import network_costs
 from amc_hw.data.dataset import load_data
-from amc_hw.errors import BudgetError, UnsupportedModelError
+from amc_hw.errors import BudgetError, BudgetMissedError, UnsupportedModelError
 from amc_hw.formats.graph import GraphTemplate
 from amc_hw.pipeline import timed
 from amc_hw.pipeline.budget_use import missed_policies
@@ -276,8 +276,9 @@ def test_a_budget_that_the_device_cannot_keep_is_refused(
     traced: TracedModel, template: GraphTemplate, tmp_path: Path
 ) -> None:
     original_us = 1e3 * exact_cost(traced, template)(traced.network.original)
-    with pytest.raises(BudgetError):
+    with pytest.raises(BudgetMissedError, match="were measured at last, known to") as raised:
         run_verify(traced, template, tmp_path, Stubborn(3 * original_us), "0.6x")
+    assert raised.value.exit_status == 1
 
 
 def test_fitting_stays_on_the_grid_and_under_all_limits(traced: TracedModel, template: GraphTemplate) -> None:
