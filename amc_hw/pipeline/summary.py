@@ -41,9 +41,10 @@ def summarise(
     original = _figures(job, trained.network.original, original_file, timings.get("original"), progress).model_copy(
         update={"predicted_ms": predicted_original_ms}
     )
-    compressed = _figures(job, policy.channels, file, timings.get("compressed"), progress).model_copy(
+    compressed = _figures(job, policy.channels, file, timings.get("compressed"), progress)
+    compressed = compressed.model_copy(
         update={
-            "accuracy_before_finetune": _before_finetune(job, policy),
+            "accuracy_before_finetune": _before_finetune(job, policy, compressed.accuracy),
             "predicted_ms": policy.predicted_ms,
             "channels": policy.channels,
         }
@@ -143,11 +144,15 @@ def original_in_fp32(other: OtherDevice, shipped_ms: float) -> float | None:
     return None if times is None else in_fp32(shipped_ms, times)
 
 
-def _before_finetune(job: Job, policy: ChosenPolicy) -> float | None:
-    """Return the accuracy of the pruned network; None where nothing was pruned and nothing fine-tuned."""
+def _before_finetune(job: Job, policy: ChosenPolicy, shipped: float | None) -> float | None:
+    """Return the accuracy of the pruned network; None where nothing was pruned and nothing fine-tuned.
+
+    Where its weights are those that ship, it is that of the file: another is of the network, or of its simulation.
+    """
     run, trained = job.run, job.trained
-    if policy.is_original and not run.finetune.path.exists():
-        return None
+    learned = run.finetune.find()
+    if learned is None or not learned.kept_epoch:
+        return None if learned is None and policy.is_original else shipped
     return network_quality(run, trained, restore(run, trained, run.pruned))
 
 
